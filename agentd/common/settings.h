@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef COMMON_SETTINGS_H
+#define COMMON_SETTINGS_H
+/* agentd.conf in memory: one member per row of config.def, as settings->GROUP.NAME. Read-only after loading. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <agent/error.h>
+
+struct slot_setting {
+	char *slot_class;
+	char *name;
+	char *path;
+};
+
+struct slot_settings {
+	struct slot_setting *items;
+	size_t n;
+};
+
+/* Groups are written out so that settings->mqtt.port reads as in the file; settings.c checks each against config.def. */
+struct settings {
+	char *file;	/* where it was read from */
+	struct { char *product, *serial, *model; } device;
+	struct { char *state_dir, *link_dir, *install_dir, *run_dir, *trust_dir, *program_dir; } paths;
+	struct { char *tcti; int64_t srk_handle, nv_password, nv_floor, nv_write_budget, sign_timeout_s, keygen_timeout_s, probe_s; } tpm;
+	struct { int64_t min_length, cost; } password;
+	struct { bool https; char *listen; char **hosts; int64_t max_connections, max_per_source, idle_exit_s; } mgmt;
+	struct {
+		bool enable;
+		char *host;
+		int64_t port;
+		char *ca_file, *cert_file, *key, *topic_prefix;
+		int64_t telemetry_s, keepalive_s, backoff_min_ms, backoff_max_ms;
+		bool allow_tls12;
+	} mqtt;
+	struct { char *ca_file; int64_t connect_timeout_s; } fetch;
+	struct { bool enable; int64_t max_connections, calls_per_s, burst; } vendor;
+	struct {
+		int64_t min_signers;
+		bool allow_compat;
+		int64_t tries;
+		char *boot_backend, *boot_config, *booted_slot;
+		struct slot_settings slots;
+	} update;
+};
+
+/* AGENT_SYSCONFDIR/agentd/agentd.conf, then agentd.conf.d/?*.conf beside it in name order, later rows win. */
+#define SETTINGS_DEFAULT_FILE AGENT_SYSCONFDIR "/agentd/agentd.conf"
+
+/*
+ * Load and check. -EINVAL with "config.syntax", "config.unknown", "config.type", "config.range" or "config.missing" and a
+ * sentence that begins with FILE:LINE; -ENOENT and so on when the file cannot be read.
+ */
+int settings_load(const char *file, struct settings **ret_settings, struct agent_error **err);
+struct settings *settings_free(struct settings *settings);
+/* All rows with their effective values, in the syntax of agentd.conf, each with its meaning as a comment. */
+void settings_print(const struct settings *settings, FILE *out);
+
+/* Effective path: @value if set (not NULL, not empty), else TRUST_DIR/@fallback. The caller frees it. NULL when memory is short. */
+char *settings_trust_path(const struct settings *settings, const char *value, const char *fallback);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_ACCOUNTS_H
+#define CORE_ACCOUNTS_H
+/* Sessions, limits and device cookies of core, for op_session.c and op_password.c. The one account is called "admin". */
+#include "agentd/core/core.h"
+#include "agentd/core/limits.h"
+#include "agentd/core/session.h"
+#include "base/secret.h"
+
+#define ACCOUNT_USER "admin"
+
+struct accounts {
+	struct core *core;
+	struct sessions sessions;
+	struct limits *limits;
+	sd_event_source *timer; /* for sessions that run out */
+	bool has_cookie_key;
+	uint8_t cookie_key[COOKIE_KEY_SIZE];
+	uint64_t disk_failures; /* the count as it is in STATE_DIR/accounts/failures; the TPM thread's once that runs */
+	uint32_t *admin_uids;	/* members of group agentd-admin */
+	size_t n_admin_uids;
+};
+
+/* Time since boot, suspended time included: what limits and sessions count in. */
+uint64_t accounts_now_us(void);
+/* Wall clock, for device cookies only. */
+uint64_t accounts_wall_s(void);
+
+/* uid 0 and core's own: whoever that is can reach the TPM anyway. */
+bool account_is_owner_of_process(uint32_t uid);
+/* Those and members of group agentd-admin: admin on the Unix socket without a session. */
+bool account_is_admin_uid(const struct accounts *accounts, uint32_t uid);
+
+/* Enter a session and say so in the audit log. *ret_expires_s: how long it lasts unused. */
+int account_open_session(struct core *core, const struct session *session, char ret_token[TOKEN_TEXT_SIZE], uint64_t *ret_expires_s,
+			 struct agent_error **err);
+/* End a session; the caller tells the audit log. */
+void account_close_session(struct core *core, uint64_t session_id);
+/* After the password changed: every session from before is over. */
+void account_end_all_sessions(struct core *core);
+
+enum try_outcome { TRY_UNKNOWN, TRY_WRONG, TRY_RIGHT };
+
+/*
+ * One try of a password. account_try_admit() in the loop, before anything is hashed; account_try_run() in the TPM thread;
+ * account_try_settle() in the loop when that is over.
+ */
+struct account_try {
+	struct limit_who who;
+	char user[CALLER_USER_MAX + 1]; /* ACCOUNT_USER, or "" for one that does not exist */
+	char source[CALLER_SOURCE_MAX + 1];
+	uint32_t uid;
+	struct secret password;
+	bool is_admitted; /* and not yet settled */
+	/* written by account_try_run() */
+	enum try_outcome outcome;     /* an errno would not do: a file or a TPM may say -EACCES as well */
+	enum agent_setup_state setup; /* that it was compared under */
+	uint64_t generation;
+};
+
+/* 0, or -EDQUOT "session.limited" with "(retry-after=N)" at the end of the sentence. */
+int account_try_admit(struct core *core, struct account_try *try, struct agent_error **err);
+/*
+ * Count the try on disk, compare, and clear the count if it was right. 0, -EACCES "session.credentials"; anything else says
+ * nothing about the password and is not counted.
+ */
+int account_try_run(struct accounts *accounts, struct store *store, struct account_try *try, struct agent_error **err);
+/* Tell the limits and the audit log. Once; later calls do nothing. */
+void account_try_settle(struct core *core, struct account_try *try);
+/* Settles if need be, and wipes. */
+void account_try_clear(struct core *core, struct account_try *try);
+
+/* Text of the file with the count; in words, so that a torn or foreign one is told from a count of zero. */
+int failures_parse(const char *text, size_t size, uint64_t *ret_failures);
+size_t failures_format(uint64_t failures, char *text, size_t size);
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_AUDIT_H
+#define CORE_AUDIT_H
+/* The event log of a running core: event_add() writes it and the journal, EventsGet reads it. */
+#include "agentd/core/core.h"
+
+/* Open STATE_DIR/events. Also used by agentd --provision (then core->event is NULL and every event is synced). */
+int audit_open(struct core *core, struct agent_error **err);
+void audit_close(struct core *core);
+/* Has it been written already that @release_id fell back, and nothing been installed since? */
+bool audit_knows_fallback(struct core *core, const char *release_id);
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "agentd/core/core.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <agent/cert.h>
+#include <agent/context.h>
+
+#include "agentd/common/sandbox.h"
+#include "agentd/core/audit.h"
+#include "agentd/core/bus.h"
+#include "agentd/core/main.h"
+#include "agentd/core/store.h"
+#include "agentd/core/update.h"
+#include "agentd/core/worker_loop.h"
+#include "base/buf.h"
+#include "base/macro.h"
+
+#define FIRST_TRY_US (UINT64_C(5) * 1000000) /* a TPM that hangs does not keep core from starting */
+
+int exit_code_for(int r)
+{
+	switch (r) {
+	case -EACCES:
+	case -EPERM:
+		return EXIT_CODE_NOPERM;
+	case -ENODEV:
+	case -ENOTSOCK:
+	case -ENOENT:
+		return EXIT_CODE_UNAVAILABLE;
+	case -EINVAL:
+		return EXIT_CODE_CONFIG;
+	case -EIO:
+	case -ENOSPC:
+	case -EROFS:
+	case -EDQUOT:
+		return EXIT_CODE_IO;
+	default:
+		return EXIT_CODE_OS;
+	}
+}
+
+/* ---- hooks of the TPM thread ------------------------------------------------------------------------------------ */
+
+static bool tpm_is_usable(struct store *store)
+{
+	enum agent_tpm_state state = agent_tpm_get_state(store->tpm);
+
+	return state == AGENT_TPM_READY || state == AGENT_TPM_LOCKED_OUT || state == AGENT_TPM_BUSY;
+}
+
+static void look_at_store(struct store *store, struct worker_news *news, bool was_opened)
+{
+	const uint8_t *name;
+	char fingerprint[65];
+	size_t size;
+
+	news->tpm_state = store->tpm == NULL ? AGENT_TPM_OPENING : agent_tpm_get_state(store->tpm);
+	snprintf(news->tpm_detail, sizeof(news->tpm_detail), "%s",
+		 store->tpm == NULL ? "this device has not been provisioned: run agentd --provision" : agent_tpm_get_detail(store->tpm));
+	news->n_commands = agent_tpm_get_n_commands(store->tpm);
+	news->is_open = store->is_open;
+	news->has_floor = store->has_floor;
+	news->floor = store->floor_value;
+	/* RECOVERY and UNPROVISIONED are known also when nothing could be opened. */
+	if (store->password != NULL)
+		store->setup = agent_password_get_state(store->password);
+	news->setup = store->is_open || store->setup_is_known ? (int)store->setup : SETUP_STATE_UNKNOWN;
+	news->generation = store->password == NULL ? 0 : agent_password_get_generation(store->password);
+	if (!was_opened || !store->is_open)
+		return;
+	if (agent_tpm_get_srk_name(store->tpm, &name, &size) >= 0) {
+		news->srk_name = malloc(size * 2 + 1);
+		if (news->srk_name != NULL)
+			hex_encode(name, size, news->srk_name);
+	}
+	news->device_ca_pem = strdup(store->device_ca_pem);
+	if (agent_cert_fingerprint(store->ctx, store->device_ca_pem, fingerprint, NULL) >= 0)
+		news->device_ca_fingerprint = strdup(fingerprint);
+}
+
+static void replace_text(char **to, char *const *from)
+{
+	char *copy = *from == NULL ? NULL : strdup(*from);
+
+	if (copy == NULL)
+		return;
+	free(*to);
+	*to = copy;
+}
+
+static void take_news(struct core *core, const struct worker_news *news)
+{
+	bool is_new_trouble;
+
+	if (core->tpm_state != (int)news->tpm_state) {
+		event_add(core, EVENT_TPM_STATE, "state", agent_tpm_state_name(news->tpm_state), "reason",
+			  news->tpm_detail[0] != '\0' ? news->tpm_detail : news->err != NULL ? agent_error_message(news->err) : NULL, NULL);
+		core->tpm_state = (int)news->tpm_state;
+	}
+	if (news->was_opened) {
+		is_new_trouble = news->result < 0 && news->result != core->open_result;
+		core->open_result = news->result;
+		if (is_new_trouble)
+			service_log(LOG_ERR, "keys are not available: %s", agent_error_message(news->err));
+		service_status(news->result < 0 ? "%s" : "ready%s", news->result < 0 ? agent_error_message(news->err) : "");
+		replace_text(&core->srk_name, &news->srk_name);
+		replace_text(&core->device_ca_pem, &news->device_ca_pem);
+		replace_text(&core->device_ca_fingerprint, &news->device_ca_fingerprint);
+	}
+	if (news->has_floor) {
+		core->has_floor = true;
+		core->floor = news->floor;
+	}
+	/* Once known, the state of the record stays known while the TPM is away. */
+	if (news->setup != SETUP_STATE_UNKNOWN)
+		core_setup_changed(core, news->setup, news->generation);
+}
+
+static unsigned sign_timeout(struct core *core)
+{
+	return (unsigned)core->settings->tpm.sign_timeout_s;
+}
+
+static int probe_tpm(struct store *store, struct agent_error **err)
+{
+	return agent_tpm_probe(store->tpm, NULL, err);
+}
+
+static unsigned probe_interval(struct core *core)
+{
+	return (unsigned)core->settings->tpm.probe_s;
+}
+
+static const struct worker_hooks hooks = {
+	.open = store_open,
+	.is_usable = tpm_is_usable,
+	.look = look_at_store,
+	.news = take_news,
+	.timeout_s = sign_timeout,
+	.probe = probe_tpm,
+	.probe_s = probe_interval,
+};
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* Callers that come now would only hear that nothing is known yet. */
+static void wait_for_first_try(struct core *core)
+{
+	uint64_t end_us = now_us() + FIRST_TRY_US;
+
+	while (!worker_has_tried(core->worker) && now_us() < end_us)
+		if (sd_event_run(core->event, 50000) < 0 || sd_event_get_state(core->event) == SD_EVENT_FINISHED)
+			return;
+	/* What it found is on its way through the loop. */
+	sd_event_run(core->event, 0);
+}
+
+static int start(struct core *core, struct store **ret_store, struct agent_error **err)
+{
+	int r;
+
+	r = audit_open(core, err);
+	if (r >= 0)
+		r = store_new(core->settings, ret_store, err);
+	if (r >= 0)
+		core->keys_fd = (*ret_store)->keys_fd; /* lent: the store is the last to go */
+	if (r >= 0)
+		r = bus_start(core, err);
+	if (r >= 0)
+		r = updates_start(core, err);
+	if (r >= 0)
+		r = accounts_start(core, err);
+	if (r >= 0)
+		r = sandbox_enter(SANDBOX_CORE, core->settings, NULL, 0, err);
+	/* After the sandbox: Landlock binds a thread and those it makes. */
+	if (r >= 0)
+		r = worker_start(core, core->event, *ret_store, &hooks, &core->worker, err);
+	return r;
+}
+
+int core_main(const char *purpose, int argc, char **argv)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct core core = { .setup = SETUP_STATE_UNKNOWN, .tpm_state = -1, .keys_fd = -1 };
+	struct store *store = NULL;
+	int r, code = EXIT_SUCCESS;
+
+	service_start(&core.service, "agentd", purpose, argc, argv);
+	core.settings = core.service.settings;
+	core.event = core.service.event;
+	core.start_us = now_us();
+	r = start(&core, &store, &err);
+	if (r < 0) {
+		service_log(LOG_ERR, "cannot start: %s (%s)", agent_error_message(err), agent_error_name(err));
+		code = exit_code_for(r);
+	} else {
+		wait_for_first_try(&core);
+		event_add(&core, EVENT_STARTED, "version", agent_version(), "setup", core_setup_name(&core), NULL);
+		r = bus_open(&core, &err);
+		if (r >= 0) {
+			updates_look(&core);
+			r = service_run(&core.service);
+		} else {
+			service_log(LOG_ERR, "cannot start: %s (%s)", agent_error_message(err), agent_error_name(err));
+		}
+		if (r < 0)
+			code = exit_code_for(r);
+	}
+	r = worker_stop(core.worker);
+	accounts_stop(&core);
+	bus_stop(&core);
+	updates_stop(&core);
+	audit_close(&core);
+	if (r == -EBUSY)
+		_exit(code); /* a command still hangs in the TPM: its thread must not find the store gone */
+	store_free(store);
+	free(core.srk_name);
+	free(core.device_ca_pem);
+	free(core.device_ca_fingerprint);
+	service_stop(&core.service);
+	return code;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_CORE_H
+#define CORE_CORE_H
+/*
+ * agentd: the one program that holds keys, accounts and policy. One event loop, one TPM thread (worker.h); all that other
+ * programs may ask is a row of operations.def, which bus.c checks and hands to an op_*() function of an op_*.c file.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include <agent/error.h>
+#include <agent/password.h>
+
+#include "agentd/common/events.h"
+#include "agentd/common/operations.h"
+#include "agentd/common/service.h"
+#include "agentd/common/settings.h"
+#include "agentd/core/worker.h"
+
+struct accounts;
+struct audit;
+struct bus;
+struct key_caller;
+struct peer;
+struct updates;
+
+#define SETUP_STATE_UNKNOWN (-1) /* the TPM did not answer yet, so nobody can tell */
+
+struct core {
+	struct service service;
+	const struct settings *settings; /* = service.settings */
+	sd_event *event;		 /* = service.event */
+	struct worker *worker;
+	struct audit *audit; /* audit.c */
+	struct bus *bus;
+	struct accounts *accounts; /* sessions and limits: accounts.c */
+	struct updates *updates;   /* op_update.c */
+	int setup;		   /* enum agent_setup_state or SETUP_STATE_UNKNOWN, as of the last word from the worker */
+	uint64_t generation;	   /* password generation that goes with it */
+	char *srk_name;		   /* hex, NULL while unknown */
+	char *device_ca_pem;	   /* certificate of the device CA, NULL while unknown */
+	char *device_ca_fingerprint;
+	uint64_t floor;		   /* lowest security version that may be installed; cached, can only rise through us */
+	bool has_floor;
+	char link_state[16];
+	char link_detail[512];
+	uint64_t start_us; /* CLOCK_MONOTONIC */
+	int tpm_state;	   /* enum agent_tpm_state as last written to the event log, or -1 */
+	int open_result;   /* how opening keys and record went last */
+	uint64_t leaf_window_us;
+	unsigned leaf_count;
+	int keys_fd; /* STATE_DIR/keys, for reading rights (op_vendor.c) */
+};
+
+/* ---- who asks (accounts.c) -------------------------------------------------------------------------------------- */
+
+#define CALLER_USER_MAX 32
+#define CALLER_SOURCE_MAX 64
+
+/* The person behind a call, as far as core could make sure. */
+struct caller {
+	char user[CALLER_USER_MAX + 1];
+	char source[CALLER_SOURCE_MAX + 1]; /* "ip:192.0.2.7", "unix:1000": checked to be short printable ASCII */
+	enum account_role role;		    /* ACCOUNT_SELF .. ACCOUNT_ADMIN */
+	bool is_limited;		    /* session of scope "password": may do nothing but change the password or leave */
+	uint32_t uid;			    /* BUS_NO_UID over the network */
+	uint64_t session_id;		    /* 0: no session, known by uid */
+};
+
+/* State of accounts.c; called once each. accounts_start() needs core->event and settings only. */
+int accounts_start(struct core *core, struct agent_error **err);
+void accounts_stop(struct core *core);
+
+/*
+ * Who holds @token (empty: who is @uid). -EACCES "session.required" when that is nobody. Knows nothing of the setup gate
+ * and of the operation: the dispatcher checks those. Fast: neither TPM nor hash.
+ */
+int account_resolve(struct core *core, const char *token, uint32_t uid, const char *source, struct caller *ret_caller,
+		    struct agent_error **err);
+/* Failed logins in a row, for the status. */
+uint64_t account_failures(const struct core *core);
+
+/*
+ * The worker told (at start, after a change) what the password record says. Main thread. Emits SetupChanged when the
+ * state differs from before. Whoever changes the password calls it as well, after ending the older sessions.
+ */
+void core_setup_changed(struct core *core, int setup, uint64_t generation);
+/* "factory", "active", "recovery", "unprovisioned" or, while the TPM does not answer, "unavailable". */
+const char *core_setup_name(const struct core *core);
+
+/* ---- operations (bus.c) ----------------------------------------------------------------------------------------- */
+
+/*
+ * One call of an operation. A handler answers with op_reply() and friends, at once or later; for later it takes a
+ * reference and gives it back after answering. A call that is dropped unanswered is answered with an error.
+ */
+struct op_call {
+	unsigned n_refs;
+	struct core *core;
+	struct peer *peer;   /* referenced */
+	sd_bus_message *msg; /* rows that begin with (sus): read position is after it */
+	const struct operation *op;
+	struct caller caller; /* rows with an account: resolved; else with (sus): source and uid only, both checked */
+	bool is_answered;
+};
+
+/* Returns 0 (answered, or will be) or a negative errno with *err, which the dispatcher sends. Arguments have the row's signature. */
+typedef int (*op_handler)(struct core *core, struct op_call *call, struct agent_error **err);
+
+struct operation {
+	const char *method;
+	op_handler handler;
+	unsigned programs;	 /* enum program, or-ed */
+	enum setup_gate gate;
+	enum account_role role;
+	const char *in, *out;
+};
+
+#define OP(method, handler, programs, gate, role, in, out) \
+	int handler(struct core *core, struct op_call *call, struct agent_error **err);
+#include "agentd/common/operations.def"
+#undef OP
+
+struct op_call *op_call_ref(struct op_call *call);
+struct op_call *op_call_unref(struct op_call *call);
+/* Answer with values, as in sd_bus_reply_method_return(). A peer that went away is no error. Returns 0. */
+int op_reply(struct op_call *call, const char *types, ...);
+/* The empty reply, to append to; then op_reply_send(), which takes the message. */
+int op_reply_new(struct op_call *call, sd_bus_message **ret_reply, struct agent_error **err);
+int op_reply_send(struct op_call *call, sd_bus_message *reply);
+/* Answer with an error; takes and frees *err. Returns 0. */
+int op_fail(struct op_call *call, int r, struct agent_error **err);
+/* Program at the other end: "mgmt", "link", "fetch", "install", "vendor". */
+const char *op_call_program(const struct op_call *call);
+/* Who is there, for rights on keys; lent (key_rights.h). */
+const struct key_caller *op_call_key_caller(const struct op_call *call);
+/* Event key.refused for this call; within limits where anybody may be the caller. */
+void op_call_refused(struct op_call *call, const char *key, const char *reason);
+
+/* ---- audit events (audit.c) -------------------------------------------------------------------------------------- */
+
+/*
+ * Write an event to the log and the journal: pairs of key and value (a NULL value leaves the pair out), then NULL. Values
+ * are escaped and shortened to 200 bytes here. Never pass a secret. Main thread. Failing to write is logged, not returned.
+ */
+void event_add(struct core *core, enum event_id id, ...) __attribute__((sentinel));
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "agentd/core/job.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/macro.h"
+
+static int run(struct store *store, void *data, struct agent_error **err)
+{
+	struct op_job *job = data;
+
+	return job->type->run(store, job, err);
+}
+
+static void done(struct core *core, void *data, int r, struct agent_error **err)
+{
+	struct op_job *job = data;
+
+	if (r >= 0)
+		r = job->type->reply(core, job, err);
+	if (r < 0)
+		op_fail(job->call, r, err);
+}
+
+static void release(void *data)
+{
+	op_job_free(data);
+}
+
+/* One row for all: what differs is in the type. The name in a time-out is the operation's. */
+static const struct job_ops ops = { .name = "operation", .run = run, .done = done, .free = release };
+
+int op_job_new(struct op_call *call, const struct op_job_type *type, size_t size, struct op_job **ret_job, struct agent_error **err)
+{
+	struct op_job *job = calloc(1, size);
+
+	if (job == NULL)
+		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for %s", type->name);
+	job->type = type;
+	job->call = op_call_ref(call);
+	*ret_job = job;
+	return 0;
+}
+
+void op_job_free(struct op_job *job)
+{
+	if (job == NULL)
+		return;
+	if (job->type->free != NULL)
+		job->type->free(job);
+	op_call_unref(job->call);
+	free(job);
+}
+
+int op_job_submit(struct op_job *job, enum worker_priority priority, unsigned timeout_s, struct agent_error **err)
+{
+	int r = worker_submit(job->call->core->worker, priority, &ops, job, timeout_s, err);
+
+	if (r < 0) {
+		/* The dispatcher answers with the reason. */
+		op_job_free(job);
+	}
+	return r;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_JOB_H
+#define CORE_JOB_H
+/* An operation whose work is one job of the TPM thread: what goes in and comes out lives in a struct that begins with this. */
+#include "agentd/core/core.h"
+
+struct op_job;
+
+struct op_job_type {
+	const char *name; /* for people: "signature" */
+	/* In the TPM thread. */
+	int (*run)(struct store *store, struct op_job *job, struct agent_error **err);
+	/* In the loop, when run() succeeded: answer the call, or the reason why not. */
+	int (*reply)(struct core *core, struct op_job *job, struct agent_error **err);
+	/* In the loop: the members after struct op_job; may be NULL. */
+	void (*free)(struct op_job *job);
+};
+
+struct op_job {
+	const struct op_job_type *type;
+	struct op_call *call;
+};
+
+/* @size bytes, zeroed, beginning with struct op_job. */
+int op_job_new(struct op_call *call, const struct op_job_type *type, size_t size, struct op_job **ret_job, struct agent_error **err);
+/* Takes the job also on failure. */
+int op_job_submit(struct op_job *job, enum worker_priority priority, unsigned timeout_s, struct agent_error **err);
+void op_job_free(struct op_job *job);
+
+#endif

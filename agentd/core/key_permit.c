@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "agentd/core/key_permit.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agentd/core/store.h"
+#include "base/buf.h"
+#include "base/macro.h"
+
+static int refuse(struct op_call *call, const char *name, const char *reason, struct agent_error **err)
+{
+	op_call_refused(call, name, reason);
+	return agent_error_set(err, -EPERM, "key.refused", "agentd does not let this program use that key for %s", call->op->method);
+}
+
+int key_permit(struct core *core, struct op_call *call, const char *name, unsigned purposes, struct key_meta *ret_meta,
+	       struct key_rule *ret_rule, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	const struct key_caller *caller = op_call_key_caller(call);
+	const struct key_rule *rule = NULL;
+	struct key_meta meta;
+	int r;
+
+	if (!store_key_name_is_valid(name))
+		return refuse(call, "?", "not a name", err);
+	/* Each of our programs has one key, whatever the rights say: a broken agentd-link cannot become the device CA. */
+	if (caller->program != NULL &&
+	    strcmp(name, strcmp(caller->program, "link") == 0 ? core->settings->mqtt.key : STORE_KEY_DEVICE) != 0)
+		return refuse(call, name, "not the key of this program", err);
+	r = key_meta_read(core->keys_fd, name, &meta, &why);
+	if (r == -ENOENT)
+		return refuse(call, name, "no such key, or one without NAME.meta", err);
+	if (r < 0)
+		return refuse(call, name, agent_error_message(why), err);
+	rule = key_meta_match(&meta, caller, purposes);
+	if (rule == NULL)
+		return refuse(call, name, (meta.purposes & purposes) == 0 ? "not what the key is for" : "no rule for this caller", err);
+	*ret_rule = *rule;
+	*ret_meta = meta;
+	return 0;
+}
+
+enum worker_priority key_priority(const struct op_call *call)
+{
+	return op_call_key_caller(call)->program == NULL ? WORKER_VENDOR : WORKER_SIGN;
+}
+
+static bool is_name(const uint8_t *name, size_t size, const char *hex)
+{
+	char text[KEY_HEX_MAX + 1];
+
+	if (size * 2 > KEY_HEX_MAX)
+		return false;
+	hex_encode(name, size, text);
+	return strcmp(text, hex) == 0;
+}
+
+int key_is_meant(struct store *store, const struct store_key *key, const struct key_meta *meta, struct agent_error **err)
+{
+	const uint8_t *srk, *name;
+	size_t srk_size, name_size;
+	int r;
+
+	r = agent_tpm_get_srk_name(store->tpm, &srk, &srk_size);
+	if (r < 0)
+		return agent_error_set(err, r, "tpm.srk", "the TPM's storage root key is not known");
+	agent_key_get_object_name(key->key, &name, &name_size);
+	if (is_name(srk, srk_size, meta->srk) && is_name(name, name_size, meta->name))
+		return 0;
+	return agent_error_set(err, -EKEYREJECTED, "key.meta", "%s.pem is not the key that %s.meta was written for",
+			       agent_key_get_name(key->key), agent_key_get_name(key->key));
+}

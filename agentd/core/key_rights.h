@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_KEY_RIGHTS_H
+#define CORE_KEY_RIGHTS_H
+/*
+ * What a key is for and who may use it: STATE_DIR/keys/NAME.meta beside NAME.pem, written whole, mode 0600. Lines of words,
+ * in this order, nothing else; a reader that meets something it does not know refuses the key (docs/design/vendor.md):
+ *
+ *   version 1
+ *   srk HEX                       Name of the SRK it was made under
+ *   name HEX                      Name of the key
+ *   created SECONDS               since 1970
+ *   purposes tls-client csr       or "none"
+ *   caller uid:1000 tls-client    any number up to KEY_RULES_MAX: program:, uid:, gid: or unit:, then its purposes
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <agent/error.h>
+
+enum key_purpose {
+	PURPOSE_TLS_CLIENT = 1u << 0, /* sign digests: TLS client handshakes, and what OpenSSL signs with such a key */
+	PURPOSE_CSR = 1u << 1,	      /* certificate requests that core composes */
+	PURPOSE_SIGN_APP = 1u << 2,   /* application signatures; excludes tls-client, see key_meta_check() */
+	PURPOSE_SEAL = 1u << 3
+};
+
+enum rule_kind { RULE_PROGRAM, RULE_UID, RULE_GID, RULE_UNIT };
+
+#define KEY_RULES_MAX 16
+#define UNIT_NAME_MAX 110 /* with "unit:" it fits a label, AGENT_APP_LABEL_MAX */
+#define KEY_HEX_MAX 132	  /* hex of a Name: 66 bytes with SHA-512 */
+#define KEY_META_MAX (8 * 1024)
+#define CALLER_GROUPS_MAX 64
+
+struct key_rule {
+	enum rule_kind kind;
+	uint32_t id;			/* uid, gid */
+	char text[UNIT_NAME_MAX + 1];	/* unit, program */
+	unsigned purposes;
+};
+
+struct key_meta {
+	char srk[KEY_HEX_MAX + 1];
+	char name[KEY_HEX_MAX + 1];
+	uint64_t created_s;
+	unsigned purposes;
+	struct key_rule rules[KEY_RULES_MAX];
+	size_t n_rules;
+};
+
+/* Who is at the other end, by the kernel's word. */
+struct key_caller {
+	const char *program; /* "link", "fetch": came through its door; NULL for anybody */
+	uint32_t uid, gid;
+	uint32_t groups[CALLER_GROUPS_MAX];
+	size_t n_groups;
+	char unit[UNIT_NAME_MAX + 1]; /* "" if it cannot be told */
+};
+
+/* Words separated by single spaces, or "none". -EINVAL "key.purpose". */
+int purposes_parse(const char *text, unsigned *ret_purposes, struct agent_error **err);
+void purposes_format(unsigned purposes, char *ret_text, size_t size);
+/* "uid:1000", "gid:44", "unit:meter.service", "program:link", then perhaps purposes; @purposes where none are named. */
+int key_rule_parse(const char *text, unsigned purposes, struct key_rule *ret_rule, struct agent_error **err);
+/* The words of a rule without its purposes: the label of an application signature. */
+void key_rule_label(const struct key_rule *rule, char *ret_text, size_t size);
+
+/* -EINVAL "key.purpose" if the key would be both tls-client and sign-app, or a rule allows more than the key is for. */
+int key_meta_check(const struct key_meta *meta, struct agent_error **err);
+/* -EBADMSG "key.meta". */
+int key_meta_parse(const char *text, size_t size, struct key_meta *ret_meta, struct agent_error **err);
+/* The caller frees *ret_text. */
+int key_meta_format(const struct key_meta *meta, char **ret_text, struct agent_error **err);
+/* -ENOENT, -EBADMSG, -errno of the file. */
+int key_meta_read(int dir_fd, const char *key, struct key_meta *ret_meta, struct agent_error **err);
+int key_meta_write(int dir_fd, const char *key, const struct key_meta *meta, struct agent_error **err);
+
+/* First rule that lets @caller use the key for @purpose, or NULL. */
+const struct key_rule *key_meta_match(const struct key_meta *meta, const struct key_caller *caller, enum key_purpose purpose);
+
+/* ---- who is there (caller.c) -------------------------------------------------------------------------------------- */
+
+/*
+ * Peer of a connected Unix socket: SO_PEERCRED, SO_PEERGROUPS, and the unit from /proc/PID/cgroup. The unit is left empty
+ * unless a pidfd of the peer (Linux 6.5) shows that the process which connected was still there after its cgroup was read:
+ * a process id alone may have passed to somebody else.
+ */
+int caller_from_socket(int fd, struct key_caller *ret_caller);
+/* System unit in the text of a cgroup file; false if there is none, such as in a container or outside of systemd. */
+bool unit_from_cgroup(const char *text, char ret_unit[UNIT_NAME_MAX + 1]);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * agentd: core, or with an option first the factory step or the small service manager. Each mode has its own options;
+ * what is left is read by service_start().
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agentd/core/main.h"
+
+static const char purpose[] =
+	"Core of the security agent: keys, accounts, policy, events. Other ways to run it:\n"
+	"  agentd --supervise [--config FILE]   start and watch all programs where systemd is not PID 1\n"
+	"  agentd --provision [--csr-subject SUBJECT --csr-out FILE] [--config FILE]\n"
+	"                                       factory step: make keys and the factory secret, print the secret once";
+
+/* Remove argv[i] and what follows it. */
+static void take_out(int *argc, char **argv, int i, int n)
+{
+	for (int k = i; k + n <= *argc; k++)
+		argv[k] = argv[k + n];
+	*argc -= n;
+}
+
+/* The value of @name, taken out of the arguments; NULL if it is not there. */
+static const char *take_value(int *argc, char **argv, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (int i = 1; i < *argc; i++) {
+		const char *value;
+
+		if (strncmp(argv[i], name, n) == 0 && argv[i][n] == '=') {
+			value = argv[i] + n + 1;
+			take_out(argc, argv, i, 1);
+			return value;
+		}
+		if (strcmp(argv[i], name) != 0)
+			continue;
+		if (i + 1 == *argc) {
+			fprintf(stderr, "agentd: option '%s' requires an argument\n", name);
+			exit(EXIT_CODE_USAGE);
+		}
+		value = argv[i + 1];
+		take_out(argc, argv, i, 2);
+		return value;
+	}
+	return NULL;
+}
+
+static bool take_flag(int *argc, char **argv, const char *name)
+{
+	for (int i = 1; i < *argc; i++) {
+		if (strcmp(argv[i], name) == 0) {
+			take_out(argc, argv, i, 1);
+			return true;
+		}
+	}
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	struct provision_options provision = { 0 };
+	bool is_provision = take_flag(&argc, argv, "--provision");
+
+	/* tpm2-tss prints each refused command, also those we expect; our errors name the code. An operator may ask for more. */
+	setenv("TSS2_LOG", "all+NONE", 0);
+
+	if (take_flag(&argc, argv, "--supervise")) {
+		if (is_provision) {
+			fprintf(stderr, "agentd: --provision and --supervise exclude each other\n");
+			return EXIT_CODE_USAGE;
+		}
+		return supervise_main(argc, argv);
+	}
+	if (!is_provision)
+		return core_main(purpose, argc, argv);
+	provision.csr_subject = take_value(&argc, argv, "--csr-subject");
+	provision.csr_out = take_value(&argc, argv, "--csr-out");
+	if ((provision.csr_subject == NULL) != (provision.csr_out == NULL)) {
+		fprintf(stderr, "agentd: --csr-subject and --csr-out belong together\n");
+		return EXIT_CODE_USAGE;
+	}
+	return provision_main(purpose, &provision, argc, argv);
+}

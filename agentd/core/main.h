@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_MAIN_H
+#define CORE_MAIN_H
+/* The three ways to run agentd; each returns an exit code of service.h. */
+#include "agentd/core/core.h"
+#include "agentd/core/supervise.h"
+
+struct provision_options {
+	const char *csr_subject, *csr_out; /* both or neither */
+};
+
+int core_main(const char *purpose, int argc, char **argv);
+int provision_main(const char *purpose, const struct provision_options *options, int argc, char **argv);
+
+/* Exit code for an error that stops the start. */
+int exit_code_for(int r);
+
+#endif

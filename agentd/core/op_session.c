@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * SessionOpen, SessionCheck, SessionClose. A login: who is that (cookie, address, uid), may they try now, hash in
+ * the TPM thread, session. Until the owner has set a password the factory secret opens a session that can do nothing else.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agentd/core/accounts.h"
+#include "base/macro.h"
+
+#define PASSWORD_ARGUMENT_MAX 4096 /* longer ones are cut off here; libagent refuses from 512 on */
+#define QUEUE_RETRY_S 2
+
+struct login {
+	struct op_call *call;
+	struct account_try try;
+	char cookie[COOKIE_TEXT_SIZE]; /* as it came, "" for none */
+};
+
+static void login_free(void *data)
+{
+	struct login *login = data;
+
+	account_try_clear(login->call->core, &login->try);
+	op_call_unref(login->call);
+	free(login);
+}
+
+static int run(struct store *store, void *data, struct agent_error **err)
+{
+	struct login *login = data;
+
+	return account_try_run(login->call->core->accounts, store, &login->try, err);
+}
+
+static int answer(struct core *core, struct login *login, struct agent_error **err)
+{
+	const struct account_try *try = &login->try;
+	struct session session = {
+		.role = ACCOUNT_ADMIN,
+		.is_limited = try->setup != AGENT_SETUP_ACTIVE,
+		.uid = try->uid,
+		.generation = try->generation,
+		.who = try->who,
+	};
+	char token[TOKEN_TEXT_SIZE], cookie[COOKIE_TEXT_SIZE] = "";
+	uint64_t expires_s;
+	int r;
+
+	if (try->generation != core->generation)
+		return agent_error_set(err, -EACCES, "session.credentials", "the password was changed during this login");
+	memcpy(session.user, try->user, sizeof(session.user));
+	memcpy(session.source, try->source, sizeof(session.source));
+	r = account_open_session(core, &session, token, &expires_s, err);
+	if (r < 0)
+		return r;
+	if (session.is_limited)
+		event_add(core, EVENT_LABEL_CODE_USED, "source", try->source, NULL);
+	if (try->uid == BUS_NO_UID && core->accounts->has_cookie_key &&
+	    cookie_new(core->accounts->cookie_key, accounts_wall_s(), cookie) < 0)
+		cookie[0] = '\0'; /* a login without a cookie is still a login */
+	r = op_reply(login->call, "sstss", token, session.is_limited ? "password" : "full", expires_s, cookie, account_role_name(session.role));
+	wipe(token, sizeof(token));
+	return r;
+}
+
+static void done(struct core *core, void *data, int r, struct agent_error **err)
+{
+	struct login *login = data;
+
+	/* Given up on: it may still be running, so it counts when it is over: in late() or in login_free(). */
+	if (r != -ETIMEDOUT)
+		account_try_settle(core, &login->try);
+	if (r == 0)
+		r = answer(core, login, err);
+	else if (r == -EACCES && login->try.outcome != TRY_WRONG)
+		r = agent_error_set(err, -EIO, "core.access", "agentd may not use its TPM or its files");
+	if (r < 0)
+		op_fail(login->call, r, err);
+}
+
+static void late(struct core *core, void *data, int r)
+{
+	struct login *login = data;
+
+	account_try_settle(core, &login->try);
+}
+
+static const struct job_ops login_job = { .name = "login", .run = run, .done = done, .late = late, .free = login_free };
+
+/* Takes the login also on failure. */
+static int login_start(struct core *core, struct login *login, struct agent_error **err)
+{
+	struct accounts *a = core->accounts;
+	struct account_try *try = &login->try;
+	uint8_t id[LIMITS_COOKIE_ID_SIZE];
+	bool is_known = a->has_cookie_key && login->cookie[0] != '\0' && cookie_check(a->cookie_key, login->cookie, accounts_wall_s(), id);
+	int r;
+
+	limits_identify(a->limits, try->source, try->uid != BUS_NO_UID, is_known ? id : NULL, accounts_now_us(), &try->who);
+	r = account_try_admit(core, try, err);
+	if (r >= 0)
+		r = worker_submit(core->worker, WORKER_HASH, &login_job, login, 0, err);
+	if (r == -EBUSY)
+		agent_error_set(err, r, "core.busy", "other logins are being checked (retry-after=%d)", QUEUE_RETRY_S);
+	if (r < 0)
+		login_free(login);
+	return r;
+}
+
+/* ---- key of the device cookies: derived in the TPM, so that the disk holds none ---------------------------------- */
+
+struct cookie_key {
+	struct login *login; /* waits for it */
+	struct core *core;
+	uint8_t key[AGENT_MAC_SIZE];
+};
+
+static int derive(struct store *store, void *data, struct agent_error **err)
+{
+	static const char label[] = "agentd-device-cookie-v1";
+	struct cookie_key *k = data;
+
+	return agent_mac_compute(store->mac, (const uint8_t *)label, sizeof(label) - 1, k->key, err);
+}
+
+static void derived(struct core *core, void *data, int r, struct agent_error **err)
+{
+	struct cookie_key *k = data;
+	struct login *login = TAKE_PTR(k->login);
+	struct op_call *call = op_call_ref(login->call);
+
+	if (r >= 0) {
+		memcpy(core->accounts->cookie_key, k->key, sizeof(k->key));
+		core->accounts->has_cookie_key = true;
+		r = login_start(core, login, err);
+	} else {
+		login_free(login);
+	}
+	if (r < 0)
+		op_fail(call, r, err);
+	op_call_unref(call);
+}
+
+static void cookie_key_free(void *data)
+{
+	struct cookie_key *k = data;
+
+	if (k->login != NULL)
+		login_free(k->login);
+	wipe(k, sizeof(*k));
+	free(k);
+}
+
+static const struct job_ops cookie_key_job = { .name = "device cookie key", .run = derive, .done = derived, .free = cookie_key_free };
+
+/* First login over the network since the start. Takes the login also on failure. */
+static int derive_then_start(struct core *core, struct login *login, struct agent_error **err)
+{
+	struct cookie_key *k = calloc(1, sizeof(*k));
+	int r;
+
+	if (k == NULL) {
+		login_free(login);
+		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for a login");
+	}
+	k->login = login;
+	r = worker_submit(core->worker, WORKER_WORK, &cookie_key_job, k, 0, err);
+	if (r < 0)
+		cookie_key_free(k);
+	return r;
+}
+
+/* ---- operations -------------------------------------------------------------------------------------------------- */
+
+static int check_setup(const struct core *core, struct agent_error **err)
+{
+	switch (core->setup) {
+	case AGENT_SETUP_FACTORY:
+	case AGENT_SETUP_ACTIVE:
+		return 0;
+	case AGENT_SETUP_RECOVERY:
+		return agent_error_set(err, -ENOKEY, "setup.recovery",
+				       "the password record and the TPM disagree; the device needs a factory reset with presence");
+	case AGENT_SETUP_UNPROVISIONED:
+		return agent_error_set(err, -ENOKEY, "setup.unprovisioned", "this device has not been provisioned yet");
+	default:
+		return agent_error_set(err, -ENODEV, "tpm.absent", "the TPM does not answer yet");
+	}
+}
+
+int op_session_open(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	const char *user, *password, *cookie;
+	struct login *login;
+	int r;
+
+	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
+	r = sd_bus_message_read(call->msg, "sss", &user, &password, &cookie);
+	if (r < 0)
+		return agent_error_set(err, -EINVAL, "bus.arguments", "SessionOpen was called with arguments that cannot be read");
+	r = check_setup(core, err);
+	if (r < 0)
+		return r;
+	login = calloc(1, sizeof(*login));
+	if (login == NULL)
+		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for a login");
+	login->call = op_call_ref(call);
+	login->try.uid = call->caller.uid;
+	memcpy(login->try.source, call->caller.source, sizeof(login->try.source));
+	if (strcmp(user, ACCOUNT_USER) == 0)
+		memcpy(login->try.user, ACCOUNT_USER, sizeof(ACCOUNT_USER));
+	if (strlen(cookie) == sizeof(login->cookie) - 1)
+		memcpy(login->cookie, cookie, sizeof(login->cookie));
+	r = secret_copy(&login->try.password, password, strnlen(password, PASSWORD_ARGUMENT_MAX));
+	if (r < 0) {
+		login_free(login);
+		return agent_error_set(err, r, "core.memory", "no memory for a login");
+	}
+	if (call->caller.uid == BUS_NO_UID && !core->accounts->has_cookie_key)
+		return derive_then_start(core, login, err);
+	return login_start(core, login, err);
+}
+
+int op_session_check(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	const struct caller *caller = &call->caller;
+	/* Known by uid: nothing but the password is open to root either before it is set. */
+	bool is_limited = caller->is_limited || core->setup == AGENT_SETUP_FACTORY;
+
+	return op_reply(call, "sss", caller->user, account_role_name(caller->role), is_limited ? "password" : "full");
+}
+
+int op_session_close(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	if (call->caller.session_id != 0) {
+		account_close_session(core, call->caller.session_id);
+		event_add(core, EVENT_SESSION_ENDED, "user", call->caller.user, "source", call->caller.source, NULL);
+	}
+	return op_reply(call, "");
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+
+#include <agent/context.h>
+
+#include "agentd/common/peer.h"
+#include "agentd/core/bus.h"
+#include "agentd/core/core.h"
+#include "agentd/core/update.h"
+#include "base/macro.h"
+
+const char *core_setup_name(const struct core *core)
+{
+	return core->setup == SETUP_STATE_UNKNOWN ? "unavailable" : agent_setup_state_name((enum agent_setup_state)core->setup);
+}
+
+void core_setup_changed(struct core *core, int setup, uint64_t generation)
+{
+	int before = core->setup;
+
+	core->setup = setup;
+	core->generation = generation;
+	if (before == setup)
+		return;
+	service_log(LOG_INFO, "setup state: %s", core_setup_name(core));
+	if (setup == AGENT_SETUP_RECOVERY)
+		event_add(core, EVENT_ROLLBACK_DETECTED, "reason", "password record and TPM disagree", NULL);
+	bus_emit_setup(core);
+}
+
+int op_bootstrap(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	return op_reply(call, "su", core_setup_name(core), (uint32_t)core->settings->password.min_length);
+}
+
+int op_setup_get(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	return op_reply(call, "s", core_setup_name(core));
+}
+
+int op_link_report(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	static const char *const states[] = { "disabled", "offline", "connecting", "online", "waiting" };
+	const char *state, *detail;
+	bool was_online = strcmp(core->link_state, "online") == 0, is_known = false;
+
+	if (sd_bus_message_read(call->msg, "ss", &state, &detail) < 0)
+		return agent_error_set(err, -EINVAL, "bus.arguments", "LinkReport was called with arguments that cannot be read");
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++)
+		is_known |= strcmp(state, states[i]) == 0;
+	if (!is_known)
+		return agent_error_set(err, -EINVAL, "link.state", "that is no state of a link");
+	snprintf(core->link_state, sizeof(core->link_state), "%s", state);
+	/* Shortened bytewise: what is left must stay valid UTF-8 for the bus. */
+	snprintf(core->link_detail, sizeof(core->link_detail), "%s", detail);
+	for (char *p = core->link_detail; *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
+			*p = '?';
+	/* Attempts come and go by the second in a bad network; an audit wants to know when the link was up. */
+	if (was_online != (strcmp(state, "online") == 0))
+		event_add(core, EVENT_LINK_STATE, "state", core->link_state, "reason", core->link_detail[0] != '\0' ? core->link_detail : NULL, NULL);
+	return op_reply(call, NULL);
+}
+
+static int append_status(struct core *core, sd_bus_message *m)
+{
+	const struct settings *s = core->settings;
+	struct worker_info info;
+	struct timespec now;
+	int r;
+
+	worker_get_info(core->worker, &info);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	r = sd_bus_message_open_container(m, 'a', "{sv}");
+	if (r >= 0)
+		r = peer_append_string(m, "setup", core_setup_name(core));
+	if (r >= 0)
+		r = peer_append_string(m, "version", agent_version());
+	if (r >= 0)
+		r = peer_append_string(m, "product", s->device.product);
+	if (r >= 0)
+		r = peer_append_string(m, "serial", s->device.serial);
+	if (r >= 0)
+		r = peer_append_string(m, "model", s->device.model);
+	if (r >= 0)
+		r = peer_append_string(m, "tpm_state", agent_tpm_state_name(info.tpm_state));
+	if (r >= 0)
+		r = peer_append_string(m, "tpm_detail", info.tpm_detail[0] != '\0' ? info.tpm_detail : NULL);
+	if (r >= 0)
+		r = peer_append_u64(m, "tpm_commands", info.n_commands);
+	if (r >= 0)
+		r = peer_append_string(m, "srk_name", core->srk_name);
+	if (r >= 0 && core->has_floor)
+		r = peer_append_u64(m, "floor", core->floor);
+	if (r >= 0)
+		r = peer_append_string(m, "link_state", core->link_state[0] != '\0' ? core->link_state :
+				       s->mqtt.enable ? "offline" : "disabled");
+	if (r >= 0)
+		r = peer_append_string(m, "link_detail", core->link_detail[0] != '\0' ? core->link_detail : NULL);
+	if (r >= 0)
+		r = updates_append_short(core, m);
+	if (r >= 0)
+		r = peer_append_string(m, "device_ca_fingerprint", core->device_ca_fingerprint);
+	if (r >= 0)
+		r = peer_append_u64(m, "uptime_s", (uint64_t)now.tv_sec - core->start_us / 1000000);
+	if (r >= 0)
+		r = peer_append_u64(m, "login_failures", account_failures(core));
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int op_status_get(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	sd_bus_message *reply;
+	int r;
+
+	r = op_reply_new(call, &reply, err);
+	if (r < 0)
+		return r;
+	r = append_status(core, reply);
+	if (r < 0) {
+		sd_bus_message_unref(reply);
+		return agent_error_set(err, r, "bus.reply", "cannot write the status: %s", strerror(-r));
+	}
+	return op_reply_send(call, reply);
+}

@@ -1,0 +1,747 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agentd/common/peer.h"
+#include "agentd/core/ask.h"
+#include "agentd/core/audit.h"
+#include "agentd/core/bus.h"
+#include "agentd/core/core.h"
+#include "agentd/core/update.h"
+#include "base/macro.h"
+
+#define MAX_WAITERS 8
+#define URL_MAX 2048
+#define PIPE_BYTES (256 * 1024)
+#define STALL_US (UINT64_C(600) * 1000000)	/* no byte for this long: give the installation up */
+#define DOWNLOAD_END_US (UINT64_C(30) * 1000000) /* a download goes on after the installation ended: cut it */
+#define FLOOR_MAX_STEPS 1000 /* increments of one confirmation; NV wears. docs/design/core.md: security-version is a count, not a date */
+#define FLOOR_TIMEOUT_S 600
+
+/* What agentd-install says, copied. */
+struct report {
+	bool is_valid;
+	char stage[16], booted_slot[33], target_slot[33], version[65], release_id[65], failed_release_id[65];
+	uint64_t done_bytes, total_bytes, security_version, tries_left;
+};
+
+struct updates {
+	struct report report;
+	uint64_t last_id;
+	uint64_t size;	    /* announced, or 0 */
+	bool is_starting;   /* the programs are being asked whether they are there */
+	bool is_installing; /* Begin is under way */
+	bool is_fetching;   /* Download is under way */
+	bool is_confirming; /* Confirm or Rollback */
+	struct agent_error *error; /* why installation last_id failed, or NULL */
+	struct op_call *waiters[MAX_WAITERS];
+	size_t n_waiters;
+	sd_event_source *timer;
+	char user[CALLER_USER_MAX + 1], source[CALLER_SOURCE_MAX + 1];
+	char url[URL_MAX + 1];
+};
+
+/* ---- what agentd-install says ----------------------------------------------------------------------------------- */
+
+static void take_string(sd_bus_message *m, char *out, size_t size)
+{
+	const char *text;
+
+	if (sd_bus_message_read(m, "v", "s", &text) > 0)
+		snprintf(out, size, "%.*s", (int)size - 1, text);
+}
+
+static int read_report(sd_bus_message *m, struct report *ret_report)
+{
+	struct report report = { .is_valid = true };
+	const struct {
+		const char *key;
+		char *text;
+		size_t size;
+		uint64_t *number;
+	} rows[] = {
+		{ "stage", report.stage, sizeof(report.stage), NULL },
+		{ "booted_slot", report.booted_slot, sizeof(report.booted_slot), NULL },
+		{ "target_slot", report.target_slot, sizeof(report.target_slot), NULL },
+		{ "version", report.version, sizeof(report.version), NULL },
+		{ "release_id", report.release_id, sizeof(report.release_id), NULL },
+		{ "failed_release_id", report.failed_release_id, sizeof(report.failed_release_id), NULL },
+		{ "done_bytes", NULL, 0, &report.done_bytes },
+		{ "total_bytes", NULL, 0, &report.total_bytes },
+		{ "security_version", NULL, 0, &report.security_version },
+		{ "tries_left", NULL, 0, &report.tries_left },
+	};
+	int r;
+
+	r = sd_bus_message_enter_container(m, 'a', "{sv}");
+	while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+		const char *key, *type;
+		char kind;
+		size_t i;
+
+		r = sd_bus_message_read(m, "s", &key);
+		if (r >= 0)
+			r = sd_bus_message_peek_type(m, &kind, &type);
+		if (r < 0)
+			break;
+		for (i = 0; i < ARRAY_SIZE(rows); i++)
+			if (strcmp(rows[i].key, key) == 0)
+				break;
+		if (i < ARRAY_SIZE(rows) && rows[i].text != NULL && strcmp(type, "s") == 0)
+			take_string(m, rows[i].text, rows[i].size);
+		else if (i < ARRAY_SIZE(rows) && rows[i].number != NULL && strcmp(type, "t") == 0)
+			r = sd_bus_message_read(m, "v", "t", rows[i].number);
+		else
+			r = sd_bus_message_skip(m, "v");
+		if (r >= 0)
+			r = sd_bus_message_exit_container(m);
+	}
+	if (r < 0)
+		return r;
+	*ret_report = report;
+	return 0;
+}
+
+/* A new report: was there a fall-back nobody has written down? */
+static int take_report(struct core *core, sd_bus_message *reply, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+	int r = read_report(reply, &u->report);
+
+	if (r < 0)
+		return agent_error_set(err, -EBADMSG, "update.report", "agentd-install sent a status that cannot be read");
+	if (u->report.failed_release_id[0] != '\0' && !audit_knows_fallback(core, u->report.failed_release_id))
+		event_add(core, EVENT_UPDATE_FELL_BACK, "release", u->report.failed_release_id, "slot", u->report.booted_slot, NULL);
+	return 0;
+}
+
+static const char *if_any(const char *text)
+{
+	return text[0] != '\0' ? text : NULL;
+}
+
+static int append_report(struct core *core, sd_bus_message *m)
+{
+	const struct updates *u = core->updates;
+	const struct report *report = &u->report;
+	int r;
+
+	r = sd_bus_message_open_container(m, 'a', "{sv}");
+	if (r >= 0)
+		r = peer_append_u64(m, "id", u->last_id);
+	if (r >= 0)
+		r = peer_append_string(m, "stage", report->stage[0] != '\0' ? report->stage : "idle");
+	if (r >= 0)
+		r = peer_append_u64(m, "done_bytes", report->done_bytes);
+	if (r >= 0)
+		r = peer_append_u64(m, "total_bytes", report->total_bytes != 0 ? report->total_bytes : u->is_installing ? u->size : 0);
+	if (r >= 0)
+		r = peer_append_string(m, "booted_slot", if_any(report->booted_slot));
+	if (r >= 0)
+		r = peer_append_string(m, "target_slot", if_any(report->target_slot));
+	if (r >= 0)
+		r = peer_append_string(m, "version", if_any(report->version));
+	if (r >= 0)
+		r = peer_append_string(m, "release_id", if_any(report->release_id));
+	if (r >= 0)
+		r = peer_append_u64(m, "security_version", report->security_version);
+	if (r >= 0 && core->has_floor)
+		r = peer_append_u64(m, "floor", core->floor);
+	if (r >= 0)
+		r = peer_append_u64(m, "tries_left", report->tries_left);
+	if (r >= 0)
+		r = peer_append_string(m, "failed_release_id", if_any(report->failed_release_id));
+	if (r >= 0 && u->error != NULL) {
+		r = peer_append_string(m, "error_name", agent_error_name(u->error));
+		if (r >= 0)
+			r = peer_append_string(m, "error", agent_error_message(u->error));
+	}
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int updates_append_short(struct core *core, sd_bus_message *m)
+{
+	const struct report *report = &core->updates->report;
+	int r;
+
+	r = peer_append_string(m, "update_stage", report->stage[0] != '\0' ? report->stage : "idle");
+	return r < 0 ? r : peer_append_string(m, "booted_slot", if_any(report->booted_slot));
+}
+
+static int send_report(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	sd_bus_message *reply;
+	int r;
+
+	r = op_reply_new(call, &reply, err);
+	if (r < 0)
+		return r;
+	r = append_report(core, reply);
+	if (r < 0) {
+		sd_bus_message_unref(reply);
+		return agent_error_set(err, r, "bus.reply", "cannot write the update status: %s", strerror(-r));
+	}
+	return op_reply_send(call, reply);
+}
+
+static int on_status(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+	uint64_t done = u->report.done_bytes, total = u->report.total_bytes;
+
+	if (r >= 0)
+		r = take_report(core, reply, err);
+	if (r >= 0 && u->is_installing && u->report.done_bytes < done) {
+		u->report.done_bytes = done; /* a signal may have overtaken the answer */
+		u->report.total_bytes = total;
+	}
+	if (r < 0 && call == NULL)
+		service_log(LOG_NOTICE, "the state of updates is not known: %s", agent_error_message(*err));
+	if (r < 0 || call == NULL)
+		return r;
+	return send_report(core, call, err);
+}
+
+static int ask_status(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	sd_bus_message *m;
+	int r;
+
+	r = ask_new(core, PROG_INSTALL, "Status", &m, err);
+	return r < 0 ? r : ask_send(core, PROG_INSTALL, m, 30, call, on_status, err);
+}
+
+void updates_progress(struct core *core, sd_bus_message *msg)
+{
+	struct updates *u = core->updates;
+	const char *stage;
+	uint64_t done, total;
+
+	if (!u->is_installing || sd_bus_message_read(msg, "stt", &stage, &done, &total) < 0)
+		return;
+	snprintf(u->report.stage, sizeof(u->report.stage), "%.15s", stage);
+	u->report.done_bytes = done;
+	u->report.total_bytes = total;
+	if (u->timer != NULL)
+		sd_event_source_set_time_relative(u->timer, STALL_US);
+}
+
+/* ---- one installation ------------------------------------------------------------------------------------------- */
+
+static struct agent_error *copy_error(const struct agent_error *error)
+{
+	struct agent_error *copy = NULL;
+
+	agent_error_set(&copy, agent_error_errno(error), agent_error_name(error), "%s", agent_error_message(error));
+	return copy;
+}
+
+static void answer_waiter(struct core *core, struct op_call *call)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	int r;
+
+	if (core->updates->error != NULL) {
+		err = copy_error(core->updates->error);
+		r = agent_error_errno(core->updates->error);
+	} else {
+		r = send_report(core, call, &err);
+	}
+	if (r < 0)
+		op_fail(call, r, &err);
+}
+
+static int on_stall(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct core *core = userdata;
+	struct updates *u = core->updates;
+
+	u->timer = sd_event_source_disable_unref(u->timer);
+	if (u->is_installing && u->error == NULL)
+		agent_error_set(&u->error, -ETIMEDOUT, "update.stalled", "the bundle stopped arriving");
+	if (u->is_installing)
+		bus_cut(core, PROG_INSTALL);
+	if (u->is_fetching)
+		bus_cut(core, PROG_FETCH);
+	return 0;
+}
+
+static void watch_over(struct core *core, uint64_t usec)
+{
+	struct updates *u = core->updates;
+
+	u->timer = sd_event_source_disable_unref(u->timer);
+	if (usec > 0)
+		sd_event_add_time_relative(core->event, &u->timer, CLOCK_MONOTONIC, usec, 0, on_stall, core);
+}
+
+/* Both halves report here; the installation is over when neither is under way. */
+static void finish_half(struct core *core)
+{
+	struct updates *u = core->updates;
+	char id[24], version[24];
+
+	if (u->is_installing)
+		return;
+	if (u->is_fetching) {
+		watch_over(core, DOWNLOAD_END_US);
+		return;
+	}
+	watch_over(core, 0);
+	snprintf(id, sizeof(id), "%" PRIu64, u->last_id);
+	snprintf(version, sizeof(version), "%" PRIu64, u->report.security_version);
+	if (u->error != NULL)
+		event_add(core, EVENT_UPDATE_REFUSED, "id", id, "error", agent_error_name(u->error), "reason",
+			  agent_error_message(u->error), "user", u->user, "source", u->source, NULL);
+	else
+		event_add(core, EVENT_UPDATE_INSTALLED, "id", id, "release", u->report.release_id, "version", u->report.version,
+			  "security_version", version, "slot", u->report.target_slot, "user", u->user, "source", u->source, NULL);
+	while (u->n_waiters > 0) {
+		struct op_call *call = u->waiters[--u->n_waiters];
+
+		answer_waiter(core, call);
+		op_call_unref(call);
+	}
+}
+
+static int on_installed(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+
+	u->is_installing = false;
+	if (r >= 0)
+		r = take_report(core, reply, err);
+	if (r == -ENOTCONN && u->error == NULL)
+		agent_error_prefix(err, r, "agentd-install was interrupted");
+	/* What stopped the sender says more than that the bundle ended early. */
+	if (r < 0 && u->error == NULL)
+		u->error = TAKE_PTR(*err);
+	if (r < 0 && u->error == NULL)
+		agent_error_set(&u->error, r, "update.failed", "the installation failed: %s", strerror(-r));
+	if (r >= 0)
+		u->error = agent_error_free(u->error); /* installed is installed, whatever the sender says */
+	else
+		snprintf(u->report.stage, sizeof(u->report.stage), "failed");
+	finish_half(core);
+	if (r < 0) {
+		_cleanup_error_ struct agent_error *ignored = NULL;
+
+		ask_status(core, NULL, &ignored); /* what the slot looks like now */
+	}
+	return 0;
+}
+
+static int on_downloaded(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+
+	u->is_fetching = false;
+	/* A reader that leaves in the middle has a better reason than our broken pipe. */
+	if (r < 0 && r != -EPIPE && u->is_installing && u->error == NULL)
+		u->error = TAKE_PTR(*err);
+	finish_half(core);
+	return 0;
+}
+
+static int check_free(struct core *core, struct agent_error **err)
+{
+	const struct updates *u = core->updates;
+
+	if (u->is_starting || u->is_installing || u->is_fetching || u->is_confirming)
+		return agent_error_set(err, -EBUSY, "update.busy", "an update is under way");
+	return 0;
+}
+
+static int check_may_begin(struct core *core, struct agent_error **err)
+{
+	int r = check_free(core, err);
+
+	if (r >= 0 && !core->has_floor)
+		r = agent_error_set(err, -ENODEV, "update.floor",
+				    "the rollback floor in the TPM cannot be read; nothing is installed without it");
+	return r;
+}
+
+/* Ask agentd-install, which is there, to read a bundle from a new pipe; *ret_fd is the end to write it into. */
+static int begin(struct core *core, struct op_call *call, const char *from, int *ret_fd, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+	_cleanup_close_ int read_fd = -1, write_fd = -1;
+	time_t now = time(NULL);
+	sd_bus_message *m;
+	char id[24];
+	int fds[2], r;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return agent_error_set(err, -errno, "update.pipe", "cannot make a pipe: %s", strerror(errno));
+	read_fd = fds[0];
+	write_fd = fds[1];
+	(void)fcntl(write_fd, F_SETPIPE_SZ, PIPE_BYTES); /* fewer wake-ups; over a user's limit the default stays */
+	r = ask_new(core, PROG_INSTALL, "Begin", &m, err);
+	if (r < 0)
+		return r;
+	r = ask_is_ready(m, err);
+	if (r >= 0) {
+		r = sd_bus_message_append(m, "htt", read_fd, core->floor, now > 0 ? (uint64_t)now : (uint64_t)0);
+		if (r < 0)
+			agent_error_set(err, r, "bus.call", "cannot hand over a pipe: %s", strerror(-r));
+	}
+	if (r < 0) {
+		ask_drop(core, PROG_INSTALL, m);
+		return r;
+	}
+	r = ask_send(core, PROG_INSTALL, m, ASK_FOREVER, NULL, on_installed, err);
+	if (r < 0)
+		return r;
+	u->error = agent_error_free(u->error);
+	u->is_installing = true;
+	u->last_id++;
+	u->report.done_bytes = u->report.total_bytes = 0;
+	snprintf(u->report.stage, sizeof(u->report.stage), "receiving");
+	memcpy(u->user, call->caller.user, sizeof(u->user));
+	memcpy(u->source, call->caller.source, sizeof(u->source));
+	watch_over(core, STALL_US);
+	snprintf(id, sizeof(id), "%" PRIu64, u->last_id);
+	event_add(core, EVENT_UPDATE_BEGUN, "id", id, "from", from, "user", u->user, "source", u->source, NULL);
+	*ret_fd = TAKE_FD(write_fd);
+	return 0;
+}
+
+static int on_ready_for_upload(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	_cleanup_close_ int fd = -1;
+
+	core->updates->is_starting = false;
+	if (r >= 0)
+		r = begin(core, call, "upload", &fd, err);
+	return r < 0 ? r : op_reply(call, "th", core->updates->last_id, fd);
+}
+
+int op_update_begin(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+	uint64_t size;
+	int r;
+
+	if (sd_bus_message_read(call->msg, "t", &size) < 0)
+		return agent_error_set(err, -EINVAL, "bus.arguments", "UpdateBegin was called with arguments that cannot be read");
+	r = check_may_begin(core, err);
+	if (r >= 0)
+		r = ask_ready(core, PROG_INSTALL, call, on_ready_for_upload, err);
+	if (r < 0)
+		return r;
+	u->is_starting = true;
+	u->size = size;
+	return 0;
+}
+
+/* Both programs are there: a pipe between them. */
+static int connect_fetch(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+	_cleanup_close_ int fd = -1;
+	sd_bus_message *m;
+	int r;
+
+	r = ask_new(core, PROG_FETCH, "Download", &m, err);
+	if (r < 0)
+		return r;
+	r = ask_is_ready(m, err);
+	if (r >= 0)
+		r = begin(core, call, u->url, &fd, err);
+	if (r < 0) {
+		ask_drop(core, PROG_FETCH, m);
+		return r;
+	}
+	r = sd_bus_message_append(m, "sh", u->url, fd);
+	if (r >= 0) {
+		r = ask_send(core, PROG_FETCH, m, ASK_FOREVER, NULL, on_downloaded, err);
+	} else {
+		ask_drop(core, PROG_FETCH, m);
+		agent_error_set(err, r, "bus.call", "cannot hand over a pipe: %s", strerror(-r));
+	}
+	if (r < 0) {
+		/* Our end of the pipe closes on return, and agentd-install finds a bundle that ends at once. */
+		u->error = copy_error(*err);
+		return r;
+	}
+	u->is_fetching = true;
+	return op_reply(call, "t", u->last_id);
+}
+
+static int on_fetch_ready(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	core->updates->is_starting = false;
+	if (r >= 0)
+		r = connect_fetch(core, call, err);
+	bus_release(core, PROG_INSTALL);
+	return r;
+}
+
+static int on_install_ready(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	sd_bus *bus;
+
+	if (r >= 0)
+		r = bus_hold(core, PROG_INSTALL, &bus, err); /* until the other one has answered */
+	if (r >= 0) {
+		r = ask_ready(core, PROG_FETCH, call, on_fetch_ready, err);
+		if (r < 0)
+			bus_release(core, PROG_INSTALL);
+	}
+	if (r < 0)
+		core->updates->is_starting = false;
+	return r;
+}
+
+int op_update_fetch(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+	const char *url;
+	size_t n;
+	int r;
+
+	if (sd_bus_message_read(call->msg, "s", &url) < 0)
+		return agent_error_set(err, -EINVAL, "bus.arguments", "UpdateFetch was called with arguments that cannot be read");
+	n = strlen(url);
+	if (n > URL_MAX || strncmp(url, "https://", 8) != 0)
+		return agent_error_set(err, -EINVAL, "update.url", "a bundle is fetched from https://, with at most %d characters", URL_MAX);
+	for (size_t i = 0; i < n; i++)
+		if (url[i] <= 0x20 || url[i] > 0x7e)
+			return agent_error_set(err, -EINVAL, "update.url", "the address holds a character that must be written as %%XX");
+	r = check_may_begin(core, err);
+	if (r >= 0)
+		r = ask_ready(core, PROG_INSTALL, call, on_install_ready, err);
+	if (r < 0)
+		return r;
+	u->is_starting = true;
+	u->size = 0;
+	memcpy(u->url, url, n + 1);
+	return 0;
+}
+
+int op_update_wait(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+	uint64_t id;
+
+	if (sd_bus_message_read(call->msg, "t", &id) < 0)
+		return agent_error_set(err, -EINVAL, "bus.arguments", "UpdateWait was called with arguments that cannot be read");
+	if (id == 0 || id != u->last_id)
+		return agent_error_set(err, -ENOENT, "update.id", "installation %" PRIu64 " is not the last one", id);
+	if (!u->is_installing && !u->is_fetching) {
+		answer_waiter(core, call);
+		return 0;
+	}
+	if (u->n_waiters == MAX_WAITERS)
+		return agent_error_set(err, -EBUSY, "core.busy", "%d callers wait for this update already", MAX_WAITERS);
+	u->waiters[u->n_waiters++] = op_call_ref(call);
+	return 0;
+}
+
+int op_update_status(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	return ask_status(core, call, err);
+}
+
+/* ---- confirm: slot good -> floor up -> journal closed ----------------------------------------------------------- */
+
+struct floor_job {
+	struct op_call *call;
+	uint64_t target;
+	uint64_t reached; /* out */
+};
+
+static int end_confirming(struct core *core, int r)
+{
+	core->updates->is_confirming = false;
+	return r;
+}
+
+static int on_confirm_done(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	const struct updates *u = core->updates;
+
+	end_confirming(core, 0);
+	if (r < 0)
+		return r;
+	event_add(core, EVENT_UPDATE_CONFIRMED, "release", if_any(u->report.release_id), "version", if_any(u->report.version), "slot",
+		  if_any(u->report.booted_slot), "user", call->caller.user, "source", call->caller.source, NULL);
+	return ask_status(core, call, err);
+}
+
+static int ask_confirm_done(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	sd_bus_message *m;
+	int r;
+
+	r = ask_new(core, PROG_INSTALL, "ConfirmDone", &m, err);
+	if (r >= 0)
+		r = ask_send(core, PROG_INSTALL, m, 60, call, on_confirm_done, err);
+	return r < 0 ? end_confirming(core, r) : 0;
+}
+
+static int floor_run(struct store *store, void *data, struct agent_error **err)
+{
+	struct floor_job *job = data;
+	int r;
+
+	if (store->floor == NULL)
+		return agent_error_set(err, -EKEYREJECTED, "update.floor", "the rollback floor in the TPM was made again by somebody else");
+	r = agent_counter_raise(store->floor, job->target, FLOOR_MAX_STEPS, err);
+	if (r == -ERANGE)
+		agent_error_set(err, r, "update.floor", "security version %" PRIu64 " is more than %d above the floor; it is a count of releases, "
+				"not a date", job->target, FLOOR_MAX_STEPS);
+	if (r >= 0)
+		r = agent_counter_get(store->floor, &job->reached, err);
+	if (r < 0)
+		return r;
+	store->floor_value = job->reached;
+	store->has_floor = true;
+	return 0;
+}
+
+static void floor_done(struct core *core, void *data, int r, struct agent_error **err)
+{
+	struct floor_job *job = data;
+	char before[24], after[24];
+
+	if (r >= 0) {
+		snprintf(before, sizeof(before), "%" PRIu64, core->floor);
+		snprintf(after, sizeof(after), "%" PRIu64, job->reached);
+		core->floor = job->reached;
+		core->has_floor = true;
+		event_add(core, EVENT_FLOOR_RAISED, "to", after, "user", job->call->caller.user, NULL);
+		r = ask_confirm_done(core, job->call, err);
+	} else {
+		end_confirming(core, r);
+	}
+	if (r < 0)
+		op_fail(job->call, r, err);
+}
+
+static void floor_free(void *data)
+{
+	struct floor_job *job = data;
+
+	op_call_unref(job->call);
+	free(job);
+}
+
+static const struct job_ops job_floor = { .name = "raising the rollback floor", .run = floor_run, .done = floor_done, .free = floor_free };
+
+static int raise_floor(struct core *core, struct op_call *call, uint64_t target, struct agent_error **err)
+{
+	struct floor_job *job = calloc(1, sizeof(*job));
+	int r;
+
+	if (job == NULL)
+		return agent_error_set(err, -ENOMEM, "core.memory", "no memory to raise the floor");
+	job->call = op_call_ref(call);
+	job->target = target;
+	r = worker_submit(core->worker, WORKER_WORK, &job_floor, job, FLOOR_TIMEOUT_S, err);
+	if (r < 0)
+		floor_free(job);
+	return r;
+}
+
+static int on_confirm(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	uint64_t target = 0;
+
+	if (r >= 0 && sd_bus_message_read(reply, "t", &target) < 0)
+		r = agent_error_set(err, -EBADMSG, "update.report", "agentd-install confirmed without a floor");
+	if (r < 0)
+		return end_confirming(core, r);
+	/* Repeated after a power cut between the steps, each of them finds its work done. */
+	if (core->has_floor && target <= core->floor)
+		return ask_confirm_done(core, call, err);
+	r = raise_floor(core, call, target, err);
+	return r < 0 ? end_confirming(core, r) : 0;
+}
+
+int op_update_confirm(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	sd_bus_message *m;
+	int r;
+
+	r = check_free(core, err);
+	if (r >= 0)
+		r = ask_new(core, PROG_INSTALL, "Confirm", &m, err);
+	if (r >= 0)
+		r = ask_send(core, PROG_INSTALL, m, 60, call, on_confirm, err);
+	if (r >= 0)
+		core->updates->is_confirming = true;
+	return r;
+}
+
+static int on_rollback(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	end_confirming(core, 0);
+	if (r < 0)
+		return r;
+	event_add(core, EVENT_UPDATE_ROLLED_BACK, "user", call->caller.user, "source", call->caller.source, NULL);
+	return ask_status(core, call, err);
+}
+
+int op_update_rollback(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	sd_bus_message *m;
+	int r;
+
+	r = check_free(core, err);
+	if (r >= 0 && !core->has_floor)
+		r = agent_error_set(err, -ENODEV, "update.floor", "the rollback floor in the TPM cannot be read");
+	if (r >= 0)
+		r = ask_new(core, PROG_INSTALL, "Rollback", &m, err);
+	if (r < 0)
+		return r;
+	r = sd_bus_message_append(m, "t", core->floor);
+	if (r < 0) {
+		ask_drop(core, PROG_INSTALL, m);
+		return agent_error_set(err, r, "bus.call", "cannot ask for a rollback: %s", strerror(-r));
+	}
+	r = ask_send(core, PROG_INSTALL, m, 60, call, on_rollback, err);
+	if (r >= 0)
+		core->updates->is_confirming = true;
+	return r;
+}
+
+/* ---- start and stop --------------------------------------------------------------------------------------------- */
+
+int updates_start(struct core *core, struct agent_error **err)
+{
+	core->updates = calloc(1, sizeof(*core->updates));
+	return core->updates == NULL ? agent_error_set(err, -ENOMEM, "core.memory", "no memory for updates") : 0;
+}
+
+void updates_look(struct core *core)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	if (core->settings->update.slots.n > 0 && ask_status(core, NULL, &err) < 0)
+		service_log(LOG_NOTICE, "the state of updates is not known: %s", agent_error_message(err));
+}
+
+void updates_stop(struct core *core)
+{
+	struct updates *u = core->updates;
+
+	if (u == NULL)
+		return;
+	sd_event_source_disable_unref(u->timer);
+	while (u->n_waiters > 0)
+		op_call_unref(u->waiters[--u->n_waiters]);
+	agent_error_free(u->error);
+	free(u);
+	core->updates = NULL;
+}

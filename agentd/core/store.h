@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_STORE_H
+#define CORE_STORE_H
+/*
+ * The TPM-backed objects of core and their files under STATE_DIR/keys and STATE_DIR/accounts. One thread at a time: the
+ * worker, or agentd --provision. Blocks on the TPM.
+ */
+#include "agentd/core/key_rights.h"
+#include "agentd/core/worker.h"
+
+#define STORE_KEY_DEVICE "device"
+#define STORE_KEY_DEVICE_CA "device-ca"
+#define STORE_KEY_ATTEST "ak"
+#define STORE_MAC "password-mac"
+#define STORE_COUNTER_GENERATION "generation"
+#define STORE_COUNTER_FLOOR "floor"
+#define STORE_FILE_SRK "srk.name"
+#define STORE_FILE_DEVICE_CA "device-ca.crt"
+#define STORE_NAME_MAX 64 /* hex of an SRK Name: 34 bytes */
+
+/* Make STATE_DIR/@name, 0700, and open it. Error name state.dir. */
+int store_open_folder(const struct settings *settings, const char *name, int *ret_fd, struct agent_error **err);
+
+/* Make and open the folders; they stay open until store_free(). No TPM yet. */
+int store_new(const struct settings *settings, struct store **ret_store, struct agent_error **err);
+struct store *store_free(struct store *store);
+
+/*
+ * Open what provisioning made. store->setup says what came of it, also on failure:
+ * 0: open. -ENOKEY "setup.unprovisioned", -EKEYREJECTED (another TPM or SRK: setup is RECOVERY): trying again does not
+ * help. -ENODEV "tpm.absent" and others: try again. A password record that does not fit the TPM is no failure: keys work,
+ * setup is RECOVERY.
+ */
+int store_open(struct store *store, struct agent_error **err);
+/* Forget all objects; the folders and the description of the TPM stay. */
+void store_close(struct store *store);
+/* Record and make (agentd --provision); repeatable. */
+int store_provision(struct store *store, struct agent_error **err);
+
+/* The words a password must not contain; in store_open(). */
+int store_open_password(struct store *store, struct agent_error **err);
+
+/* a-z 0-9 and dash, 1 to 32, begins with a letter. */
+bool store_key_name_is_valid(const char *name);
+/* A stored key, opened on first use; the signer is lent. -ENOENT "key.unknown". */
+int store_get_key(struct store *store, const char *name, struct store_key **ret_key, struct agent_error **err);
+/* The attestation key, lent; made when it is not there, which *ret_is_new tells. */
+int store_get_ak(struct store *store, struct agent_key **ret_ak, bool *ret_is_new, struct agent_error **err);
+/* SHA-256 of the SubjectPublicKeyInfo, hex. */
+int store_key_fingerprint(const struct store_key *key, char ret_text[65], struct agent_error **err);
+/*
+ * Make a key for the purposes and callers of @rights (its Names and time are filled in here) and write NAME.meta last. A key
+ * without it is one whose making was interrupted, usable for nothing; it is completed. -EEXIST "key.exists", -EDQUOT "key.many".
+ */
+int store_create_key(struct store *store, const char *name, enum agent_key_type type, const struct key_meta *rights,
+		     struct store_key **ret_key, struct agent_error **err);
+/* Rights that a key gets when nobody says otherwise: client certificates of agentd-link and agentd-fetch. */
+void store_default_rights(struct key_meta *ret_rights);
+/* Names of the stored keys: at most STORE_MAX_KEYS, sorted; the caller frees each. */
+int store_list_keys(struct store *store, char *ret_names[STORE_MAX_KEYS], size_t *ret_n, struct agent_error **err);
+
+#endif

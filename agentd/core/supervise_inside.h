@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_SUPERVISE_INSIDE_H
+#define CORE_SUPERVISE_INSIDE_H
+/* Between supervise.c (programs) and supervise_sockets.c (what they are handed). */
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include <agent/error.h>
+
+#include "agentd/common/settings.h"
+
+enum child_id { CHILD_CORE, CHILD_MGMT, CHILD_LINK, CHILD_FETCH, CHILD_INSTALL, CHILD_COUNT_ };
+
+#define SOCKETS_MAX 3 /* of one program */
+#define GROUPS_MAX 16
+
+/* The user a program runs as, looked up before the sandbox. */
+struct identity {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[GROUPS_MAX];
+	int n_groups;
+};
+
+struct handed {
+	int fd; /* above the numbers that a child's descriptors get */
+	const char *fd_name;
+};
+
+struct handed_list {
+	struct handed items[SOCKETS_MAX];
+	size_t n;
+};
+
+/*
+ * Users of all programs. Without root everybody is who we are. -ENOENT "supervise.user" with the command that makes a
+ * missing user.
+ */
+int identities_look_up(struct identity ret_identities[CHILD_COUNT_], struct agent_error **err);
+
+/*
+ * Folders, lock files and listening sockets of all programs with their owners. A socket file nobody answers on is
+ * replaced; -EBUSY "supervise.running" when somebody does. Error names else: supervise.folder, supervise.socket,
+ * supervise.listen.
+ */
+int sockets_make(const struct settings *settings, const struct identity identities[CHILD_COUNT_],
+		 struct handed_list ret_handed[CHILD_COUNT_], struct agent_error **err);
+/* Datagram socket RUN_DIR/notify.sock, sd_notify(3), with SO_PASSCRED. */
+int notify_socket_make(const struct settings *settings, int *ret_fd, struct agent_error **err);
+void sockets_remove(const struct settings *settings);
+
+const char *child_name(enum child_id id);
+
+#endif

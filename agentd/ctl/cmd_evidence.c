@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+#include "agentd/ctl/commands.h"
+#include "agentd/ctl/output.h"
+#include "base/file.h"
+#include "base/macro.h"
+
+/* @before NAME @after, with NAME escaped. */
+static char *path_of(const char *before, const char *name, const char *after)
+{
+	char *escaped = curl_easy_escape(NULL, name, 0), *path = NULL;
+
+	if (escaped == NULL || asprintf(&path, "%s%s%s", before, escaped, after) < 0)
+		path = NULL;
+	curl_free(escaped);
+	return path;
+}
+
+static int write_file(const char *file, const char *text)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	if (file_replace_at(AT_FDCWD, file, 0644, text, strlen(text), &err) >= 0)
+		return CTL_OK;
+	fprintf(stderr, "agentctl: %s\n", agent_error_message(err));
+	return CTL_FAILED;
+}
+
+/* Evidence is for a program to check: the same document on the terminal and in a file. */
+static int put_evidence(const char *file, const json_t *document)
+{
+	_cleanup_free_ char *text = json_dumps(document, JSON_INDENT(2));
+	_cleanup_free_ char *line = NULL;
+
+	if (file == NULL) {
+		print_json(document);
+		return CTL_OK;
+	}
+	if (text == NULL || asprintf(&line, "%s\n", text) < 0) {
+		line = NULL;
+		return CTL_FAILED;
+	}
+	return write_file(file, line);
+}
+
+static void print_words(const json_t *object)
+{
+	const json_t *word;
+	size_t i;
+
+	json_array_foreach(json_object_get(object, "words"), i, word) {
+		fputs("  ", stdout);
+		print_text(stdout, json_string_value(word));
+		fputc('\n', stdout);
+	}
+}
+
+int cmd_key_show(struct ctl *ctl, int argc, char **argv)
+{
+	static const struct field fields[] = {
+		{ "name", "name" },
+		{ "type", "type" },
+		{ "backend", "backend" },
+		{ "fingerprint", "fingerprint" },
+		{ "tpm_name", "TPM Name" },
+		{ "attributes", "attributes" },
+	};
+	_cleanup_free_ char *path = NULL;
+	struct reply reply;
+	const char *name;
+	int r;
+
+	if (options_parse(argc, argv, NULL, 0, &name, 1, 1) < 0)
+		return CTL_USAGE;
+	path = path_of("/v1/keys/", name, "");
+	if (path == NULL)
+		return CTL_FAILED;
+	r = http_request(ctl, "GET", path, NULL, &reply);
+	if (r == CTL_OK && ctl->is_json) {
+		print_json(reply.body);
+	} else if (r == CTL_OK) {
+		print_fields(reply.body, fields, ARRAY_SIZE(fields));
+		print_words(reply.body);
+	}
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_key_certify(struct ctl *ctl, int argc, char **argv)
+{
+	const char *name, *nonce = NULL, *out = NULL;
+	const struct option_row rows[] = { { "--nonce", &nonce, NULL }, { "--out", &out, NULL } };
+	_cleanup_free_ char *path = NULL;
+	struct reply reply;
+	int r;
+
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &name, 1, 1) < 0)
+		return CTL_USAGE;
+	if (nonce == NULL) {
+		fputs("agentctl: --nonce is missing: hexadecimal digits that the verifier chose\n", stderr);
+		return CTL_USAGE;
+	}
+	path = path_of("/v1/keys/", name, "/certify");
+	if (path == NULL)
+		return CTL_FAILED;
+	r = http_request(ctl, "POST", path, json_pack("{s:s}", "nonce", nonce), &reply);
+	if (r == CTL_OK)
+		r = put_evidence(out, reply.body);
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_tpm_quote(struct ctl *ctl, int argc, char **argv)
+{
+	const char *nonce = NULL, *pcrs = NULL, *out = NULL;
+	const struct option_row rows[] = { { "--nonce", &nonce, NULL }, { "--pcrs", &pcrs, NULL }, { "--out", &out, NULL } };
+	struct reply reply;
+	int r;
+
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0)
+		return CTL_USAGE;
+	if (nonce == NULL || pcrs == NULL) {
+		fputs("agentctl: --nonce or --pcrs is missing, as in --nonce 5c1f...e2 --pcrs 0,7\n", stderr);
+		return CTL_USAGE;
+	}
+	r = http_request(ctl, "POST", "/v1/tpm/quote", json_pack("{s:s, s:s}", "nonce", nonce, "pcrs", pcrs), &reply);
+	if (r == CTL_OK)
+		r = put_evidence(out, reply.body);
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_tpm_counters(struct ctl *ctl, int argc, char **argv)
+{
+	static const struct field fields[] = {
+		{ "name", "counter" },
+		{ "index", "NV index" },
+		{ "value", "value" },
+		{ "writes", "writes" },
+		{ "budget", "write budget" },
+		{ "over_budget", "over budget" },
+		{ "attributes", "attributes" },
+	};
+	struct reply reply;
+	json_t *counter;
+	size_t i;
+	int r;
+
+	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
+		return CTL_USAGE;
+	r = http_request(ctl, "GET", "/v1/tpm/counters", NULL, &reply);
+	if (r == CTL_OK && ctl->is_json) {
+		print_json(reply.body);
+	} else if (r == CTL_OK) {
+		json_array_foreach(json_object_get(reply.body, "counters"), i, counter) {
+			print_fields(counter, fields, ARRAY_SIZE(fields));
+			print_words(counter);
+		}
+	}
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_tpm_ek(struct ctl *ctl, int argc, char **argv)
+{
+	static const struct field fields[] = { { "type", "type" }, { "public_key", "public key" } };
+	const char *type = "rsa-2048", *out = NULL, *certificates;
+	const struct option_row rows[] = { { "--type", &type, NULL }, { "--out", &out, NULL } };
+	_cleanup_free_ char *path = NULL;
+	struct reply reply;
+	int r;
+
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0)
+		return CTL_USAGE;
+	path = path_of("/v1/tpm/ek/", type, "");
+	if (path == NULL)
+		return CTL_FAILED;
+	r = http_request(ctl, "GET", path, NULL, &reply);
+	certificates = json_string_value(json_object_get(reply.body, "certificates"));
+	if (r == CTL_OK && out != NULL) {
+		if (certificates == NULL) {
+			fputs("agentctl: this TPM holds no certificate of that endorsement key\n", stderr);
+			r = CTL_NOT_FOUND;
+		} else {
+			r = write_file(out, certificates);
+		}
+	} else if (r == CTL_OK && ctl->is_json) {
+		print_json(reply.body);
+	} else if (r == CTL_OK) {
+		print_fields(reply.body, fields, ARRAY_SIZE(fields));
+		fputs(certificates == NULL ? "no certificate in the TPM\n" : certificates, stdout);
+	}
+	reply_free(&reply);
+	return r;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agentd/ctl/commands.h"
+#include "agentd/ctl/output.h"
+#include "base/macro.h"
+
+#define BAR_WIDTH 40
+#define POLL_MS 300
+
+static const struct field fields[] = {
+	{ "stage", "stage" },
+	{ "booted_slot", "running slot" },
+	{ "target_slot", "target slot" },
+	{ "version", "version" },
+	{ "release_id", "release" },
+	{ "security_version", "security version" },
+	{ "floor", "rollback floor" },
+	{ "tries_left", "boots left to try" },
+	{ "failed_release_id", "failed release" },
+	{ "error", "last error" },
+};
+
+int cmd_update_status(struct ctl *ctl, int argc, char **argv)
+{
+	return command_show(ctl, argc, argv, "GET", "/v1/update", fields, ARRAY_SIZE(fields));
+}
+
+int cmd_update_confirm(struct ctl *ctl, int argc, char **argv)
+{
+	return command_show(ctl, argc, argv, "POST", "/v1/update/confirm", fields, ARRAY_SIZE(fields));
+}
+
+int cmd_update_rollback(struct ctl *ctl, int argc, char **argv)
+{
+	return command_show(ctl, argc, argv, "POST", "/v1/update/rollback", fields, ARRAY_SIZE(fields));
+}
+
+/* A bar on a terminal, a line for each tenth elsewhere, nothing with --json. */
+struct bar {
+	bool is_on, is_terminal;
+	uint64_t total_bytes;
+	unsigned last_percent;
+	bool is_begun;
+};
+
+static struct bar bar_new(const struct ctl *ctl, uint64_t total_bytes)
+{
+	return (struct bar){ .is_on = !ctl->is_json, .is_terminal = isatty(STDERR_FILENO) == 1, .total_bytes = total_bytes };
+}
+
+static void bar_show(void *userdata, uint64_t done_bytes)
+{
+	struct bar *bar = userdata;
+	unsigned percent, filled;
+
+	if (!bar->is_on || bar->total_bytes == 0 || bar->total_bytes == UINT64_MAX || done_bytes == 0)
+		return;
+	percent = done_bytes >= bar->total_bytes ? 100 : (unsigned)(done_bytes * 100 / bar->total_bytes);
+	if (bar->is_begun && percent / (bar->is_terminal ? 1 : 10) == bar->last_percent / (bar->is_terminal ? 1 : 10))
+		return;
+	bar->is_begun = true;
+	bar->last_percent = percent;
+	if (!bar->is_terminal) {
+		fprintf(stderr, "%3u %%\n", percent);
+		return;
+	}
+	filled = percent * BAR_WIDTH / 100;
+	fputs("\r[", stderr);
+	for (unsigned i = 0; i < BAR_WIDTH; i++)
+		fputc(i < filled ? '#' : '.', stderr);
+	fprintf(stderr, "] %3u %%  %" PRIu64 " of %" PRIu64 " KiB", percent, done_bytes / 1024, bar->total_bytes / 1024);
+}
+
+static void bar_end(const struct bar *bar)
+{
+	if (bar->is_on && bar->is_terminal && bar->is_begun)
+		fputc('\n', stderr);
+}
+
+static int installed(const struct ctl *ctl, const json_t *status)
+{
+	if (ctl->is_json) {
+		print_json(status);
+		return CTL_OK;
+	}
+	fputs("Installed version ", stdout);
+	print_text(stdout, json_string_value(json_object_get(status, "version")));
+	fputs(" in slot ", stdout);
+	print_text(stdout, json_string_value(json_object_get(status, "target_slot")));
+	fputs(". Reboot to try it, then: agentctl update confirm\n", stdout);
+	return CTL_OK;
+}
+
+static int install_file(struct ctl *ctl, const char *path)
+{
+	_cleanup_(fclosep) FILE *opened = NULL;
+	FILE *file = stdin;
+	struct upload upload = { .size_bytes = UINT64_MAX };
+	struct reply reply;
+	struct bar bar;
+	struct stat st = { 0 };
+	int r;
+
+	if (strcmp(path, "-") != 0) {
+		opened = fopen(path, "rbe");
+		if (opened == NULL) {
+			fprintf(stderr, "agentctl: cannot open %s: %s\n", path, strerror(errno));
+			return CTL_FAILED;
+		}
+		file = opened;
+	}
+	if (fstat(fileno(file), &st) == 0 && S_ISREG(st.st_mode))
+		upload.size_bytes = (uint64_t)st.st_size;
+	if (S_ISDIR(st.st_mode)) {
+		fprintf(stderr, "agentctl: %s is a folder\n", path);
+		return CTL_FAILED;
+	}
+	bar = bar_new(ctl, upload.size_bytes);
+	upload.file = file;
+	upload.progress = bar_show;
+	upload.userdata = &bar;
+	r = http_upload(ctl, "/v1/update", &upload, &reply);
+	bar_end(&bar);
+	if (r == CTL_OK)
+		r = installed(ctl, reply.body);
+	reply_free(&reply);
+	return r;
+}
+
+/* The result of an installation that ran without us waiting for it. */
+static int judge(const struct ctl *ctl, const json_t *status)
+{
+	const char *name = json_string_value(json_object_get(status, "error_name"));
+
+	if (name == NULL || name[0] == '\0')
+		return installed(ctl, status);
+	if (ctl->is_json)
+		print_json(status);
+	fputs("agentctl: ", stderr);
+	print_text(stderr, json_string_value(json_object_get(status, "error")));
+	fputc('\n', stderr);
+	if (strcmp(name, "update.stale") == 0)
+		return CTL_UPDATE_STALE;
+	return strncmp(name, "fetch.", 6) == 0 || strncmp(name, "tls.", 4) == 0 ? CTL_FAILED : CTL_UPDATE_REFUSED;
+}
+
+static int install_url(struct ctl *ctl, const char *url)
+{
+	struct bar bar = bar_new(ctl, 0);
+	struct reply reply;
+	json_int_t id;
+	int r = http_request(ctl, "POST", "/v1/update/fetch", json_pack("{s:s}", "url", url), &reply);
+
+	id = json_integer_value(json_object_get(reply.body, "id"));
+	reply_free(&reply);
+	while (r == CTL_OK) {
+		const char *stage;
+		bool is_running;
+
+		r = http_request(ctl, "GET", "/v1/update", NULL, &reply);
+		if (r != CTL_OK)
+			break;
+		stage = json_string_value(json_object_get(reply.body, "stage"));
+		is_running = stage != NULL && (strcmp(stage, "receiving") == 0 || strcmp(stage, "writing") == 0 || strcmp(stage, "written") == 0);
+		bar.total_bytes = (uint64_t)json_integer_value(json_object_get(reply.body, "total_bytes"));
+		bar_show(&bar, (uint64_t)json_integer_value(json_object_get(reply.body, "done_bytes")));
+		if (json_integer_value(json_object_get(reply.body, "id")) != id) {
+			fputs("agentctl: another installation took its place\n", stderr);
+			r = CTL_BUSY;
+		} else if (!is_running) {
+			bar_end(&bar);
+			r = judge(ctl, reply.body);
+			reply_free(&reply);
+			return r;
+		}
+		reply_free(&reply);
+		nanosleep(&(struct timespec){ .tv_nsec = POLL_MS * 1000000L }, NULL);
+	}
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_update_install(struct ctl *ctl, int argc, char **argv)
+{
+	const char *source;
+
+	if (options_parse(argc, argv, NULL, 0, &source, 1, 1) < 0)
+		return CTL_USAGE;
+	if (strncmp(source, "http://", 7) == 0) {
+		fputs("agentctl: only https:// is fetched\n", stderr);
+		return CTL_USAGE;
+	}
+	return strncmp(source, "https://", 8) == 0 ? install_url(ctl, source) : install_file(ctl, source);
+}

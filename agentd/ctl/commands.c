@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agentd/ctl/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/macro.h"
+
+const struct command commands[] = {
+	{ "status", "", "state of setup, TPM, broker connection and updates", cmd_status },
+	{ "passwd", "[--stdin]", "set or change the owner's password; --stdin: current and new on two lines", cmd_passwd },
+	{ "login", "[--user NAME] [--stdin]", "log in; --stdin: the password on one line", cmd_login },
+	{ "logout", "", "end the session", cmd_logout },
+	{ "key list", "", "keys of the device", cmd_key_list },
+	{ "key create", "NAME [--type TYPE] [--purposes LIST] [--callers LIST]",
+	  "make a key in the TPM: ec-p256 (default), ec-p384, rsa-2048, rsa-3072; for tls-client, csr, sign-app, seal", cmd_key_create },
+	{ "key allow", "NAME [CALLER...]", "applications that may use a key, and no others: user:NAME, group:NAME, unit:NAME.service",
+	  cmd_key_allow },
+	{ "key csr", "NAME --subject SUBJECT [--out FILE]", "certificate signing request, as in \"CN=gw-1,O=Example\"", cmd_key_csr },
+	{ "tpm status", "", "state, maker, lockout and counters of the TPM", cmd_tpm_status },
+	{ "tpm doctor", "", "what is wrong with the TPM and what to do; never tries a password", cmd_tpm_doctor },
+	{ "key show", "NAME", "public area and attributes of a key in plain words", cmd_key_show },
+	{ "key certify", "NAME --nonce HEX [--out FILE]", "the TPM's statement that a key lives in it, for a verifier", cmd_key_certify },
+	{ "tpm quote", "--nonce HEX --pcrs 0,7 [--out FILE]", "the TPM's statement of PCR values, for a verifier", cmd_tpm_quote },
+	{ "tpm counters", "", "NV counters: value, writes, write budget, attributes", cmd_tpm_counters },
+	{ "tpm ek", "[--type TYPE] [--out FILE]", "endorsement key and its certificates: rsa-2048 (default), ec-p256", cmd_tpm_ek },
+	{ "update install", "FILE|-|URL", "put a signed bundle into the inactive slot", cmd_update_install },
+	{ "update status", "", "slots, stage and result of the last installation", cmd_update_status },
+	{ "update confirm", "", "the running slot is good: keep it, raise the floor", cmd_update_confirm },
+	{ "update rollback", "", "boot the other slot next time", cmd_update_rollback },
+	{ "events", "[--follow] [--limit N]", "audit log; --limit: only the last N (default 50)", cmd_events },
+	{ "completion", "bash", "print shell completion", cmd_completion },
+};
+const size_t n_commands = ARRAY_SIZE(commands);
+
+const struct command *command_find(int argc, char **argv, int *ret_n_words)
+{
+	for (size_t i = 0; i < n_commands; i++) {
+		const char *space = strchr(commands[i].words, ' ');
+		size_t first = space == NULL ? strlen(commands[i].words) : (size_t)(space - commands[i].words);
+
+		if (argc < 1 || strlen(argv[0]) != first || strncmp(argv[0], commands[i].words, first) != 0)
+			continue;
+		if (space == NULL || (argc > 1 && strcmp(argv[1], space + 1) == 0)) {
+			*ret_n_words = space == NULL ? 1 : 2;
+			return &commands[i];
+		}
+	}
+	return NULL;
+}
+
+void command_help(FILE *out, const struct command *command)
+{
+	fprintf(out, "Usage: agentctl %s%s%s\n%s\n", command->words, command->arguments[0] == '\0' ? "" : " ", command->arguments, command->purpose);
+}
+
+void commands_help(FILE *out)
+{
+	fputs("Usage: agentctl [--json] [--socket PATH | --config FILE] COMMAND ...\n\n", out);
+	for (size_t i = 0; i < n_commands; i++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s %s", commands[i].words, commands[i].arguments);
+		fprintf(out, "  %-44s %s\n", left, commands[i].purpose);
+	}
+	fputs("\n"
+	      "  --json           answers as JSON\n"
+	      "  --socket PATH    socket of the agent\n"
+	      "  --config FILE    find the socket in this agentd.conf\n"
+	      "  --version        print the version and leave\n"
+	      "  --help           print this, or after a command its usage\n\n"
+	      "Exit codes: 0 done, 1 failed, 2 usage, 3 not logged in or wrong password, 4 refused (role, or the password has\n"
+	      "to be set first), 5 not found, 6 too many tries or busy, 7 agent not reachable, 8 update refused, 9 update too old.\n"
+	      "See agentctl(1).\n", out);
+}
+
+int options_parse(int argc, char **argv, const struct option_row *rows, size_t n_rows, const char **ret_args, int min, int max)
+{
+	int n = 0, is_over = 0;
+
+	for (int i = 0; i < argc; i++) {
+		size_t k = 0;
+
+		if (is_over || argv[i][0] != '-' || argv[i][1] == '\0') {
+			if (n == max) {
+				fprintf(stderr, "agentctl: one argument too many: %s\n", argv[i]);
+				return -1;
+			}
+			ret_args[n++] = argv[i];
+			continue;
+		}
+		if (strcmp(argv[i], "--") == 0) {
+			is_over = 1;
+			continue;
+		}
+		while (k < n_rows && strcmp(argv[i], rows[k].name) != 0)
+			k++;
+		if (k == n_rows) {
+			fprintf(stderr, "agentctl: unknown option %s; try --help\n", argv[i]);
+			return -1;
+		}
+		if (rows[k].flag != NULL) {
+			*rows[k].flag = 1;
+		} else if (++i == argc) {
+			fprintf(stderr, "agentctl: %s needs a value\n", rows[k].name);
+			return -1;
+		} else {
+			*rows[k].value = argv[i];
+		}
+	}
+	if (n < min) {
+		fputs("agentctl: an argument is missing; try --help\n", stderr);
+		return -1;
+	}
+	return n;
+}
+
+int command_show(struct ctl *ctl, int argc, char **argv, const char *method, const char *path, const struct field *fields, size_t n)
+{
+	struct reply reply;
+	int r;
+
+	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
+		return CTL_USAGE;
+	r = http_request(ctl, method, path, NULL, &reply);
+	if (r == CTL_OK) {
+		if (ctl->is_json)
+			print_json(reply.body);
+		else
+			print_fields(reply.body, fields, n);
+	}
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_completion(struct ctl *ctl, int argc, char **argv)
+{
+	const char *shell;
+
+	if (options_parse(argc, argv, NULL, 0, &shell, 1, 1) < 0)
+		return CTL_USAGE;
+	if (strcmp(shell, "bash") != 0) {
+		fprintf(stderr, "agentctl: completion is there for bash, not for %s\n", shell);
+		return CTL_USAGE;
+	}
+	fputs("_agentctl() {\n"
+	      "  local words=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" cur=${COMP_WORDS[COMP_CWORD]}\n"
+	      "  case $words in\n", stdout);
+	for (size_t i = 0; i < n_commands; i++) {
+		const char *options = strstr(commands[i].arguments, "--");
+
+		if (options != NULL) {
+			printf("    \"%s\"*) COMPREPLY=($(compgen -f -W \"", commands[i].words);
+			for (const char *p = options; p != NULL; p = strstr(p + 2, "--"))
+				printf("%.*s ", (int)strcspn(p, " ]|"), p);
+			fputs("\" -- \"$cur\"));;\n", stdout);
+		}
+	}
+	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    key|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
+	for (size_t i = 0; i < n_commands; i++)
+		if (strchr(commands[i].words, ' ') != NULL)
+			printf("%s ", strchr(commands[i].words, ' ') + 1);
+	fputs("\" -- \"$cur\"));;\n    *) COMPREPLY=($(compgen -W \"--json --socket --config ", stdout);
+	for (size_t i = 0; i < n_commands; i++)
+		printf("%.*s ", (int)strcspn(commands[i].words, " "), commands[i].words);
+	fputs("\" -- \"$cur\"));;\n  esac\n}\ncomplete -F _agentctl agentctl\n", stdout);
+	return CTL_OK;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CTL_COMMANDS_H
+#define CTL_COMMANDS_H
+/* The command table: help, completion and dispatch come from its rows. */
+#include <stddef.h>
+
+#include "agentd/ctl/http.h"
+#include "agentd/ctl/output.h"
+
+/* @argv holds what follows the command's words; options are parsed with options_parse(). Returns an exit code. */
+typedef int (*command_fn)(struct ctl *ctl, int argc, char **argv);
+
+struct command {
+	const char *words;	/* "key create" */
+	const char *arguments;	/* "NAME [--type TYPE]" */
+	const char *purpose;
+	command_fn run;
+};
+extern const struct command commands[];
+extern const size_t n_commands;
+
+/* One option of a command: a flag (*flag becomes 1) or one with a value. */
+struct option_row {
+	const char *name;	/* "--type" */
+	const char **value;
+	int *flag;
+};
+/*
+ * Sort @argv into options and up to @max plain arguments, at least @min. "--" ends the options. Returns the number of plain
+ * arguments, or -1 after saying what is wrong (the caller returns CTL_USAGE).
+ */
+int options_parse(int argc, char **argv, const struct option_row *rows, size_t n_rows, const char **ret_args, int min, int max);
+
+/* A command without arguments whose answer is one object: ask, then print its fields, or all of it with --json. */
+int command_show(struct ctl *ctl, int argc, char **argv, const char *method, const char *path, const struct field *fields, size_t n);
+
+int cmd_status(struct ctl *ctl, int argc, char **argv);
+int cmd_passwd(struct ctl *ctl, int argc, char **argv);
+int cmd_login(struct ctl *ctl, int argc, char **argv);
+int cmd_logout(struct ctl *ctl, int argc, char **argv);
+int cmd_tpm_status(struct ctl *ctl, int argc, char **argv);
+int cmd_tpm_doctor(struct ctl *ctl, int argc, char **argv);
+int cmd_key_list(struct ctl *ctl, int argc, char **argv);
+int cmd_key_create(struct ctl *ctl, int argc, char **argv);
+int cmd_key_allow(struct ctl *ctl, int argc, char **argv);
+int cmd_key_csr(struct ctl *ctl, int argc, char **argv);
+int cmd_key_show(struct ctl *ctl, int argc, char **argv);
+int cmd_key_certify(struct ctl *ctl, int argc, char **argv);
+int cmd_tpm_quote(struct ctl *ctl, int argc, char **argv);
+int cmd_tpm_counters(struct ctl *ctl, int argc, char **argv);
+int cmd_tpm_ek(struct ctl *ctl, int argc, char **argv);
+int cmd_update_install(struct ctl *ctl, int argc, char **argv);
+int cmd_update_status(struct ctl *ctl, int argc, char **argv);
+int cmd_update_confirm(struct ctl *ctl, int argc, char **argv);
+int cmd_update_rollback(struct ctl *ctl, int argc, char **argv);
+int cmd_events(struct ctl *ctl, int argc, char **argv);
+int cmd_completion(struct ctl *ctl, int argc, char **argv);
+
+/* Find the row whose words begin @argv; *ret_n_words is how many. NULL if there is none. */
+const struct command *command_find(int argc, char **argv, int *ret_n_words);
+void commands_help(FILE *out);
+void command_help(FILE *out, const struct command *command);
+
+#endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agentd/ctl/http.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+#include "agentd/ctl/output.h"
+#include "agentd/ctl/token.h"
+#include "base/macro.h"
+#include "base/secret.h"
+
+#define REPLY_MAX (4 * MIB)	/* the event log's pages are the largest answers */
+
+struct body {
+	char *data;
+	size_t size;
+};
+
+static const struct {
+	long status;
+	const char *slug;
+	int code;
+} codes[] = {
+	{ 0, "core-unreachable", CTL_UNREACHABLE },
+	{ 0, "not-ready", CTL_UNREACHABLE },
+	{ 0, "slot-unavailable", CTL_FAILED },
+	{ 0, "update-refused", CTL_UPDATE_REFUSED },
+	{ 0, "no-space", CTL_UPDATE_REFUSED },
+	{ 0, "update-stale", CTL_UPDATE_STALE },
+	{ 401, NULL, CTL_CREDENTIALS },
+	{ 403, NULL, CTL_REFUSED },
+	{ 404, NULL, CTL_NOT_FOUND },
+	{ 429, NULL, CTL_BUSY },
+	{ 503, NULL, CTL_BUSY },
+};
+
+int http_exit_code(long status, const char *slug)
+{
+	if (status >= 200 && status < 300)
+		return CTL_OK;
+	for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
+		if ((codes[i].slug != NULL && slug != NULL && strcmp(codes[i].slug, slug) == 0) ||
+		    (codes[i].slug == NULL && codes[i].status == status))
+			return codes[i].code;
+	return CTL_FAILED;
+}
+
+void reply_free(struct reply *reply)
+{
+	json_decref(reply->body);
+	*reply = (struct reply){ 0 };
+}
+
+static size_t receive(char *data, size_t one, size_t n, void *userdata)
+{
+	struct body *body = userdata;
+	char *more;
+
+	if (n > REPLY_MAX - body->size)
+		return 0;
+	more = realloc(body->data, body->size + n + 1);
+	if (more == NULL)
+		return 0;
+	memcpy(more + body->size, data, n);
+	body->data = more;
+	body->size += n;
+	body->data[body->size] = '\0';
+	return one * n;
+}
+
+static size_t send_more(char *data, size_t one, size_t n, void *userdata)
+{
+	const struct upload *upload = userdata;
+	size_t got = fread(data, 1, one * n, upload->file);
+
+	return got == 0 && ferror(upload->file) ? CURL_READFUNC_ABORT : got;
+}
+
+static int on_progress(void *userdata, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+	const struct upload *upload = userdata;
+
+	if (upload->progress != NULL)
+		upload->progress(upload->userdata, (uint64_t)up);
+	return 0;
+}
+
+/* The sentence of a problem (RFC 9457), its reasons, and what to do next. */
+static void explain(const struct ctl *ctl, long status, const json_t *body, const char *slug)
+{
+	const char *detail = json_string_value(json_object_get(body, "detail"));
+	const char *title = json_string_value(json_object_get(body, "title"));
+	const json_t *reasons = json_object_get(body, "reasons");
+	const json_t *reason;
+	size_t i;
+
+	if (ctl->is_json && body != NULL)
+		print_json(body);
+	fprintf(stderr, "agentctl: ");
+	if (detail == NULL && title == NULL)
+		fprintf(stderr, "the agent answered with status %ld", status);
+	else
+		print_text(stderr, detail != NULL ? detail : title);
+	fputc('\n', stderr);
+	json_array_foreach(reasons, i, reason) {
+		fputs("  - ", stderr);
+		print_text(stderr, json_string_value(reason));
+		fputc('\n', stderr);
+	}
+	if (slug == NULL)
+		return;
+	if (strcmp(slug, "password-change-required") == 0)
+		fputs("Set the password first: agentctl passwd\n", stderr);
+	else if (strcmp(slug, "authentication-required") == 0)
+		fputs("Log in first: agentctl login\n", stderr);
+}
+
+static const char *slug_of(const json_t *body)
+{
+	static const char urn[] = "urn:agentd:problem:";
+	const char *type = json_string_value(json_object_get(body, "type"));
+
+	return type != NULL && strncmp(type, urn, strlen(urn)) == 0 ? type + strlen(urn) : NULL;
+}
+
+static int no_answer(const struct ctl *ctl, CURLcode code, const char *why)
+{
+	if (code == CURLE_COULDNT_CONNECT)
+		fprintf(stderr,
+			"agentctl: nobody answers at %s; is the agent running? (systemctl status agentd agentd-mgmt, or agentd --supervise)\n",
+			ctl->socket);
+	else
+		fprintf(stderr, "agentctl: the connection to %s failed: %s\n", ctl->socket, why[0] != '\0' ? why : curl_easy_strerror(code));
+	return CTL_UNREACHABLE;
+}
+
+static int perform(struct ctl *ctl, CURL *curl, struct reply *ret_reply)
+{
+	char why[CURL_ERROR_SIZE] = "";
+	struct body body = { 0 };
+	json_error_t json_error;
+	struct reply reply = { 0 };
+	CURLcode code;
+
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
+	code = curl_easy_perform(curl);
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply.status);
+	/* A refusal may arrive while the body is still being sent; then the answer counts, not the broken pipe. */
+	if (code != CURLE_OK && !(reply.status >= 400 && body.size > 0)) {
+		free(body.data);
+		return no_answer(ctl, code, why);
+	}
+	if (body.size > 0)
+		reply.body = json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES, &json_error);
+	if (body.data != NULL)
+		wipe(body.data, body.size);
+	free(body.data);
+	*ret_reply = reply;
+	return http_exit_code(reply.status, slug_of(reply.body));
+}
+
+static int request_once(struct ctl *ctl, const char *method, const char *path, const char *text, const struct upload *upload, struct reply *ret_reply)
+{
+	struct curl_slist *headers = NULL;
+	_cleanup_free_ char *bearer = NULL, *url = NULL;
+	CURL *curl = curl_easy_init();
+	int r = CTL_FAILED;
+
+	if (curl == NULL || asprintf(&url, "http://localhost%s", path) < 0)
+		goto out;
+	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, ctl->socket);
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	if (ctl->token != NULL && asprintf(&bearer, "Authorization: Bearer %s", ctl->token) > 0)
+		headers = curl_slist_append(headers, bearer);
+	if (upload != NULL) {
+		headers = curl_slist_append(headers, "Content-Type: application/octet-stream");
+		/* So that a refusal comes before the first byte is sent. */
+		headers = curl_slist_append(headers, "Expect: 100-continue");
+		curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, 5000L);
+		curl_easy_setopt(curl, CURLOPT_POST, 1L);
+		curl_easy_setopt(curl, CURLOPT_READFUNCTION, send_more);
+		curl_easy_setopt(curl, CURLOPT_READDATA, (void *)upload);
+		curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
+		curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+		curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+		curl_easy_setopt(curl, CURLOPT_XFERINFODATA, (void *)upload);
+		if (upload->size_bytes != UINT64_MAX)
+			curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)upload->size_bytes);
+		else
+			headers = curl_slist_append(headers, "Transfer-Encoding: chunked");
+	} else {
+		/* The TPM and the password hash may take their time; a hung agent should not hang us for ever. */
+		curl_easy_setopt(curl, CURLOPT_TIMEOUT, 180L);
+		if (text != NULL) {
+			headers = curl_slist_append(headers, "Content-Type: application/json");
+			curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);
+		} else if (strcmp(method, "POST") == 0) {
+			curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
+		}
+	}
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+	r = perform(ctl, curl, ret_reply);
+out:
+	if (bearer != NULL)
+		wipe(bearer, strlen(bearer));
+	curl_slist_free_all(headers);
+	curl_easy_cleanup(curl);
+	return r;
+}
+
+/*
+ * The session of an earlier login may have ended meanwhile; without it the agent goes by who we are, which for root and
+ * admins is enough. The refusal came before the body was read, so a body can be sent again.
+ */
+static int request(struct ctl *ctl, const char *method, const char *path, const char *text, const struct upload *upload, struct reply *ret_reply)
+{
+	int r = request_once(ctl, method, path, text, upload, ret_reply);
+
+	if (r == CTL_CREDENTIALS && ctl->is_stored_token && ctl->token != NULL &&
+	    (upload == NULL || ftello(upload->file) == 0 || fseeko(upload->file, 0, SEEK_SET) == 0)) {
+		token_forget();
+		token_free(ctl->token);
+		ctl->token = NULL;
+		reply_free(ret_reply);
+		r = request_once(ctl, method, path, text, upload, ret_reply);
+	}
+	if (r != CTL_OK && ret_reply->status != 0)
+		explain(ctl, ret_reply->status, ret_reply->body, slug_of(ret_reply->body));
+	return r;
+}
+
+int http_request(struct ctl *ctl, const char *method, const char *path, json_t *body, struct reply *ret_reply)
+{
+	char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
+	int r;
+
+	*ret_reply = (struct reply){ 0 };
+	if (body != NULL && text == NULL) {
+		fputs("agentctl: the request is not valid UTF-8 or there is no memory\n", stderr);
+		json_decref(body);
+		return CTL_USAGE;
+	}
+	json_decref(body);
+	r = request(ctl, method, path, text, NULL, ret_reply);
+	if (text != NULL)
+		wipe(text, strlen(text));
+	free(text);
+	return r;
+}
+
+int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, struct reply *ret_reply)
+{
+	*ret_reply = (struct reply){ 0 };
+	return request(ctl, "POST", path, NULL, upload, ret_reply);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CTL_HTTP_H
+#define CTL_HTTP_H
+/* One request to agentd-mgmt over its Unix socket, and what became of it. */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <jansson.h>
+
+/* Exit codes of agentctl, documented in agentctl(1). */
+enum {
+	CTL_OK = 0,
+	CTL_FAILED = 1,
+	CTL_USAGE = 2,
+	CTL_CREDENTIALS = 3,	/* not logged in, wrong password */
+	CTL_REFUSED = 4,	/* role too low, or the password has to be set first */
+	CTL_NOT_FOUND = 5,
+	CTL_BUSY = 6,		/* rate limited or busy: try again later */
+	CTL_UNREACHABLE = 7,
+	CTL_UPDATE_REFUSED = 8,
+	CTL_UPDATE_STALE = 9
+};
+
+struct ctl {
+	const char *socket;
+	bool is_json;
+	char *token;		/* of a session, or NULL */
+	bool is_stored_token;	/* kept from an earlier login: it may be dead by now */
+};
+
+/* What a reply says; body is NULL where there was none or it is no JSON. */
+struct reply {
+	long status;
+	json_t *body;
+};
+
+/*
+ * A body that is read while it is sent. @size_bytes is UINT64_MAX while unknown. @progress, if set, is told how much went.
+ */
+struct upload {
+	FILE *file;
+	uint64_t size_bytes;
+	void (*progress)(void *userdata, uint64_t sent_bytes);
+	void *userdata;
+};
+
+/*
+ * Send and wait. @body is taken over and may be NULL; @upload may be NULL. Returns CTL_OK when the answer's status is 2xx,
+ * otherwise an exit code, after saying on stderr (and, with --json, on stdout) what is wrong.
+ */
+int http_request(struct ctl *ctl, const char *method, const char *path, json_t *body, struct reply *ret_reply);
+int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, struct reply *ret_reply);
+void reply_free(struct reply *reply);
+
+/* Exit code for an HTTP status and the slug of its problem (may be NULL). */
+int http_exit_code(long status, const char *slug);
+
+#endif

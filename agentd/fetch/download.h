@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FETCH_DOWNLOAD_H
+#define FETCH_DOWNLOAD_H
+/* One transfer in a thread of its own: HTTPS in, pipe out. What comes is counted, not looked at. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <agent/signer.h>
+
+struct download_options {
+	const char *url;
+	const char *ca_file;
+	const char *cert_file;	      /* or NULL */
+	struct agent_signer *signer;  /* or NULL; used in the thread */
+	unsigned connect_timeout_s;
+	int pipe_fd;	/* written to; stays the caller's, open until download_free() */
+	int notify_fd;	/* eventfd written at the end; lent */
+};
+
+struct download;
+
+/* Copies the options. -EINVAL "fetch.url", -ENOMEM. */
+int download_start(const struct download_options *options, struct download **ret_download, struct agent_error **err);
+/* Ended? Then 0 and the bytes, or the reason: fetch.*, tls.*. */
+bool download_is_done(struct download *download, int *ret_result, uint64_t *ret_bytes, struct agent_error **err);
+/* Make it end soon, within a second. */
+void download_abort(struct download *download);
+/* Aborts and waits for the thread. */
+struct download *download_free(struct download *download);
+
+#endif

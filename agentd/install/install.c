@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "agentd/install/install.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <syslog.h>
+#include <time.h>
+
+#include "agentd/common/service.h"
+#include "base/file.h"
+#include "base/macro.h"
+
+#define PROGRESS_NS 100000000	/* ten reports in a second */
+
+struct installer {
+	const struct settings *settings;
+	struct installer_hooks hooks;
+	struct agent_context *ctx;
+	struct agent_update *update;
+	struct install_status status;	/* while an installation runs */
+	sd_event_source *wake_source;
+	int wake_fd;
+	bool is_running;
+
+	pthread_t thread;
+	int bundle_fd;
+	uint64_t floor, now_s;
+	struct timespec told;	/* the worker's own */
+
+	pthread_mutex_t lock;	/* what follows is passed from the worker to the loop */
+	enum agent_update_stage stage;
+	uint64_t done_bytes, total_bytes;
+	bool has_ended;
+	int result;
+	struct agent_error *error;
+};
+
+static void on_log(void *userdata, const char *message)
+{
+	service_log(LOG_DEBUG, "%s", message);
+}
+
+/* agent.slot=NAME of the kernel command line: the boot loader's own word for which slot it started. */
+static char *slot_of_command_line(void)
+{
+	char text[4096], *cursor = text, *word;
+	_cleanup_close_ int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read_full(fd, text, sizeof(text) - 1);
+
+	if (n < 0)
+		return NULL;
+	text[n] = '\0';
+	while ((word = strsep(&cursor, " \n")) != NULL)
+		if (strncmp(word, "agent.slot=", 11) == 0)
+			return strdup(word + 11);
+	return NULL;
+}
+
+static int engine_open(struct installer *in, struct agent_error **err)
+{
+	const struct settings *s = in->settings;
+	_cleanup_free_ char *trust_dir = settings_trust_path(s, "", "update");
+	_cleanup_free_ char *booted = NULL;
+	struct agent_update *update = NULL;
+	int r;
+
+	if (in->update != NULL)
+		return 0;
+	if (trust_dir == NULL)
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the update engine");
+	booted = s->update.booted_slot[0] != '\0' ? strdup(s->update.booted_slot) : slot_of_command_line();
+	r = agent_update_new(in->ctx, &(struct agent_update_options){
+		.trust_dir = trust_dir,
+		.n_min_signers = (unsigned)s->update.min_signers,
+		.product = s->device.product,
+		.state_dir = s->paths.install_dir,
+		.boot_backend = s->update.boot_backend,
+		.boot_config = s->update.boot_config,
+		.booted_slot = booted,
+		.allow_compat = s->update.allow_compat,
+		.n_tries = (unsigned)s->update.tries,
+	}, &update, err);
+	for (size_t i = 0; r == 0 && i < s->update.slots.n; i++) {
+		const struct slot_setting *slot = &s->update.slots.items[i];
+
+		r = agent_update_add_slot(update, slot->slot_class, slot->name, slot->path, err);
+	}
+	if (r < 0) {
+		agent_update_free(update);
+		return r;
+	}
+	in->update = update;
+	return 0;
+}
+
+static void copy_text(char ret_text[INSTALL_TEXT], const char *text)
+{
+	snprintf(ret_text, INSTALL_TEXT, "%s", text == NULL ? "" : text);
+}
+
+static int status_read(struct installer *in, struct install_status *ret_status, struct agent_error **err)
+{
+	struct agent_update_status status;
+	int r = agent_update_get_status(in->update, &status, err);
+
+	if (r < 0)
+		return r;
+	*ret_status = (struct install_status){ .security_version = status.security_version, .n_tries_left = status.n_tries_left };
+	snprintf(ret_status->stage, sizeof(ret_status->stage), "%s", agent_update_stage_name(status.stage));
+	copy_text(ret_status->booted_slot, status.booted_slot);
+	copy_text(ret_status->target_slot, status.target_slot);
+	copy_text(ret_status->version, status.version);
+	copy_text(ret_status->release_id, status.release_id);
+	copy_text(ret_status->failed_release_id, status.failed_release_id);
+	return 0;
+}
+
+/* ---- in the worker ------------------------------------------------------------------------------------------------ */
+
+static void wake(struct installer *in)
+{
+	const uint64_t one = 1;
+
+	(void)!write(in->wake_fd, &one, sizeof(one));
+}
+
+static void on_progress(void *userdata, enum agent_update_stage stage, uint64_t done_bytes, uint64_t total_bytes)
+{
+	struct installer *in = userdata;
+	struct timespec now;
+	bool is_due;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	is_due = (now.tv_sec - in->told.tv_sec) * 1000000000LL + (now.tv_nsec - in->told.tv_nsec) >= PROGRESS_NS;
+	pthread_mutex_lock(&in->lock);
+	in->stage = stage;
+	in->done_bytes = done_bytes;
+	in->total_bytes = total_bytes;
+	pthread_mutex_unlock(&in->lock);
+	if (!is_due)
+		return;
+	in->told = now;
+	wake(in);
+}
+
+static void *worker(void *userdata)
+{
+	struct installer *in = userdata;
+	struct agent_error *err = NULL;
+	int r = agent_update_install(in->update, in->bundle_fd, in->floor, in->now_s, on_progress, in, &err);
+
+	/* A sender that still writes learns at once that nobody listens. */
+	close_fdp(&in->bundle_fd);
+	pthread_mutex_lock(&in->lock);
+	in->has_ended = true;
+	in->result = r;
+	in->error = err;
+	pthread_mutex_unlock(&in->lock);
+	wake(in);
+	return NULL;
+}
+
+/* ---- in the loop ---------------------------------------------------------------------------------------------------- */
+
+static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct installer *in = userdata;
+	struct agent_error *err;
+	bool has_ended;
+	uint64_t count;
+	int r;
+
+	(void)!read(fd, &count, sizeof(count));
+	pthread_mutex_lock(&in->lock);
+	snprintf(in->status.stage, sizeof(in->status.stage), "%s", agent_update_stage_name(in->stage));
+	in->status.done_bytes = in->done_bytes;
+	in->status.total_bytes = in->total_bytes;
+	has_ended = in->has_ended;
+	r = in->result;
+	err = has_ended ? TAKE_PTR(in->error) : NULL;
+	pthread_mutex_unlock(&in->lock);
+	if (!in->is_running)
+		return 0;
+	in->hooks.progress(in->hooks.userdata, in->status.stage, in->status.done_bytes, in->status.total_bytes);
+	if (!has_ended)
+		return 0;
+	pthread_join(in->thread, NULL);
+	in->is_running = false;
+	in->hooks.done(in->hooks.userdata, r, &err);
+	return 0;
+}
+
+int installer_new(sd_event *event, const struct settings *settings, const struct installer_hooks *hooks, struct installer **ret_installer,
+		  struct agent_error **err)
+{
+	struct installer *in = calloc(1, sizeof(*in));
+	int r;
+
+	if (in == NULL)
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the installer");
+	pthread_mutex_init(&in->lock, NULL);
+	in->settings = settings;
+	in->hooks = *hooks;
+	in->bundle_fd = -1;
+	in->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = in->wake_fd < 0 ? -errno : agent_context_new(&in->ctx);
+	if (r >= 0)
+		r = sd_event_add_io(event, &in->wake_source, in->wake_fd, EPOLLIN, on_wake, in);
+	if (r < 0) {
+		installer_free(in);
+		return agent_error_set(err, r, "update.start", "cannot start the installer: %s", strerror(-r));
+	}
+	agent_set_log_fn(in->ctx, on_log, NULL);
+	*ret_installer = in;
+	return 0;
+}
+
+struct installer *installer_free(struct installer *in)
+{
+	if (in == NULL)
+		return NULL;
+	sd_event_source_disable_unref(in->wake_source);
+	close_fdp(&in->wake_fd);
+	agent_update_free(in->update);
+	agent_context_unref(in->ctx);
+	pthread_mutex_destroy(&in->lock);
+	free(in);
+	return NULL;
+}
+
+bool installer_is_running(const struct installer *in)
+{
+	return in->is_running;
+}
+
+static int idle_engine(struct installer *in, struct agent_error **err)
+{
+	if (in->is_running)
+		return agent_error_set(err, -EBUSY, "update.busy", "an installation is under way");
+	return engine_open(in, err);
+}
+
+int installer_settle(struct installer *in, struct agent_error **err)
+{
+	int r = idle_engine(in, err);
+
+	return r < 0 ? r : agent_update_settle(in->update, err);
+}
+
+int installer_begin(struct installer *in, int fd, uint64_t floor, uint64_t now_s, struct agent_error **err)
+{
+	_cleanup_close_ int owned_fd = fd;
+	sigset_t all, old;
+	int r;
+
+	/* The worker reads in a blocking way, whatever the other end of the pipe set up. */
+	r = idle_engine(in, err);
+	if (r == 0)
+		r = status_read(in, &in->status, err);
+	if (r < 0)
+		return r;
+	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	in->bundle_fd = TAKE_FD(owned_fd);
+	in->floor = floor;
+	in->now_s = now_s;
+	in->told = (struct timespec){ 0 };
+	in->stage = AGENT_UPDATE_RECEIVING;
+	in->done_bytes = in->total_bytes = 0;
+	in->has_ended = false;
+	snprintf(in->status.stage, sizeof(in->status.stage), "%s", agent_update_stage_name(AGENT_UPDATE_RECEIVING));
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = -pthread_create(&in->thread, NULL, worker, in);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r < 0) {
+		close_fdp(&in->bundle_fd);
+		in->bundle_fd = -1;
+		return agent_error_set(err, r, "update.start", "cannot start the installation: %s", strerror(-r));
+	}
+	in->is_running = true;
+	return 0;
+}
+
+int installer_get_status(struct installer *in, struct install_status *ret_status, struct agent_error **err)
+{
+	int r;
+
+	if (in->is_running) {
+		*ret_status = in->status;
+		return 0;
+	}
+	r = engine_open(in, err);
+	return r < 0 ? r : status_read(in, ret_status, err);
+}
+
+int installer_confirm(struct installer *in, uint64_t *ret_floor, struct agent_error **err)
+{
+	int r = idle_engine(in, err);
+
+	return r < 0 ? r : agent_update_confirm(in->update, ret_floor, err);
+}
+
+int installer_confirm_done(struct installer *in, struct agent_error **err)
+{
+	int r = idle_engine(in, err);
+
+	return r < 0 ? r : agent_update_confirm_done(in->update, err);
+}
+
+int installer_rollback(struct installer *in, uint64_t floor, struct agent_error **err)
+{
+	int r = idle_engine(in, err);
+
+	return r < 0 ? r : agent_update_rollback(in->update, floor, err);
+}

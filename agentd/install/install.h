@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef INSTALL_INSTALL_H
+#define INSTALL_INSTALL_H
+/*
+ * One installation at a time, in a thread of its own, so that the loop goes on answering. The engine is used by one thread
+ * at a time: by the loop while nothing is being installed, by the worker otherwise; then questions get the last known state.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <systemd/sd-event.h>
+
+#include <agent/context.h>
+#include <agent/update.h>
+
+#include "agentd/common/settings.h"
+
+#define INSTALL_TEXT 65
+
+/* What Install1 reports, copied out of the engine. Empty texts are left out. */
+struct install_status {
+	char stage[16], booted_slot[INSTALL_TEXT], target_slot[INSTALL_TEXT], version[INSTALL_TEXT], release_id[INSTALL_TEXT],
+		failed_release_id[INSTALL_TEXT];
+	uint64_t done_bytes, total_bytes, security_version, n_tries_left;
+};
+
+struct installer;
+
+/* What the loop is told. */
+struct installer_hooks {
+	void (*progress)(void *userdata, const char *stage, uint64_t done_bytes, uint64_t total_bytes); /* at most 10 in a second */
+	void (*done)(void *userdata, int r, struct agent_error **err);	/* takes *err */
+	void *userdata;
+};
+
+int installer_new(sd_event *event, const struct settings *settings, const struct installer_hooks *hooks, struct installer **ret_installer,
+		  struct agent_error **err);
+/* Must not be called while an installation runs: the process has to end then, the journal knows what to undo. */
+struct installer *installer_free(struct installer *installer);
+bool installer_is_running(const struct installer *installer);
+
+/* Open the engine, if it is not open yet, and settle what a power cut left. */
+int installer_settle(struct installer *installer, struct agent_error **err);
+/* Start to install what comes from @fd, which is taken over also on failure. -EBUSY update.busy. */
+int installer_begin(struct installer *installer, int fd, uint64_t floor, uint64_t now_s, struct agent_error **err);
+int installer_get_status(struct installer *installer, struct install_status *ret_status, struct agent_error **err);
+/* -EBUSY update.busy while an installation runs, else as agent_update_*(). */
+int installer_confirm(struct installer *installer, uint64_t *ret_floor, struct agent_error **err);
+int installer_confirm_done(struct installer *installer, struct agent_error **err);
+int installer_rollback(struct installer *installer, uint64_t floor, struct agent_error **err);
+
+#endif

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* agentd-link: keeps the broker connection. The loop here talks to core and to the watchdog, worker.c to the broker. */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <syslog.h>
+
+#include <systemd/sd-bus.h>
+
+#include "agentd/common/operations.h"
+#include "agentd/common/peer.h"
+#include "agentd/common/sandbox.h"
+#include "agentd/common/service.h"
+#include "agentd/link/telemetry.h"
+#include "agentd/link/worker.h"
+#include "base/macro.h"
+
+#define CORE_RETRY_US (1 * 1000000ull)
+#define FRESH_BOOT_S 300	/* devices that start within this after boot may be a fleet after a power cut */
+#define FIRST_DELAY_MS 30000
+#define CANARY_LATE_MS 30000	/* a message to ourselves that takes longer means the link does not carry any */
+
+struct link {
+	struct service service;
+	sd_bus *core;
+	sd_event_source *core_timer, *telemetry_timer, *notify;
+	int notify_fd;
+	struct worker *worker;
+	char setup[32];			/* as core says; "" unknown */
+	char boot_id[33];
+	uint64_t seq;
+	uint64_t n_connects_seen;
+	char reported_state[16], reported_why[512];
+	bool core_missing_logged;
+};
+
+static const char *state_word(enum agent_mqtt_state state)
+{
+	switch (state) {
+	case AGENT_MQTT_CONNECTING:
+		return "connecting";
+	case AGENT_MQTT_ONLINE:
+		return "online";
+	case AGENT_MQTT_WAITING:
+		return "waiting";
+	case AGENT_MQTT_OFFLINE:
+		break;
+	}
+	return "offline";
+}
+
+static uint64_t now_ms(void)
+{
+	uint64_t us = 0;
+
+	return sd_event_now(NULL, CLOCK_MONOTONIC, &us) < 0 ? 0 : us / 1000;
+}
+
+/* The latest state, to core; again after core was restarted, because reported_state is empty then. */
+static void report(struct link *link, const char *state, const char *why)
+{
+	bool is_new_state = strcmp(state, link->reported_state) != 0, is_new_why = strcmp(why, link->reported_why) != 0;
+
+	if (!is_new_state && !is_new_why)
+		return;
+	/* While it tries again and again, a reason is one line in the log and not one per attempt. */
+	if (strcmp(state, "online") == 0 ? is_new_state : is_new_why && strcmp(state, "connecting") != 0)
+		service_log(strcmp(state, "waiting") == 0 ? LOG_WARNING : LOG_INFO, "%s%s%s", state, why[0] == '\0' ? "" : ": ", why);
+	snprintf(link->reported_state, sizeof(link->reported_state), "%s", state);
+	snprintf(link->reported_why, sizeof(link->reported_why), "%s", why);
+	service_status("%s%s%s", state, why[0] == '\0' ? "" : ": ", why);
+	if (link->core != NULL)
+		(void)sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "LinkReport", NULL, NULL, "ss", state, why);
+}
+
+static void report_now(struct link *link)
+{
+	struct worker_status status;
+	char why[512];
+
+	if (!link->service.settings->mqtt.enable) {
+		report(link, "disabled", "mqtt.enable is false");
+		return;
+	}
+	if (link->worker == NULL) {
+		report(link, "waiting", link->setup[0] == '\0' ? "agentd does not answer yet" : "setup is not finished: set the password first");
+		return;
+	}
+	worker_get_status(link->worker, &status);
+	if (status.state == AGENT_MQTT_ONLINE && status.why[0] == '\0') {
+		if (status.canary_sent_ms != 0 && now_ms() > status.canary_sent_ms + CANARY_LATE_MS)
+			snprintf(why, sizeof(why), "the broker took a message to ourselves %" PRIu64 " s ago and has not brought it back",
+				 (now_ms() - status.canary_sent_ms) / 1000);
+		else if (status.round_trip_ms >= 0)
+			snprintf(why, sizeof(why), "last round trip %" PRId64 " ms", status.round_trip_ms);
+		else
+			why[0] = '\0';
+		report(link, "online", why);
+		return;
+	}
+	report(link, state_word(status.state), status.why);
+}
+
+static void send_telemetry(struct link *link)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	_cleanup_free_ char *json = NULL;
+	struct worker_status status;
+	struct telemetry t;
+	int r;
+
+	if (link->worker == NULL)
+		return;
+	worker_get_status(link->worker, &status);
+	if (status.state != AGENT_MQTT_ONLINE)
+		return;
+	t = (struct telemetry){
+		.serial = link->service.settings->device.serial, .product = link->service.settings->device.product,
+		.version = agent_version(), .boot_id = link->boot_id, .seq = ++link->seq, .uptime_s = telemetry_uptime_s(),
+		.n_connects = status.n_connects, .round_trip_ms = status.round_trip_ms,
+	};
+	r = telemetry_json(&t, &json);
+	if (r >= 0)
+		r = worker_publish(link->worker, "telemetry", json, AGENT_MQTT_QOS1, &err);
+	if (r >= 0)
+		r = worker_send_canary(link->worker, &err);
+	if (r < 0 && r != -ENOTCONN)
+		service_log(LOG_WARNING, "telemetry %" PRIu64 " not queued: %s", link->seq, err == NULL ? strerror(-r) : agent_error_message(err));
+}
+
+static int on_telemetry_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct link *link = userdata;
+
+	send_telemetry(link);
+	report_now(link);
+	(void)sd_event_source_set_time_relative(source, (uint64_t)link->service.settings->mqtt.telemetry_s * 1000000);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct link *link = userdata;
+	struct worker_status status;
+	uint64_t count;
+
+	if (read(fd, &count, sizeof(count)) < 0)
+		return 0;
+	if (link->worker == NULL)
+		return 0;
+	worker_get_status(link->worker, &status);
+	report_now(link);
+	if (status.state == AGENT_MQTT_ONLINE && status.n_connects != link->n_connects_seen) {
+		link->n_connects_seen = status.n_connects;
+		/* At once after a connect, then in rhythm from there. */
+		(void)sd_event_source_set_time_relative(link->telemetry_timer, 0);
+		(void)sd_event_source_set_enabled(link->telemetry_timer, SD_EVENT_ONESHOT);
+	}
+	return 0;
+}
+
+static unsigned first_delay_ms(const struct settings *settings)
+{
+	uint32_t bits = 0, span = (uint32_t)settings->mqtt.backoff_max_ms / 10;
+
+	if (telemetry_uptime_s() > FRESH_BOOT_S || getrandom(&bits, sizeof(bits), GRND_NONBLOCK) != (ssize_t)sizeof(bits))
+		return 0;
+	return bits % ((span < FIRST_DELAY_MS ? span : FIRST_DELAY_MS) + 1);
+}
+
+/* Broker connection only once the owner has set a password, and no longer after a factory reset. */
+static void follow_setup(struct link *link, const char *setup)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	bool is_active = strcmp(setup, "active") == 0;
+
+	snprintf(link->setup, sizeof(link->setup), "%s", setup);
+	if (link->service.settings->mqtt.enable && is_active && link->worker == NULL) {
+		link->n_connects_seen = 0;
+		if (worker_start(link->service.settings, link->notify_fd, first_delay_ms(link->service.settings), &link->worker, &err) < 0)
+			service_log(LOG_ERR, "%s", agent_error_message(err));
+	} else if (!is_active && link->worker != NULL) {
+		service_log(LOG_NOTICE, "setup is %s: leaving the broker", setup);
+		link->worker = worker_stop(link->worker);
+	}
+	report_now(link);
+}
+
+static int on_setup_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct link *link = userdata;
+	const char *setup;
+
+	if (sd_bus_message_read(m, "s", &setup) >= 0)
+		follow_setup(link, setup);
+	return 0;
+}
+
+static int on_setup_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct link *link = userdata;
+
+	if (sd_bus_message_is_method_error(m, NULL)) {
+		service_log(LOG_ERR, "agentd does not tell the setup state: %s", sd_bus_message_get_error(m)->message);
+		return 0;
+	}
+	return on_setup_changed(m, link, error);
+}
+
+static void connect_later(struct link *link)
+{
+	(void)sd_event_source_set_time_relative(link->core_timer, CORE_RETRY_US);
+	(void)sd_event_source_set_enabled(link->core_timer, SD_EVENT_ONESHOT);
+}
+
+static int on_core_lost(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct link *link = userdata;
+
+	/* The broker connection stays; the next handshake needs core again, and core then learns where we stand. */
+	service_log(LOG_NOTICE, "connection to agentd lost, trying again");
+	sd_bus_detach_event(link->core);
+	link->core = sd_bus_close_unref(link->core);
+	connect_later(link);
+	return 0;
+}
+
+static int connect_core(struct link *link, struct agent_error **err)
+{
+	int r;
+
+	r = peer_connect(link->service.settings->paths.run_dir, "core-link.sock", &link->core, err);
+	if (r < 0)
+		return r;
+	r = sd_bus_attach_event(link->core, link->service.event, SD_EVENT_PRIORITY_NORMAL);
+	if (r >= 0)
+		r = sd_bus_match_signal(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "SetupChanged", on_setup_changed, link);
+	if (r >= 0)
+		r = sd_bus_match_signal(link->core, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
+					on_core_lost, link);
+	if (r >= 0)
+		r = sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "SetupGet", on_setup_answer, link, "");
+	if (r < 0) {
+		sd_bus_detach_event(link->core);
+		link->core = sd_bus_close_unref(link->core);
+		return agent_error_set(err, r, "bus.connect", "cannot talk to agentd: %s", strerror(-r));
+	}
+	link->reported_state[0] = '\0';
+	report_now(link);
+	return 0;
+}
+
+static int on_core_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct link *link = userdata;
+
+	if (connect_core(link, &err) >= 0) {
+		link->core_missing_logged = false;
+		return 0;
+	}
+	if (!link->core_missing_logged)
+		service_log(LOG_WARNING, "%s", agent_error_message(err));
+	link->core_missing_logged = true;
+	connect_later(link);
+	return 0;
+}
+
+/* The C library loads its name service modules at the first look-up; afterwards the sandbox is closed. */
+static void load_resolver(void)
+{
+	struct addrinfo *list = NULL;
+
+	if (getaddrinfo("localhost", NULL, NULL, &list) == 0)
+		freeaddrinfo(list);
+}
+
+/*
+ * Certificates are replaced by rename, and may come later than we do: the folder is granted, not the file. The trust
+ * folder is in the sandbox's own table.
+ */
+static int enter_sandbox(const struct settings *settings, struct agent_error **err)
+{
+	const char *files[] = { settings->mqtt.ca_file, settings->mqtt.cert_file };
+	struct sandbox_path extra[ARRAY_SIZE(files)];
+	char *folders[ARRAY_SIZE(files)];
+	size_t n = 0;
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		const char *slash = strrchr(files[i], '/');
+
+		if (slash == NULL || slash == files[i] || (folders[n] = strndup(files[i], (size_t)(slash - files[i]))) == NULL)
+			continue;
+		extra[n] = (struct sandbox_path){ .path = folders[n], .access = SANDBOX_READ };
+		n++;
+	}
+	r = sandbox_enter(SANDBOX_LINK, settings, extra, n, err);
+	while (n > 0)
+		free(folders[--n]);
+	return r;
+}
+
+static int set_up(struct link *link, struct agent_error **err)
+{
+	const struct settings *settings = link->service.settings;
+	int r;
+
+	if (settings->mqtt.enable && settings->mqtt.host[0] == '\0')
+		return agent_error_set(err, -EINVAL, "config.missing", "%s: mqtt.enable is true, but mqtt.host is empty", settings->file);
+	r = telemetry_boot_id(link->boot_id);
+	if (r < 0)
+		return agent_error_set(err, r, "link.boot-id", "cannot read the boot id: %s", strerror(-r));
+	link->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (link->notify_fd < 0)
+		return agent_error_set(err, -errno, "link.setup", "no eventfd: %m");
+	r = sd_event_add_io(link->service.event, &link->notify, link->notify_fd, EPOLLIN, on_notify, link);
+	if (r >= 0)
+		r = sd_event_add_time_relative(link->service.event, &link->core_timer, CLOCK_MONOTONIC, 0, 0, on_core_time, link);
+	if (r >= 0)
+		r = sd_event_add_time_relative(link->service.event, &link->telemetry_timer, CLOCK_MONOTONIC,
+					       (uint64_t)settings->mqtt.telemetry_s * 1000000, 0, on_telemetry_time, link);
+	if (r < 0)
+		return agent_error_set(err, r, "link.setup", "cannot set up the event loop: %s", strerror(-r));
+	load_resolver();
+	return enter_sandbox(settings, err);
+}
+
+int main(int argc, char **argv)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct link link = { .notify_fd = -1 };
+	int r;
+
+	service_start(&link.service, "agentd-link", "Keeps the MQTT connection to the broker, with the device key of agentd.", argc, argv);
+	r = set_up(&link, &err);
+	if (r < 0) {
+		service_log(LOG_ERR, "%s", agent_error_message(err));
+		return r == -EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_OS;
+	}
+	r = service_run(&link.service);
+	worker_stop(link.worker);
+	if (link.core != NULL)
+		sd_bus_flush_close_unref(link.core);
+	sd_event_source_unref(link.notify);
+	sd_event_source_unref(link.core_timer);
+	sd_event_source_unref(link.telemetry_timer);
+	close(link.notify_fd);
+	service_stop(&link.service);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

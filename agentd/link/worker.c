@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agentd/link/worker.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <time.h>
+
+#include <agent/client.h>
+#include <agent/tls.h>
+
+#include "agentd/common/service.h"
+#include "agentd/link/telemetry.h"
+#include "base/macro.h"
+
+#define RETRY_MS 5000		/* look again for a file or for core */
+#define QUEUE_MESSAGES 64	/* telemetry of an hour at the default rate; older data waits for the durable queue */
+#define QUEUE_BYTES (256 * KIB)
+#define STOP_WAIT_S 5
+
+DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
+DEFINE_CLEANUP(struct agent_tls *, agent_tls_unref)
+
+/* Which file it was that we read. */
+struct stamp {
+	dev_t device;
+	ino_t inode;
+	struct timespec changed;
+	off_t size;
+};
+
+struct worker {
+	const struct settings *settings;
+	int notify_fd;	/* lent: to main */
+	int stop_fd;	/* from main: ends a wait */
+	unsigned delay_ms;
+	pthread_t thread;
+	atomic_bool is_stopping;
+
+	char *ca_file, *cert_file, *prefix, *state_topic, *canary_topic;
+	struct stamp ca_stamp, cert_stamp;	/* thread only */
+	struct agent_context *ctx;		/* thread only */
+
+	pthread_mutex_t lock;	/* guards the rest */
+	struct agent_mqtt *mqtt;
+	struct worker_status status;
+	uint64_t canary;	/* number of the last one sent */
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void ring(int fd)
+{
+	uint64_t one = 1;
+
+	if (write(fd, &one, sizeof(one)) < 0)
+		return;	/* the counter is full: it rings already */
+}
+
+static struct stamp take_stamp(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return (struct stamp){ 0 };
+	return (struct stamp){ .device = st.st_dev, .inode = st.st_ino, .changed = st.st_ctim, .size = st.st_size };
+}
+
+static bool is_same(const struct stamp *a, const struct stamp *b)
+{
+	return a->device == b->device && a->inode == b->inode && a->size == b->size && a->changed.tv_sec == b->changed.tv_sec &&
+	       a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+static bool files_changed(const struct worker *w)
+{
+	struct stamp ca = take_stamp(w->ca_file), cert = take_stamp(w->cert_file);
+
+	return !is_same(&ca, &w->ca_stamp) || !is_same(&cert, &w->cert_stamp);
+}
+
+static void set_status(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)
+{
+	pthread_mutex_lock(&w->lock);
+	if (state == AGENT_MQTT_ONLINE && w->status.state != AGENT_MQTT_ONLINE) {
+		w->status.n_connects++;
+		w->status.round_trip_ms = -1;
+		w->status.canary_sent_ms = 0;
+		w->status.why[0] = '\0';
+	}
+	w->status.state = state;
+	if (why != NULL)	/* otherwise the last reason stays visible while we try again */
+		snprintf(w->status.why, sizeof(w->status.why), "%s (%s)", agent_error_message(why), agent_error_name(why));
+	pthread_mutex_unlock(&w->lock);
+	ring(w->notify_fd);
+}
+
+static void on_state(void *userdata, enum agent_mqtt_state state, const struct agent_error *why)
+{
+	struct worker *w = userdata;
+
+	if (state == AGENT_MQTT_OFFLINE && !atomic_load(&w->is_stopping))
+		return;	/* only to read the files again */
+	set_status(w, state, why);
+	/* A certificate or anchor that was replaced counts at the next attempt, not at the next start. */
+	if (state == AGENT_MQTT_CONNECTING && files_changed(w))
+		agent_mqtt_stop(w->mqtt);
+}
+
+static void on_message(void *userdata, const char *topic, const void *payload, size_t size)
+{
+	struct worker *w = userdata;
+	uint64_t n = canary_parse(payload, size);
+
+	if (strcmp(topic, w->canary_topic) != 0)
+		return;
+	pthread_mutex_lock(&w->lock);
+	if (n != 0 && n == w->canary && w->status.canary_sent_ms != 0) {
+		w->status.round_trip_ms = (int64_t)(now_ms() - w->status.canary_sent_ms);
+		w->status.canary_sent_ms = 0;
+	}
+	pthread_mutex_unlock(&w->lock);
+	ring(w->notify_fd);
+}
+
+/* Over a connection of the thread's own, made anew when core was restarted. */
+static int open_signer(struct worker *w, struct agent_signer **ret_signer, struct agent_error **err)
+{
+	const struct settings *s = w->settings;
+	_cleanup_free_ char *path = NULL;
+	struct agent_client *client;
+	int r;
+
+	if (asprintf(&path, "%s/core-link.sock", s->paths.run_dir) < 0) {
+		path = NULL;
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
+	}
+	r = agent_client_open(w->ctx, path, &client, err);
+	if (r < 0)
+		return r;
+	/* Core gives up first; its reason is better than "no answer". */
+	agent_client_set_timeout(client, ((unsigned)s->tpm.sign_timeout_s + 5) * 1000);
+	r = agent_client_signer(client, s->mqtt.key, ret_signer, err);
+	agent_client_unref(client);
+	return r;
+}
+
+static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct agent_error **err)
+{
+	static const struct agent_mqtt_handlers handlers = { .state = on_state, .message = on_message };
+	const struct settings *s = w->settings;
+	_cleanup_(agent_signer_unrefp) struct agent_signer *signer = NULL;
+	_cleanup_(agent_tls_unrefp) struct agent_tls *tls = NULL;
+	struct agent_tls_options tls_options = {
+		.ca_file = w->ca_file, .peer_name = s->mqtt.host, .cert_file = w->cert_file, .allow_tls12 = s->mqtt.allow_tls12,
+	};
+	struct agent_mqtt_options options = {
+		.host = s->mqtt.host, .port = (uint16_t)s->mqtt.port, .client_id = s->device.serial,
+		.keepalive_s = (unsigned)s->mqtt.keepalive_s, .backoff_min_ms = (unsigned)s->mqtt.backoff_min_ms,
+		.backoff_max_ms = (unsigned)s->mqtt.backoff_max_ms, .will_topic = w->state_topic, .will_payload = "offline",
+		.birth_payload = "online", .queue_max_messages = QUEUE_MESSAGES, .queue_max_bytes = QUEUE_BYTES,
+	};
+	struct agent_mqtt *mqtt;
+	int r;
+
+	w->ca_stamp = take_stamp(w->ca_file);
+	w->cert_stamp = take_stamp(w->cert_file);
+	r = open_signer(w, &signer, err);
+	if (r < 0)
+		return r;
+	tls_options.signer = signer;
+	r = agent_tls_new(w->ctx, &tls_options, &tls, err);
+	if (r < 0)
+		return r;
+	r = agent_mqtt_new(w->ctx, tls, &options, &handlers, w, &mqtt, err);
+	if (r < 0)
+		return r;
+	r = agent_mqtt_subscribe(mqtt, w->canary_topic, 0, err);
+	if (r < 0) {
+		agent_mqtt_free(mqtt);
+		return r;
+	}
+	*ret_mqtt = mqtt;
+	return 0;
+}
+
+static void wait_ms(struct worker *w, unsigned ms)
+{
+	struct pollfd p = { .fd = w->stop_fd, .events = POLLIN };
+	uint64_t deadline = now_ms() + ms, now;
+
+	while (!atomic_load(&w->is_stopping) && (now = now_ms()) < deadline)
+		(void)poll(&p, 1, (int)(deadline - now));
+}
+
+static void hand_over(struct worker *w, struct agent_mqtt *mqtt)
+{
+	pthread_mutex_lock(&w->lock);
+	w->mqtt = mqtt;
+	w->status.canary_sent_ms = 0;
+	pthread_mutex_unlock(&w->lock);
+	/* A stop that came before there was a client to tell. */
+	if (mqtt != NULL && atomic_load(&w->is_stopping))
+		agent_mqtt_stop(mqtt);
+}
+
+static void *work(void *userdata)
+{
+	struct worker *w = userdata;
+
+	wait_ms(w, w->delay_ms);
+	while (!atomic_load(&w->is_stopping)) {
+		_cleanup_error_ struct agent_error *err = NULL;
+		struct agent_mqtt *mqtt = NULL;
+
+		if (make_client(w, &mqtt, &err) < 0) {
+			set_status(w, AGENT_MQTT_WAITING, err);
+			wait_ms(w, RETRY_MS);
+			continue;
+		}
+		hand_over(w, mqtt);
+		if (agent_mqtt_run(mqtt, &err) < 0) {
+			set_status(w, AGENT_MQTT_WAITING, err);
+			wait_ms(w, RETRY_MS);
+		}
+		hand_over(w, NULL);
+		agent_mqtt_free(mqtt);
+	}
+	return NULL;
+}
+
+static void log_debug(void *userdata, const char *line)
+{
+	service_log(LOG_DEBUG, "%s", line);
+}
+
+static void worker_free(struct worker *w)
+{
+	if (w == NULL)
+		return;
+	if (w->stop_fd >= 0)
+		close(w->stop_fd);
+	pthread_mutex_destroy(&w->lock);
+	agent_context_unref(w->ctx);
+	free(w->ca_file);
+	free(w->cert_file);
+	free(w->prefix);
+	free(w->state_topic);
+	free(w->canary_topic);
+	free(w);
+}
+DEFINE_CLEANUP(struct worker *, worker_free)
+
+static int make_names(struct worker *w)
+{
+	const struct settings *s = w->settings;
+	int n;
+
+	w->ca_file = settings_trust_path(s, s->mqtt.ca_file, "broker/ca.pem");
+	w->cert_file = settings_trust_path(s, s->mqtt.cert_file, "broker/device.pem");
+	if (s->mqtt.topic_prefix[0] != '\0')
+		n = asprintf(&w->prefix, "%s", s->mqtt.topic_prefix);
+	else
+		n = asprintf(&w->prefix, "devices/%s", s->device.serial);
+	if (n < 0 || w->ca_file == NULL || w->cert_file == NULL)
+		return -ENOMEM;
+	return asprintf(&w->state_topic, "%s/state", w->prefix) < 0 || asprintf(&w->canary_topic, "%s/canary", w->prefix) < 0 ? -ENOMEM : 0;
+}
+
+int worker_start(const struct settings *settings, int notify_fd, unsigned delay_ms, struct worker **ret_worker, struct agent_error **err)
+{
+	_cleanup_(worker_freep) struct worker *w = calloc(1, sizeof(*w));
+	sigset_t all, old;
+	int r;
+
+	if (w == NULL)
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
+	pthread_mutex_init(&w->lock, NULL);
+	w->settings = settings;
+	w->notify_fd = notify_fd;
+	w->delay_ms = delay_ms;
+	w->status.round_trip_ms = -1;
+	w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (w->stop_fd < 0 || make_names(w) < 0 || agent_context_new(&w->ctx) < 0)
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory or descriptors");
+	agent_set_log_fn(w->ctx, log_debug, NULL);
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	r = -pthread_create(&w->thread, NULL, work, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r < 0)
+		return agent_error_set(err, r, "link.thread", "cannot start the broker thread: %s", strerror(-r));
+	*ret_worker = TAKE_PTR(w);
+	return 0;
+}
+
+struct worker *worker_stop(struct worker *w)
+{
+	struct timespec until;
+
+	if (w == NULL)
+		return NULL;
+	atomic_store(&w->is_stopping, true);
+	pthread_mutex_lock(&w->lock);
+	agent_mqtt_stop(w->mqtt);
+	pthread_mutex_unlock(&w->lock);
+	ring(w->stop_fd);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_WAIT_S;
+	if (pthread_timedjoin_np(w->thread, NULL, &until) == 0)
+		worker_free(w);
+	else
+		service_log(LOG_WARNING, "the broker thread still waits for a name server or a signature");
+	return NULL;
+}
+
+void worker_get_status(struct worker *w, struct worker_status *ret_status)
+{
+	pthread_mutex_lock(&w->lock);
+	*ret_status = w->status;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static int publish_locked(struct worker *w, const char *name, const char *payload, unsigned flags, struct agent_error **err)
+{
+	_cleanup_free_ char *topic = NULL;
+
+	if (w->mqtt == NULL)
+		return agent_error_set(err, -ENOTCONN, "link.offline", "there is no broker connection");
+	if (asprintf(&topic, "%s/%s", w->prefix, name) < 0)
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
+	return agent_mqtt_publish(w->mqtt, topic, payload, strlen(payload), flags, NULL, err);
+}
+
+int worker_publish(struct worker *w, const char *name, const char *payload, unsigned flags, struct agent_error **err)
+{
+	int r;
+
+	pthread_mutex_lock(&w->lock);
+	r = publish_locked(w, name, payload, flags, err);
+	pthread_mutex_unlock(&w->lock);
+	return r;
+}
+
+int worker_send_canary(struct worker *w, struct agent_error **err)
+{
+	char number[24];
+	int r = 0;
+
+	pthread_mutex_lock(&w->lock);
+	if (w->status.canary_sent_ms == 0) {
+		snprintf(number, sizeof(number), "%" PRIu64, w->canary + 1);
+		r = publish_locked(w, "canary", number, 0, err);
+		if (r >= 0) {
+			w->canary++;
+			w->status.canary_sent_ms = now_ms();
+		}
+	}
+	pthread_mutex_unlock(&w->lock);
+	return r;
+}

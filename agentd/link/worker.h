@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LINK_WORKER_H
+#define LINK_WORKER_H
+/*
+ * The thread that owns the broker connection: bus connection for signatures, TLS profile, MQTT client. It may wait for a
+ * signature or a name server; the event loop of main.c does not.
+ */
+#include <stdint.h>
+
+#include <agent/mqtt.h>
+
+#include "agentd/common/settings.h"
+
+struct worker;
+
+/* A copy of what the thread last knew. */
+struct worker_status {
+	enum agent_mqtt_state state;
+	char why[512];		/* what ended the last attempt, "" when there is nothing to say */
+	uint64_t n_connects;
+	int64_t round_trip_ms;	/* -1: none on this connection yet */
+	uint64_t canary_sent_ms;	/* CLOCK_MONOTONIC of the oldest canary without an answer, 0 if none */
+};
+
+/* @notify_fd: eventfd written on every change; lent. @delay_ms: wait before the first attempt. */
+int worker_start(const struct settings *settings, int notify_fd, unsigned delay_ms, struct worker **ret_worker, struct agent_error **err);
+/* Say goodbye to the broker and end the thread; 5 s at most, then it is left to the end of the process. */
+struct worker *worker_stop(struct worker *worker);
+void worker_get_status(struct worker *worker, struct worker_status *ret_status);
+/* PREFIX/@name. -ENOTCONN when there is no client, else as agent_mqtt_publish(). */
+int worker_publish(struct worker *worker, const char *name, const char *payload, unsigned flags, struct agent_error **err);
+/* Send a message to ourselves, unless one is still under way. */
+int worker_send_canary(struct worker *worker, struct agent_error **err);
+
+#endif

@@ -1,0 +1,675 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agentd/mgmt/conn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <openssl/err.h>
+
+#include "agentd/common/operations.h"
+#include "agentd/mgmt/request.h"
+#include "base/macro.h"
+
+#define SECOND_US UINT64_C(1000000)
+#define HELLO_US (5 * SECOND_US)
+#define HANDSHAKE_US (5 * SECOND_US)
+#define HEAD_US (10 * SECOND_US)
+#define BODY_US (10 * SECOND_US)
+#define IDLE_US (30 * SECOND_US)
+#define STALLED_US (15 * SECOND_US)
+#define LINGER_US (2 * SECOND_US)
+#define UNKNOWN_US (15 * SECOND_US) /* whole life of a connection nobody has logged in on */
+#define HELLO_MAX (5 + 4096)
+#define PIECE (16 * KIB) /* one TLS record */
+#define TURNS 32	 /* pieces moved before another connection gets its turn */
+
+static void pump(struct conn *c);
+
+uint64_t mgmt_now_us(struct mgmt *m)
+{
+	uint64_t now_us = 0;
+
+	if (sd_event_now(m->event, CLOCK_MONOTONIC, &now_us) < 0)
+		return 0;
+	return now_us;
+}
+
+static uint64_t deadline(const struct conn *c)
+{
+	uint64_t at = UINT64_MAX;
+
+	switch (c->state) {
+	case CONN_HELLO:
+	case CONN_QUEUED:
+		return c->accepted_us + HELLO_US;
+	case CONN_HANDSHAKE:
+		return c->state_us + HANDSHAKE_US;
+	case CONN_LINGER:
+		return c->state_us + LINGER_US;
+	case CONN_DEAD:
+		return UINT64_MAX;
+	case CONN_OPEN:
+		break;
+	}
+	switch (c->phase) {
+	case PHASE_IDLE:
+		at = c->phase_us + IDLE_US;
+		break;
+	case PHASE_HEAD:
+		at = c->phase_us + HEAD_US;
+		break;
+	case PHASE_BODY:
+		at = c->phase_us + BODY_US;
+		break;
+	case PHASE_CORE:
+	case PHASE_STREAM:
+	case PHASE_REPLY:
+		break;
+	}
+	/* Core's own time limits hold while it works; a login must not be cut off by the clock of the stranger it was. */
+	if (!c->is_known && c->phase != PHASE_CORE && c->phase != PHASE_STREAM && c->accepted_us + UNKNOWN_US < at)
+		at = c->accepted_us + UNKNOWN_US;
+	if (c->stalled_us != 0 && c->stalled_us + STALLED_US < at)
+		at = c->stalled_us + STALLED_US;
+	return at;
+}
+
+static void arm(struct conn *c)
+{
+	uint64_t at = deadline(c);
+
+	if (c->timer == NULL)
+		return;
+	if (at == UINT64_MAX) {
+		sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
+		return;
+	}
+	sd_event_source_set_time(c->timer, at);
+	sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
+}
+
+static void bytes_drop(struct conn_bytes *b)
+{
+	free(b->data);
+	*b = (struct conn_bytes){ 0 };
+}
+
+static int bytes_keep(struct conn_bytes *b, const uint8_t *data, size_t size)
+{
+	uint8_t *joined = malloc(b->size - b->pos + size);
+
+	if (joined == NULL)
+		return -ENOMEM;
+	if (b->size > b->pos)
+		memcpy(joined, b->data + b->pos, b->size - b->pos);
+	memcpy(joined + b->size - b->pos, data, size);
+	size += b->size - b->pos;
+	free(b->data);
+	*b = (struct conn_bytes){ .data = joined, .size = size };
+	return 0;
+}
+
+static bool bytes_left(const struct conn_bytes *b)
+{
+	return b->size > b->pos;
+}
+
+static void free_when_done(struct conn *c)
+{
+	struct mgmt *m = c->m;
+
+	if (c->net_fd >= 0 || c->mhd_open)
+		return;
+	if (c->prev != NULL)
+		c->prev->next = c->next;
+	else
+		m->conns = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+	if (c->req != NULL)
+		c->req->conn = NULL;
+	/* Whoever is up the stack still looks at its state. */
+	c->next = m->dead_conns;
+	m->dead_conns = c;
+	if (m->reap_defer != NULL)
+		sd_event_source_set_enabled(m->reap_defer, SD_EVENT_ONESHOT);
+	mgmt_idle_update(m);
+}
+
+void conn_reap(struct mgmt *m)
+{
+	for (struct conn *c = m->dead_conns, *next; c != NULL; c = next) {
+		next = c->next;
+		free(c);
+	}
+	m->dead_conns = NULL;
+}
+
+static void close_relay(struct conn *c)
+{
+	c->relay_io = sd_event_source_disable_unref(c->relay_io);
+	if (c->relay_fd >= 0)
+		close(c->relay_fd);
+	c->relay_fd = -1;
+}
+
+void conn_close(struct conn *c, bool is_rude)
+{
+	struct linger reset = { .l_onoff = 1, .l_linger = 0 };
+
+	if (c->state == CONN_DEAD)
+		return;
+	c->state = CONN_DEAD;
+	if (c->ssl != NULL) {
+		if (!is_rude && SSL_is_init_finished(c->ssl))
+			SSL_shutdown(c->ssl);
+		SSL_free(c->ssl);
+		ERR_clear_error();
+		c->ssl = NULL;
+	}
+	if (is_rude)
+		(void)setsockopt(c->net_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	c->net_io = sd_event_source_disable_unref(c->net_io);
+	c->timer = sd_event_source_disable_unref(c->timer);
+	close(c->net_fd);
+	c->net_fd = -1;
+	if (c->is_unix)
+		c->m->n_unix--;
+	else
+		c->m->n_network--;
+	bytes_drop(&c->in);
+	bytes_drop(&c->out);
+	close_relay(c);
+	if (c->req != NULL)
+		request_abandon(c->req);
+	if (c->mhd_open)
+		http_kick(c->m);
+	free_when_done(c);
+}
+
+void conn_mhd_closed(struct conn *c)
+{
+	c->mhd_open = false;
+	c->mhd_fd = -1;
+	free_when_done(c);
+}
+
+struct conn *conn_by_mhd_fd(struct mgmt *m, int fd)
+{
+	for (struct conn *c = m->conns; c != NULL; c = c->next)
+		if (c->mhd_open && c->mhd_fd == fd)
+			return c;
+	return NULL;
+}
+
+void conn_set_phase(struct conn *c, enum conn_phase phase)
+{
+	if (c->phase == phase)
+		return;
+	c->phase = phase;
+	if (phase == PHASE_IDLE)
+		c->is_head_over = c->is_line_start = false;
+	c->phase_us = mgmt_now_us(c->m);
+	arm(c);
+}
+
+static void set_state(struct conn *c, enum conn_state state)
+{
+	c->state = state;
+	c->state_us = mgmt_now_us(c->m);
+	arm(c);
+}
+
+bool conn_evict(struct mgmt *m, bool is_unix)
+{
+	struct conn *oldest = NULL;
+
+	for (struct conn *c = m->conns; c != NULL; c = c->next)
+		if (c->state != CONN_DEAD && c->is_unix == is_unix && !c->is_known)
+			oldest = c;	/* newest first, so the last one is the oldest */
+	if (oldest == NULL)
+		return false;
+	mgmt_count_refused(m);
+	conn_close(oldest, true);
+	return true;
+}
+
+/* ---- bytes ---------------------------------------------------------------------------------------------------- */
+
+static ssize_t net_read(struct conn *c, void *data, size_t size)
+{
+	ssize_t n;
+	int r;
+
+	if (c->ssl == NULL) {
+		n = recv(c->net_fd, data, size, 0);
+		return n >= 0 ? n : errno == EINTR ? -EAGAIN : -errno;
+	}
+	ERR_clear_error();
+	r = SSL_read(c->ssl, data, (int)size);
+	if (r > 0)
+		return r;
+	switch (SSL_get_error(c->ssl, r)) {
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE:
+		return -EAGAIN;
+	case SSL_ERROR_ZERO_RETURN:
+		return 0;
+	default:
+		return -ECONNRESET;
+	}
+}
+
+static ssize_t net_write(struct conn *c, const void *data, size_t size)
+{
+	ssize_t n;
+	int r;
+
+	if (c->ssl == NULL) {
+		n = send(c->net_fd, data, size, MSG_NOSIGNAL);
+		return n >= 0 ? n : errno == EINTR ? -EAGAIN : -errno;
+	}
+	ERR_clear_error();
+	r = SSL_write(c->ssl, data, (int)size);
+	if (r > 0)
+		return r;
+	r = SSL_get_error(c->ssl, r);
+	return r == SSL_ERROR_WANT_READ || r == SSL_ERROR_WANT_WRITE ? -EAGAIN : -ECONNRESET;
+}
+
+static int on_relay(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	pump(userdata);
+	return 0;
+}
+
+/* libmicrohttpd gets its end when the first plain byte is there: an idle connection costs it nothing. */
+static int open_relay(struct conn *c)
+{
+	struct sockaddr_un nowhere = { .sun_family = AF_UNIX };
+	int pair[2], r;
+
+	if (c->relay_fd >= 0)
+		return 0;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return -errno;
+	r = sd_event_add_io(c->m->event, &c->relay_io, pair[0], EPOLLIN, on_relay, c);
+	if (r < 0) {
+		close(pair[0]);
+		close(pair[1]);
+		return r;
+	}
+	c->relay_fd = pair[0];
+	c->mhd_fd = pair[1];
+	c->m->conn_starting = c;
+	r = MHD_add_connection(c->m->mhd, pair[1], (struct sockaddr *)&nowhere, sizeof(nowhere)) == MHD_YES ? 0 : -ENOMEM;
+	c->m->conn_starting = NULL;
+	if (r == 0)
+		http_kick(c->m);
+	return r;
+}
+
+/*
+ * Is there a NUL before the empty line that ends the head? libmicrohttpd takes it for the end of a text and would act on
+ * half of what the client said.
+ */
+static bool has_nul_in_head(struct conn *c, const uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i < size && !c->is_head_over; i++) {
+		if (data[i] == '\0')
+			return true;
+		if (data[i] == '\n') {
+			c->is_head_over = c->is_line_start;
+			c->is_line_start = true;
+		} else if (data[i] != '\r') {
+			c->is_line_start = false;
+		}
+	}
+	return false;
+}
+
+/* Client to libmicrohttpd. True if something moved; the connection may be dead afterwards. */
+static bool move_in(struct conn *c)
+{
+	static uint8_t piece[PIECE];
+	ssize_t n, m;
+
+	if (bytes_left(&c->in)) {
+		n = send(c->relay_fd, c->in.data + c->in.pos, c->in.size - c->in.pos, MSG_NOSIGNAL);
+		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+			bytes_drop(&c->in);	/* it has closed its end; what it has answered is still to be read */
+			return false;
+		}
+		if (n < 0)
+			return false;
+		c->in.pos += (size_t)n;
+		if (bytes_left(&c->in))
+			return false;
+		bytes_drop(&c->in);
+		if (c->net_eof)
+			shutdown(c->relay_fd, SHUT_WR);
+		return true;
+	}
+	if (c->net_eof)
+		return false;
+	n = net_read(c, piece, sizeof(piece));
+	if (n == -EAGAIN)
+		return false;
+	if (n < 0) {
+		conn_close(c, true);
+		return false;
+	}
+	if (n == 0) {
+		c->net_eof = true;
+		if (c->relay_fd >= 0)
+			shutdown(c->relay_fd, SHUT_WR);
+		else
+			conn_close(c, false);
+		return false;
+	}
+	if (c->state == CONN_LINGER || c->out_eof)
+		return true;
+	if (c->phase == PHASE_IDLE)
+		conn_set_phase(c, PHASE_HEAD);
+	if (c->phase == PHASE_HEAD && has_nul_in_head(c, piece, (size_t)n)) {
+		static const char refusal[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+		conn_answer_and_close(c, refusal, sizeof(refusal) - 1);
+		return true;
+	}
+	if (open_relay(c) < 0) {
+		conn_close(c, true);
+		return false;
+	}
+	m = send(c->relay_fd, piece, (size_t)n, MSG_NOSIGNAL);
+	if (m < 0)
+		m = 0;	/* full, or closed: the reading side finds out which */
+	if (m < n && bytes_keep(&c->in, piece + m, (size_t)(n - m)) < 0) {
+		conn_close(c, true);
+		return false;
+	}
+	return m == n;
+}
+
+/* libmicrohttpd to client. */
+static bool move_out(struct conn *c)
+{
+	static uint8_t piece[PIECE];
+	ssize_t n, m;
+
+	if (bytes_left(&c->out)) {
+		n = net_write(c, c->out.data + c->out.pos, c->out.size - c->out.pos);
+		if (n == -EAGAIN) {
+			if (c->stalled_us == 0) {
+				c->stalled_us = mgmt_now_us(c->m);
+				arm(c);
+			}
+			return false;
+		}
+		if (n < 0) {
+			conn_close(c, true);
+			return false;
+		}
+		c->out.pos += (size_t)n;
+		c->stalled_us = 0;
+		if (!bytes_left(&c->out))
+			bytes_drop(&c->out);
+		arm(c);
+		return true;
+	}
+	if (c->out_eof) {
+		if (c->state == CONN_OPEN) {
+			/* A reset would take the answer away from a client that is still sending: half-close, then wait. */
+			if (c->net_eof) {
+				conn_close(c, false);
+				return false;
+			}
+			if (c->ssl != NULL)
+				SSL_shutdown(c->ssl);
+			shutdown(c->net_fd, SHUT_WR);
+			set_state(c, CONN_LINGER);
+		} else if (c->net_eof) {
+			conn_close(c, false);
+		}
+		return false;
+	}
+	if (c->relay_fd < 0)
+		return false;
+	n = recv(c->relay_fd, piece, sizeof(piece), 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		c->out_eof = true;
+		bytes_drop(&c->in);
+		close_relay(c);
+		return true;
+	}
+	m = net_write(c, piece, (size_t)n);
+	if (m < 0 && m != -EAGAIN) {
+		conn_close(c, true);
+		return false;
+	}
+	if (m < 0)
+		m = 0;
+	if (m < n && bytes_keep(&c->out, piece + m, (size_t)(n - m)) < 0) {
+		conn_close(c, true);
+		return false;
+	}
+	return true;
+}
+
+static void update_events(struct conn *c)
+{
+	uint32_t net = 0, relay = 0;
+
+	if (!c->net_eof && !bytes_left(&c->in))
+		net |= EPOLLIN;
+	if (bytes_left(&c->out))
+		net |= EPOLLOUT;
+	sd_event_source_set_io_events(c->net_io, net);
+	if (c->relay_io != NULL) {
+		if (bytes_left(&c->in))
+			relay |= EPOLLOUT;
+		if (!bytes_left(&c->out))
+			relay |= EPOLLIN;
+		sd_event_source_set_io_events(c->relay_io, relay);
+		/* A closed end is reported whatever is asked for: do not look while there is no room for its bytes. */
+		sd_event_source_set_enabled(c->relay_io, relay != 0 ? SD_EVENT_ON : SD_EVENT_OFF);
+	}
+}
+
+static void pump(struct conn *c)
+{
+	for (int i = 0; i < TURNS || (c->ssl != NULL && SSL_pending(c->ssl) > 0); i++) {
+		bool is_moved = move_in(c);
+
+		if (c->state == CONN_DEAD)
+			return;
+		is_moved |= move_out(c);
+		if (c->state == CONN_DEAD)
+			return;
+		if (!is_moved)
+			break;
+	}
+	update_events(c);
+}
+
+void conn_answer_and_close(struct conn *c, const char *data, size_t size)
+{
+	if (c->state != CONN_OPEN || c->out_eof)
+		return;
+	/* What libmicrohttpd has written so far ("100 Continue") goes first. */
+	while (c->relay_fd >= 0) {
+		uint8_t piece[512];
+		ssize_t n = recv(c->relay_fd, piece, sizeof(piece), 0);
+
+		if (n <= 0 || bytes_keep(&c->out, piece, (size_t)n) < 0)
+			break;
+	}
+	if (bytes_keep(&c->out, (const uint8_t *)data, size) < 0) {
+		conn_close(c, true);
+		return;
+	}
+	c->out_eof = true;
+	bytes_drop(&c->in);
+	close_relay(c);
+	conn_set_phase(c, PHASE_REPLY);
+	/* Not pump(): the caller may be inside libmicrohttpd, and writing is all there is to do. */
+	sd_event_source_set_io_events(c->net_io, EPOLLOUT | (c->net_eof ? 0 : EPOLLIN));
+	http_kick(c->m);
+}
+
+/* ---- TLS before the first plain byte --------------------------------------------------------------------------- */
+
+static void on_hello(struct conn *c)
+{
+	uint8_t hello[HELLO_MAX];
+	ssize_t n = recv(c->net_fd, hello, sizeof(hello), MSG_PEEK);
+	size_t want = 0;
+	int r, low;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	r = n <= 0 ? -EBADMSG : tls_hello_check(hello, (size_t)n, &want);
+	if (r < 0) {
+		conn_close(c, n != 0);
+		return;
+	}
+	/* SO_RCVLOWAT keeps the kernel from waking us for every byte of a slow hello. */
+	low = r == 0 ? (int)want : 1;
+	(void)setsockopt(c->net_fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+	if (r == 0)
+		return;
+	sd_event_source_set_io_events(c->net_io, 0);
+	set_state(c, CONN_QUEUED);
+	tls_queue_run(c->m);
+}
+
+static void do_handshake(struct conn *c)
+{
+	int r;
+
+	ERR_clear_error();
+	r = SSL_accept(c->ssl);
+	if (r == 1) {
+		set_state(c, CONN_OPEN);
+		c->phase = PHASE_IDLE;
+		c->phase_us = c->state_us;
+		arm(c);
+		tls_queue_run(c->m);	/* one fewer in progress */
+		pump(c);
+		return;
+	}
+	r = SSL_get_error(c->ssl, r);
+	if (r == SSL_ERROR_WANT_READ || r == SSL_ERROR_WANT_WRITE) {
+		sd_event_source_set_io_events(c->net_io, r == SSL_ERROR_WANT_WRITE ? EPOLLOUT : EPOLLIN);
+		return;
+	}
+	/* Not rude: the alert in the socket tells an honest client what was wrong. */
+	conn_close(c, false);
+}
+
+void conn_start_handshake(struct conn *c)
+{
+	if (tls_session_new(c->m, c->net_fd, &c->ssl) < 0) {
+		conn_close(c, true);
+		return;
+	}
+	set_state(c, CONN_HANDSHAKE);
+	/* From the event loop: the caller walks the list of connections, and this one may end. */
+	sd_event_source_set_io_events(c->net_io, EPOLLIN);
+}
+
+static int on_net(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct conn *c = userdata;
+
+	switch (c->state) {
+	case CONN_HELLO:
+		if (events & (EPOLLERR | EPOLLHUP))
+			conn_close(c, true);
+		else
+			on_hello(c);
+		break;
+	case CONN_QUEUED:	/* only errors are reported here */
+		conn_close(c, true);
+		break;
+	case CONN_HANDSHAKE:
+		do_handshake(c);
+		break;
+	case CONN_OPEN:
+	case CONN_LINGER:
+		if (events & EPOLLERR || (events & EPOLLHUP && (c->net_eof || bytes_left(&c->in)))) {
+			/* Both directions are gone, and nobody reads: leaving it open would spin. */
+			conn_close(c, true);
+			break;
+		}
+		pump(c);
+		break;
+	case CONN_DEAD:
+		break;
+	}
+	return 0;
+}
+
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct conn *c = userdata;
+	bool was_handshake = c->state == CONN_HANDSHAKE;
+	struct mgmt *m = c->m;
+
+	if (c->state == CONN_OPEN && c->req != NULL && c->phase == PHASE_BODY) {
+		reply_problem(c->req, "request-timeout", NULL, "the request did not arrive in time", NULL);
+		reply_raw(c->req);
+		return 0;
+	}
+	conn_close(c, c->state != CONN_OPEN || c->phase != PHASE_IDLE);
+	if (was_handshake)
+		tls_queue_run(m);
+	return 0;
+}
+
+int conn_new(struct mgmt *m, int fd, const struct source *source, uint32_t uid, bool is_tls, const char *local_ip,
+	     struct conn **ret_conn)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	int on = 1, r;
+
+	if (c == NULL) {
+		close(fd);
+		return -ENOMEM;
+	}
+	*c = (struct conn){ .m = m, .source = *source, .uid = uid, .is_tls = is_tls, .is_unix = uid != BUS_NO_UID, .net_fd = fd,
+			    .relay_fd = -1, .mhd_fd = -1, .state = is_tls ? CONN_HELLO : CONN_OPEN, .accepted_us = mgmt_now_us(m) };
+	c->state_us = c->phase_us = c->accepted_us;
+	snprintf(c->local_ip, sizeof(c->local_ip), "%s", local_ip);
+	if (!c->is_unix)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	r = sd_event_add_io(m->event, &c->net_io, fd, EPOLLIN, on_net, c);
+	if (r >= 0)
+		r = sd_event_add_time(m->event, &c->timer, CLOCK_MONOTONIC, deadline(c), 50000, on_deadline, c);
+	if (r < 0) {
+		sd_event_source_disable_unref(c->net_io);
+		close(fd);
+		free(c);
+		return r;
+	}
+	c->next = m->conns;
+	if (m->conns != NULL)
+		m->conns->prev = c;
+	m->conns = c;
+	if (c->is_unix)
+		m->n_unix++;
+	else
+		m->n_network++;
+	mgmt_idle_update(m);
+	if (ret_conn != NULL)
+		*ret_conn = c;
+	return 0;
+}

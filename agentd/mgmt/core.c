@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one connection to core: made when possible, made again when core restarts, and every call asynchronous. */
+#include <errno.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "agentd/common/operations.h"
+#include "agentd/common/peer.h"
+#include "agentd/common/service.h"
+#include "agentd/mgmt/conn.h"
+#include "agentd/mgmt/mgmt.h"
+#include "base/macro.h"
+
+#define SECOND_US UINT64_C(1000000)
+#define RETRY_US SECOND_US
+#define CALL_US (60 * SECOND_US) /* a slow TPM makes a key in tens of seconds */
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	core_connect(userdata);
+	return 0;
+}
+
+static void retry_later(struct mgmt *m)
+{
+	uint64_t at = mgmt_now_us(m) + RETRY_US;
+
+	if (m->retry_timer == NULL) {
+		(void)sd_event_add_time(m->event, &m->retry_timer, CLOCK_MONOTONIC, at, 0, on_retry, m);
+		return;
+	}
+	sd_event_source_set_time(m->retry_timer, at);
+	sd_event_source_set_enabled(m->retry_timer, SD_EVENT_ONESHOT);
+}
+
+void core_disconnect(struct mgmt *m)
+{
+	m->lost_slot = sd_bus_slot_unref(m->lost_slot);
+	if (m->bus != NULL)
+		sd_bus_detach_event(m->bus);
+	m->bus = sd_bus_close_unref(m->bus);
+	m->setup[0] = '\0';
+}
+
+/* From the loop, not from inside the bus it closes. */
+static int on_lost_defer(sd_event_source *source, void *userdata)
+{
+	struct mgmt *m = userdata;
+
+	service_log(LOG_WARNING, "connection to core lost");
+	core_disconnect(m);
+	retry_later(m);
+	return 0;
+}
+
+static int on_lost(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	struct mgmt *m = userdata;
+
+	if (m->lost_defer == NULL)
+		return sd_event_add_defer(m->event, &m->lost_defer, on_lost_defer, m);
+	return sd_event_source_set_enabled(m->lost_defer, SD_EVENT_ONESHOT);
+}
+
+int core_adopt(struct mgmt *m, sd_bus *bus)
+{
+	int r;
+
+	(void)sd_bus_set_exit_on_disconnect(bus, false);
+	r = sd_bus_attach_event(bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+	if (r >= 0)
+		r = sd_bus_match_signal(bus, &m->lost_slot, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+					"Disconnected", on_lost, m);
+	m->bus = bus;
+	if (r < 0)
+		core_disconnect(m);
+	return r;
+}
+
+void core_connect(struct mgmt *m)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	sd_bus *bus = NULL;
+	int r;
+
+	if (m->bus != NULL)
+		return;
+	r = peer_connect(m->settings->paths.run_dir, "core-mgmt.sock", &bus, &err);
+	if (r < 0) {
+		service_log(LOG_DEBUG, "%s", agent_error_message(err));
+		retry_later(m);
+		return;
+	}
+	r = core_adopt(m, bus);
+	if (r < 0) {
+		service_log(LOG_ERR, "cannot use the connection to core: %s", strerror(-r));
+		retry_later(m);
+		return;
+	}
+	if (m->retry_timer != NULL)
+		sd_event_source_set_enabled(m->retry_timer, SD_EVENT_OFF);
+	service_log(LOG_INFO, "connected to core");
+	if (m->tls != NULL && !tls_is_ready(m))
+		tls_renew(m);
+}
+
+int core_message(struct mgmt *m, const char *member, sd_bus_message **ret_message, struct agent_error **err)
+{
+	int r;
+
+	core_connect(m);
+	if (m->bus == NULL)
+		return agent_error_set(err, -ENOTCONN, "core.unreachable", "agentd does not answer on %s/core-mgmt.sock",
+				       m->settings->paths.run_dir);
+	r = sd_bus_message_new_method_call(m->bus, ret_message, NULL, BUS_PATH, BUS_CORE, member);
+	if (r < 0)
+		return agent_error_set(err, r == -ENOTCONN ? -ENOTCONN : r, "core.unreachable", "cannot ask agentd: %s", strerror(-r));
+	return 0;
+}
+
+int core_send(struct mgmt *m, sd_bus_message *message, uint64_t timeout_us, sd_bus_message_handler_t handler, void *userdata,
+	      sd_bus_slot **ret_slot, struct agent_error **err)
+{
+	int r = m->bus == NULL ? -ENOTCONN :
+				 sd_bus_call_async(m->bus, ret_slot, message, handler, userdata, timeout_us == 0 ? CALL_US : timeout_us);
+
+	if (r < 0)
+		return agent_error_set(err, r == -ECONNRESET ? -ENOTCONN : r, "core.unreachable", "cannot ask agentd: %s", strerror(-r));
+	return 0;
+}

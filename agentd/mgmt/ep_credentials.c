@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "agentd/mgmt/request.h"
+
+static void on_set(struct request *req, sd_bus_message *reply)
+{
+	const char *token, *scope;
+	uint64_t expires_s;
+	json_t *json;
+
+	if (sd_bus_message_read(reply, "sst", &token, &scope, &expires_s) < 0) {
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		return;
+	}
+	/* All sessions from before are gone in core. */
+	limit_session_remove(req->m->limits, req->has_bearer ? req->token : req->cookie_token);
+	if (token[0] != '\0')
+		limit_session_add(req->m->limits, token);
+	json = json_pack("{s:s, s:I}", "scope", scope, "expires_s", (json_int_t)expires_s);
+	if (json != NULL && !req->has_cookie)
+		json_object_set_new(json, "token", json_string(token));
+	reply_json(req, 200, json);
+	if (req->has_cookie)
+		session_cookies(req, token, expires_s, NULL);
+}
+
+void ep_credentials_put(struct request *req)
+{
+	const char *current = args_text(req->args, "current");
+	sd_bus_message *call = request_call_new(req, "PasswordSet");
+
+	if (call == NULL)
+		return;
+	if (sd_bus_message_append(call, "ss", current == NULL ? "" : current, args_text(req->args, "new")) < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, on_set, NULL);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "agentd/mgmt/request.h"
+
+#define LIMIT_DEFAULT 100
+#define LIMIT_MAX 1000
+
+static void on_events(struct request *req, sd_bus_message *reply)
+{
+	json_t *list = reply_json_from_bus(reply), *event;
+	uint64_t last = 0;
+	size_t i;
+
+	if (list == NULL) {
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		return;
+	}
+	(void)query_u64(req->query, "after", INT64_MAX, &last);
+	json_array_foreach(list, i, event) {
+		json_int_t seq = json_integer_value(json_object_get(event, "seq"));
+
+		if (seq > 0 && (uint64_t)seq > last)
+			last = (uint64_t)seq;
+	}
+	reply_json(req, 200, json_pack("{s:o, s:I}", "events", list, "last", (json_int_t)last));
+}
+
+void ep_events_get(struct request *req)
+{
+	uint64_t after = 0, limit = LIMIT_DEFAULT;
+	sd_bus_message *call;
+
+	if (query_u64(req->query, "after", INT64_MAX, &after) == -EBADMSG || query_u64(req->query, "limit", LIMIT_MAX, &limit) == -EBADMSG ||
+	    limit == 0) {
+		reply_problem(req, "bad-request", NULL, "after must be a number, limit one from 1 to 1000", NULL);
+		return;
+	}
+	call = request_call_new(req, "EventsGet");
+	if (call == NULL)
+		return;
+	if (sd_bus_message_append(call, "tu", after, (uint32_t)limit) < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, on_events, NULL);
+}

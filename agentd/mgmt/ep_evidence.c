@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agentd/mgmt/request.h"
+
+#define EK_TIMEOUT_US (310 * (uint64_t)1000000) /* a little more than core gives itself */
+
+/* One or two texts after the caller; @second may be NULL. */
+static void ask(struct request *req, const char *member, const char *first, const char *second, uint64_t timeout_us)
+{
+	sd_bus_message *call = request_call_new(req, member);
+	int r;
+
+	if (call == NULL)
+		return;
+	r = sd_bus_message_append(call, "s", first);
+	if (r >= 0 && second != NULL)
+		r = sd_bus_message_append(call, "s", second);
+	if (r < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, timeout_us, reply_from_dict, NULL);
+}
+
+void ep_key_get(struct request *req)
+{
+	ask(req, "KeyDescribe", req->param, NULL, 0);
+}
+
+void ep_key_certify_post(struct request *req)
+{
+	ask(req, "KeyCertify", req->param, args_text(req->args, "nonce"), 0);
+}
+
+void ep_tpm_quote_post(struct request *req)
+{
+	ask(req, "TpmQuote", args_text(req->args, "nonce"), args_text(req->args, "pcrs"), 0);
+}
+
+void ep_tpm_ek_get(struct request *req)
+{
+	ask(req, "TpmEk", req->param, NULL, EK_TIMEOUT_US);
+}
+
+static void on_counters(struct request *req, sd_bus_message *reply)
+{
+	json_t *list = reply_json_from_bus(reply);
+
+	if (list == NULL)
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+	else
+		reply_json(req, 200, json_pack("{s:o}", "counters", list));
+}
+
+void ep_tpm_counters_get(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "TpmCounters"), 0, on_counters, NULL);
+}

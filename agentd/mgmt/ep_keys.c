@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agentd/common/settings.h"
+#include "agentd/mgmt/request.h"
+
+static void on_list(struct request *req, sd_bus_message *reply)
+{
+	json_t *list = reply_json_from_bus(reply);
+
+	if (list == NULL)
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+	else
+		reply_json(req, 200, json_pack("{s:o}", "keys", list));
+}
+
+void ep_keys_get(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "KeyList"), 0, on_list, NULL);
+}
+
+/* All calls take texts, then perhaps lists of texts; frees @call when it cannot be filled. */
+static void send_call(struct request *req, const char *member, const char *first, const char *second, const char *const lists[],
+		      uint64_t timeout_us, void (*on_reply)(struct request *req, sd_bus_message *reply))
+{
+	sd_bus_message *call = request_call_new(req, member);
+	int r;
+
+	if (call == NULL)
+		return;
+	r = sd_bus_message_append_basic(call, 's', first);
+	if (r >= 0 && second != NULL)
+		r = sd_bus_message_append_basic(call, 's', second);
+	for (; r >= 0 && lists != NULL && *lists != NULL; lists++) {
+		const json_t *text;
+		size_t i;
+
+		r = sd_bus_message_open_container(call, 'a', "s");
+		json_array_foreach(json_object_get(req->args, *lists), i, text)
+			if (r >= 0)
+				r = sd_bus_message_append_basic(call, 's', json_string_value(text));
+		if (r >= 0)
+			r = sd_bus_message_close_container(call);
+	}
+	if (r < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, timeout_us, on_reply, NULL);
+}
+
+static void on_created(struct request *req, sd_bus_message *reply)
+{
+	reply_from_dict(req, reply);
+	if (req->reply.status == 200)
+		req->reply.status = 201;
+}
+
+void ep_keys_post(struct request *req)
+{
+	static const char *const lists[] = { "purposes", "callers", NULL };
+	/* Core gives up first, and says why. */
+	uint64_t timeout_us = ((uint64_t)req->m->settings->tpm.keygen_timeout_s + 10) * 1000000;
+
+	send_call(req, "KeyCreate", args_text(req->args, "name"), args_text(req->args, "type"), lists, timeout_us, on_created);
+}
+
+void ep_keys_callers_put(struct request *req)
+{
+	static const char *const lists[] = { "callers", NULL };
+
+	send_call(req, "KeyAllow", req->param, NULL, lists, 0, reply_from_dict);
+}
+
+static void on_csr(struct request *req, sd_bus_message *reply)
+{
+	const char *pem;
+
+	if (sd_bus_message_read(reply, "s", &pem) < 0)
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+	else
+		reply_json(req, 200, json_pack("{s:s}", "csr", pem));
+}
+
+void ep_keys_csr_post(struct request *req)
+{
+	send_call(req, "KeyCsr", req->param, args_text(req->args, "subject"), NULL, 0, on_csr);
+}

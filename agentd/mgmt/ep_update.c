@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Updates. An upload goes piece by piece into the pipe that core handed out; nothing of it is interpreted or kept here.
+ * The pipe's fill level is the brake: while it is full, libmicrohttpd does not read, so neither does TLS.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "agentd/common/peer.h"
+#include "agentd/mgmt/request.h"
+#include "base/macro.h"
+
+#define SECOND_US UINT64_C(1000000)
+#define WINDOW_US (5 * SECOND_US)
+#define WINDOW_BYTES (5 * 4 * KIB)	/* 4 KiB/s, unless the slot is the slow one */
+#define UPLOAD_US (2 * 3600 * SECOND_US)
+
+struct upload {
+	struct request *req;
+	int pipe_fd;		/* -1 after the end of the body, or when the reader has left */
+	sd_event_source *pipe_io, *timer;
+	sd_bus_slot *wait_slot;
+	bool is_blocked;	/* the pipe is full */
+	bool was_blocked;	/* at some time in this window */
+	bool is_refused;	/* the reader has left: core is about to say why */
+	bool is_ended;		/* the body is complete */
+	uint64_t window_bytes, begun_us;
+	json_t *result;		/* came before the end of the body */
+};
+
+static void pipe_close(struct upload *u)
+{
+	u->pipe_io = sd_event_source_disable_unref(u->pipe_io);
+	if (u->pipe_fd >= 0)
+		close(u->pipe_fd);
+	u->pipe_fd = -1;
+}
+
+static int on_pipe(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct upload *u = userdata;
+
+	sd_event_source_set_enabled(u->pipe_io, SD_EVENT_OFF);
+	u->is_blocked = false;
+	request_resume(u->req);	/* the next write finds out whether it is room or a closed end */
+	return 0;
+}
+
+static size_t upload_data(struct request *req, const char *data, size_t size)
+{
+	struct upload *u = req->sink_data;
+	size_t done = 0;
+
+	if (u->result != NULL) {
+		/* The installation has all it wants; what follows its last member is read and dropped. */
+		u->window_bytes += size;
+		return size;
+	}
+	while (done < size && !u->is_refused) {
+		ssize_t n = write(u->pipe_fd, data + done, size - done);
+
+		if (n >= 0) {
+			done += (size_t)n;
+		} else if (errno == EAGAIN) {
+			u->is_blocked = u->was_blocked = true;
+			sd_event_source_set_enabled(u->pipe_io, SD_EVENT_ON);
+			request_pause(req);
+			break;
+		} else if (errno != EINTR) {
+			u->is_refused = true;
+			pipe_close(u);
+		}
+	}
+	u->window_bytes += done;
+	if (u->is_refused)
+		request_pause(req);	/* until UpdateWait tells why */
+	return done;
+}
+
+static void upload_end(struct request *req)
+{
+	struct upload *u = req->sink_data;
+
+	u->is_ended = true;
+	u->timer = sd_event_source_disable_unref(u->timer);
+	pipe_close(u);
+	if (u->result != NULL)
+		reply_json(req, 200, TAKE_PTR(u->result));
+}
+
+static void upload_gone(struct request *req)
+{
+	struct upload *u = req->sink_data;
+
+	/* Before the end of the body this is what cuts the installation short. */
+	pipe_close(u);
+	sd_bus_slot_unref(u->wait_slot);
+	sd_event_source_disable_unref(u->timer);
+	json_decref(u->result);
+	free(u);
+	req->sink = NULL;
+	req->sink_data = NULL;
+}
+
+static const struct body_sink upload_sink = { upload_data, upload_end, upload_gone };
+
+static void answer(struct request *req)
+{
+	if (reply_needs_raw(req))
+		reply_raw(req);
+	else
+		request_resume(req);
+}
+
+/* The installation has ended, before or after the body. */
+static int on_installed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	struct upload *u = userdata;
+	struct request *req = u->req;
+	_cleanup_error_ struct agent_error *err = NULL;
+	json_t *json;
+	int r;
+
+	u->wait_slot = sd_bus_slot_unref(u->wait_slot);
+	if (req->stage == STAGE_DEAD)
+		return 0;
+	if (sd_bus_message_is_method_error(message, NULL)) {
+		r = peer_error_from_bus(sd_bus_message_get_error(message), -sd_bus_message_get_errno(message), &err);
+		pipe_close(u);
+		reply_error(req, r, &err);
+		answer(req);
+		return 0;
+	}
+	json = reply_json_from_bus(message);
+	if (json == NULL)
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+	else if (u->is_ended)
+		reply_json(req, 200, json);
+	else {
+		u->result = json;
+		u->is_refused = false;
+		pipe_close(u);
+		request_resume(req);
+		return 0;
+	}
+	answer(req);
+	return 0;
+}
+
+static int on_window(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct upload *u = userdata;
+	bool is_slow = u->window_bytes < WINDOW_BYTES && !u->was_blocked && !u->is_blocked && !u->is_refused;
+
+	u->window_bytes = 0;
+	u->was_blocked = u->is_blocked;
+	if (is_slow || usec - u->begun_us > UPLOAD_US) {
+		pipe_close(u);
+		u->wait_slot = sd_bus_slot_unref(u->wait_slot);
+		reply_problem(u->req, "request-timeout", NULL, is_slow ? "the upload is slower than 4 KiB/s" : "the upload takes longer than 2 h",
+			      NULL);
+		answer(u->req);
+		return 0;
+	}
+	sd_event_source_set_time(source, usec + WINDOW_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static void on_begun(struct request *req, sd_bus_message *reply)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct upload *u = calloc(1, sizeof(*u));
+	uint64_t now_us = mgmt_now_us(req->m), id;
+	sd_bus_message *call = NULL;
+	int fd, r;
+
+	if (u == NULL || sd_bus_message_read(reply, "th", &id, &fd) < 0) {
+		free(u);
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		return;
+	}
+	*u = (struct upload){ .req = req, .begun_us = now_us };
+	/* The message keeps its own. */
+	u->pipe_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	req->sink = &upload_sink;
+	req->sink_data = u;
+	r = u->pipe_fd < 0 || fcntl(u->pipe_fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+	if (r >= 0)
+		r = sd_event_add_io(req->m->event, &u->pipe_io, u->pipe_fd, EPOLLOUT, on_pipe, u);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(u->pipe_io, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_time(req->m->event, &u->timer, CLOCK_MONOTONIC, now_us + WINDOW_US, 0, on_window, u);
+	if (r < 0) {
+		reply_problem(req, "internal", NULL, strerror(-r), NULL);
+		return;
+	}
+	call = request_call_new(req, "UpdateWait");
+	if (call == NULL)
+		return;
+	r = sd_bus_message_append(call, "t", id);
+	if (r >= 0)
+		r = core_send(req->m, call, UINT64_MAX, on_installed, u, &u->wait_slot, &err);
+	sd_bus_message_unref(call);
+	if (r < 0) {
+		reply_error(req, r, &err);
+		return;
+	}
+	req->in_body = true;
+	req->stage = STAGE_BODY;
+}
+
+void ep_update_post(struct request *req)
+{
+	sd_bus_message *call = request_call_new(req, "UpdateBegin");
+
+	if (call == NULL)
+		return;
+	if (sd_bus_message_append(call, "t", req->is_chunked ? (uint64_t)0 : req->content_length) < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, on_begun, NULL);
+}
+
+void ep_update_get(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "UpdateStatus"), 0, reply_from_dict, NULL);
+}
+
+static void on_fetch(struct request *req, sd_bus_message *reply)
+{
+	uint64_t id;
+
+	if (sd_bus_message_read(reply, "t", &id) < 0)
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+	else
+		reply_json(req, 202, json_pack("{s:I}", "id", (json_int_t)id));
+}
+
+void ep_update_fetch_post(struct request *req)
+{
+	sd_bus_message *call = request_call_new(req, "UpdateFetch");
+
+	if (call == NULL)
+		return;
+	if (sd_bus_message_append(call, "s", args_text(req->args, "url")) < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, on_fetch, NULL);
+}
+
+void ep_update_confirm_post(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "UpdateConfirm"), 0, reply_from_dict, NULL);
+}
+
+void ep_update_rollback_post(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "UpdateRollback"), 0, reply_from_dict, NULL);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Before the owner has set a password only rows marked GATE_OPEN go on. Core enforces the same for every operation; here
+ * it is asked so that an upload is turned away before its first byte.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agentd/mgmt/request.h"
+
+static void refuse(struct request *req)
+{
+	json_t *next = json_pack("{s:s}", "next", "/v1/credentials/admin");
+
+	reply_problem(req, "password-change-required", NULL, "the password has to be set first: PUT /v1/credentials/admin", next);
+}
+
+static void on_setup(struct request *req, sd_bus_message *reply)
+{
+	struct mgmt *m = req->m;
+	const char *state;
+	uint32_t min_length;
+
+	if (sd_bus_message_read(reply, "su", &state, &min_length) < 0) {
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		return;
+	}
+	snprintf(m->setup, sizeof(m->setup), "%s", state);
+	if (strcmp(state, "active") == 0)
+		stage_passed(req);
+	else if (strcmp(state, "factory") == 0)
+		refuse(req);
+	else if (req->route->gate == GATE_DIAGNOSE)
+		stage_passed(req);
+	else
+		reply_problem(req, "not-ready", NULL, "the device is not set up: see setup in /v1/bootstrap", NULL);
+}
+
+void stage_gate(struct request *req)
+{
+	if (req->route->gate == GATE_OPEN) {
+		stage_passed(req);
+		return;
+	}
+	if (strcmp(req->scope, "full") != 0) {
+		refuse(req);
+		return;
+	}
+	/* "active" never goes back while core runs, and a restart of core empties what we remember. */
+	if (strcmp(req->m->setup, "active") == 0) {
+		stage_passed(req);
+		return;
+	}
+	request_call_send(req, request_plain_call_new(req, "Bootstrap"), 0, on_setup, NULL);
+}

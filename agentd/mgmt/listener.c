@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <syslog.h>
+
+#include "agentd/common/operations.h"
+#include "agentd/common/service.h"
+#include "agentd/mgmt/conn.h"
+#include "base/macro.h"
+
+#define FDS_MAX 8
+#define UNIX_MAX 16		/* connections on the Unix socket in all, beside those of the network */
+#define UNIX_PER_UID 8
+#define ACCEPTS_PER_TURN 64
+#define PAUSE_US 100000		/* after EMFILE and its kin */
+
+struct listener {
+	struct mgmt *m;
+	sd_event_source *unix_io[FDS_MAX], *https_io[FDS_MAX], *resume_timer;
+	size_t n_unix, n_https;
+};
+
+static void reset(int fd)
+{
+	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	close(fd);
+}
+
+static size_t count_source(const struct mgmt *m, const struct source *source)
+{
+	size_t n = 0;
+
+	for (const struct conn *c = m->conns; c != NULL; c = c->next)
+		if (c->state != CONN_DEAD && memcmp(c->source.key, source->key, sizeof(source->key)) == 0)
+			n++;
+	return n;
+}
+
+/* May one more of this source come in? Makes room if all places are taken. */
+static bool admit(struct mgmt *m, const struct source *source, bool is_unix)
+{
+	size_t per_source = is_unix ? UNIX_PER_UID : (size_t)m->settings->mgmt.max_per_source;
+	size_t in_all = is_unix ? UNIX_MAX : (size_t)m->settings->mgmt.max_connections;
+
+	/* agentctl makes a connection per call: a local user is held by places, not by this rate. */
+	if (!is_unix && limit_take(m->limits, LIMIT_CONNECT, source->key, sizeof(source->key), mgmt_now_us(m)) > 0)
+		return false;
+	if (count_source(m, source) >= per_source)
+		return false;
+	if ((is_unix ? m->n_unix : m->n_network) >= in_all)
+		return conn_evict(m, is_unix);
+	return true;
+}
+
+static void address_text(const struct sockaddr_storage *address, char *ret_text, size_t size)
+{
+	const struct sockaddr_in6 *in6 = (const void *)address;
+
+	ret_text[0] = '\0';
+	if (address->ss_family == AF_INET)
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, ret_text, (socklen_t)size);
+	else if (address->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
+		inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], ret_text, (socklen_t)size);
+	else if (address->ss_family == AF_INET6)
+		inet_ntop(AF_INET6, &in6->sin6_addr, ret_text, (socklen_t)size);
+}
+
+static int on_resume(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct listener *l = userdata;
+
+	for (size_t i = 0; i < l->n_unix; i++)
+		sd_event_source_set_enabled(l->unix_io[i], SD_EVENT_ON);
+	listener_enable_https(l->m);
+	return 0;
+}
+
+static bool is_paused(const struct listener *l)
+{
+	int state = SD_EVENT_OFF;
+
+	return l->resume_timer != NULL && sd_event_source_get_enabled(l->resume_timer, &state) >= 0 && state != SD_EVENT_OFF;
+}
+
+/* Out of descriptors or memory: the backlog stays readable, so stop looking at it for a moment instead of spinning. */
+static void pause_accepting(struct listener *l, int r)
+{
+	uint64_t at = mgmt_now_us(l->m) + PAUSE_US;
+
+	service_log(LOG_WARNING, "accept: %s; no new connections for %d ms", strerror(-r), PAUSE_US / 1000);
+	if (l->resume_timer == NULL) {
+		if (sd_event_add_time(l->m->event, &l->resume_timer, CLOCK_MONOTONIC, at, 0, on_resume, l) < 0)
+			return;
+	} else {
+		sd_event_source_set_time(l->resume_timer, at);
+		sd_event_source_set_enabled(l->resume_timer, SD_EVENT_ONESHOT);
+	}
+	for (size_t i = 0; i < l->n_unix; i++)
+		sd_event_source_set_enabled(l->unix_io[i], SD_EVENT_OFF);
+	for (size_t i = 0; i < l->n_https; i++)
+		sd_event_source_set_enabled(l->https_io[i], SD_EVENT_OFF);
+}
+
+static void accept_all(struct listener *l, int listen_fd, bool is_unix)
+{
+	struct mgmt *m = l->m;
+
+	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+		struct sockaddr_storage peer = { 0 }, local = { 0 };
+		socklen_t peer_size = sizeof(peer), local_size = sizeof(local);
+		char local_ip[48] = "";
+		uint32_t uid = BUS_NO_UID;
+		struct source source;
+		int fd = accept4(listen_fd, (struct sockaddr *)&peer, &peer_size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0) {
+			int r = -errno;
+
+			if (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS)
+				pause_accepting(l, r);
+			else if (r == -EINTR || r == -ECONNABORTED || r == -EPROTO)
+				continue;
+			return;
+		}
+		if (is_unix) {
+			struct ucred cred;
+			socklen_t size = sizeof(cred);
+
+			if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0) {
+				close(fd);
+				continue;
+			}
+			uid = cred.uid;
+			source_from_uid(uid, &source);
+		} else {
+			source_from_address((struct sockaddr *)&peer, &source);
+			if (getsockname(fd, (struct sockaddr *)&local, &local_size) == 0)
+				address_text(&local, local_ip, sizeof(local_ip));
+		}
+		if (!admit(m, &source, is_unix)) {
+			mgmt_count_refused(m);
+			reset(fd);
+			continue;
+		}
+		if (!is_unix)
+			tls_learn_address(m, local_ip);
+		(void)conn_new(m, fd, &source, uid, !is_unix, local_ip, NULL);
+	}
+}
+
+static int on_unix(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	accept_all(userdata, fd, true);
+	return 0;
+}
+
+static int on_https(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	accept_all(userdata, fd, false);
+	return 0;
+}
+
+void listener_enable_https(struct mgmt *m)
+{
+	struct listener *l = m->listener;
+
+	if (l == NULL || is_paused(l))
+		return;
+	for (size_t i = 0; i < l->n_https; i++)
+		sd_event_source_set_enabled(l->https_io[i], tls_is_ready(m) ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
+static int add(struct listener *l, int fd, sd_event_io_handler_t handler, sd_event_source **ret_io)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	/* An inherited socket may block, and then a client that vanished before accept() hangs the whole program. */
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	return sd_event_add_io(l->m->event, ret_io, fd, EPOLLIN, handler, l);
+}
+
+int listener_new(struct mgmt *m, const int *unix_fds, size_t n_unix, const int *https_fds, size_t n_https, struct agent_error **err)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+	int r = 0;
+
+	if (l == NULL)
+		return agent_error_set(err, -ENOMEM, "mgmt.start", "out of memory");
+	l->m = m;
+	m->listener = l;
+	for (; r >= 0 && l->n_unix < n_unix && l->n_unix < FDS_MAX; l->n_unix++)
+		r = add(l, unix_fds[l->n_unix], on_unix, &l->unix_io[l->n_unix]);
+	for (; r >= 0 && l->n_https < n_https && l->n_https < FDS_MAX; l->n_https++)
+		r = add(l, https_fds[l->n_https], on_https, &l->https_io[l->n_https]);
+	if (r < 0)
+		return agent_error_set(err, r, "mgmt.start", "cannot watch a listening socket: %s", strerror(-r));
+	listener_enable_https(m);
+	return 0;
+}
+
+void listener_free(struct mgmt *m)
+{
+	struct listener *l = m->listener;
+
+	if (l == NULL)
+		return;
+	for (size_t i = 0; i < l->n_unix; i++)
+		sd_event_source_disable_unref(l->unix_io[i]);
+	for (size_t i = 0; i < l->n_https; i++)
+		sd_event_source_disable_unref(l->https_io[i]);
+	sd_event_source_disable_unref(l->resume_timer);
+	free(l);
+	m->listener = NULL;
+}

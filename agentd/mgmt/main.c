@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* agentd-mgmt: the management API. It owns the listening sockets that it is given, and nothing else. */
+#include <errno.h>
+#include <stdlib.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include <openssl/ssl.h>
+
+#include "agentd/common/sandbox.h"
+#include "agentd/common/service.h"
+#include "agentd/mgmt/conn.h"
+#include "agentd/mgmt/mgmt.h"
+#include "base/macro.h"
+
+#define LISTEN_MAX 8
+
+static int start(struct service *service, struct mgmt **ret_mgmt, struct agent_error **err)
+{
+	int unix_fds[LISTEN_MAX], https_fds[LISTEN_MAX];
+	int n_unix = service_listen_fds("mgmt-unix", unix_fds, LISTEN_MAX);
+	int n_https = service_listen_fds("mgmt-https", https_fds, LISTEN_MAX);
+	struct mgmt *m;
+	int r;
+
+	if (n_unix < 0)
+		n_unix = 0;
+	if (n_https < 0)
+		n_https = 0;
+	if (n_unix == 0 && n_https == 0)
+		return agent_error_set(err, -ENOENT, "mgmt.sockets",
+				       "no listening socket was handed over; start agentd-mgmt through its socket units or \"agentd --supervise\"");
+	r = mgmt_new(service->settings, service->event, &m, err);
+	if (r < 0)
+		return r;
+	*ret_mgmt = m;
+	if (!service->settings->mgmt.https)
+		while (n_https > 0)
+			close(https_fds[--n_https]);
+	if (n_https > 0) {
+		r = tls_new(m, err);
+		if (r < 0)
+			return r;
+	}
+	r = sandbox_enter(SANDBOX_MGMT, service->settings, NULL, 0, err);
+	if (r < 0)
+		return r;
+	r = listener_new(m, unix_fds, (size_t)n_unix, https_fds, (size_t)n_https, err);
+	if (r < 0)
+		return r;
+	core_connect(m);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct service service;
+	struct mgmt *m = NULL;
+	_cleanup_error_ struct agent_error *err = NULL;
+	int r;
+
+	service_start(&service, "agentd-mgmt", "Management API of the security agent, on a Unix socket and HTTPS.", argc, argv);
+	r = start(&service, &m, &err);
+	if (r < 0) {
+		service_log(LOG_ERR, "%s (%s)", agent_error_message(err), agent_error_name(err));
+		mgmt_free(m);
+		service_stop(&service);
+		return r == -ENOENT ? EXIT_CODE_UNAVAILABLE : EXIT_CODE_OS;
+	}
+	r = service_run(&service);
+	mgmt_free(m);
+	service_stop(&service);
+	return r < 0 ? EXIT_CODE_OS : EXIT_SUCCESS;
+}

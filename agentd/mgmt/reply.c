@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Errors and results to HTTP: one table of problems, one of errors, one of header fields; and the request's log line. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "agentd/common/service.h"
+#include "agentd/mgmt/request.h"
+#include "base/macro.h"
+#include "base/secret.h"
+
+#define BUS_DEPTH_MAX 8
+
+static const struct problem {
+	const char *slug;
+	unsigned status;
+	const char *title;
+} problems[] = {
+	{ "bad-request", 400, "Bad request" },
+	{ "authentication-required", 401, "Authentication required" },
+	{ "wrong-credentials", 401, "Wrong user or password" },
+	{ "password-change-required", 403, "Password change required" },
+	{ "not-permitted", 403, "Not permitted" },
+	{ "cross-origin", 403, "Request from another site" },
+	{ "not-found", 404, "Not found" },
+	{ "method-not-allowed", 405, "Method not allowed" },
+	{ "request-timeout", 408, "Request too slow" },
+	{ "state-changed", 409, "State changed meanwhile" },
+	{ "update-stale", 409, "Update is older than what may be installed" },
+	{ "already-exists", 409, "Already exists" },
+	{ "length-required", 411, "Length required" },
+	{ "too-large", 413, "Too large" },
+	{ "unsupported-media-type", 415, "Unsupported media type" },
+	{ "wrong-host", 421, "Wrong host" },
+	{ "weak-password", 422, "Password not acceptable" },
+	{ "update-refused", 422, "Update refused" },
+	{ "not-acceptable", 422, "Not acceptable" },
+	{ "too-many-requests", 429, "Too many requests" },
+	{ "internal", 500, "Internal error" },
+	{ "not-ready", 503, "Not ready" },
+	{ "core-unreachable", 503, "Agent not reachable" },
+	{ "busy", 503, "Busy" },
+	{ "timeout", 503, "No answer in time" },
+	{ "slot-unavailable", 503, "Slot or boot environment not usable" },
+	{ "no-space", 507, "No space left" },
+};
+
+/* First match wins. A NULL or 0 matches anything; a path or name that ends in '.' or '/' or is whole matches as a prefix. */
+static const struct mapping {
+	const char *path;
+	int r;
+	const char *name;
+	const char *slug;
+} mappings[] = {
+	{ NULL, -ENOTCONN, NULL, "core-unreachable" },
+	{ NULL, 0, "bus.lost", "core-unreachable" },
+	{ NULL, 0, "bus.connect", "not-ready" }, /* core does not reach another program */
+	{ NULL, 0, "slot.open", "slot-unavailable" },
+	{ NULL, 0, "boot.", "slot-unavailable" },
+	{ NULL, -EDQUOT, NULL, "too-many-requests" },
+	{ NULL, -EKEYEXPIRED, NULL, "password-change-required" },
+	{ NULL, -EBUSY, NULL, "busy" },
+	{ NULL, -EAGAIN, NULL, "busy" },
+	{ NULL, -ENOMEM, NULL, "busy" },
+	{ NULL, -ETIMEDOUT, NULL, "timeout" },
+	{ NULL, -ENOSPC, NULL, "no-space" },
+	{ "/v1/session", -EACCES, NULL, "wrong-credentials" },
+	{ "/v1/credentials/", -EACCES, "password.", "wrong-credentials" },
+	{ "/v1/credentials/", -EACCES, "session.credentials", "wrong-credentials" },
+	{ "/v1/credentials/", -EINVAL, NULL, "weak-password" },
+	{ "/v1/credentials/", -EMSGSIZE, NULL, "weak-password" },
+	{ "/v1/credentials/", -EILSEQ, NULL, "weak-password" },
+	{ "/v1/update", -ESTALE, NULL, "update-stale" },
+	{ "/v1/update", -EPERM, "manifest.", "update-refused" },
+	{ "/v1/update", -EPERM, "update.", "update-refused" },
+	{ "/v1/update", -EPERM, "container.", "update-refused" },
+	{ "/v1/update", -EKEYREJECTED, NULL, "update-refused" },
+	{ "/v1/update", -EBADMSG, NULL, "update-refused" },
+	{ "/v1/update", -EMSGSIZE, NULL, "update-refused" },
+	{ "/v1/update", -EOPNOTSUPP, NULL, "update-refused" },
+	{ "/v1/update", -EFBIG, NULL, "update-refused" },
+	{ "/v1/update", -EPIPE, NULL, "update-refused" },
+	{ "/v1/update", -ENODATA, NULL, "update-refused" },
+	{ "/v1/update", -EALREADY, NULL, "update-refused" }, /* it fell back before */
+	{ "/v1/update", -EINVAL, NULL, "not-acceptable" },
+	{ "/v1/update", -ENOENT, "boot.", "not-ready" },
+	{ "/v1/update", -ENOENT, "slot.", "not-ready" },
+	{ NULL, -EACCES, NULL, "authentication-required" },
+	{ NULL, -EPERM, NULL, "not-permitted" },
+	{ NULL, -ENOENT, NULL, "not-found" },
+	{ NULL, -EEXIST, NULL, "already-exists" },
+	{ NULL, -ESTALE, NULL, "state-changed" },
+	{ NULL, -EMSGSIZE, NULL, "too-large" },
+	{ NULL, -EINVAL, NULL, "not-acceptable" },
+	{ NULL, -EBADMSG, NULL, "not-acceptable" },
+	{ NULL, -EOPNOTSUPP, NULL, "not-acceptable" },
+	{ NULL, -ENOKEY, NULL, "not-ready" },
+	{ NULL, -ENODEV, NULL, "not-ready" },
+};
+
+static const struct {
+	const char *name, *value;
+} fields[] = {
+	{ "Cache-Control", "no-store" },
+	{ "X-Content-Type-Options", "nosniff" },
+	{ "X-Frame-Options", "DENY" },
+	{ "Referrer-Policy", "no-referrer" },
+	{ "Cross-Origin-Resource-Policy", "same-origin" },
+	{ "Cross-Origin-Opener-Policy", "same-origin" },
+};
+#define CSP_API "default-src 'none'; frame-ancestors 'none'"
+#define CSP_PAGE "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; " \
+		 "base-uri 'none'; frame-ancestors 'none'"
+
+static const struct problem *problem_find(const char *slug)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(problems); i++)
+		if (strcmp(problems[i].slug, slug) == 0)
+			return &problems[i];
+	return problem_find("internal");
+}
+
+unsigned reply_status(const char *slug)
+{
+	return problem_find(slug)->status;
+}
+
+const char *reply_slug(const char *path, int r, const char *error_name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(mappings); i++) {
+		const struct mapping *m = &mappings[i];
+
+		if ((m->path == NULL || strncmp(path, m->path, strlen(m->path)) == 0) && (m->r == 0 || m->r == r) &&
+		    (m->name == NULL || strncmp(error_name, m->name, strlen(m->name)) == 0))
+			return m->slug;
+	}
+	return "internal";
+}
+
+#define RETRY_AFTER "(retry-after="
+
+uint32_t reply_retry_after(const char *message)
+{
+	const char *at = strstr(message, RETRY_AFTER);
+	unsigned long seconds;
+	char *end;
+
+	if (at == NULL)
+		return 0;
+	seconds = strtoul(at + strlen(RETRY_AFTER), &end, 10);
+	return *end == ')' && seconds <= 86400 ? (uint32_t)seconds : 0;
+}
+
+static void clear(struct request *req)
+{
+	if (req->reply.body != NULL && !req->reply.is_static) {
+		wipe(req->reply.body, req->reply.size);
+		free(req->reply.body);
+	}
+	req->reply = (struct reply){ 0 };
+}
+
+static void set(struct request *req, unsigned status)
+{
+	clear(req);
+	req->reply.status = status;
+	if (req->stage != STAGE_DEAD)
+		req->stage = STAGE_REPLIED;
+}
+
+static void set_json(struct request *req, unsigned status, const char *type, json_t *json)
+{
+	char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT | JSON_ENSURE_ASCII);
+	size_t n = text == NULL ? 0 : strlen(text);
+	char *line = text == NULL ? NULL : malloc(n + 2);
+
+	args_free(json);
+	set(req, status);
+	if (line != NULL) {
+		memcpy(line, text, n);
+		memcpy(line + n, "\n", 2);
+		req->reply.body = line;
+		req->reply.size = n + 1;
+		req->reply.type = type;
+	} else {
+		req->reply.status = 503;
+	}
+	if (text != NULL)
+		wipe(text, n);
+	free(text);
+}
+
+void reply_json(struct request *req, unsigned status, json_t *json)
+{
+	set_json(req, status, "application/json", json);
+}
+
+void reply_empty(struct request *req, unsigned status)
+{
+	set(req, status);
+}
+
+void reply_static(struct request *req, const char *type, const void *data, size_t size)
+{
+	set(req, 200);
+	req->reply.body = (char *)(uintptr_t)data;
+	req->reply.size = size;
+	req->reply.type = type;
+	req->reply.is_static = req->reply.is_page = true;
+}
+
+void reply_problem(struct request *req, const char *slug, const char *error, const char *detail, json_t *extra)
+{
+	const struct problem *p = problem_find(slug);
+	char type[96];
+	json_t *json;
+
+	snprintf(type, sizeof(type), "urn:agentd:problem:%s", p->slug);
+	json = json_pack("{s:s, s:s, s:i, s:s}", "type", type, "title", p->title, "status", (int)p->status, "detail", detail);
+	if (json != NULL && error != NULL)
+		json_object_set_new(json, "error", json_string(error));
+	if (json != NULL && extra != NULL)
+		json_object_update(json, extra);
+	json_decref(extra);
+	set_json(req, p->status, "application/problem+json", json);
+	if (strcmp(slug, "busy") == 0)
+		reply_header(req, "Retry-After", "2");
+}
+
+/* "too short; contains the serial number" -> a list */
+static json_t *reasons_of(const char *message)
+{
+	json_t *list = json_array();
+
+	for (const char *p = message; *p != '\0';) {
+		const char *end = strstr(p, "; ");
+		size_t n = end == NULL ? strlen(p) : (size_t)(end - p);
+
+		json_array_append_new(list, json_stringn(p, n));
+		p += n + (end == NULL ? 0 : 2);
+	}
+	return json_pack("{s:o}", "reasons", list);
+}
+
+void reply_error(struct request *req, int r, struct agent_error **err)
+{
+	const char *name = agent_error_name(*err);
+	const char *slug = reply_slug(req->path, r, name);
+	uint32_t retry_s = reply_retry_after(agent_error_message(*err));
+	char detail[1024];
+	char *suffix;
+	json_t *extra = NULL;
+
+	snprintf(detail, sizeof(detail), "%s", *err == NULL ? strerror(-r) : agent_error_message(*err));
+	suffix = strstr(detail, RETRY_AFTER);
+	if (suffix != NULL)
+		*suffix = '\0';
+	for (size_t n = strlen(detail); n > 0 && detail[n - 1] == ' '; n--)
+		detail[n - 1] = '\0';
+	if (strcmp(slug, "weak-password") == 0)
+		extra = reasons_of(detail);
+	else if (strcmp(slug, "password-change-required") == 0)
+		extra = json_pack("{s:s}", "next", "/v1/credentials/admin");
+	if (strcmp(slug, "internal") == 0)
+		service_log(LOG_ERR, "%s %s: %s (%s)", req->method_text, req->path, detail, name);
+	reply_problem(req, slug, *err == NULL ? NULL : name, detail, extra);
+	if (retry_s == 0 && strcmp(slug, "too-many-requests") == 0)
+		retry_s = 1;
+	if (retry_s > 0)
+		reply_header(req, "Retry-After", "%u", retry_s);
+	if (strcmp(slug, "authentication-required") == 0)
+		reply_header(req, "WWW-Authenticate", "Bearer");
+	*err = agent_error_free(*err);
+}
+
+void reply_header(struct request *req, const char *name, const char *fmt, ...)
+{
+	struct reply *reply = &req->reply;
+	size_t i = 0;
+	va_list ap;
+
+	/* Retry-After may be set again, Set-Cookie may come twice. */
+	if (strcmp(name, "Set-Cookie") == 0)
+		i = reply->n_headers;
+	while (i < reply->n_headers && strcmp(reply->headers[i][0], name) != 0)
+		i++;
+	if (i == ARRAY_SIZE(reply->headers))
+		return;
+	snprintf(reply->headers[i][0], sizeof(reply->headers[i][0]), "%s", name);
+	va_start(ap, fmt);
+	vsnprintf(reply->headers[i][1], sizeof(reply->headers[i][1]), fmt, ap);
+	va_end(ap);
+	if (i == reply->n_headers)
+		reply->n_headers++;
+}
+
+void reply_log(struct request *req)
+{
+	uint64_t now_us = mgmt_now_us(req->m);
+	bool is_quiet = req->reply.status < 400 && req->method == METHOD_GET;
+
+	if (req->is_logged)
+		return;
+	req->is_logged = true;
+	/* Strangers may write a few lines a second in all; what an operator audits is in core's event log. */
+	if (!is_quiet && !req->is_known && !req->conn->is_unix && limit_take(req->m->limits, LIMIT_LOG, "", 0, now_us) > 0)
+		is_quiet = true;
+	service_log(is_quiet ? LOG_DEBUG : LOG_INFO, "%s %s %u %llu ms %s %s", req->method_text, req->uri_is_bad ? "-" : req->path,
+		    req->reply.status, (unsigned long long)(now_us - req->begun_us) / 1000, req->conn->source.text,
+		    req->user[0] != '\0' ? req->user : "-");
+}
+
+bool reply_needs_raw(const struct request *req)
+{
+	return req->in_body;
+}
+
+enum MHD_Result reply_queue(struct request *req)
+{
+	struct reply *reply = &req->reply;
+	struct MHD_Response *response;
+	enum MHD_Result result = MHD_YES;
+
+	if (reply_needs_raw(req)) {
+		reply_raw(req);
+		return MHD_NO;
+	}
+	reply_log(req);
+	conn_set_phase(req->conn, PHASE_REPLY);
+	response = MHD_create_response_from_buffer(reply->size, reply->body, reply->is_static ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_COPY);
+	if (response == NULL)
+		return MHD_NO;
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		result &= MHD_add_response_header(response, fields[i].name, fields[i].value);
+	result &= MHD_add_response_header(response, "Content-Security-Policy", reply->is_page ? CSP_PAGE : CSP_API);
+	if (reply->type != NULL)
+		result &= MHD_add_response_header(response, "Content-Type", reply->type);
+	for (size_t i = 0; i < reply->n_headers; i++)
+		result &= MHD_add_response_header(response, reply->headers[i][0], reply->headers[i][1]);
+	if (result == MHD_YES)
+		result = MHD_queue_response(req->mhd, reply->status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+/* libmicrohttpd can answer before a body or after it, but not in its middle; an upload that is refused must not go on. */
+void reply_raw(struct request *req)
+{
+	struct reply *reply = &req->reply;
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out;
+
+	if (req->stage == STAGE_DEAD)
+		return;
+	reply_log(req);
+	out = open_memstream(&text, &size);
+	if (out != NULL) {
+		fprintf(out, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Length: %zu\r\n", reply->status,
+			MHD_get_reason_phrase_for(reply->status), reply->size);
+		for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+			fprintf(out, "%s: %s\r\n", fields[i].name, fields[i].value);
+		fprintf(out, "Content-Security-Policy: %s\r\n", CSP_API);
+		if (reply->type != NULL)
+			fprintf(out, "Content-Type: %s\r\n", reply->type);
+		for (size_t i = 0; i < reply->n_headers; i++)
+			fprintf(out, "%s: %s\r\n", reply->headers[i][0], reply->headers[i][1]);
+		fputs("\r\n", out);
+		if (reply->size > 0)
+			fwrite(reply->body, 1, reply->size, out);
+		if (fclose(out) == 0)
+			conn_answer_and_close(req->conn, text, size);
+		else
+			conn_close(req->conn, true);
+		free(text);
+	} else {
+		conn_close(req->conn, true);
+	}
+	request_abandon(req);
+}
+
+/* ---- D-Bus to JSON ---------------------------------------------------------------------------------------------- */
+
+static json_t *value_read(sd_bus_message *m, unsigned depth);
+
+static json_t *container_read(sd_bus_message *m, char type, const char *contents, unsigned depth)
+{
+	bool is_dict = type == 'a' && contents[0] == '{';
+	json_t *json = is_dict ? json_object() : json_array(), *value;
+
+	if (json == NULL || sd_bus_message_enter_container(m, type, contents) < 0)
+		goto fail;
+	while (sd_bus_message_at_end(m, false) == 0) {
+		const char *key = NULL;
+
+		if (is_dict) {
+			if (sd_bus_message_enter_container(m, 'e', NULL) < 0 || sd_bus_message_read_basic(m, 's', &key) < 0)
+				goto fail;
+			value = value_read(m, depth + 1);
+			if (value == NULL || json_object_set_new(json, key, value) < 0 || sd_bus_message_exit_container(m) < 0)
+				goto fail;
+		} else {
+			value = value_read(m, depth + 1);
+			if (value == NULL || json_array_append_new(json, value) < 0)
+				goto fail;
+		}
+	}
+	if (sd_bus_message_exit_container(m) < 0)
+		goto fail;
+	return json;
+fail:
+	json_decref(json);
+	return NULL;
+}
+
+static json_t *number(uint64_t v)
+{
+	char text[24];
+
+	if (v <= INT64_MAX)
+		return json_integer((json_int_t)v);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)v);
+	return json_string(text);
+}
+
+static json_t *value_read(sd_bus_message *m, unsigned depth)
+{
+	union { const char *s; uint8_t y; int b; int16_t n; uint16_t q; int32_t i; uint32_t u; int64_t x; uint64_t t; double d; } v;
+	const char *contents;
+	json_t *json;
+	char type;
+
+	if (depth > BUS_DEPTH_MAX || sd_bus_message_peek_type(m, &type, &contents) <= 0)
+		return NULL;
+	if (type == 'v') {
+		if (sd_bus_message_enter_container(m, 'v', contents) < 0)
+			return NULL;
+		json = value_read(m, depth + 1);
+		if (json != NULL && sd_bus_message_exit_container(m) < 0) {
+			json_decref(json);
+			json = NULL;
+		}
+		return json;
+	}
+	if (type == 'a')
+		return container_read(m, type, contents, depth);
+	if (strchr("sobynqiuxtd", type) == NULL || sd_bus_message_read_basic(m, type, &v) < 0)
+		return NULL;
+	switch (type) {
+	case 's':
+	case 'o':
+		return json_string(v.s);
+	case 'b':
+		return json_boolean(v.b);
+	case 'y':
+		return json_integer(v.y);
+	case 'n':
+		return json_integer(v.n);
+	case 'q':
+		return json_integer(v.q);
+	case 'i':
+		return json_integer(v.i);
+	case 'u':
+		return json_integer(v.u);
+	case 'x':
+		return json_integer(v.x);
+	case 't':
+		return number(v.t);
+	default:
+		return json_real(v.d);
+	}
+}
+
+json_t *reply_json_from_bus(sd_bus_message *message)
+{
+	return value_read(message, 0);
+}
+
+void reply_from_dict(struct request *req, sd_bus_message *message)
+{
+	json_t *json = reply_json_from_bus(message);
+
+	if (json == NULL)
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+	else
+		reply_json(req, 200, json);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MGMT_REQUEST_H
+#define MGMT_REQUEST_H
+/*
+ * One HTTP request on its way through the stages: head policy, route, limit, who, gate, body, endpoint, reply.
+ * A stage goes on or sets a finished reply; a stage that asks core returns and is continued from the event loop.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <systemd/sd-bus.h>
+
+#include <agent/error.h>
+
+#include "agentd/mgmt/args.h"
+#include "agentd/mgmt/conn.h"
+#include "agentd/mgmt/mgmt.h"
+
+struct request;
+
+enum { METHOD_GET = 0, METHOD_POST = 1, METHOD_PUT = 2, METHOD_DELETE = 3, METHOD_OTHER = 4 };
+enum route_role { ROLE_ANYONE, ROLE_SELF, ROLE_VIEW, ROLE_ADMIN };
+enum route_gate { GATE_CLOSED, GATE_OPEN, GATE_DIAGNOSE };
+enum route_rate { RATE_READ, RATE_WRITE, RATE_AUTH };
+#define BODY_NONE ((size_t)0)
+#define BODY_STREAM SIZE_MAX
+
+/* A row of the table in routes.c. "*" in a path stands for one segment, kept as request->param. */
+struct route {
+	int method;
+	const char *path;
+	enum route_role role;
+	enum route_gate gate;	/* open before the owner has set a password, closed, or closed but for a TPM in trouble */
+	enum route_rate rate;
+	size_t body_cap;
+	const struct arg_rule *args;
+	void (*handler)(struct request *req);	/* for BODY_STREAM: before the body is read */
+	const char *query;	/* names of query arguments, space separated */
+};
+extern const struct route routes[];
+extern const size_t n_routes;
+
+/* The row for a path that is not in the table: as strict as any. */
+extern const struct route route_unknown;
+/* The row for a wrong method on a path that anyone may use. */
+extern const struct route route_open_path;
+
+/* Never NULL. *ret_allow receives the methods of the path when only the method is wrong ("" otherwise). */
+const struct route *route_find(int method, const char *path, char *ret_param, size_t param_size, char *ret_allow, size_t allow_size);
+int method_from_text(const char *text);
+
+/* Where a streamed body goes. */
+struct body_sink {
+	/* Bytes used of @size; fewer means the sink called request_pause(). */
+	size_t (*data)(struct request *req, const char *data, size_t size);
+	void (*end)(struct request *req);
+	void (*gone)(struct request *req);	/* the request ends, whatever happened; must tolerate being called after end */
+};
+
+struct reply {
+	unsigned status;	/* 0: none yet */
+	char *body;		/* owned unless is_static */
+	size_t size;
+	const char *type;
+	bool is_static, is_page;
+	char headers[8][2][384];
+	size_t n_headers;
+};
+
+enum request_stage {
+	STAGE_HEAD,	/* libmicrohttpd has not called with the head yet */
+	STAGE_WHO,	/* core is asked before the body may come */
+	STAGE_BODY,
+	STAGE_CORE,	/* the endpoint waits for core */
+	STAGE_REPLIED,
+	STAGE_DEAD	/* the connection was taken away */
+};
+
+#define PATH_MAX_BYTES 256
+#define TOKEN_MAX_BYTES 128
+
+struct request {
+	struct mgmt *m;
+	struct conn *conn;
+	struct MHD_Connection *mhd;
+	enum request_stage stage;
+	bool is_suspended, in_handler;
+	bool is_head_shown_again; /* libmicrohttpd repeats its first call after a suspension in it */
+
+	int method;
+	char method_text[12];
+	char path[PATH_MAX_BYTES + 1], query[PATH_MAX_BYTES + 1];
+	bool uri_is_bad;	/* too long or with bytes that are not allowed */
+	const struct route *route;
+	char param[65];
+	char allow[64];
+
+	/* head */
+	char host[256], origin[300], content_type[64];
+	char token[TOKEN_MAX_BYTES + 1], cookie_token[TOKEN_MAX_BYTES + 1], device_cookie[256];
+	char fetch_site[24];
+	bool has_bearer, has_cookie, has_x_agentd, has_length, is_chunked, has_host, has_origin, has_bad_token;
+	uint64_t content_length;
+	unsigned n_fields, n_type, n_auth, n_cookie, n_te, n_expect;
+	const char *head_error;	/* why the head is refused, NULL if it is not */
+
+	/* who */
+	char role[16], scope[12], user[32];
+	bool is_known;		/* core has confirmed the caller */
+	bool in_body;		/* the head is accepted, the body not read to its end */
+	bool is_logged;
+
+	/* body */
+	char *body;
+	size_t body_size;
+	json_t *args;
+	const struct body_sink *sink;
+	void *sink_data;
+
+	sd_bus_slot *slot;
+	void (*on_reply)(struct request *req, sd_bus_message *message);
+	void (*on_error)(struct request *req, int r, struct agent_error **err);
+	struct reply reply;
+	uint64_t begun_us;
+};
+
+/* request.c */
+struct request *request_new(struct mgmt *m, struct conn *conn, const char *uri);
+void request_free(struct request *req);
+/* The head is parsed: goes through the stages up to the gate. Afterwards a reply is set, or stage is STAGE_WHO or STAGE_BODY. */
+void request_begin(struct request *req);
+/* @size bytes of body; returns how many were used. */
+size_t request_body(struct request *req, const char *data, size_t size);
+void request_end(struct request *req);
+/* Lets libmicrohttpd call again. */
+void request_resume(struct request *req);
+/* Stop reading the body until request_resume(). */
+void request_pause(struct request *req);
+/* The connection goes away under the request. */
+void request_abandon(struct request *req);
+
+/* limit.c's and who.c's and gate.c's part in request_begin(); false when a reply was set. */
+bool stage_limit(struct request *req);
+bool stage_who(struct request *req);
+void stage_gate(struct request *req);
+void stage_passed(struct request *req);
+
+/* Ask core on behalf of the caller: Core1.@member with (sus) already appended. NULL and a reply if core is not there. */
+sd_bus_message *request_call_new(struct request *req, const char *member);
+/* As above, for operations without (sus). */
+sd_bus_message *request_plain_call_new(struct request *req, const char *member);
+/* Sends and unrefs @message. @on_reply is called with the answer; an error becomes the reply, through @on_error if given. */
+void request_call_send(struct request *req, sd_bus_message *message, uint64_t timeout_us,
+		       void (*on_reply)(struct request *req, sd_bus_message *message),
+		       void (*on_error)(struct request *req, int r, struct agent_error **err));
+
+/* http.c */
+int http_start(struct mgmt *m, struct agent_error **err);
+void http_stop(struct mgmt *m);
+/* Let libmicrohttpd work soon, from the event loop. */
+void http_kick(struct mgmt *m);
+/* Check of one parsed head, see head.c. Returns NULL or why it is refused; *ret_status is the status then. */
+const char *head_check(struct request *req, const char *version, unsigned *ret_status);
+void head_field(struct request *req, const char *name, size_t name_size, const char *value, size_t value_size);
+/* Splits a request target into path and query; false if it holds a byte that we never accept. */
+bool head_target(struct request *req, const char *uri);
+bool origin_is_same(const char *origin, const char *host, bool is_tls);
+
+/* reply.c */
+void reply_json(struct request *req, unsigned status, json_t *json);	/* takes @json */
+void reply_empty(struct request *req, unsigned status);
+void reply_static(struct request *req, const char *type, const void *data, size_t size);
+/* @error is a stable dotted name or NULL; @extra (taken) are more members or NULL. */
+void reply_problem(struct request *req, const char *slug, const char *error, const char *detail, json_t *extra);
+/* The problem of a failed core call; frees *err. */
+void reply_error(struct request *req, int r, struct agent_error **err);
+void reply_header(struct request *req, const char *name, const char *fmt, ...) AGENT_PRINTF(3, 4);
+/* Slug for an error of an endpoint, and the sentence without its "(retry-after=N)"; *ret_retry_s is N or 0. */
+const char *reply_slug(const char *path, int r, const char *error_name);
+uint32_t reply_retry_after(const char *message);
+unsigned reply_status(const char *slug);
+/* Send what is set: through libmicrohttpd, or straight to the client when the body has not been read to its end. */
+enum MHD_Result reply_queue(struct request *req);
+void reply_raw(struct request *req);
+void reply_log(struct request *req);
+/* One value or a{sv}, aa{sv}, as … at the read position of @message. NULL and errno in *ret_r on failure. */
+json_t *reply_json_from_bus(sd_bus_message *message);
+/* Reply 200 with a{sv}, for endpoints that add nothing. */
+void reply_from_dict(struct request *req, sd_bus_message *message);
+/* True if the reply may not go through libmicrohttpd any more. */
+bool reply_needs_raw(const struct request *req);
+
+/* ep_<noun>.c */
+void ep_health_get(struct request *req);
+void ep_bootstrap_get(struct request *req);
+void ep_page_get(struct request *req);
+void ep_session_post(struct request *req);
+void ep_session_delete(struct request *req);
+void ep_credentials_put(struct request *req);
+void ep_status_get(struct request *req);
+void ep_tpm_get(struct request *req);
+void ep_tpm_doctor_get(struct request *req);
+void ep_keys_get(struct request *req);
+void ep_keys_post(struct request *req);
+void ep_keys_callers_put(struct request *req);
+void ep_keys_csr_post(struct request *req);
+void ep_key_get(struct request *req);
+void ep_key_certify_post(struct request *req);
+void ep_tpm_quote_post(struct request *req);
+void ep_tpm_counters_get(struct request *req);
+void ep_tpm_ek_get(struct request *req);
+void ep_update_post(struct request *req);
+void ep_update_get(struct request *req);
+void ep_update_fetch_post(struct request *req);
+void ep_update_confirm_post(struct request *req);
+void ep_update_rollback_post(struct request *req);
+void ep_events_get(struct request *req);
+/* Set-Cookie of a new session for a browser; the device cookie too if there is one. */
+void session_cookies(struct request *req, const char *token, uint64_t expires_s, const char *device_cookie);
+
+#endif

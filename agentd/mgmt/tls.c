@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The TLS server: TLS 1.3 only, a P-256 key that exists in memory only, a certificate that core's device CA issues.
+ * A TPM makes a few signatures a second, so it signs this certificate once and never a handshake.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <syslog.h>
+
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include "agentd/common/peer.h"
+#include "agentd/common/service.h"
+#include "agentd/mgmt/conn.h"
+#include "base/macro.h"
+
+#define SECOND_US UINT64_C(1000000)
+#define CHECK_US (3600 * SECOND_US)	/* look at the certificate's age */
+#define RETRY_US (2 * SECOND_US)
+#define RETRY_LONG_US (30 * SECOND_US)
+#define RENEW_BEFORE_S (24 * 3600)
+#define LEARN_US (60 * SECOND_US)	/* one new certificate for new addresses per minute at most */
+#define HANDSHAKES_MAX 32		/* in progress at once */
+#define ADDRESSES_MAX 16
+#define FAIR_SLOTS 256
+
+struct tls {
+	struct mgmt *m;
+	EVP_PKEY *key;
+	SSL_CTX *ctx;		/* NULL until core has issued a certificate */
+	X509 *leaf;
+	char *addresses[ADDRESSES_MAX];
+	size_t n_addresses;
+	sd_event_source *timer, *queue_timer;
+	sd_bus_slot *slot;
+	uint64_t learned_us;
+	uint64_t served_us[FAIR_SLOTS];	/* when a source last got a handshake, by hash: a collision costs a little fairness */
+	uint8_t fair_key[16];
+};
+
+DEFINE_CLEANUP(SSL_CTX *, SSL_CTX_free)
+DEFINE_CLEANUP(X509 *, X509_free)
+DEFINE_CLEANUP(BIO *, BIO_free_all)
+
+int tls_hello_check(const uint8_t *data, size_t size, size_t *ret_want)
+{
+	size_t length;
+
+	*ret_want = 6;
+	/* RFC 8446 section 5.1: handshake record, legacy version 3.x; and its first message is a ClientHello */
+	if ((size >= 1 && data[0] != 22) || (size >= 2 && data[1] != 3) || (size >= 3 && data[2] > 4))
+		return -EBADMSG;
+	if (size < 6)
+		return 0;
+	length = (size_t)data[3] << 8 | data[4];
+	if (length < 40 || length > 4096 || data[5] != 1)
+		return -EBADMSG;
+	*ret_want = 5 + length;
+	return size >= 5 + length ? 1 : 0;
+}
+
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *in, unsigned in_size, void *arg)
+{
+	static const unsigned char http11[] = "\x08http/1.1";
+
+	if (SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_size, http11, sizeof(http11) - 1, in, in_size) !=
+	    OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static int ctx_new(EVP_PKEY *key, const char *leaf_pem, const char *ca_pem, SSL_CTX **ret_ctx, X509 **ret_leaf)
+{
+	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	_cleanup_(BIO_free_allp) BIO *leaf_bio = BIO_new_mem_buf(leaf_pem, -1);
+	_cleanup_(BIO_free_allp) BIO *ca_bio = BIO_new_mem_buf(ca_pem, -1);
+	_cleanup_(X509_freep) X509 *leaf = NULL;
+	X509 *ca;
+
+	if (ctx == NULL || leaf_bio == NULL || ca_bio == NULL)
+		return -ENOMEM;
+	leaf = PEM_read_bio_X509(leaf_bio, NULL, NULL, NULL);
+	ca = PEM_read_bio_X509(ca_bio, NULL, NULL, NULL);
+	if (ca != NULL && SSL_CTX_add_extra_chain_cert(ctx, ca) != 1) {
+		X509_free(ca);
+		return -ENOMEM;
+	}
+	if (leaf == NULL || ca == NULL)
+		return -EBADMSG;
+	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_num_tickets(ctx, 1);
+	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
+	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"agentd-mgmt", 11);
+	if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 || SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) != 1)
+		return -EIO;
+	/* The hybrid group is there from OpenSSL 3.5 on. */
+	if (SSL_CTX_set1_groups_list(ctx, "X25519MLKEM768:X25519:P-256") != 1 && SSL_CTX_set1_groups_list(ctx, "X25519:P-256") != 1)
+		return -EIO;
+	if (SSL_CTX_use_certificate(ctx, leaf) != 1 || SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
+		return -EBADMSG;
+	*ret_ctx = TAKE_PTR(ctx);
+	*ret_leaf = TAKE_PTR(leaf);
+	return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct tls *t = userdata;
+	time_t renew = time(NULL) + RENEW_BEFORE_S;
+
+	sd_event_source_set_time(t->timer, usec + CHECK_US);
+	sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
+	/* By the wall clock each hour: a clock that was set must not leave us with a certificate from the wrong time. */
+	if (t->leaf == NULL || X509_cmp_time(X509_get0_notAfter(t->leaf), &renew) < 0 || X509_cmp_current_time(X509_get0_notBefore(t->leaf)) > 0)
+		tls_renew(t->m);
+	return 0;
+}
+
+static void check_after(struct tls *t, uint64_t delay_us)
+{
+	sd_event_source_set_time(t->timer, mgmt_now_us(t->m) + delay_us);
+	sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	struct tls *t = userdata;
+	const char *leaf_pem, *ca_pem;
+	_cleanup_error_ struct agent_error *err = NULL;
+	SSL_CTX *ctx;
+	X509 *leaf;
+	int r;
+
+	t->slot = sd_bus_slot_unref(t->slot);
+	if (sd_bus_message_is_method_error(reply, NULL)) {
+		r = peer_error_from_bus(sd_bus_message_get_error(reply), -sd_bus_message_get_errno(reply), &err);
+		service_log(LOG_WARNING, "no certificate for HTTPS yet: %s", agent_error_message(err));
+		check_after(t, r == -ENOTCONN || r == -ENODEV || r == -EAGAIN ? RETRY_US : RETRY_LONG_US);
+		return 0;
+	}
+	r = sd_bus_message_read(reply, "ss", &leaf_pem, &ca_pem);
+	if (r >= 0)
+		r = ctx_new(t->key, leaf_pem, ca_pem, &ctx, &leaf);
+	if (r < 0) {
+		service_log(LOG_ERR, "core's certificate cannot be used: %s", strerror(-r));
+		check_after(t, RETRY_LONG_US);
+		return 0;
+	}
+	/* Connections under way keep the old one. */
+	SSL_CTX_free(t->ctx);
+	X509_free(t->leaf);
+	t->ctx = ctx;
+	t->leaf = leaf;
+	check_after(t, CHECK_US);
+	service_log(LOG_INFO, "HTTPS has a new certificate");
+	listener_enable_https(t->m);
+	return 0;
+}
+
+void tls_renew(struct mgmt *m)
+{
+	struct tls *t = m->tls;
+	_cleanup_error_ struct agent_error *err = NULL;
+	sd_bus_message *call = NULL;
+	unsigned char *spki = NULL;
+	int size, r;
+
+	if (t == NULL || t->slot != NULL)
+		return;
+	size = i2d_PUBKEY(t->key, &spki);
+	r = size <= 0 ? -ENOMEM : core_message(m, "LeafIssue", &call, &err);
+	if (r >= 0)
+		r = sd_bus_message_append_array(call, 'y', spki, (size_t)size);
+	if (r >= 0)
+		r = sd_bus_message_open_container(call, 'a', "s");
+	for (size_t i = 0; r >= 0 && i < m->n_names; i++)
+		r = sd_bus_message_append(call, "s", m->names[i]);
+	for (size_t i = 0; r >= 0 && i < t->n_addresses; i++)
+		r = sd_bus_message_append(call, "s", t->addresses[i]);
+	if (r >= 0)
+		r = sd_bus_message_close_container(call);
+	if (r >= 0)
+		r = core_send(m, call, 0, on_leaf, t, &t->slot, &err);
+	OPENSSL_free(spki);
+	sd_bus_message_unref(call);
+	if (r < 0)
+		check_after(t, RETRY_US);
+}
+
+bool tls_is_ready(const struct mgmt *m)
+{
+	return m->tls != NULL && m->tls->ctx != NULL;
+}
+
+static bool address_add(struct tls *t, const char *text)
+{
+	for (size_t i = 0; i < t->n_addresses; i++)
+		if (strcmp(t->addresses[i], text) == 0)
+			return false;
+	if (t->n_addresses == ADDRESSES_MAX)
+		return false;
+	t->addresses[t->n_addresses] = strdup(text);
+	if (t->addresses[t->n_addresses] == NULL)
+		return false;
+	t->n_addresses++;
+	return true;
+}
+
+/* Best effort: addresses that come later, or that the sandbox hides from us, are learned from connections. */
+static void addresses_read(struct tls *t)
+{
+	struct ifaddrs *list = NULL;
+	char text[INET6_ADDRSTRLEN];
+
+	(void)address_add(t, "127.0.0.1");
+	(void)address_add(t, "::1");
+	if (getifaddrs(&list) < 0)
+		return;
+	for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
+		if (i->ifa_addr == NULL || !(i->ifa_flags & IFF_UP))
+			continue;
+		if (i->ifa_addr->sa_family == AF_INET) {
+			const struct sockaddr_in *in = (const void *)i->ifa_addr;
+
+			if (inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text)) != NULL)
+				(void)address_add(t, text);
+		} else if (i->ifa_addr->sa_family == AF_INET6) {
+			const struct sockaddr_in6 *in6 = (const void *)i->ifa_addr;
+
+			if (inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text)) != NULL)
+				(void)address_add(t, text);
+		}
+	}
+	freeifaddrs(list);
+}
+
+void tls_learn_address(struct mgmt *m, const char *local_ip)
+{
+	struct tls *t = m->tls;
+	uint64_t now_us = mgmt_now_us(m);
+
+	if (t == NULL || local_ip[0] == '\0' || !address_add(t, local_ip))
+		return;
+	if (t->learned_us == 0 || now_us - t->learned_us > LEARN_US) {
+		t->learned_us = now_us;
+		tls_renew(m);
+	} else {
+		check_after(t, LEARN_US);
+	}
+}
+
+int tls_session_new(struct mgmt *m, int fd, SSL **ret_ssl)
+{
+	SSL *ssl = m->tls == NULL || m->tls->ctx == NULL ? NULL : SSL_new(m->tls->ctx);
+
+	if (ssl == NULL || SSL_set_fd(ssl, fd) != 1) {
+		SSL_free(ssl);
+		return -ENOMEM;
+	}
+	SSL_set_accept_state(ssl);
+	*ret_ssl = ssl;
+	return 0;
+}
+
+static uint64_t *served(struct tls *t, const struct conn *c)
+{
+	return &t->served_us[siphash24(t->fair_key, c->source.key, sizeof(c->source.key)) % FAIR_SLOTS];
+}
+
+static int on_queue_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	tls_queue_run(((struct tls *)userdata)->m);
+	return 0;
+}
+
+/*
+ * Tokens go to the source that was served longest ago, so a flood from one address delays itself and nobody else; those
+ * who wait are parked, because a reset would only make them come back at once.
+ */
+void tls_queue_run(struct mgmt *m)
+{
+	struct tls *t = m->tls;
+	uint64_t now_us = mgmt_now_us(m);
+
+	if (t == NULL || t->ctx == NULL)
+		return;
+	for (;;) {
+		struct conn *next = NULL;
+		unsigned n_running = 0;
+
+		for (struct conn *c = m->conns; c != NULL; c = c->next) {
+			if (c->state == CONN_HANDSHAKE)
+				n_running++;
+			/* newest first: "<=" leaves the oldest of a source */
+			if (c->state == CONN_QUEUED && (next == NULL || *served(t, c) <= *served(t, next)))
+				next = c;
+		}
+		if (next == NULL || n_running >= HANDSHAKES_MAX)
+			return;
+		if (limit_take(m->limits, LIMIT_HANDSHAKE, "", 0, now_us) > 0) {
+			sd_event_source_set_time(t->queue_timer, now_us + limit_rates[LIMIT_HANDSHAKE].interval_us);
+			sd_event_source_set_enabled(t->queue_timer, SD_EVENT_ONESHOT);
+			return;
+		}
+		*served(t, next) = now_us;
+		conn_start_handshake(next);
+	}
+}
+
+int tls_new(struct mgmt *m, struct agent_error **err)
+{
+	struct tls *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (t == NULL)
+		return agent_error_set(err, -ENOMEM, "mgmt.start", "out of memory");
+	t->m = m;
+	m->tls = t;
+	t->key = EVP_EC_gen("P-256");
+	if (t->key == NULL || RAND_bytes(t->fair_key, sizeof(t->fair_key)) != 1)
+		return agent_error_set(err, -EIO, "mgmt.start", "OpenSSL cannot make a P-256 key");
+	addresses_read(t);
+	r = sd_event_add_time(m->event, &t->timer, CLOCK_MONOTONIC, mgmt_now_us(m), 0, on_timer, t);
+	if (r >= 0)
+		r = sd_event_add_time(m->event, &t->queue_timer, CLOCK_MONOTONIC, 0, 1000, on_queue_timer, t);
+	if (r < 0)
+		return agent_error_set(err, r, "mgmt.start", "timer: %s", strerror(-r));
+	return 0;
+}
+
+void tls_free(struct mgmt *m)
+{
+	struct tls *t = m->tls;
+
+	if (t == NULL)
+		return;
+	sd_bus_slot_unref(t->slot);
+	sd_event_source_disable_unref(t->timer);
+	sd_event_source_disable_unref(t->queue_timer);
+	SSL_CTX_free(t->ctx);
+	X509_free(t->leaf);
+	EVP_PKEY_free(t->key);
+	for (size_t i = 0; i < t->n_addresses; i++)
+		free(t->addresses[i]);
+	free(t);
+	m->tls = NULL;
+}

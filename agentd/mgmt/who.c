@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who calls: a session token, or the uid behind the Unix socket. Core decides; nothing about accounts is known here. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agentd/mgmt/request.h"
+
+static void refuse(struct request *req)
+{
+	reply_problem(req, "authentication-required", NULL, "log in first", NULL);
+	reply_header(req, "WWW-Authenticate", "Bearer");
+}
+
+static void on_unknown(struct request *req, int r, struct agent_error **err)
+{
+	const char *token = req->has_bearer ? req->token : req->cookie_token;
+
+	if (r != -EACCES) {
+		reply_error(req, r, err);
+		return;
+	}
+	limit_session_remove(req->m->limits, token);
+	refuse(req);
+}
+
+static bool role_is_enough(const struct request *req)
+{
+	switch (req->route->role) {
+	case ROLE_ANYONE:
+	case ROLE_SELF:
+		return true;
+	case ROLE_VIEW:
+		return strcmp(req->role, "viewer") == 0 || strcmp(req->role, "operator") == 0 || strcmp(req->role, "admin") == 0;
+	case ROLE_ADMIN:
+		return strcmp(req->role, "admin") == 0;
+	}
+	return false;
+}
+
+static void on_known(struct request *req, sd_bus_message *reply)
+{
+	const char *user, *role, *scope, *token = req->has_bearer ? req->token : req->cookie_token;
+
+	if (sd_bus_message_read(reply, "sss", &user, &role, &scope) < 0) {
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		return;
+	}
+	if (strcmp(role, "none") == 0) {
+		refuse(req);
+		return;
+	}
+	snprintf(req->user, sizeof(req->user), "%s", user);
+	snprintf(req->role, sizeof(req->role), "%s", role);
+	snprintf(req->scope, sizeof(req->scope), "%s", scope);
+	req->is_known = true;
+	req->conn->is_known = true;
+	if (token[0] != '\0')
+		limit_session_add(req->m->limits, token);
+	/* During the forced change the gate speaks first: "change the password" helps more than "your role is too low". */
+	if (strcmp(scope, "full") == 0 && !role_is_enough(req)) {
+		reply_problem(req, "not-permitted", NULL, "this needs the role admin", NULL);
+		return;
+	}
+	stage_gate(req);
+}
+
+bool stage_who(struct request *req)
+{
+	if (req->route->role == ROLE_ANYONE)
+		return true;
+	if (req->has_bad_token || (!req->has_bearer && !req->has_cookie && !req->conn->is_unix)) {
+		refuse(req);
+		return false;
+	}
+	request_call_send(req, request_call_new(req, "SessionCheck"), 0, on_known, on_unknown);
+	return false;
+}

@@ -1,0 +1,14 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The files of the folder $1 as C arrays on standard output.
+set -eu
+echo '/* SPDX-License-Identifier: Apache-2.0 */'
+echo '/* Made by embed.sh from the files of www/. */'
+echo '#include "agentd/mgmt/www.h"'
+for file in index.html app.js style.css; do
+	name=www_$(echo "$file" | tr '.' '_')
+	echo "const unsigned char ${name}[] = {"
+	od -An -v -tx1 "$1/$file" | sed -e 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'
+	echo '};'
+	echo "const size_t ${name}_size = sizeof($name);"
+done

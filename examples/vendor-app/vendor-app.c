@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What an application of a gateway does with the device's keys, through agentd: no access to the TPM, no private key in
+ * its memory, no right but those that its user, group or systemd unit was given with "agentctl key allow".
+ *
+ *   vendor-app [-s SOCKET] tls KEY CERT CA HOST PORT [1.2]   HTTPS request over plain OpenSSL with a client certificate
+ *   vendor-app [-s SOCKET] curl KEY CERT CA URL              the same with libcurl
+ *   vendor-app [-s SOCKET] csr KEY SUBJECT                   certificate request, to stdout
+ *   vendor-app [-s SOCKET] cms KEY CERT FILE                 detached CMS signature over a file, DER to stdout
+ *   vendor-app [-s SOCKET] sign KEY CONTEXT FILE             application signature, checked with the public half
+ *   vendor-app [-s SOCKET] repeat KEY N                      N signatures for TLS, to see what it costs
+ *
+ * Ends with 0, 1 (failed; the reason is on stderr) or 2 (usage).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+#include <openssl/bio.h>
+#include <openssl/cms.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+
+#include <agent/agent.h>
+#include <agent/openssl.h>
+
+struct app {
+	struct agent_context *ctx;
+	struct agent_client *client;
+	struct agent_signer *signer;
+};
+
+static int failed(struct agent_error *err)
+{
+	fprintf(stderr, "vendor-app: %s (%s)\n", agent_error_message(err), agent_error_name(err));
+	agent_error_free(err);
+	return 1;
+}
+
+static int openssl_failed(const char *what)
+{
+	fprintf(stderr, "vendor-app: %s\n", what);
+	ERR_print_errors_fp(stderr);
+	return 1;
+}
+
+/* ---- TLS with plain OpenSSL ---------------------------------------------------------------------------------------- */
+
+/* The key as OpenSSL wants it. Everything it is used with has to come from the same library context. */
+static EVP_PKEY *open_pkey(struct app *app)
+{
+	struct agent_error *err = NULL;
+	EVP_PKEY *pkey = NULL;
+
+	if (agent_openssl_pkey(app->ctx, app->signer, &pkey, &err) < 0)
+		failed(err);
+	return pkey;
+}
+
+static SSL_CTX *new_ssl_ctx(struct app *app, const char *cert, const char *ca)
+{
+	EVP_PKEY *pkey = open_pkey(app);
+	OSSL_LIB_CTX *libctx = NULL;
+	SSL_CTX *ssl_ctx = NULL;
+
+	if (pkey != NULL && agent_openssl_libctx(app->ctx, &libctx, NULL) >= 0)
+		ssl_ctx = SSL_CTX_new_ex(libctx, NULL, TLS_client_method());
+	if (ssl_ctx != NULL &&
+	    (SSL_CTX_use_certificate_chain_file(ssl_ctx, cert) != 1 || SSL_CTX_use_PrivateKey(ssl_ctx, pkey) != 1 ||
+	     SSL_CTX_load_verify_locations(ssl_ctx, ca, NULL) != 1 || SSL_CTX_set_min_proto_version(ssl_ctx, TLS1_2_VERSION) != 1)) {
+		SSL_CTX_free(ssl_ctx);
+		ssl_ctx = NULL;
+	}
+	EVP_PKEY_free(pkey); /* the SSL_CTX has its own reference */
+	if (ssl_ctx != NULL)
+		SSL_CTX_set_verify(ssl_ctx, SSL_VERIFY_PEER, NULL);
+	return ssl_ctx;
+}
+
+static int request(BIO *bio, const char *host)
+{
+	char text[512];
+	int n;
+
+	if (BIO_do_connect(bio) != 1 || BIO_do_handshake(bio) != 1)
+		return openssl_failed("the handshake failed");
+	BIO_printf(bio, "GET / HTTP/1.0\r\nHost: %s\r\n\r\n", host);
+	n = BIO_read(bio, text, (int)sizeof(text) - 1);
+	if (n <= 0)
+		return openssl_failed("no answer");
+	text[n] = '\0';
+	text[strcspn(text, "\r\n")] = '\0';
+	printf("%s\n", text);
+	return 0;
+}
+
+static int do_tls(struct app *app, char **argv)
+{
+	SSL_CTX *ssl_ctx = new_ssl_ctx(app, argv[1], argv[2]);
+	BIO *bio = ssl_ctx == NULL ? NULL : BIO_new_ssl_connect(ssl_ctx);
+	SSL *ssl = NULL;
+	int r;
+
+	if (bio == NULL) {
+		SSL_CTX_free(ssl_ctx);
+		return openssl_failed("TLS cannot be set up");
+	}
+	BIO_get_ssl(bio, &ssl);
+	BIO_set_conn_hostname(bio, argv[3]);
+	BIO_set_conn_port(bio, argv[4]);
+	if (argv[5] != NULL)
+		SSL_set_max_proto_version(ssl, TLS1_2_VERSION);
+	SSL_set1_host(ssl, argv[3]);
+	SSL_set_tlsext_host_name(ssl, argv[3]);
+	r = request(bio, argv[3]);
+	if (r == 0)
+		printf("%s, client key in %s\n", SSL_get_version(ssl), agent_signer_get_backend(app->signer));
+	BIO_free_all(bio);
+	SSL_CTX_free(ssl_ctx);
+	return r;
+}
+
+/* ---- TLS with libcurl ---------------------------------------------------------------------------------------------- */
+
+/* libagent's TLS profile on the SSL_CTX of libcurl: versions, trust anchors, name check, certificate and key at once. */
+static CURLcode on_ssl_ctx(CURL *curl, void *ssl_ctx, void *userdata)
+{
+	struct agent_error *err = NULL;
+
+	(void)curl;
+	if (agent_openssl_configure(userdata, ssl_ctx, &err) >= 0)
+		return CURLE_OK;
+	failed(err);
+	return CURLE_SSL_CERTPROBLEM;
+}
+
+static int do_curl(struct app *app, char **argv)
+{
+	struct agent_tls_options options = { .ca_file = argv[2], .cert_file = argv[1], .signer = app->signer };
+	char host[256], why[CURL_ERROR_SIZE] = "";
+	struct agent_error *err = NULL;
+	struct agent_tls *tls;
+	CURLcode code;
+	CURL *curl;
+
+	/* The profile checks the server's name itself. */
+	if (sscanf(argv[3], "https://%255[^:/]", host) != 1) {
+		fputs("vendor-app: not an https:// address\n", stderr);
+		return 2;
+	}
+	options.peer_name = host;
+	if (agent_tls_new(app->ctx, &options, &tls, &err) < 0)
+		return failed(err);
+	curl = curl_easy_init();
+	curl_easy_setopt(curl, CURLOPT_URL, argv[3]);
+	curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
+	curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, tls);
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+	curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, 40L);
+	code = curl_easy_perform(curl);
+	if (code != CURLE_OK)
+		fprintf(stderr, "vendor-app: %s\n", why[0] != '\0' ? why : curl_easy_strerror(code));
+	curl_easy_cleanup(curl);
+	agent_tls_unref(tls);
+	return code == CURLE_OK ? 0 : 1;
+}
+
+/* ---- other uses of the key ------------------------------------------------------------------------------------------ */
+
+static int do_csr(struct app *app, char **argv)
+{
+	struct agent_error *err = NULL;
+	char *pem;
+
+	if (agent_csr_new(app->ctx, app->signer, argv[1], &pem, &err) < 0)
+		return failed(err);
+	fputs(pem, stdout);
+	free(pem);
+	return 0;
+}
+
+static int do_cms(struct app *app, char **argv)
+{
+	BIO *cert_file = BIO_new_file(argv[1], "r"), *data = BIO_new_file(argv[2], "r"), *out = BIO_new_fp(stdout, BIO_NOCLOSE);
+	OSSL_LIB_CTX *libctx = NULL;
+	EVP_PKEY *pkey = open_pkey(app);
+	CMS_ContentInfo *cms = NULL;
+	X509 *cert = NULL;
+	int ok;
+
+	if (pkey != NULL && cert_file != NULL && data != NULL && agent_openssl_libctx(app->ctx, &libctx, NULL) >= 0)
+		cert = X509_new_ex(libctx, NULL);
+	if (cert != NULL && PEM_read_bio_X509(cert_file, &cert, NULL, NULL) != NULL)
+		cms = CMS_sign_ex(cert, pkey, NULL, data, CMS_DETACHED | CMS_BINARY, libctx, NULL);
+	ok = cms != NULL && i2d_CMS_bio(out, cms) == 1;
+	CMS_ContentInfo_free(cms);
+	X509_free(cert);
+	EVP_PKEY_free(pkey);
+	BIO_free(cert_file);
+	BIO_free(data);
+	BIO_free(out);
+	return ok ? 0 : openssl_failed("CMS cannot be made");
+}
+
+static int do_repeat(struct app *app, char **argv)
+{
+	enum agent_key_type type = agent_signer_get_type(app->signer);
+	enum agent_sign_scheme scheme = type == AGENT_KEY_RSA_2048 || type == AGENT_KEY_RSA_3072 ? AGENT_SIGN_RSA_PSS : AGENT_SIGN_ECDSA;
+	uint8_t digest[32] = { 0 }, sig[AGENT_SIGNATURE_MAX];
+	struct agent_error *err = NULL;
+	int n = atoi(argv[1]);
+	size_t size;
+
+	for (int i = 0; i < n; i++) {
+		memcpy(digest, &i, sizeof(i));
+		if (agent_signer_sign(app->signer, scheme, AGENT_HASH_SHA256, digest, sizeof(digest), sig, &size, &err) < 0)
+			return failed(err);
+	}
+	printf("%d signatures\n", n);
+	return 0;
+}
+
+/* ---- application signatures ----------------------------------------------------------------------------------------- */
+
+static int do_sign(struct app *app, char **argv)
+{
+	static uint8_t message[AGENT_APP_MESSAGE_MAX + 1];
+	char label[AGENT_APP_LABEL_MAX + 1];
+	uint8_t sig[AGENT_SIGNATURE_MAX];
+	struct agent_error *err = NULL;
+	const uint8_t *spki;
+	size_t size, sig_size, spki_size;
+	FILE *file = fopen(argv[2], "rb");
+
+	if (file == NULL) {
+		perror(argv[2]);
+		return 1;
+	}
+	size = fread(message, 1, sizeof(message), file);
+	fclose(file);
+	if (agent_client_app_sign(app->client, argv[0], argv[1], message, size, sig, &sig_size, label, &err) < 0)
+		return failed(err);
+	/* What a server does, with the public key it knows the device by. */
+	agent_signer_get_public(app->signer, &spki, &spki_size);
+	if (agent_app_signature_verify(app->ctx, spki, spki_size, label, argv[1], message, size, sig, sig_size, &err) < 0)
+		return failed(err);
+	printf("label %s\nsignature ", label);
+	for (size_t i = 0; i < sig_size; i++)
+		printf("%02x", sig[i]);
+	putchar('\n');
+	return 0;
+}
+
+/* ---- */
+
+static const struct command {
+	const char *word, *usage;
+	int n_min, n_max;
+	int (*run)(struct app *app, char **argv); /* argv[0] is the name of the key */
+} commands[] = {
+	{ "tls", "KEY CERT CA HOST PORT [1.2]", 5, 6, do_tls },
+	{ "curl", "KEY CERT CA URL", 4, 4, do_curl },
+	{ "csr", "KEY SUBJECT", 2, 2, do_csr },
+	{ "cms", "KEY CERT FILE", 3, 3, do_cms },
+	{ "sign", "KEY CONTEXT FILE", 3, 3, do_sign },
+	{ "repeat", "KEY N", 2, 2, do_repeat },
+};
+
+static int run(const struct command *command, const char *socket, char **argv)
+{
+	struct agent_error *err = NULL;
+	struct app app = { 0 };
+	int r = 1;
+
+	if (agent_context_new(&app.ctx) < 0)
+		return 1;
+	if (agent_client_open(app.ctx, socket, &app.client, &err) < 0 || agent_client_signer(app.client, argv[0], &app.signer, &err) < 0)
+		failed(err);
+	else
+		r = command->run(&app, argv);
+	agent_signer_unref(app.signer);
+	agent_client_unref(app.client);
+	agent_context_unref(app.ctx);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	const char *socket = NULL;
+
+	argv++, argc--;
+	if (argc > 1 && strcmp(argv[0], "-s") == 0) {
+		socket = argv[1];
+		argv += 2, argc -= 2;
+	}
+	for (size_t i = 0; argc > 0 && i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(argv[0], commands[i].word) == 0 && argc - 1 >= commands[i].n_min && argc - 1 <= commands[i].n_max)
+			return run(&commands[i], socket, argv + 1);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		fprintf(stderr, "%s vendor-app [-s SOCKET] %s %s\n", i == 0 ? "usage:" : "      ", commands[i].word, commands[i].usage);
+	return 2;
+}

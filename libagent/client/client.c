@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <agent/client.h>
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <systemd/sd-bus.h>
+
+#include "base/macro.h"
+#include "base/wire_error.h"
+
+/* As in agentd/common/operations.h: D-Bus point to point, rows of operations.def. */
+#define PATH "/org/libagent"
+#define INTERFACE "org.libagent.Core1"
+#define SPKI_MAX 1024
+#define TIMEOUT_MS 35000
+
+struct agent_client {
+	unsigned n_refs;
+	struct agent_context *ctx;
+	char *path;
+	sd_bus *bus;	/* NULL while there is no connection */
+	uint64_t epoch; /* of the connection */
+	uint64_t timeout_us;
+};
+
+/* ---- the connection --------------------------------------------------------------------------------------------- */
+
+static int cannot_connect(struct agent_error **err, int r, const char *path)
+{
+	const char *why = strerror(-r);
+
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		why = "nobody listens; is the program behind it running?";
+	return agent_error_set(err, r, "bus.connect", "cannot connect to %s: %s", path, why);
+}
+
+static void disconnect(struct agent_client *c)
+{
+	c->bus = sd_bus_close_unref(c->bus);
+}
+
+static int start_bus(struct agent_client *c, int fd)
+{
+	int r = sd_bus_new(&c->bus);
+
+	if (r >= 0)
+		r = sd_bus_set_fd(c->bus, fd, fd);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	/* Who we are is the kernel's word; D-Bus has nothing to add. */
+	r = sd_bus_set_anonymous(c->bus, true);
+	if (r >= 0)
+		r = sd_bus_set_trusted(c->bus, true);
+	return r < 0 ? r : sd_bus_start(c->bus);
+}
+
+static int need_connection(struct agent_client *c, struct agent_error **err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, r;
+
+	if (c->bus != NULL)
+		return 0;
+	if (strlen(c->path) >= sizeof(address.sun_path))
+		return cannot_connect(err, -ENAMETOOLONG, c->path);
+	strcpy(address.sun_path, c->path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return cannot_connect(err, -errno, c->path);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		r = cannot_connect(err, -errno, c->path);
+		close(fd);
+		return r;
+	}
+	r = start_bus(c, fd);
+	if (r < 0) {
+		disconnect(c);
+		return cannot_connect(err, r, c->path);
+	}
+	c->epoch++;
+	return 0;
+}
+
+/* What sd-bus said in our words; a lost connection is -ENOTCONN. */
+static int bus_error(const sd_bus_error *error, int r, struct agent_error **err)
+{
+	if (error->name != NULL && strncmp(error->name, WIRE_ERROR_PREFIX, strlen(WIRE_ERROR_PREFIX)) == 0)
+		return wire_error_set(error->name, error->message, err);
+	if (r >= 0)
+		r = -EIO;
+	/* sd-bus ends the calls of a connection that broke with the error of a time-out; only its words tell them apart. */
+	if (error->name != NULL && strcmp(error->name, SD_BUS_ERROR_NO_REPLY) == 0 && error->message != NULL &&
+	    strstr(error->message, "terminated") != NULL)
+		r = -ENOTCONN;
+	if (r == -ECONNRESET || r == -EPIPE || r == -ESHUTDOWN || r == -ENOTCONN)
+		return agent_error_set(err, -ENOTCONN, "bus.lost", "agentd closed the connection");
+	if (r == -ETIMEDOUT)
+		return agent_error_set(err, r, "bus.timeout", "agentd did not answer in time");
+	if (r == -ECHILD)
+		return agent_error_set(err, r, "client.fork", "this connection to agentd was opened before fork()");
+	return agent_error_set(err, r, "bus.call", "%s", error->name != NULL && error->message != NULL ? error->message : strerror(-r));
+}
+
+/* Arguments of a call; NULL and 0 where the operation has none. */
+struct arguments {
+	const char *first, *second;
+	const uint32_t *numbers; /* two */
+	const void *bytes;
+	size_t n_bytes;
+};
+
+static int new_call(struct agent_client *c, const char *method, const struct arguments *a, sd_bus_message **ret_call)
+{
+	int r = sd_bus_message_new_method_call(c->bus, ret_call, NULL, PATH, INTERFACE, method);
+
+	if (r >= 0 && a->first != NULL)
+		r = sd_bus_message_append_basic(*ret_call, 's', a->first);
+	if (r >= 0 && a->second != NULL)
+		r = sd_bus_message_append_basic(*ret_call, 's', a->second);
+	if (r >= 0 && a->numbers != NULL)
+		r = sd_bus_message_append(*ret_call, "uu", a->numbers[0], a->numbers[1]);
+	if (r >= 0 && a->bytes != NULL)
+		r = sd_bus_message_append_array(*ret_call, 'y', a->bytes, a->n_bytes);
+	return r;
+}
+
+/* One call on the connection there is. */
+static int call_once(struct agent_client *c, const char *method, const struct arguments *a, sd_bus_message **ret_reply,
+		     struct agent_error **err)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	sd_bus_message *call = NULL;
+	int r;
+
+	/* Signals that came meanwhile would pile up: nobody else reads this connection. */
+	while ((r = sd_bus_process(c->bus, NULL)) > 0)
+		;
+	if (r >= 0)
+		r = new_call(c, method, a, &call);
+	if (r >= 0)
+		r = sd_bus_call(c->bus, call, c->timeout_us, &error, ret_reply);
+	if (r < 0)
+		r = bus_error(&error, r, err);
+	sd_bus_error_free(&error);
+	sd_bus_message_unref(call);
+	if (r == -ENOTCONN)
+		disconnect(c);
+	return r < 0 ? r : 0;
+}
+
+/* Twice, because the connection may be from before agentd was restarted. */
+static int call(struct agent_client *c, const char *method, const struct arguments *a, sd_bus_message **ret_reply,
+		struct agent_error **err)
+{
+	int r = need_connection(c, err);
+
+	if (r >= 0)
+		r = call_once(c, method, a, ret_reply, err);
+	if (r != -ENOTCONN)
+		return r;
+	if (err != NULL)
+		*err = agent_error_free(*err);
+	r = need_connection(c, err);
+	return r < 0 ? r : call_once(c, method, a, ret_reply, err);
+}
+
+/* The bytes of a reply, lent. */
+static int read_bytes(sd_bus_message *reply, size_t max, const void **ret_data, size_t *ret_size, struct agent_error **err)
+{
+	int r = sd_bus_message_read_array(reply, 'y', ret_data, ret_size);
+
+	if (r < 0 || *ret_size == 0 || *ret_size > max)
+		return agent_error_set(err, -EPROTO, "bus.protocol", "agentd answered with something else than the bytes asked for");
+	return 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+int agent_client_open(struct agent_context *ctx, const char *socket_path, struct agent_client **ret_client, struct agent_error **err)
+{
+	struct agent_client *c;
+	int r;
+
+	if (ctx == NULL || ret_client == NULL)
+		return agent_error_set(err, -EINVAL, "client.argument", "a client needs a context");
+	c = calloc(1, sizeof(*c));
+	if (c == NULL || (c->path = strdup(socket_path == NULL ? AGENT_CLIENT_SOCKET : socket_path)) == NULL) {
+		free(c);
+		return agent_error_set(err, -ENOMEM, "memory", "no memory for a client");
+	}
+	c->n_refs = 1;
+	c->ctx = agent_context_ref(ctx);
+	agent_client_set_timeout(c, TIMEOUT_MS);
+	r = need_connection(c, err);
+	if (r < 0) {
+		agent_client_unref(c);
+		return r;
+	}
+	*ret_client = c;
+	return 0;
+}
+
+struct agent_client *agent_client_ref(struct agent_client *client)
+{
+	if (client != NULL)
+		client->n_refs++;
+	return client;
+}
+
+struct agent_client *agent_client_unref(struct agent_client *client)
+{
+	if (client == NULL || --client->n_refs > 0)
+		return NULL;
+	disconnect(client);
+	agent_context_unref(client->ctx);
+	free(client->path);
+	free(client);
+	return NULL;
+}
+
+void agent_client_set_timeout(struct agent_client *client, unsigned timeout_ms)
+{
+	if (client != NULL)
+		client->timeout_us = (uint64_t)timeout_ms * 1000;
+}
+
+int agent_client_get_setup(struct agent_client *client, const char **ret_state, struct agent_error **err)
+{
+	static const char *const states[] = { "factory", "active", "recovery", "unprovisioned", "unavailable" };
+	static const struct arguments none;
+	sd_bus_message *reply = NULL;
+	const char *text, *found = NULL;
+	int r;
+
+	if (client == NULL || ret_state == NULL)
+		return agent_error_set(err, -EINVAL, "client.argument", "no client");
+	r = call(client, "SetupGet", &none, &reply, err);
+	if (r >= 0 && sd_bus_message_read(reply, "s", &text) > 0)
+		for (size_t i = 0; i < ARRAY_SIZE(states); i++)
+			if (strcmp(states[i], text) == 0)
+				found = states[i];
+	sd_bus_message_unref(reply);
+	if (r >= 0 && found == NULL)
+		return agent_error_set(err, -EPROTO, "bus.protocol", "agentd is in a state that this version does not know");
+	if (r >= 0)
+		*ret_state = found;
+	return r;
+}
+
+/* ---- signer ----------------------------------------------------------------------------------------------------- */
+
+struct client_key {
+	struct agent_client *client;
+	char *name;
+	uint64_t epoch;		   /* of the connection on which the public key was last seen */
+	struct agent_signer *self; /* the signer we are behind: holds the public key; not referenced */
+};
+
+static int fetch_public(struct client_key *key, uint8_t ret_spki[SPKI_MAX], size_t *ret_size, struct agent_error **err)
+{
+	struct arguments a = { .first = key->name };
+	sd_bus_message *reply = NULL;
+	const void *spki;
+	size_t size;
+	int r;
+
+	r = call(key->client, "KeyPublic", &a, &reply, err);
+	if (r >= 0)
+		r = read_bytes(reply, SPKI_MAX, &spki, &size, err);
+	if (r >= 0) {
+		memcpy(ret_spki, spki, size);
+		*ret_size = size;
+		key->epoch = key->client->epoch;
+	}
+	sd_bus_message_unref(reply);
+	return r < 0 ? agent_error_prefix(err, r, "key %s", key->name) : 0;
+}
+
+/* After agentd was restarted the name may stand for another key, and the certificate would not fit. */
+static int check_same(struct client_key *key, struct agent_error **err)
+{
+	uint8_t now[SPKI_MAX];
+	const uint8_t *before;
+	size_t before_size, now_size;
+	int r;
+
+	r = need_connection(key->client, err);
+	if (r < 0 || key->epoch == key->client->epoch)
+		return r;
+	r = fetch_public(key, now, &now_size, err);
+	if (r < 0)
+		return r;
+	agent_signer_get_public(key->self, &before, &before_size);
+	if (before_size == now_size && memcmp(before, now, now_size) == 0)
+		return 0;
+	key->epoch = 0; /* ask again next time */
+	return agent_error_set(err, -EKEYREJECTED, "client.key-changed", "key %s is another one now than when it was opened", key->name);
+}
+
+static int sign_once(struct client_key *key, const struct arguments *a, uint8_t ret_sig[AGENT_SIGNATURE_MAX], size_t *ret_size,
+		     struct agent_error **err)
+{
+	sd_bus_message *reply = NULL;
+	const void *sig;
+	size_t size;
+	int r;
+
+	r = check_same(key, err);
+	if (r < 0)
+		return r;
+	r = call_once(key->client, "KeySign", a, &reply, err);
+	if (r >= 0)
+		r = read_bytes(reply, AGENT_SIGNATURE_MAX, &sig, &size, err);
+	if (r >= 0) {
+		memcpy(ret_sig, sig, size);
+		*ret_size = size;
+	}
+	sd_bus_message_unref(reply);
+	return r < 0 ? agent_error_prefix(err, r, "key %s", key->name) : 0;
+}
+
+static int client_sign(void *userdata, enum agent_sign_scheme scheme, enum agent_hash hash, const uint8_t *digest, size_t digest_size,
+		       uint8_t ret_sig[AGENT_SIGNATURE_MAX], size_t *ret_size, struct agent_error **err)
+{
+	struct client_key *key = userdata;
+	const uint32_t numbers[2] = { (uint32_t)scheme, (uint32_t)hash };
+	struct arguments a = { .first = key->name, .numbers = numbers, .bytes = digest, .n_bytes = digest_size };
+	int r = sign_once(key, &a, ret_sig, ret_size, err);
+
+	if (r != -ENOTCONN)
+		return r;
+	if (err != NULL)
+		*err = agent_error_free(*err);
+	return sign_once(key, &a, ret_sig, ret_size, err);
+}
+
+static void client_key_free(void *userdata)
+{
+	struct client_key *key = userdata;
+
+	agent_client_unref(key->client);
+	free(key->name);
+	free(key);
+}
+
+static const struct agent_signer_ops client_ops = { .backend = "agentd", .sign = client_sign, .free = client_key_free };
+
+int agent_client_signer(struct agent_client *client, const char *key_name, struct agent_signer **ret_signer, struct agent_error **err)
+{
+	struct client_key *key;
+	uint8_t spki[SPKI_MAX];
+	size_t size = 0;
+	int r;
+
+	if (client == NULL || key_name == NULL || ret_signer == NULL)
+		return agent_error_set(err, -EINVAL, "client.argument", "a signer needs a client and the name of a key");
+	key = calloc(1, sizeof(*key));
+	if (key == NULL || (key->name = strdup(key_name)) == NULL) {
+		free(key);
+		return agent_error_set(err, -ENOMEM, "memory", "no memory for a signer");
+	}
+	key->client = agent_client_ref(client);
+	r = fetch_public(key, spki, &size, err);
+	if (r >= 0)
+		r = agent_signer_new(&client_ops, key, spki, size, ret_signer, err);
+	if (r < 0) {
+		client_key_free(key);
+		return r;
+	}
+	key->self = *ret_signer;
+	return 0;
+}
+
+/* ---- application signatures --------------------------------------------------------------------------------------- */
+
+int agent_client_app_sign(struct agent_client *client, const char *key_name, const char *context, const void *data, size_t size,
+			  uint8_t ret_sig[AGENT_SIGNATURE_MAX], size_t *ret_size, char ret_label[AGENT_APP_LABEL_MAX + 1],
+			  struct agent_error **err)
+{
+	struct arguments a = { .first = key_name, .second = context, .bytes = size == 0 ? "" : data, .n_bytes = size };
+	sd_bus_message *reply = NULL;
+	const char *label;
+	const void *sig;
+	size_t n;
+	int r;
+
+	if (client == NULL || key_name == NULL || context == NULL || (data == NULL && size > 0) || ret_sig == NULL || ret_size == NULL ||
+	    ret_label == NULL)
+		return agent_error_set(err, -EINVAL, "client.argument", "an application signature needs a client, a key, a context and a message");
+	if (size > AGENT_APP_MESSAGE_MAX)
+		return agent_error_set(err, -EMSGSIZE, "app.message", "the message has %zu bytes, limit %d", size, AGENT_APP_MESSAGE_MAX);
+	r = call(client, "AppSign", &a, &reply, err);
+	if (r >= 0)
+		r = read_bytes(reply, AGENT_SIGNATURE_MAX, &sig, &n, err);
+	if (r >= 0 && (sd_bus_message_read(reply, "s", &label) <= 0 || strlen(label) > AGENT_APP_LABEL_MAX))
+		r = agent_error_set(err, -EPROTO, "bus.protocol", "agentd answered without the label of the application");
+	if (r >= 0) {
+		memcpy(ret_sig, sig, n);
+		*ret_size = n;
+		strcpy(ret_label, label);
+	}
+	sd_bus_message_unref(reply);
+	return r < 0 ? agent_error_prefix(err, r, "key %s", key_name) : 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CRYPTO_CMS_H
+#define CRYPTO_CMS_H
+/*
+ * Who signed these bytes: CMS SignedData (RFC 5652), detached, DER, against pinned certificates. What is accepted and
+ * why is in docs/design/crypto.md.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include <agent/context.h>
+#include <agent/error.h>
+
+#include "base/macro.h"
+
+#define CMS_MAX_BYTES (64 * 1024)
+#define CMS_SIGNERS_MAX 8
+
+struct cms_trust;
+
+/*
+ * Read every *.pem (one or more certificates: signers themselves, or CAs that issue signers) and *.crl (PEM or DER) in
+ * the folder @path. A file that cannot be read refuses the whole folder. -ENOKEY if there is no certificate. Error name:
+ * update.trust.
+ */
+int cms_trust_load(struct agent_context *ctx, const char *path, struct cms_trust **ret_trust, struct agent_error **err);
+struct cms_trust *cms_trust_free(struct cms_trust *trust);
+DEFINE_CLEANUP(struct cms_trust *, cms_trust_free)
+
+/*
+ * Are there valid signatures by at least @n_min_signers (>= 1) distinct keys over @content.
+ * @now_s: seconds since 1970-01-01 UTC at which the certificates must be valid. 0 means not known and is refused: a device
+ *         without a clock passes its time floor, which is never below the build time.
+ *
+ * -EBADMSG  update.signature   not a detached DER SignedData, or too large (-EMSGSIZE)
+ * -EKEYREJECTED update.signature  a trusted key did not sign these bytes
+ * -EKEYREJECTED update.signer     the signer is not trusted; the sentence names the signer and the property
+ * -EKEYREJECTED update.threshold  good signatures, but by too few keys
+ * -EINVAL   update.policy     @n_min_signers is 0
+ */
+int cms_verify(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size,
+	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err);
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CRYPTO_CMS_PRIVATE_H
+#define CRYPTO_CMS_PRIVATE_H
+/* Between cms.c (the signature) and cms_trust.c (whose it may be). */
+#include <openssl/x509.h>
+
+#include "crypto/cms.h"
+
+struct cms_trust {
+	struct agent_context *ctx;
+	OSSL_LIB_CTX *libctx;
+	STACK_OF(X509) *certs;
+	X509_STORE *store;	/* the same certificates, and the revocation lists */
+};
+
+/* Is this very certificate pinned. */
+int cms_trust_has(const struct cms_trust *trust, const X509 *cert);
+
+/* May the owner of this certificate sign updates at @now_s: 0, or -EKEYREJECTED update.signer with the property that failed. */
+int cms_trust_check(const struct cms_trust *trust, X509 *cert, uint64_t now_s, struct agent_error **err);
+
+#endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_MQTT_H
+#define AGENT_MQTT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <agent/common.h>
+#include <agent/context.h>
+#include <agent/error.h>
+#include <agent/tls.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** enum agent_mqtt_state - where the connection stands: not running, trying, connected, waiting to try again. Since: 0.1 */
+enum agent_mqtt_state { AGENT_MQTT_OFFLINE = 0, AGENT_MQTT_CONNECTING = 1, AGENT_MQTT_ONLINE = 2, AGENT_MQTT_WAITING = 3 };
+
+/** enum agent_mqtt_flags - how a message is delivered; without AGENT_MQTT_QOS1 at most once. Since: 0.1 */
+enum agent_mqtt_flags {
+	AGENT_MQTT_QOS1 = 1u << 0,  /* at least once: kept and repeated until the broker acknowledged it */
+	AGENT_MQTT_RETAIN = 1u << 1 /* the broker keeps it for later subscribers */
+};
+
+/**
+ * struct agent_mqtt_options - one broker, MQTT 3.1.1 (OASIS Standard, 29 October 2014) over TLS; strings are copied
+ * @host:          DNS name or IP literal
+ * @port:          usually 8883
+ * @client_id:     1 to 65535 bytes of UTF-8
+ * @keepalive_s:   5 to 3600
+ * @backoff_min_ms: the n-th attempt in a row waits a random time below min(max, min * 2^n): full jitter
+ * @backoff_max_ms: not below @backoff_min_ms, up to 86400000
+ * @will_topic:    or NULL; retained there, QoS 1:
+ * @will_payload:  by the broker when the connection is lost, by us when agent_mqtt_stop() ends it
+ * @birth_payload: by us after each connect, or NULL
+ * @queue_max_messages: messages in RAM until sent (QoS 0) or acknowledged (QoS 1)
+ * @queue_max_bytes:    topics and payloads of these together; also the largest single message
+ *
+ * Since: 0.1
+ */
+struct agent_mqtt_options {
+	const char *host;
+	uint16_t port;
+	const char *client_id;
+	unsigned keepalive_s;
+	unsigned backoff_min_ms;
+	unsigned backoff_max_ms;
+	const char *will_topic;
+	const char *will_payload;
+	const char *birth_payload;
+	size_t queue_max_messages;
+	size_t queue_max_bytes;
+};
+
+/**
+ * struct agent_mqtt_handlers - called in the thread of agent_mqtt_run(), never with a lock held; each may be NULL
+ * @state:   the state changed; @why says what ended the last connection or attempt, NULL otherwise, lent for the call.
+ *           Called again with AGENT_MQTT_ONLINE and mqtt.subscribe when the broker refuses a subscription.
+ * @acked:   message @id is out: written for QoS 0, PUBACK received for QoS 1
+ * @message: a subscribed message arrived; pointers are lent for the call
+ *
+ * Handlers may publish, subscribe and stop. Since: 0.1
+ */
+struct agent_mqtt_handlers {
+	void (*state)(void *userdata, enum agent_mqtt_state state, const struct agent_error *why);
+	void (*acked)(void *userdata, uint64_t id);
+	void (*message)(void *userdata, const char *topic, const void *payload, size_t size);
+};
+
+/** struct agent_mqtt - a client that stays connected; one owner. Since: 0.1 */
+struct agent_mqtt;
+
+/**
+ * agent_mqtt_new() - make a client; nothing is sent before agent_mqtt_run()
+ * @ctx:      referenced
+ * @tls:      profile of the connection, made for the same host; referenced
+ * @options:  copied
+ * @handlers: copied; or NULL
+ * @userdata: handed to @handlers
+ *
+ * Returns 0, -EINVAL (mqtt.options: which one is out of range), -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_new(struct agent_context *ctx, struct agent_tls *tls,
+						 const struct agent_mqtt_options *options, const struct agent_mqtt_handlers *handlers,
+						 void *userdata, struct agent_mqtt **ret_mqtt, struct agent_error **err);
+/**
+ * agent_mqtt_run() - connect, stay connected, reconnect after every kind of failure, until agent_mqtt_stop()
+ *
+ * Blocks; meant for a thread of the caller with all signals blocked, and the only function that uses the network, the
+ * TLS profile and its signer. A signature blocks it as long as the signer does; name resolution as long as the system's
+ * resolver does. SIGPIPE is kept from the process while it runs.
+ *
+ * Returns 0 after a stop, -EBUSY when it runs already, -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_run(struct agent_mqtt *mqtt, struct agent_error **err);
+/** agent_mqtt_stop() - end agent_mqtt_run(), also a coming one; may be called from any thread or a signal handler. Since: 0.1 */
+AGENT_EXPORT void agent_mqtt_stop(struct agent_mqtt *mqtt);
+/**
+ * agent_mqtt_publish() - queue a message
+ * @topic:   without wildcards; copied
+ * @payload: copied; may be NULL when @size is 0
+ * @flags:   enum agent_mqtt_flags
+ * @ret_id:  comes back in the acked handler; or NULL
+ *
+ * Any thread; never blocks on the network. Messages leave in the order they were queued. A QoS 1 message that was sent but not
+ * acknowledged when the connection broke is sent again, so a receiver may see it twice. The queue is lost with the process.
+ *
+ * Returns 0, -EINVAL (mqtt.topic, mqtt.options), -EDQUOT (mqtt.full), -EMSGSIZE (larger than the queue), -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_publish(struct agent_mqtt *mqtt, const char *topic, const void *payload, size_t size,
+						     unsigned flags, uint64_t *ret_id, struct agent_error **err);
+/**
+ * agent_mqtt_subscribe() - receive what matches @filter; remembered and repeated after each reconnect
+ *
+ * Any thread; never blocks on the network. @qos is 0 or 1. At most 64 filters.
+ * Returns 0, -EINVAL (mqtt.topic), -EDQUOT (mqtt.full), -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_subscribe(struct agent_mqtt *mqtt, const char *filter, int qos, struct agent_error **err);
+/** agent_mqtt_get_state() - where the connection stands; any thread. Since: 0.1 */
+AGENT_EXPORT enum agent_mqtt_state agent_mqtt_get_state(const struct agent_mqtt *mqtt);
+/** agent_mqtt_free() - free, when agent_mqtt_run() has returned; takes NULL, returns NULL. Since: 0.1 */
+AGENT_EXPORT struct agent_mqtt *agent_mqtt_free(struct agent_mqtt *mqtt);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_OPENSSL_H
+#define AGENT_OPENSSL_H
+
+#include <openssl/types.h>
+
+#include <agent/common.h>
+#include <agent/context.h>
+#include <agent/error.h>
+#include <agent/signer.h>
+#include <agent/tls.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** agent_openssl_libctx() - the context's private library context with our provider; lent. Returns 0, -EINVAL, -ENOMEM. Since: 0.1 */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_openssl_libctx(struct agent_context *ctx, OSSL_LIB_CTX **ret_libctx, struct agent_error **err);
+/**
+ * agent_openssl_pkey() - an EVP_PKEY whose private operations go to @signer
+ *
+ * Keeps a reference to @signer. The caller frees it with EVP_PKEY_free(), before the last reference to @ctx goes. Does not
+ * block; its signatures do. Returns 0, -EINVAL, -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_openssl_pkey(struct agent_context *ctx, struct agent_signer *signer, EVP_PKEY **ret_pkey,
+						     struct agent_error **err);
+/** agent_openssl_ssl_ctx() - the SSL_CTX of a TLS profile, lent; take SSL_CTX_up_ref() to keep it. Since: 0.1 */
+AGENT_EXPORT SSL_CTX *agent_openssl_ssl_ctx(struct agent_tls *tls);
+/**
+ * agent_openssl_configure() - put a TLS profile on an SSL_CTX that another library made, such as libcurl's
+ * @tls:     the profile; the SSL_CTX keeps what it needs of it, agent_tls_explain(@tls) tells about its handshakes
+ * @ssl_ctx: changed: versions, groups, trust anchors, name, verification, certificate and key
+ *
+ * An abrupt end of the connection stays an error there, unlike on agent_openssl_ssl_ctx(), whose users frame their
+ * messages themselves. Returns 0, -EIO (OpenSSL refuses; @ssl_ctx must not be used then). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_openssl_configure(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agent_error **err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_TLS_H
+#define AGENT_TLS_H
+
+#include <stdint.h>
+
+#include <agent/common.h>
+#include <agent/context.h>
+#include <agent/error.h>
+#include <agent/signer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * struct agent_tls_options - how a client connection is secured
+ * @ca_file:    PEM trust anchors, the only ones used; required
+ * @peer_name:  DNS name or IP literal the server certificate must carry; also sent as SNI if it is a name; required
+ * @cert_file:  PEM chain of our certificate, leaf first, or NULL for none
+ * @signer:     its private key; required with @cert_file, NULL otherwise
+ * @allow_tls12: also TLS 1.2 with ECDHE and AEAD (RFC 9325); otherwise 1.3 only
+ *
+ * Since: 0.1
+ */
+struct agent_tls_options {
+	const char *ca_file;
+	const char *peer_name;
+	const char *cert_file;
+	struct agent_signer *signer;
+	int allow_tls12;
+};
+
+/**
+ * struct agent_tls - a client TLS profile and why its last handshake failed; reference counted
+ *
+ * Version, groups, trust anchors, name and purpose are checked by the profile, not by the library that drives the
+ * connection. Connections made with one profile belong to one thread at a time, because there is one record of the last
+ * handshake; agent_tls_explain() may be called from any thread. Since: 0.1
+ */
+struct agent_tls;
+
+/**
+ * agent_tls_new() - read the files and make the profile
+ * @ctx:     its private OpenSSL library context is used; referenced
+ * @options: copied; the signer is referenced
+ * @ret_tls: one reference for the caller
+ * @err:     receives the explanation, or NULL
+ *
+ * Reads @ca_file and @cert_file (at most 256 KiB each) once; a changed file needs a new profile. Makes no signature.
+ *
+ * Returns 0, -EINVAL (tls.options: something required is missing), -ENOENT and other file errors (file.*), -EBADMSG
+ * (tls.file: no certificate in it), -EKEYREJECTED (tls.key: certificate and signer do not belong together), -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_tls_new(struct agent_context *ctx, const struct agent_tls_options *options,
+						struct agent_tls **ret_tls, struct agent_error **err);
+/** agent_tls_ref() - take one more reference; returns @tls. Since: 0.1 */
+AGENT_EXPORT struct agent_tls *agent_tls_ref(struct agent_tls *tls);
+/** agent_tls_unref() - give one reference back; takes NULL, returns NULL. Since: 0.1 */
+AGENT_EXPORT struct agent_tls *agent_tls_unref(struct agent_tls *tls);
+/**
+ * agent_tls_explain() - why the last handshake failed
+ * @tls: the profile
+ * @err: receives a sentence that names the property (name, issuer, expiry, purpose, version), says when the clock is the
+ *       likely cause, and includes an alert of the peer; left alone when nothing is recorded
+ *
+ * Does not block. Returns 0 if nothing is recorded, else the errno that is also in *err, with one of these names:
+ * tls.signer (our own key did not sign: ask its backend), tls.name, tls.issuer, tls.expired, tls.not-yet-valid,
+ * tls.purpose, tls.certificate (any other fault of the server's certificate), tls.version, tls.alert (the peer refused,
+ * often our certificate), tls.handshake. Since: 0.1
+ */
+AGENT_EXPORT int agent_tls_explain(struct agent_tls *tls, struct agent_error **err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_UPDATE_H
+#define AGENT_UPDATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <agent/common.h>
+#include <agent/context.h>
+#include <agent/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * struct agent_update - the update engine over a set of slots and one boot backend
+ *
+ * One thread at a time. Every change on the device is made so that power may fail, or the process be killed, at any
+ * point: call agent_update_settle() at the next start. docs/design/update.md has the states. Since: 0.1
+ */
+struct agent_update;
+
+/**
+ * struct agent_update_options - device policy; strings are copied. Since: 0.1
+ * @trust_dir:   folder with PEM signer or issuer certificates (*.pem) and CRLs (*.crl)
+ * @n_min_signers: valid signatures by distinct keys that are needed, at least 1
+ * @product:     "board:revision" of this device
+ * @state_dir:   folder for the journal
+ * @boot_backend, @boot_config: row of the boot table and its argument ("file", "/path/of/env"); agentd.conf(5) has them all
+ * @booted_slot: name of the slot that runs now, or NULL to ask the boot backend
+ * @allow_compat: also stock .swu without the agent group (image goes to a slot that stays invalid until its hash matched)
+ * @n_tries:     how often the boot loader may try a new slot, 1 to 9
+ */
+struct agent_update_options {
+	const char *trust_dir;
+	unsigned n_min_signers;
+	const char *product;
+	const char *state_dir;
+	const char *boot_backend;
+	const char *boot_config;
+	const char *booted_slot;
+	int allow_compat;
+	unsigned n_tries;
+};
+
+/**
+ * agent_update_new() - make an engine and take the lock of its state folder
+ * @ctx:        a reference is kept
+ * @options:    copied
+ * @ret_update: the engine; release with agent_update_free()
+ *
+ * Opens and locks STATE_DIR/lock, reads nothing else yet. Errors: -EINVAL update.options or boot.backend, -EBUSY update.locked
+ * (another engine, also of another process, has the folder), -errno update.lock or file.dir, -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_new(struct agent_context *ctx, const struct agent_update_options *options,
+						   struct agent_update **ret_update, struct agent_error **err);
+/** agent_update_free() - release the engine and its lock; takes NULL, returns NULL. Since: 0.1 */
+AGENT_EXPORT struct agent_update *agent_update_free(struct agent_update *update);
+/**
+ * agent_update_add_slot() - device or file @path is slot @name ("a") of class @slot_class ("rootfs")
+ *
+ * All strings are copied; class and name are 1 to 16 of a-z, 0-9, '-' and '_', the path is absolute. There are two slot
+ * names in all, each with one slot per class. Errors: -EINVAL slot.name or slot.path, -EEXIST slot.duplicate, -ENOSPC
+ * slot.table (more than 16), -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_add_slot(struct agent_update *update, const char *slot_class, const char *name,
+							const char *path, struct agent_error **err);
+
+/** enum agent_update_path - what a path must be open for. Since: 0.1 */
+enum agent_update_path {
+	AGENT_UPDATE_PATH_READ = 1u << 0,
+	AGENT_UPDATE_PATH_WRITE = 1u << 1, /* of a folder: also make and remove files in it */
+	AGENT_UPDATE_PATH_DEVICE = 1u << 2 /* device controls */
+};
+/** agent_update_path_fn - one path, lent for the call; @access are bits of enum agent_update_path. Negative stops. Since: 0.1 */
+typedef int (*agent_update_path_fn)(void *userdata, const char *path, unsigned access, struct agent_error **err);
+/**
+ * agent_update_boot_paths() - tell a sandbox what a boot backend opens
+ * @boot_backend, @boot_config: as in struct agent_update_options
+ * @fn:       called for each file, device or folder, which need not exist
+ *
+ * Reads small configuration files at most. Returns 0, what @fn returned if that is negative, -EINVAL boot.backend or
+ * boot.config, -errno boot.read. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_boot_paths(const char *boot_backend, const char *boot_config, agent_update_path_fn fn,
+							  void *userdata, struct agent_error **err);
+
+/** enum agent_update_stage - journal stages, docs/design/update.md. Since: 0.1 */
+enum agent_update_stage {
+	AGENT_UPDATE_IDLE = 0,
+	AGENT_UPDATE_RECEIVING = 1,  /* nothing touched yet */
+	AGENT_UPDATE_WRITING = 2,    /* slot marked not bootable, bytes going in */
+	AGENT_UPDATE_WRITTEN = 3,    /* synced, read back, equal */
+	AGENT_UPDATE_TRYING = 4,     /* boot choice switched; reboot pending or being tried */
+	AGENT_UPDATE_CONFIRMED = 5,  /* new slot good; floor must rise */
+	AGENT_UPDATE_FAILED = 6	     /* fell back or was refused after writing began */
+};
+/** agent_update_stage_name() - "idle", "receiving", "writing", "written", "trying", "confirmed", "failed"; else "unknown". Since: 0.1 */
+AGENT_EXPORT const char *agent_update_stage_name(enum agent_update_stage stage);
+
+/**
+ * agent_update_progress_fn - called from within agent_update_install(), after each chunk and with each new stage: @done of
+ * @total bytes of the stored payload (total 0 while unknown). Must be quick and must not call the engine. Since: 0.1
+ */
+typedef void (*agent_update_progress_fn)(void *userdata, enum agent_update_stage stage, uint64_t done_bytes, uint64_t total_bytes);
+
+/** struct agent_update_status - what is where; strings are lent until the next call on the object. Since: 0.1 */
+struct agent_update_status {
+	enum agent_update_stage stage;
+	const char *booted_slot;
+	const char *target_slot;     /* NULL when idle */
+	const char *version;	     /* of the bundle in hand or last installed, or NULL */
+	const char *release_id;
+	uint64_t security_version;   /* of that bundle */
+	const char *failed_release_id; /* remembered, not retried, or NULL */
+	unsigned n_tries_left;
+};
+
+/**
+ * agent_update_install() - read a bundle from @fd and put it into the inactive slot
+ * @fd:       readable and blocking, may be a pipe; read once, front to back, to its end; stays the caller's
+ * @floor:    lowest security version that may be installed
+ * @now_s:    seconds since 1970-01-01 UTC, for certificate validity and freshness; 0 (not known) is refused
+ * @progress: or NULL
+ *
+ * Order: header caps, signature over the raw manifest bytes, parse that buffer, checks, slot not bootable, stream with
+ * chunk hashes, fdatasync, read back, journal, boot switch. Blocks as long as the bundle takes; needs less than 8 MiB and
+ * one thread more, whatever the size of the image. Before the stage WRITING nothing was changed; a failure after it leaves
+ * the inactive slot not bootable and the stage FAILED.
+ *
+ * Returns 0: the new slot is tried at the next boot. -EBADMSG (container.*, manifest.*, update.chunk, .chunk-table, .hash,
+ * .member, .order, .size, .classes, .compression, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
+ * (update.trust), -ESTALE (update.stale, .too-early, .expired), -EPERM (update.product), -EALREADY (update.failed-before),
+ * -EOPNOTSUPP (manifest.unsupported, .profile), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
+ * roll back first; slot.busy: mounted), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
+ * boot environment said (journal.*, boot.*). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_install(struct agent_update *update, int fd, uint64_t floor, uint64_t now_s,
+						       agent_update_progress_fn progress, void *userdata, struct agent_error **err);
+/**
+ * agent_update_settle() - at start: compare journal and boot environment, finish or undo what a power cut left
+ *
+ * Also finds out that the boot loader fell back: then the release is remembered and not installed again. Repeatable.
+ * -ENOENT boot.missing or boot.booted, -EBADMSG boot.format, -EINVAL boot.config, -errno boot.*, journal.*. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_settle(struct agent_update *update, struct agent_error **err);
+/** agent_update_get_status() - read the boot environment and tell; errors as agent_update_settle(). Since: 0.1 */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_get_status(struct agent_update *update, struct agent_update_status *ret_status,
+							  struct agent_error **err);
+/**
+ * agent_update_confirm() - the running slot is healthy: mark it good, and a fallback slot whose security version is below
+ * the new one not bootable; *ret_floor is what the caller's floor must rise to, then agent_update_confirm_done().
+ * -EPERM update.not-booted if the booted slot is not the one being tried, -ENOENT update.nothing if nothing is to be
+ * confirmed, else as agent_update_settle(). Repeatable after a crash. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_confirm(struct agent_update *update, uint64_t *ret_floor, struct agent_error **err);
+/** agent_update_confirm_done() - the floor has risen: back to IDLE. Repeatable; -EPROTO journal.move when nothing was confirmed. Since: 0.1 */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_confirm_done(struct agent_update *update, struct agent_error **err);
+/**
+ * agent_update_rollback() - choose the other slot for the next boot
+ *
+ * It must be known to boot (-EPERM boot.not-bootable) and not be below @floor (-ESTALE update.stale). While a new release is
+ * being tried, that release is given up and remembered; one that waits for its first boot is taken back. Repeatable.
+ * -EBUSY update.pending between confirm and confirm_done. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_rollback(struct agent_update *update, uint64_t floor, struct agent_error **err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/mqtt_queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void mqtt_queue_init(struct mqtt_queue *queue, size_t max_messages, size_t max_bytes)
+{
+	*queue = (struct mqtt_queue){ .max_messages = max_messages, .max_bytes = max_bytes };
+	queue->end = &queue->first;
+}
+
+static size_t cost(const struct mqtt_message *m)
+{
+	return strlen(m->topic) + m->size;
+}
+
+static void message_free(struct mqtt_message *m)
+{
+	if (m == NULL)
+		return;
+	free(m->topic);
+	free(m->payload);
+	free(m);
+}
+
+static void take_out(struct mqtt_queue *queue, struct mqtt_message **link)
+{
+	struct mqtt_message *m = *link;
+
+	*link = m->next;
+	if (m->next == NULL)
+		queue->end = link;
+	queue->n_messages--;
+	queue->n_bytes -= cost(m);
+	if (m->is_sent)
+		queue->n_sent--;
+	message_free(m);
+}
+
+void mqtt_queue_clear(struct mqtt_queue *queue)
+{
+	while (queue->first != NULL)
+		take_out(queue, &queue->first);
+}
+
+int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payload, size_t size, unsigned flags, uint64_t *ret_id)
+{
+	size_t topic_size = strlen(topic);
+	struct mqtt_message *m;
+
+	if (size > queue->max_bytes || topic_size > queue->max_bytes - size)
+		return -EMSGSIZE;
+	if (queue->n_messages >= queue->max_messages || topic_size + size > queue->max_bytes - queue->n_bytes)
+		return -EDQUOT;
+	m = calloc(1, sizeof(*m));
+	if (m == NULL)
+		return -ENOMEM;
+	m->topic = strdup(topic);
+	m->payload = malloc(size > 0 ? size : 1);
+	if (m->topic == NULL || m->payload == NULL) {
+		message_free(m);
+		return -ENOMEM;
+	}
+	if (size > 0)
+		memcpy(m->payload, payload, size);
+	m->size = size;
+	m->flags = flags;
+	m->id = ++queue->last_id;
+	*queue->end = m;
+	queue->end = &m->next;
+	queue->n_messages++;
+	queue->n_bytes += topic_size + size;
+	*ret_id = m->id;
+	return 0;
+}
+
+struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue)
+{
+	struct mqtt_message *m = queue->first;
+
+	while (m != NULL && m->is_sent)
+		m = m->next;
+	return m;
+}
+
+void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, int mid)
+{
+	message->is_sent = true;
+	message->mid = mid;
+	queue->n_sent++;
+}
+
+bool mqtt_queue_done(struct mqtt_queue *queue, int mid, uint64_t *ret_id)
+{
+	for (struct mqtt_message **link = &queue->first; *link != NULL; link = &(*link)->next) {
+		if (!(*link)->is_sent || (*link)->mid != mid)
+			continue;
+		*ret_id = (*link)->id;
+		take_out(queue, link);
+		return true;
+	}
+	return false;
+}
+
+void mqtt_queue_drop(struct mqtt_queue *queue, struct mqtt_message *message)
+{
+	for (struct mqtt_message **link = &queue->first; *link != NULL; link = &(*link)->next) {
+		if (*link != message)
+			continue;
+		take_out(queue, link);
+		return;
+	}
+}
+
+void mqtt_queue_rewind(struct mqtt_queue *queue)
+{
+	for (struct mqtt_message *m = queue->first; m != NULL; m = m->next)
+		m->is_sent = false;
+	queue->n_sent = 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_MQTT_QUEUE_H
+#define NET_MQTT_QUEUE_H
+/* Messages in RAM, in order, until they are out. Not locked: struct agent_mqtt holds its lock around every call. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mqtt_message {
+	struct mqtt_message *next;
+	uint64_t id;
+	char *topic;
+	void *payload;
+	size_t size;
+	unsigned flags;
+	bool is_sent;	/* handed to the connection in use */
+	int mid;	/* its packet identifier there */
+};
+
+struct mqtt_queue {
+	struct mqtt_message *first, **end;
+	size_t n_messages, n_bytes;
+	size_t max_messages, max_bytes;
+	size_t n_sent;
+	uint64_t last_id;
+};
+
+void mqtt_queue_init(struct mqtt_queue *queue, size_t max_messages, size_t max_bytes);
+void mqtt_queue_clear(struct mqtt_queue *queue);
+/* Copies topic and payload. -EDQUOT, -EMSGSIZE (would not fit an empty queue), -ENOMEM. */
+int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payload, size_t size, unsigned flags, uint64_t *ret_id);
+/* First message not sent yet, or NULL; lent. */
+struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue);
+void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, int mid);
+/* Take the sent message with this packet identifier out: true and its id. */
+bool mqtt_queue_done(struct mqtt_queue *queue, int mid, uint64_t *ret_id);
+/* Take a message out that can never be sent. */
+void mqtt_queue_drop(struct mqtt_queue *queue, struct mqtt_message *message);
+/* The connection is gone: what was sent and not acknowledged is to be sent again. */
+void mqtt_queue_rewind(struct mqtt_queue *queue);
+
+#endif

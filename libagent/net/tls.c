@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/tls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include <agent/openssl.h>
+#include <agent/tls.h>
+
+#include "base/file.h"
+#include "base/macro.h"
+#include "context.h"
+
+#define PEM_FILE_MAX (256 * KIB)	/* some hundred certificates */
+#define CHAIN_DEPTH_MAX 5		/* intermediates; device PKIs have one or two */
+
+DEFINE_CLEANUP(BIO *, BIO_free)
+DEFINE_CLEANUP(X509 *, X509_free)
+DEFINE_CLEANUP(X509_STORE *, X509_STORE_free)
+DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free)
+DEFINE_CLEANUP(struct agent_tls *, agent_tls_unref)
+DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
+#define _cleanup_certs_ _cleanup_(free_certs)
+
+struct agent_tls {
+	atomic_uint n_refs;
+	struct agent_context *ctx;
+	OSSL_LIB_CTX *libctx;	/* lent by ctx */
+	struct tls_record *record;
+	X509_STORE *anchors;
+	STACK_OF(X509) *chain;	/* leaf first; NULL without a client certificate */
+	EVP_PKEY *pkey;
+	int allow_tls12;
+	SSL_CTX *ssl_ctx;
+};
+
+static void free_certs(STACK_OF(X509) **certs)
+{
+	sk_X509_pop_free(*certs, X509_free);
+}
+
+static int openssl_failed(struct agent_error **err, const char *what)
+{
+	unsigned long e = ERR_peek_last_error();
+	const char *reason = ERR_reason_error_string(e);
+	int r;
+
+	r = agent_error_set(err, -EIO, "tls.openssl", "OpenSSL cannot %s: %s", what, reason == NULL ? "no reason given" : reason);
+	agent_error_set_foreign(err, AGENT_ERROR_OPENSSL, (uint32_t)e);
+	ERR_clear_error();
+	return r;
+}
+
+static int read_certificates(OSSL_LIB_CTX *libctx, const char *path, STACK_OF(X509) **ret_certs, struct agent_error **err)
+{
+	_cleanup_certs_ STACK_OF(X509) *certs = sk_X509_new_null();
+	_cleanup_(BIO_freep) BIO *bio = NULL;
+	_cleanup_free_ char *pem = NULL;
+	size_t size;
+	int r;
+
+	r = file_read_at(AT_FDCWD, path, PEM_FILE_MAX, &pem, &size, err);
+	if (r < 0)
+		return r;
+	bio = BIO_new_mem_buf(pem, (int)size);
+	if (bio == NULL || certs == NULL)
+		return -ENOMEM;
+	for (;;) {
+		_cleanup_(X509_freep) X509 *cert = X509_new_ex(libctx, NULL);
+		unsigned long e;
+
+		if (cert == NULL)
+			return -ENOMEM;
+		if (PEM_read_bio_X509(bio, &cert, NULL, NULL) == NULL) {
+			e = ERR_peek_last_error();
+			ERR_clear_error();
+			if (ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE)
+				break;
+			return agent_error_set(err, -EBADMSG, "tls.file", "%s: certificate %d is damaged", path, sk_X509_num(certs) + 1);
+		}
+		if (sk_X509_push(certs, cert) <= 0)
+			return -ENOMEM;
+		cert = NULL;
+	}
+	if (sk_X509_num(certs) == 0)
+		return agent_error_set(err, -EBADMSG, "tls.file", "%s holds no certificate in PEM form", path);
+	*ret_certs = TAKE_PTR(certs);
+	return 0;
+}
+
+/* The signer in use, with its failures kept for agent_tls_explain(): OpenSSL would shrink them to "sign failed". */
+struct noting_signer {
+	struct agent_signer_ops ops;
+	struct agent_signer *inner;
+	struct tls_record *record;
+};
+
+static int noting_sign(void *userdata, enum agent_sign_scheme scheme, enum agent_hash hash, const uint8_t *digest, size_t digest_size,
+		       uint8_t ret_sig[AGENT_SIGNATURE_MAX], size_t *ret_size, struct agent_error **err)
+{
+	struct noting_signer *s = userdata;
+	_cleanup_error_ struct agent_error *why = NULL;
+	int r;
+
+	r = agent_signer_sign(s->inner, scheme, hash, digest, digest_size, ret_sig, ret_size, &why);
+	if (r >= 0)
+		return r;
+	if (why == NULL)
+		agent_error_set(&why, r, "signer.failed", "the %s backend gives no reason", agent_signer_get_backend(s->inner));
+	agent_error_set(err, r, agent_error_name(why), "%s", agent_error_message(why));
+	tls_record_signer_failed(s->record, &why);
+	return r;
+}
+
+static void noting_free(void *userdata)
+{
+	struct noting_signer *s = userdata;
+
+	agent_signer_unref(s->inner);
+	tls_record_unref(s->record);
+	free(s);
+}
+
+static int noting_signer_new(struct agent_signer *inner, struct tls_record *record, struct agent_signer **ret_signer,
+			     struct agent_error **err)
+{
+	struct noting_signer *s = calloc(1, sizeof(*s));
+	const uint8_t *spki;
+	size_t spki_size;
+	int r;
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->ops.backend = agent_signer_get_backend(inner);
+	s->ops.sign = noting_sign;
+	s->ops.free = noting_free;
+	s->inner = agent_signer_ref(inner);
+	s->record = tls_record_ref(record);
+	agent_signer_get_public(inner, &spki, &spki_size);
+	r = agent_signer_new(&s->ops, s, spki, spki_size, ret_signer, err);
+	if (r < 0)
+		noting_free(s);
+	return r;
+}
+
+static int load_identity(struct agent_tls *tls, const struct agent_tls_options *options, struct agent_error **err)
+{
+	_cleanup_(agent_signer_unrefp) struct agent_signer *noting = NULL;
+	_cleanup_(EVP_PKEY_freep) EVP_PKEY *public_key = NULL;
+	const uint8_t *spki;
+	size_t spki_size;
+	int r;
+
+	r = read_certificates(tls->libctx, options->cert_file, &tls->chain, err);
+	if (r < 0)
+		return agent_error_prefix(err, r, "client certificate");
+	agent_signer_get_public(options->signer, &spki, &spki_size);
+	public_key = d2i_PUBKEY_ex(NULL, &spki, (long)spki_size, tls->libctx, NULL);
+	if (public_key == NULL || EVP_PKEY_eq(public_key, X509_get0_pubkey(sk_X509_value(tls->chain, 0))) != 1) {
+		ERR_clear_error();
+		return agent_error_set(err, -EKEYREJECTED, "tls.key", "%s: the certificate is for another key than the one we sign with (%s)",
+				       options->cert_file, agent_signer_get_backend(options->signer));
+	}
+	r = noting_signer_new(options->signer, tls->record, &noting, err);
+	if (r < 0)
+		return r;
+	return agent_openssl_pkey(tls->ctx, noting, &tls->pkey, err);
+}
+
+static int load_anchors(struct agent_tls *tls, const char *ca_file, struct agent_error **err)
+{
+	_cleanup_certs_ STACK_OF(X509) *certs = NULL;
+	int r;
+
+	r = read_certificates(tls->libctx, ca_file, &certs, err);
+	if (r < 0)
+		return agent_error_prefix(err, r, "trust anchors");
+	tls->anchors = X509_STORE_new();
+	if (tls->anchors == NULL)
+		return -ENOMEM;
+	for (int i = 0; i < sk_X509_num(certs); i++)
+		if (X509_STORE_add_cert(tls->anchors, sk_X509_value(certs, i)) != 1)
+			return openssl_failed(err, "use the trust anchors");
+	return 0;
+}
+
+static int set_checks(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agent_error **err)
+{
+	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ssl_ctx);
+	int ok;
+
+	SSL_CTX_set1_cert_store(ssl_ctx, tls->anchors);
+	SSL_CTX_set_verify_depth(ssl_ctx, CHAIN_DEPTH_MAX);
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	ok = tls->record->is_ip ? X509_VERIFY_PARAM_set1_ip_asc(param, tls->record->peer_name)
+				: X509_VERIFY_PARAM_set1_host(param, tls->record->peer_name, 0);
+	if (ok != 1 || X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER) != 1)
+		return openssl_failed(err, "set up certificate verification");
+	return 0;
+}
+
+int agent_openssl_configure(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agent_error **err)
+{
+	STACK_OF(X509) *rest = NULL;
+	int r;
+
+	if (tls == NULL || ssl_ctx == NULL)
+		return agent_error_set(err, -EINVAL, "tls.options", "no TLS profile or no SSL_CTX given");
+	/* RFC 9325 sections 3.1 to 4.2; AES-CBC and static key exchange are what 1.2 must not bring along. */
+	if (SSL_CTX_set_min_proto_version(ssl_ctx, tls->allow_tls12 ? TLS1_2_VERSION : TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_max_proto_version(ssl_ctx, 0) != 1 ||
+	    SSL_CTX_set_cipher_list(ssl_ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 ||
+	    SSL_CTX_set1_groups_list(ssl_ctx, "X25519:P-256") != 1)
+		return openssl_failed(err, "restrict TLS to our profile");
+	SSL_CTX_set_security_level(ssl_ctx, 2);	/* 112 bits: RSA from 2048, no SHA-1 signatures */
+	SSL_CTX_set_options(ssl_ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET);
+	/* A stolen ticket would stand in for the key. */
+	SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
+	r = set_checks(tls, ssl_ctx, err);
+	if (r < 0)
+		return r;
+	if (tls_record_attach(tls->record, ssl_ctx) < 0)
+		return openssl_failed(err, "attach a TLS profile; there may be one already");
+	if (tls->chain == NULL)
+		return 0;
+
+	rest = sk_X509_dup(tls->chain);
+	if (rest == NULL)
+		return -ENOMEM;
+	sk_X509_shift(rest);
+	r = SSL_CTX_use_cert_and_key(ssl_ctx, sk_X509_value(tls->chain, 0), tls->pkey, rest, 1);
+	sk_X509_free(rest);
+	return r == 1 ? 0 : openssl_failed(err, "use our certificate with its key");
+}
+
+int agent_tls_new(struct agent_context *ctx, const struct agent_tls_options *options, struct agent_tls **ret_tls, struct agent_error **err)
+{
+	_cleanup_(agent_tls_unrefp) struct agent_tls *tls = NULL;
+	int r;
+
+	if (ctx == NULL || options == NULL || ret_tls == NULL || options->ca_file == NULL || options->peer_name == NULL ||
+	    options->peer_name[0] == '\0')
+		return agent_error_set(err, -EINVAL, "tls.options", "trust anchors and the peer's name are required");
+	if ((options->cert_file == NULL) != (options->signer == NULL))
+		return agent_error_set(err, -EINVAL, "tls.options", "a client certificate needs its signer, and a signer its certificate");
+
+	tls = calloc(1, sizeof(*tls));
+	if (tls == NULL)
+		return agent_error_set(err, -ENOMEM, "tls.memory", "out of memory");
+	atomic_init(&tls->n_refs, 1);
+	tls->ctx = agent_context_ref(ctx);
+	tls->allow_tls12 = options->allow_tls12;
+	r = tls_record_new(options->peer_name, &tls->record);
+	if (r < 0)
+		return agent_error_set(err, r, "tls.memory", "out of memory");
+	r = agent_openssl_libctx(ctx, &tls->libctx, err);
+	if (r < 0)
+		return r;
+	r = load_anchors(tls, options->ca_file, err);
+	if (r < 0)
+		return r;
+	if (options->cert_file != NULL) {
+		r = load_identity(tls, options, err);
+		if (r < 0)
+			return r;
+	}
+	tls->ssl_ctx = SSL_CTX_new_ex(tls->libctx, NULL, TLS_client_method());
+	if (tls->ssl_ctx == NULL)
+		return openssl_failed(err, "make an SSL_CTX");
+	r = agent_openssl_configure(tls, tls->ssl_ctx, err);
+	if (r < 0)
+		return r;
+	/* MQTT frames its messages, and libmosquitto 2.0 gives up for good on the error this would otherwise be. */
+	SSL_CTX_set_options(tls->ssl_ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	*ret_tls = TAKE_PTR(tls);
+	return 0;
+}
+
+struct agent_tls *agent_tls_ref(struct agent_tls *tls)
+{
+	if (tls != NULL)
+		atomic_fetch_add(&tls->n_refs, 1);
+	return tls;
+}
+
+struct agent_tls *agent_tls_unref(struct agent_tls *tls)
+{
+	if (tls == NULL || atomic_fetch_sub(&tls->n_refs, 1) != 1)
+		return NULL;
+	SSL_CTX_free(tls->ssl_ctx);
+	EVP_PKEY_free(tls->pkey);
+	sk_X509_pop_free(tls->chain, X509_free);
+	X509_STORE_free(tls->anchors);
+	tls_record_unref(tls->record);
+	agent_context_unref(tls->ctx);
+	free(tls);
+	return NULL;
+}
+
+SSL_CTX *agent_openssl_ssl_ctx(struct agent_tls *tls)
+{
+	return tls == NULL ? NULL : tls->ssl_ctx;
+}
+
+int agent_tls_explain(struct agent_tls *tls, struct agent_error **err)
+{
+	return tls == NULL ? 0 : tls_record_explain(tls->record, (int64_t)time(NULL), err);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_TLS_H
+#define NET_TLS_H
+/* What one handshake left behind, and the sentence made of it. Written by OpenSSL callbacks, read by agent_tls_explain(). */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include <openssl/types.h>
+
+#include <agent/error.h>
+
+struct tls_record {
+	atomic_uint n_refs;	/* the profile and every SSL_CTX it is on */
+	char *peer_name;	/* never changes */
+	int is_ip;
+
+	pthread_mutex_t lock;	/* guards the rest */
+	int verify_error;	/* X509_V_ERR_*, X509_V_OK if none */
+	int verify_depth;
+	char subject[160];	/* of the certificate that failed */
+	char issuer[160];
+	char names[256];	/* subjectAltName of the server certificate */
+	char not_before[40], not_after[40];
+	int64_t not_before_s;	/* 0 if unknown */
+	int alert_received;	/* TLS AlertDescription, RFC 8446 section 6; -1 if none */
+	int alert_sent;
+	char reason[160];	/* OpenSSL's, when it ended the handshake itself */
+	unsigned long reason_code;
+	struct agent_error *signer_error;
+};
+
+int tls_record_new(const char *peer_name, struct tls_record **ret_record);
+struct tls_record *tls_record_ref(struct tls_record *record);
+struct tls_record *tls_record_unref(struct tls_record *record);
+
+/* Install the callbacks that write @record on @ssl_ctx, which takes a reference. -ENOMEM. */
+int tls_record_attach(struct tls_record *record, SSL_CTX *ssl_ctx);
+/* Our key did not sign; takes *@err. Any thread. */
+void tls_record_signer_failed(struct tls_record *record, struct agent_error **err);
+/* As agent_tls_explain(), at the time @now_s. */
+int tls_record_explain(struct tls_record *record, int64_t now_s, struct agent_error **err);
+
+#endif

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <agent/password.h>
+
+#include "base/file.h"
+#include "base/macro.h"
+#include "base/secret.h"
+#include "context.h"
+#include "crypto/pwhash.h"
+#include "password/factory.h"
+#include "password/record.h"
+#include "password/rules.h"
+
+#define FILE_NEW "new"
+#define FILE_CURRENT "current"
+#define DEFAULT_COST 5
+#define MAX_CONTEXT_WORDS 16
+
+struct agent_password {
+	struct agent_context *ctx;
+	struct agent_counter *generation;
+	struct agent_mac *mac;
+	int dir_fd;
+	unsigned min_length, cost;
+	char *context_words[MAX_CONTEXT_WORDS + 1];
+	bool is_settled;	/* false: a commit broke off, so disk and counter must be looked at again */
+	enum agent_setup_state state;
+	struct record record;	/* valid in FACTORY and ACTIVE */
+	struct secret label_secret; /* the factory secret once somebody proved to know it, so that it is not set as the password */
+};
+
+static const char *const state_names[] = {
+	[AGENT_SETUP_UNPROVISIONED] = "unprovisioned",
+	[AGENT_SETUP_FACTORY] = "factory",
+	[AGENT_SETUP_ACTIVE] = "active",
+	[AGENT_SETUP_RECOVERY] = "recovery",
+};
+
+const char *agent_setup_state_name(enum agent_setup_state state)
+{
+	return (unsigned)state < ARRAY_SIZE(state_names) ? state_names[state] : "unknown";
+}
+
+struct agent_password *agent_password_free(struct agent_password *password)
+{
+	if (password == NULL)
+		return NULL;
+	secret_free(&password->label_secret);
+	for (size_t i = 0; i < MAX_CONTEXT_WORDS; i++)
+		free(password->context_words[i]);
+	if (password->dir_fd >= 0)
+		close(password->dir_fd);
+	agent_mac_unref(password->mac);
+	agent_counter_unref(password->generation);
+	agent_context_unref(password->ctx);
+	free(password);
+	return NULL;
+}
+DEFINE_CLEANUP(struct agent_password *, agent_password_free)
+
+enum agent_setup_state agent_password_get_state(const struct agent_password *password)
+{
+	return password == NULL ? AGENT_SETUP_UNPROVISIONED : password->state;
+}
+
+uint64_t agent_password_get_generation(const struct agent_password *password)
+{
+	return password != NULL && (password->state == AGENT_SETUP_FACTORY || password->state == AGENT_SETUP_ACTIVE) ?
+		       password->record.generation : 0;
+}
+
+/* ---- what lies on disk ----------------------------------------------------------------------------------------- */
+
+enum presence { FOUND_NONE, FOUND_BAD, FOUND_GOOD };
+
+/* Something damaged, forged or too large is FOUND_BAD; an error means that the disk or the TPM did not answer. */
+static int load(struct agent_password *p, const char *name, enum presence *ret_presence, struct record *ret_record, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	int r = file_read_at(p->dir_fd, name, RECORD_MAX_BYTES, &text, &size, &why);
+
+	*ret_presence = FOUND_NONE;
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = record_parse(text, size, p->mac, ret_record, &why);
+	if (r == -EBADMSG || r == -EMSGSIZE || r == -EINVAL || r == -ELOOP) {
+		context_log(p->ctx, "accounts/%s: %s", name, agent_error_message(why));
+		*ret_presence = FOUND_BAD;
+		return 0;
+	}
+	if (r < 0) {
+		agent_error_move(err, &why);
+		return agent_error_prefix(err, r, "password record \"%s\"", name);
+	}
+	*ret_presence = FOUND_GOOD;
+	return 0;
+}
+
+static int remove_new(struct agent_password *p, struct agent_error **err)
+{
+	if (unlinkat(p->dir_fd, FILE_NEW, 0) < 0 && errno != ENOENT)
+		return agent_error_set(err, -errno, "file.write", "cannot remove accounts/" FILE_NEW ": %s", strerror(errno));
+	return dir_sync(p->dir_fd, err);
+}
+
+static int rename_new(struct agent_password *p, struct agent_error **err)
+{
+	if (renameat(p->dir_fd, FILE_NEW, p->dir_fd, FILE_CURRENT) < 0)
+		return agent_error_set(err, -errno, "file.rename", "cannot rename accounts/" FILE_NEW " to " FILE_CURRENT ": %s", strerror(errno));
+	return dir_sync(p->dir_fd, err);
+}
+
+static void adopt(struct agent_password *p, const struct record *record)
+{
+	p->record = *record;
+	p->state = record->kind == RECORD_OWNER ? AGENT_SETUP_ACTIVE : AGENT_SETUP_FACTORY;
+	if (record->kind == RECORD_OWNER)
+		secret_free(&p->label_secret);
+}
+
+/*
+ * The start rule. The counter alone says which record counts; a file that does not go with it was left by a crash before
+ * the counter moved, or put back by somebody. With the counter at zero nothing was ever committed, so a lone `new` is the
+ * left-over of a provisioning that broke off; anything else that does not fit is RECOVERY and is left as it is.
+ */
+static int settle(struct agent_password *p, struct agent_error **err)
+{
+	struct record new_record, current_record;
+	enum presence has_new, has_current;
+	uint64_t counter;
+	int r;
+
+	if (p->is_settled)
+		return 0;
+	r = agent_counter_get(p->generation, &counter, err);
+	if (r < 0)
+		return agent_error_prefix(err, r, "password generation");
+	r = load(p, FILE_NEW, &has_new, &new_record, err);
+	if (r == 0)
+		r = load(p, FILE_CURRENT, &has_current, &current_record, err);
+	if (r < 0)
+		return r;
+	if (counter == 0) {
+		p->state = has_current == FOUND_NONE ? AGENT_SETUP_UNPROVISIONED : AGENT_SETUP_RECOVERY;
+		if (has_new != FOUND_NONE && p->state == AGENT_SETUP_UNPROVISIONED)
+			r = remove_new(p, err);
+	} else if (has_new == FOUND_GOOD && new_record.generation == counter) {
+		r = rename_new(p, err);
+		if (r == 0)
+			adopt(p, &new_record);
+	} else if (has_current == FOUND_GOOD && current_record.generation == counter) {
+		/* Also without a `new`: the rename before a crash may not be on disk yet. */
+		r = has_new == FOUND_NONE ? dir_sync(p->dir_fd, err) : remove_new(p, err);
+		if (r == 0)
+			adopt(p, &current_record);
+	} else {
+		context_log(p->ctx, "no password record of generation %" PRIu64, counter);
+		p->state = AGENT_SETUP_RECOVERY;
+	}
+	if (r < 0)
+		return r;
+	p->is_settled = true;
+	return 0;
+}
+
+/*
+ * new + fsync + fsync of the folder, counter, rename + fsync of the folder. Before the counter moved the old record counts,
+ * after it the new one; whichever step fails, settle() finds out which of the two it is.
+ */
+static int commit(struct agent_password *p, struct record *record, const char *hash, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	_cleanup_free_ char *text = NULL;
+	uint64_t counter = 0;
+	size_t size;
+	int r = record_set_setting(record, hash, err);
+
+	if (r == 0)
+		r = record_compute_verifier(p->mac, record->generation, hash, record->verifier, err);
+	if (r == 0)
+		r = record_format(record, p->mac, &text, &size, err);
+	if (r < 0)
+		return r;
+	p->is_settled = false;
+	r = file_write_sync_at(p->dir_fd, FILE_NEW, 0600, text, size, err);
+	if (r == 0)
+		r = dir_sync(p->dir_fd, err);
+	if (r == 0) {
+		r = agent_counter_increment(p->generation, &counter, err);
+		if (r < 0)
+			agent_error_prefix(err, r, "password generation");
+	}
+	if (r == 0 && counter != record->generation)
+		r = agent_error_set(err, -ESTALE, "password.stale", "the generation counter stands at %" PRIu64 " instead of %" PRIu64, counter, record->generation);
+	if (r == 0)
+		r = rename_new(p, err);
+	if (r == 0) {
+		adopt(p, record);
+		p->is_settled = true;
+		return 0;
+	}
+	/* The counter may have moved although we were told otherwise: then the new record is the one that counts. */
+	if (settle(p, &why) == 0 && agent_password_get_generation(p) == record->generation &&
+	    memcmp(p->record.verifier, record->verifier, sizeof(record->verifier)) == 0) {
+		if (err != NULL)
+			*err = agent_error_free(*err);
+		return 0;
+	}
+	return r;
+}
+
+/* ---- open ------------------------------------------------------------------------------------------------------ */
+
+static int copy_options(struct agent_password *p, const struct agent_password_options *options, struct agent_error **err)
+{
+	size_t n = 0;
+
+	p->min_length = options != NULL && options->min_length != 0 ? options->min_length : 15;
+	p->cost = options != NULL && options->cost != 0 ? options->cost : DEFAULT_COST;
+	if (p->min_length < RULES_MIN_LENGTH || p->min_length > 64)
+		return agent_error_set(err, -EINVAL, "password.options", "shortest password of %u characters, possible are %d to 64", p->min_length, RULES_MIN_LENGTH);
+	if (p->cost > 11)
+		return agent_error_set(err, -EINVAL, "password.options", "hash cost %u, possible are 1 to 11", p->cost);
+	for (const char *const *word = options == NULL ? NULL : options->context_words; word != NULL && *word != NULL; word++) {
+		if (n == MAX_CONTEXT_WORDS)
+			return agent_error_set(err, -EINVAL, "password.options", "more than %d context words", MAX_CONTEXT_WORDS);
+		p->context_words[n] = strdup(*word);
+		if (p->context_words[n++] == NULL)
+			return agent_error_set(err, -ENOMEM, "password.memory", "no memory for context words");
+	}
+	return 0;
+}
+
+int agent_password_open(struct agent_context *ctx, int dir_fd, struct agent_counter *generation, struct agent_mac *mac,
+			const struct agent_password_options *options, struct agent_password **ret_password, struct agent_error **err)
+{
+	_cleanup_(agent_password_freep) struct agent_password *p = NULL;
+	int r;
+
+	if (dir_fd < 0 || generation == NULL || mac == NULL || ret_password == NULL)
+		return agent_error_set(err, -EINVAL, "password.argument", "a folder, a counter and a MAC are needed");
+	p = calloc(1, sizeof(*p));
+	if (p == NULL)
+		return agent_error_set(err, -ENOMEM, "password.memory", "no memory for the password record");
+	p->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
+	if (p->dir_fd < 0)
+		return agent_error_set(err, -errno, "file.dir", "cannot use the accounts folder: %s", strerror(errno));
+	p->ctx = agent_context_ref(ctx);
+	p->generation = agent_counter_ref(generation);
+	p->mac = agent_mac_ref(mac);
+	r = copy_options(p, options, err);
+	if (r == 0)
+		r = settle(p, err);
+	if (r < 0)
+		return r;
+	*ret_password = TAKE_PTR(p);
+	return 0;
+}
+
+/* ---- verify ---------------------------------------------------------------------------------------------------- */
+
+/* Settled and with a record, or the reason why not. */
+static int get_ready(struct agent_password *p, struct agent_error **err)
+{
+	int r = settle(p, err);
+
+	if (r < 0)
+		return r;
+	if (p->state == AGENT_SETUP_UNPROVISIONED)
+		return agent_error_set(err, -ENOKEY, "setup.unprovisioned", "the factory has not stored a secret on this device");
+	if (p->state == AGENT_SETUP_RECOVERY)
+		return agent_error_set(err, -ENOKEY, "setup.recovery",
+				       "the password record does not go with the TPM: it was damaged, deleted or replaced by an older one");
+	return 0;
+}
+
+/* The form that is hashed: symbols of a factory secret, NFC otherwise. False if it cannot be a password at all. */
+static int prepare(const struct agent_password *p, const char *text, size_t size, struct secret *ret_text, bool *ret_is_possible)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	int r;
+
+	*ret_is_possible = false;
+	if (p->record.kind == RECORD_OWNER) {
+		r = rules_normalise(text, size, ret_text, &why);
+		*ret_is_possible = r == 0;
+		return r == -EINVAL ? 0 : r;
+	}
+	r = secret_alloc(ret_text, FACTORY_SECRET_SYMBOLS + 1);
+	if (r < 0)
+		return r;
+	*ret_is_possible = factory_secret_normalise(text, size, (char *)ret_text->data);
+	ret_text->size = *ret_is_possible ? FACTORY_SECRET_SYMBOLS : 0;
+	return 0;
+}
+
+static int wrong(struct agent_error **err)
+{
+	return agent_error_set(err, -EACCES, "password.wrong", "wrong password");
+}
+
+/* Every path that hashes takes the same steps, so that time tells nothing but whether the text could be a password. */
+static int compare(struct agent_password *p, const char *text, size_t size, struct secret *ret_prepared, bool *ret_is_equal, struct agent_error **err)
+{
+	_cleanup_secret_ struct secret hash = { 0 };
+	uint8_t verifier[AGENT_MAC_SIZE];
+	bool is_possible;
+	int r;
+
+	*ret_is_equal = false;
+	r = prepare(p, text, size, ret_prepared, &is_possible);
+	if (r < 0)
+		return agent_error_set(err, r, "password.memory", "no memory to check a password");
+	if (!is_possible)
+		return 0;
+	r = secret_alloc(&hash, PWHASH_MAX);
+	if (r < 0)
+		return agent_error_set(err, r, "password.memory", "no memory to check a password");
+	r = pwhash_compute((const char *)ret_prepared->data, ret_prepared->size, p->record.setting, (char *)hash.data, err);
+	if (r == 0)
+		r = record_compute_verifier(p->mac, p->record.generation, (const char *)hash.data, verifier, err);
+	if (r < 0)
+		return r;
+	*ret_is_equal = secret_equal(&(struct secret){ .data = verifier, .size = sizeof(verifier) }, p->record.verifier, sizeof(p->record.verifier));
+	return 0;
+}
+
+int agent_password_verify(struct agent_password *password, const char *text, size_t size, struct agent_error **err)
+{
+	_cleanup_secret_ struct secret prepared = { 0 };
+	bool is_equal;
+	int r;
+
+	if (password == NULL || (text == NULL && size > 0))
+		return agent_error_set(err, -EINVAL, "password.argument", "a record and a password are needed");
+	r = get_ready(password, err);
+	if (r == 0)
+		r = compare(password, text == NULL ? "" : text, size, &prepared, &is_equal, err);
+	if (r < 0)
+		return r;
+	if (!is_equal)
+		return wrong(err);
+	if (password->state == AGENT_SETUP_FACTORY) {
+		secret_free(&password->label_secret);
+		password->label_secret = prepared;
+		prepared = (struct secret){ 0 };
+	}
+	return 0;
+}
+
+int agent_password_verify_dummy(struct agent_password *password, const char *text, size_t size, struct agent_error **err)
+{
+	_cleanup_secret_ struct secret prepared = { 0 };
+	bool is_equal;
+	int r;
+
+	if (password == NULL || (text == NULL && size > 0))
+		return agent_error_set(err, -EINVAL, "password.argument", "a record and a password are needed");
+	r = get_ready(password, err);
+	if (r == 0)
+		r = compare(password, text == NULL ? "" : text, size, &prepared, &is_equal, err);
+	return r < 0 ? r : wrong(err);
+}
+
+/* ---- set ------------------------------------------------------------------------------------------------------- */
+
+int agent_password_check(struct agent_password *password, const char *text, size_t size, struct agent_error **err)
+{
+	struct rules rules;
+
+	if (password == NULL || (text == NULL && size > 0))
+		return agent_error_set(err, -EINVAL, "password.argument", "a record and a password are needed");
+	rules = (struct rules){
+		.min_length = password->min_length,
+		.context_words = (const char *const *)password->context_words,
+		.label_secret = (const char *)password->label_secret.data,
+	};
+	return rules_check(&rules, text == NULL ? "" : text, size, err);
+}
+
+static int hash_and_commit(struct agent_password *p, enum record_kind kind, uint64_t generation, const struct secret *text, struct agent_error **err)
+{
+	_cleanup_secret_ struct secret hash = { 0 };
+	struct record record = { .kind = kind, .generation = generation };
+	int r = secret_alloc(&hash, PWHASH_MAX);
+
+	if (r < 0)
+		return agent_error_set(err, r, "password.memory", "no memory to hash a password");
+	r = pwhash_new((const char *)text->data, text->size, p->cost, (char *)hash.data, err);
+	return r < 0 ? r : commit(p, &record, (const char *)hash.data, err);
+}
+
+int agent_password_provision(struct agent_password *password, const char *secret, size_t secret_size, struct agent_error **err)
+{
+	_cleanup_secret_ struct secret symbols = { 0 };
+	int r;
+
+	if (password == NULL || secret == NULL)
+		return agent_error_set(err, -EINVAL, "password.argument", "a record and a secret are needed");
+	r = settle(password, err);
+	if (r < 0)
+		return r;
+	if (password->state != AGENT_SETUP_UNPROVISIONED)
+		return agent_error_set(err, -EEXIST, "setup.provisioned", "a factory secret was stored before: this device is in state \"%s\"",
+				       agent_setup_state_name(password->state));
+	r = secret_alloc(&symbols, FACTORY_SECRET_SYMBOLS + 1);
+	if (r < 0)
+		return agent_error_set(err, r, "password.memory", "no memory for the factory secret");
+	if (!factory_secret_normalise(secret, secret_size, (char *)symbols.data))
+		return agent_error_set(err, -EINVAL, "password.factory_secret", "a factory secret has %d symbols of Crockford's base32", FACTORY_SECRET_SYMBOLS);
+	symbols.size = FACTORY_SECRET_SYMBOLS;
+	return hash_and_commit(password, RECORD_FACTORY, 1, &symbols, err);
+}
+
+int agent_password_change(struct agent_password *password, uint64_t generation, const char *text, size_t size, struct agent_error **err)
+{
+	_cleanup_secret_ struct secret prepared = { 0 }, normal = { 0 };
+	bool is_equal;
+	int r;
+
+	if (password == NULL || (text == NULL && size > 0))
+		return agent_error_set(err, -EINVAL, "password.argument", "a record and a password are needed");
+	text = text == NULL ? "" : text;
+	r = get_ready(password, err);
+	if (r < 0)
+		return r;
+	if (password->record.generation != generation)
+		return agent_error_set(err, -ESTALE, "password.stale", "the password was changed in the meantime");
+	r = agent_password_check(password, text, size, err);
+	if (r < 0)
+		return r;
+	/* Also for a caller who never proved the old one: the label secret must not live on as the password. */
+	r = compare(password, text, size, &prepared, &is_equal, err);
+	if (r < 0)
+		return r;
+	if (is_equal)
+		return agent_error_set(err, -EINVAL, "password.weak", "%s",
+				       password->state == AGENT_SETUP_FACTORY ? "is the code on the label" : "is the password that is in use now");
+	r = rules_normalise(text, size, &normal, err);
+	return r < 0 ? r : hash_and_commit(password, RECORD_OWNER, generation + 1, &normal, err);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATE_CONTAINER_H
+#define UPDATE_CONTAINER_H
+/*
+ * The outer archive of a .swu: CPIO "newc" (070701) and "crc" (070702), read once from front to back out of a pipe.
+ * Nothing is buffered here: member data goes straight into the caller's memory. Error names: container.*.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <agent/error.h>
+
+#include "base/macro.h"
+
+#define CONTAINER_NAME_MAX 255	  /* bytes with the NUL; the limit of stock SWUpdate */
+#define CONTAINER_MEMBERS_MAX 32  /* we name far fewer; bounds the memory for duplicate names */
+
+struct container;
+
+struct member {
+	const char *name;	/* lent until the next container_next() */
+	uint64_t size_bytes;
+};
+
+/* @fd stays the caller's. -ENOMEM. */
+int container_new(int fd, struct container **ret_container, struct agent_error **err);
+struct container *container_free(struct container *container);
+DEFINE_CLEANUP(struct container *, container_free)
+
+/*
+ * Next member; the one before must have been read whole. Returns 1, or 0 after the trailer and the end of the file.
+ * -EBADMSG container.short, .magic, .header, .name, .duplicate, .padding, .trailing; -EMSGSIZE container.members; -EIO.
+ */
+int container_next(struct container *container, struct member *ret_member, struct agent_error **err);
+/*
+ * Exactly the next @size bytes of the member, at most container_left(). With the last byte the padding and the CRC are
+ * checked, so that a bad end is known before those bytes are used. -EBADMSG container.short, .padding, .checksum; -EIO.
+ */
+int container_read(struct container *container, void *data, size_t size, struct agent_error **err);
+uint64_t container_left(const struct container *container);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATE_ENGINE_H
+#define UPDATE_ENGINE_H
+/* Inside of struct agent_update, shared by update.c (install) and confirm.c (what comes before and after). */
+#include <stdbool.h>
+
+#include <agent/update.h>
+
+#include "update/boot.h"
+#include "update/journal.h"
+#include "update/slot.h"
+
+struct agent_update {
+	struct agent_context *ctx;
+	char *trust_dir, *product, *boot_config;
+	char booted_option[SLOT_NAME_MAX + 1];	/* empty: the boot backend knows */
+	unsigned n_min_signers, n_tries;
+	bool allow_compat;
+	int state_fd, lock_fd;
+	const struct boot_backend *boot;
+	struct slot_table slots;
+	struct journal journal;
+	bool has_journal;
+	/* As of the last engine_load(). */
+	struct boot_state boot_state;
+	char booted[SLOT_NAME_MAX + 1];
+};
+
+/*
+ * Boot environment and, once, the journal. A journal that is missing or damaged is derived from the boot environment,
+ * which knows as much as matters: which slot is good, which is being tried, and what is in it.
+ */
+int engine_load(struct agent_update *update, struct agent_error **err);
+/* Make @next the boot environment; writes only what differs. */
+int engine_store_boot(struct agent_update *update, const struct boot_state *next, struct agent_error **err);
+/* Take @slot out of the boot loader's choice. */
+void engine_disable_slot(struct boot_slot *slot);
+/* The one write that makes the target the next slot to boot, and then stage TRYING. */
+int engine_switch(struct agent_update *update, struct agent_error **err);
+/* What @update holds of this kind: -EBUSY update.pending while a slot is being tried or awaits its floor. */
+int engine_check_idle(const struct agent_update *update, struct agent_error **err);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* "raw": the image is the content of the slot from its first byte on. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "update/handler.h"
+#include "update/hash.h"
+#include "update/slot_io.h"
+
+struct raw {
+	const char *slot_name;
+	int fd;
+	uint64_t plain_bytes, written_bytes;
+	struct slot_io *io;
+};
+
+static void raw_close(void *handle)
+{
+	struct raw *raw = handle;
+
+	if (raw == NULL)
+		return;
+	slot_io_free(raw->io);
+	if (raw->fd >= 0)
+		close(raw->fd);
+	free(raw);
+}
+
+static int disk_error(const struct raw *raw, int r, struct agent_error **err)
+{
+	return agent_error_set(err, r, "slot.io", "slot %s: the device failed: %s", raw->slot_name, strerror(-r));
+}
+
+static int raw_open(const struct slot *slot, uint64_t plain_bytes, size_t block_bytes, void **ret_handle, struct agent_error **err)
+{
+	struct raw *raw = calloc(1, sizeof(*raw));
+	uint64_t size = 0;
+	int r;
+
+	if (raw == NULL)
+		return agent_error_set(err, -ENOMEM, "slot.open", "no memory to write slot %s", slot->name);
+	raw->fd = -1;
+	raw->slot_name = slot->name;
+	raw->plain_bytes = plain_bytes;
+	r = slot_open(slot, &raw->fd, &size, err);
+	if (r == 0 && plain_bytes > size)
+		r = agent_error_set(err, -ENOSPC, "slot.size", "image of %" PRIu64 " bytes does not fit slot %s of %" PRIu64 " bytes",
+				    plain_bytes, slot->name, size);
+	if (r == 0) {
+		r = slot_io_new(raw->fd, SLOT_IO_WRITE, block_bytes, plain_bytes, &raw->io);
+		if (r < 0)
+			disk_error(raw, r, err);
+	}
+	if (r < 0) {
+		raw_close(raw);
+		return r;
+	}
+	*ret_handle = raw;
+	return 0;
+}
+
+static int raw_get_block(void *handle, uint8_t **ret_block, struct agent_error **err)
+{
+	struct raw *raw = handle;
+	int r = slot_io_get_block(raw->io, ret_block);
+
+	return r < 0 ? disk_error(raw, r, err) : 0;
+}
+
+static int raw_put_block(void *handle, size_t size, struct agent_error **err)
+{
+	struct raw *raw = handle;
+	int r;
+
+	if (size > raw->plain_bytes - raw->written_bytes)
+		return agent_error_set(err, -EMSGSIZE, "update.size", "image is longer than the %" PRIu64 " bytes that were signed", raw->plain_bytes);
+	raw->written_bytes += size;
+	r = slot_io_put_block(raw->io, size);
+	return r < 0 ? disk_error(raw, r, err) : 0;
+}
+
+static int raw_finish(void *handle, const uint8_t sha256[32], struct agent_error **err)
+{
+	_cleanup_(digest_freep) struct digest *hash = NULL;
+	_cleanup_(slot_io_freep) struct slot_io *io = NULL;
+	struct raw *raw = handle;
+	const uint8_t *block = NULL;
+	uint8_t digest[32];
+	size_t size = 0;
+	int r;
+
+	if (raw->written_bytes != raw->plain_bytes)
+		return agent_error_set(err, -EBADMSG, "update.size", "image has %" PRIu64 " bytes, %" PRIu64 " were signed", raw->written_bytes, raw->plain_bytes);
+	r = hash_start(&hash, err);
+	if (r < 0)
+		return r;
+	r = slot_io_sync(raw->io);
+	if (r < 0)
+		return disk_error(raw, r, err);
+	size = slot_io_block_bytes(raw->io);
+	raw->io = slot_io_free(raw->io);
+	/* What matters is what the medium has: pages written without O_DIRECT must not answer for it. */
+	(void)posix_fadvise(raw->fd, 0, 0, POSIX_FADV_DONTNEED);
+	r = slot_io_new(raw->fd, SLOT_IO_READ, size, raw->plain_bytes, &io);
+	if (r < 0)
+		return disk_error(raw, r, err);
+	while ((r = slot_io_next_block(io, &block, &size)) == 0 && size > 0) {
+		r = hash_add(hash, block, size, err);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0)
+		return disk_error(raw, r, err);
+	r = hash_end(hash, digest, err);
+	if (r == 0 && memcmp(digest, sha256, sizeof(digest)) != 0)
+		r = agent_error_set(err, -EBADMSG, "slot.readback", "slot %s reads back other bytes than were signed", raw->slot_name);
+	return r;
+}
+
+const struct update_handler handler_raw = {
+	.type = "raw",
+	.open = raw_open,
+	.get_block = raw_get_block,
+	.put_block = raw_put_block,
+	.finish = raw_finish,
+	.close = raw_close,
+};

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATE_SLOT_H
+#define UPDATE_SLOT_H
+/* The device's own table of slots: a class ("rootfs") in two copies ("a", "b"). A bundle names classes only. Error names: slot.*. */
+#include <stddef.h>
+#include <stdint.h>
+
+#include <agent/error.h>
+
+#define SLOT_NAME_MAX 16
+#define SLOTS_MAX 16
+
+struct slot {
+	char slot_class[SLOT_NAME_MAX + 1];
+	char name[SLOT_NAME_MAX + 1];
+	char *path;
+};
+
+struct slot_table {
+	struct slot items[SLOTS_MAX];
+	size_t n;
+};
+
+/* Lower-case letters, digits, '-' and '_', 1 to SLOT_NAME_MAX: fits every boot environment. */
+int slot_name_check(const char *text);
+/* -EINVAL slot.name, slot.path; -EEXIST slot.duplicate; -ENOSPC slot.table. At most two names in all: this is A/B. */
+int slot_table_add(struct slot_table *table, const char *slot_class, const char *name, const char *path, struct agent_error **err);
+void slot_table_clear(struct slot_table *table);
+/* The name that is not @booted; -ENOENT slot.missing. */
+int slot_table_other(const struct slot_table *table, const char *booted, const char **ret_name, struct agent_error **err);
+/* The slot of @slot_class and @name; an empty class means the only one there is. -ENOENT slot.class, -EINVAL slot.class. */
+int slot_table_find(const struct slot_table *table, const char *slot_class, const char *name, const struct slot **ret_slot,
+		    struct agent_error **err);
+
+/*
+ * Open for writing and reading: a block device (exclusively, so that a mounted one is refused) or a regular file, nothing
+ * else. -EBUSY slot.busy, -EINVAL slot.type, -errno slot.open.
+ */
+int slot_open(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err);
+
+#endif

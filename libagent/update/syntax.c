@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "update/syntax.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <libconfig.h>
+
+#include "base/macro.h"
+
+/* Before any parser recurses: how deep are brackets nested outside of strings? Comments only make this stricter. */
+static int depth_check(const char *text, size_t size, struct agent_error **err)
+{
+	bool in_string = false;
+	size_t depth = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		char ch = text[i];
+
+		if (in_string) {
+			if (ch == '\\')
+				i++;
+			else if (ch == '"')
+				in_string = false;
+			continue;
+		}
+		if (ch == '"')
+			in_string = true;
+		else if (ch == '{' || ch == '[' || ch == '(')
+			depth++;
+		else if ((ch == '}' || ch == ']' || ch == ')') && depth > 0)
+			depth--;
+		if (depth > SYNTAX_DEPTH_MAX)
+			return agent_error_set(err, -EMSGSIZE, "manifest.depth", "sw-description nests deeper than %d", SYNTAX_DEPTH_MAX);
+	}
+	return 0;
+}
+
+static int scalar_convert(const config_setting_t *in, json_t **ret_out, struct agent_error **err)
+{
+	const char *text;
+
+	switch (config_setting_type(in)) {
+	case CONFIG_TYPE_INT:
+		*ret_out = json_integer(config_setting_get_int(in));
+		break;
+	case CONFIG_TYPE_INT64:
+		*ret_out = json_integer(config_setting_get_int64(in));
+		break;
+	case CONFIG_TYPE_BOOL:
+		*ret_out = json_boolean(config_setting_get_bool(in));
+		break;
+	case CONFIG_TYPE_STRING:
+		text = config_setting_get_string(in);
+		*ret_out = json_string(text == NULL ? "" : text);
+		if (*ret_out == NULL)
+			return agent_error_set(err, -EBADMSG, "manifest.syntax", "line %u of sw-description is not UTF-8", config_setting_source_line(in));
+		break;
+	default:
+		return agent_error_set(err, -EBADMSG, "manifest.syntax", "line %u of sw-description: fractions have no meaning here",
+				       config_setting_source_line(in));
+	}
+	return *ret_out == NULL ? agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description") : 0;
+}
+
+static int tree_convert(const config_setting_t *in, unsigned depth, json_t **ret_out, struct agent_error **err)
+{
+	_cleanup_(json_decrefp) json_t *out = NULL;
+	bool is_group = config_setting_is_group(in);
+	int r;
+
+	if (!config_setting_is_aggregate(in))
+		return scalar_convert(in, ret_out, err);
+	if (depth > SYNTAX_DEPTH_MAX)
+		return agent_error_set(err, -EMSGSIZE, "manifest.depth", "sw-description nests deeper than %d", SYNTAX_DEPTH_MAX);
+	out = is_group ? json_object() : json_array();
+	for (int i = 0; out != NULL && i < config_setting_length(in); i++) {
+		const config_setting_t *child = config_setting_get_elem(in, (unsigned)i);
+		const char *name = config_setting_name(child);
+		json_t *value = NULL;
+
+		r = tree_convert(child, depth + 1, &value, err);
+		if (r < 0)
+			return r;
+		if (is_group && json_object_get(out, name) != NULL) {
+			json_decref(value);
+			return agent_error_set(err, -EBADMSG, "manifest.duplicate", "line %u of sw-description: %s appears twice",
+					       config_setting_source_line(child), name);
+		}
+		if ((is_group ? json_object_set_new(out, name, value) : json_array_append_new(out, value)) < 0)
+			return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
+	}
+	if (out == NULL)
+		return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
+	*ret_out = TAKE_PTR(out);
+	return 0;
+}
+
+static int libconfig_parse(const char *text, json_t **ret_root, struct agent_error **err)
+{
+	config_t config;
+	int r;
+
+	config_init(&config);
+	if (config_read_string(&config, text) != CONFIG_TRUE) {
+		const char *why = config_error_text(&config);
+		bool is_duplicate = why != NULL && strstr(why, "duplicate") != NULL;
+
+		r = agent_error_set(err, -EBADMSG, is_duplicate ? "manifest.duplicate" : "manifest.syntax", "line %d of sw-description: %s",
+				    config_error_line(&config), why == NULL ? "syntax error" : why);
+	} else {
+		r = tree_convert(config_root_setting(&config), 0, ret_root, err);
+	}
+	config_destroy(&config);
+	return r;
+}
+
+static bool has_fraction(const json_t *node)
+{
+	const char *key;
+	json_t *child;
+	size_t i;
+
+	if (json_is_real(node))
+		return true;
+	json_object_foreach((json_t *)node, key, child)
+		if (has_fraction(child))
+			return true;
+	json_array_foreach(node, i, child)
+		if (has_fraction(child))
+			return true;
+	return false;
+}
+
+static int json_parse(const char *text, size_t size, json_t **ret_root, struct agent_error **err)
+{
+	json_error_t error;
+	json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+
+	if (root == NULL)
+		return agent_error_set(err, -EBADMSG,
+				       json_error_code(&error) == json_error_duplicate_key ? "manifest.duplicate" : "manifest.syntax",
+				       "line %d of sw-description: %s", error.line, error.text);
+	if (has_fraction(root)) {
+		json_decref(root);
+		return agent_error_set(err, -EBADMSG, "manifest.syntax", "sw-description: fractions have no meaning here");
+	}
+	*ret_root = root;
+	return 0;
+}
+
+int syntax_parse(const char *text, size_t size, json_t **ret_root, struct agent_error **err)
+{
+	size_t blank = strspn(text, " \t\r\n");
+	int r;
+
+	if (memchr(text, '\0', size) != NULL)
+		return agent_error_set(err, -EBADMSG, "manifest.syntax", "sw-description holds a NUL byte");
+	/* libconfig would open files for it. No bundle needs the word, so it is refused even inside strings. */
+	if (strstr(text, "@include") != NULL)
+		return agent_error_set(err, -EBADMSG, "manifest.include", "sw-description must not include other files");
+	r = depth_check(text, size, err);
+	if (r < 0)
+		return r;
+	/* No libconfig file begins with a brace, every JSON manifest does. */
+	return text[blank] == '{' ? json_parse(text, size, ret_root, err) : libconfig_parse(text, ret_root, err);
+}

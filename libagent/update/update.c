@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "base/file.h"
+#include "base/macro.h"
+#include "context.h"
+#include "update/container.h"
+#include "update/engine.h"
+#include "update/handler.h"
+#include "update/manifest.h"
+#include "update/stream.h"
+#include "update/verify.h"
+
+static int options_check(const struct agent_update_options *o, struct agent_error **err)
+{
+	const char *bad = NULL;
+
+	if (o->trust_dir == NULL || o->trust_dir[0] == '\0')
+		bad = "trust_dir";
+	else if (o->n_min_signers < 1 || o->n_min_signers > 8) /* zero signatures cannot be asked for */
+		bad = "n_min_signers (1 to 8)";
+	else if (o->product == NULL || o->product[0] == '\0')
+		bad = "product";
+	else if (o->state_dir == NULL || o->state_dir[0] == '\0')
+		bad = "state_dir";
+	else if (o->boot_config == NULL || o->boot_config[0] == '\0')
+		bad = "boot_config";
+	else if (o->n_tries < 1 || o->n_tries > BOOT_TRIES_MAX)
+		bad = "n_tries (1 to 9)";
+	else if (o->booted_slot != NULL && o->booted_slot[0] != '\0' && slot_name_check(o->booted_slot) < 0)
+		bad = "booted_slot";
+	if (bad != NULL)
+		return agent_error_set(err, -EINVAL, "update.options", "the update engine needs a valid %s", bad);
+	if (o->boot_backend == NULL || boot_find(o->boot_backend) == NULL)
+		return agent_error_set(err, -EINVAL, "boot.backend", "there is no boot backend \"%s\"", o->boot_backend == NULL ? "" : o->boot_backend);
+	return 0;
+}
+
+static int lock_take(struct agent_update *u, const char *state_dir, struct agent_error **err)
+{
+	int r = dir_open(state_dir, &u->state_fd, err);
+
+	if (r < 0)
+		return r;
+	u->lock_fd = openat(u->state_fd, JOURNAL_LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (u->lock_fd < 0)
+		return agent_error_set(err, -errno, "update.lock", "cannot open the lock in %s: %s", state_dir, strerror(errno));
+	if (flock(u->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno == EWOULDBLOCK)
+			return agent_error_set(err, -EBUSY, "update.locked", "another update engine works on %s", state_dir);
+		return agent_error_set(err, -errno, "update.lock", "cannot lock %s: %s", state_dir, strerror(errno));
+	}
+	return 0;
+}
+
+int agent_update_new(struct agent_context *ctx, const struct agent_update_options *options, struct agent_update **ret_update,
+		     struct agent_error **err)
+{
+	struct agent_update *u;
+	int r;
+
+	if (ctx == NULL || options == NULL || ret_update == NULL)
+		return agent_error_set(err, -EINVAL, "update.options", "the update engine needs a context and options");
+	r = options_check(options, err);
+	if (r < 0)
+		return r;
+	u = calloc(1, sizeof(*u));
+	if (u == NULL)
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the update engine");
+	u->ctx = agent_context_ref(ctx);
+	u->state_fd = u->lock_fd = -1;
+	u->trust_dir = strdup(options->trust_dir);
+	u->product = strdup(options->product);
+	u->boot_config = strdup(options->boot_config);
+	u->boot = boot_find(options->boot_backend);
+	u->n_min_signers = options->n_min_signers;
+	u->n_tries = options->n_tries;
+	u->allow_compat = options->allow_compat != 0;
+	if (options->booted_slot != NULL)
+		strcpy(u->booted_option, options->booted_slot);
+	if (u->trust_dir == NULL || u->product == NULL || u->boot_config == NULL)
+		r = agent_error_set(err, -ENOMEM, "update.memory", "no memory for the update engine");
+	else
+		r = lock_take(u, options->state_dir, err);
+	if (r < 0) {
+		agent_update_free(u);
+		return r;
+	}
+	*ret_update = u;
+	return 0;
+}
+
+struct agent_update *agent_update_free(struct agent_update *u)
+{
+	if (u == NULL)
+		return NULL;
+	close_fdp(&u->lock_fd);
+	close_fdp(&u->state_fd);
+	slot_table_clear(&u->slots);
+	free(u->trust_dir);
+	free(u->product);
+	free(u->boot_config);
+	agent_context_unref(u->ctx);
+	free(u);
+	return NULL;
+}
+
+int agent_update_add_slot(struct agent_update *u, const char *slot_class, const char *name, const char *path, struct agent_error **err)
+{
+	if (u == NULL || slot_class == NULL || name == NULL || path == NULL)
+		return agent_error_set(err, -EINVAL, "slot.name", "a slot needs a class, a name and a path");
+	return slot_table_add(&u->slots, slot_class, name, path, err);
+}
+
+int agent_update_get_status(struct agent_update *u, struct agent_update_status *ret_status, struct agent_error **err)
+{
+	const struct boot_slot *target;
+	const struct journal *j;
+	int r;
+
+	if (u == NULL || ret_status == NULL)
+		return agent_error_set(err, -EINVAL, "update.argument", "status needs an engine and a place for the answer");
+	r = engine_load(u, err);
+	if (r < 0)
+		return r;
+	j = &u->journal;
+	*ret_status = (struct agent_update_status){
+		.stage = j->stage,
+		.booted_slot = u->booted,
+		.target_slot = j->stage == AGENT_UPDATE_IDLE || j->target[0] == '\0' ? NULL : j->target,
+		.version = j->version[0] == '\0' ? NULL : j->version,
+		.release_id = j->release_id[0] == '\0' ? NULL : j->release_id,
+		.security_version = j->security_version,
+		.failed_release_id = j->failed_release_id[0] == '\0' ? NULL : j->failed_release_id,
+	};
+	if (j->stage == AGENT_UPDATE_TRYING) {
+		target = boot_state_slot(&u->boot_state, j->target);
+		ret_status->n_tries_left = target == NULL ? 0 : target->n_tries_left;
+	}
+	return 0;
+}
+
+/* ---- installation ------------------------------------------------------------------------------------------------- */
+
+struct install {
+	struct agent_update *u;
+	struct manifest *manifest;
+	const char *target;
+	const struct slot *slots[MANIFEST_IMAGES_MAX];
+	uint8_t *tables[MANIFEST_IMAGES_MAX];
+	uint64_t table_bytes;
+	bool is_done[MANIFEST_IMAGES_MAX];
+	bool has_begun;
+	uint64_t done_bytes, total_bytes;	/* stored payload */
+	agent_update_progress_fn progress;
+	void *userdata;
+};
+
+static void tell(const struct install *in, uint64_t done_bytes)
+{
+	if (in->progress != NULL)
+		in->progress(in->userdata, in->u->journal.stage, done_bytes, in->total_bytes);
+}
+
+static void image_progress(void *userdata, uint64_t stored_bytes)
+{
+	const struct install *in = userdata;
+
+	tell(in, in->done_bytes + stored_bytes);
+}
+
+/* May this release go onto this device now? */
+static int release_check(const struct install *in, unsigned n_signers, uint64_t floor, uint64_t now_s, struct agent_error **err)
+{
+	const struct manifest *m = in->manifest;
+	const struct agent_update *u = in->u;
+
+	if (n_signers < m->n_min_signers)
+		return agent_error_set(err, -EKEYREJECTED, "update.signer", "release %s wants %u signers, %u are valid", m->release_id, m->n_min_signers, n_signers);
+	if (!manifest_fits(m, u->product))
+		return agent_error_set(err, -EPERM, "update.product", "release %s is for %s%s, this device is %s", m->release_id,
+				       m->n_products == 0 ? "no product" : m->products[0], m->n_products > 1 ? " and others" : "", u->product);
+	if (m->security_version < floor)
+		return agent_error_set(err, -ESTALE, "update.stale", "release %s has security version %" PRIu64 ", the floor is %" PRIu64, m->release_id,
+				       m->security_version, floor);
+	if (m->not_before_s != 0 && now_s < m->not_before_s)
+		return agent_error_set(err, -ESTALE, "update.too-early", "release %s is valid from %" PRIu64 " on, the clock says %" PRIu64, m->release_id,
+				       m->not_before_s, now_s);
+	if (m->not_after_s != 0 && now_s > m->not_after_s)
+		return agent_error_set(err, -ESTALE, "update.expired", "release %s was valid until %" PRIu64 ", the clock says %" PRIu64, m->release_id,
+				       m->not_after_s, now_s);
+	if (strcmp(u->journal.failed_release_id, m->release_id) == 0)
+		return agent_error_set(err, -EALREADY, "update.failed-before", "release %s was tried before and did not last", m->release_id);
+	return 0;
+}
+
+/* Where each image goes, and whether it fits, before anything is touched. */
+static int targets_find(struct install *in, struct agent_error **err)
+{
+	const struct manifest *m = in->manifest;
+	const struct slot_table *table = &in->u->slots;
+	int r;
+
+	for (size_t i = 0; i < m->n_images; i++) {
+		const struct manifest_image *image = &m->images[i];
+		_cleanup_close_ int fd = -1;
+		uint64_t size = 0;
+
+		if (handler_find(image->type) == NULL)
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "images of type %s are not supported", image->type);
+		r = slot_table_find(table, image->slot_class, in->target, &in->slots[i], err);
+		if (r == 0)
+			r = slot_open(in->slots[i], &fd, &size, err);
+		if (r < 0)
+			return r;
+		if (image->plain_bytes > size)
+			return agent_error_set(err, -ENOSPC, "slot.size", "image of %" PRIu64 " bytes does not fit slot %s of %" PRIu64 " bytes",
+					       image->plain_bytes, in->slots[i]->name, size);
+		in->total_bytes += image->stored_bytes;
+	}
+	/* A slot has one security version: a class left out would keep older bytes under the new number. */
+	for (size_t i = 0; i < table->n; i++) {
+		bool is_covered = strcmp(table->items[i].name, in->target) != 0;
+
+		for (size_t k = 0; k < m->n_images; k++)
+			is_covered = is_covered || in->slots[k] == &table->items[i];
+		if (!is_covered)
+			return agent_error_set(err, -EBADMSG, "update.classes", "release %s has no image for slot class %s", m->release_id, table->items[i].slot_class);
+	}
+	return 0;
+}
+
+/* From here on the inactive slot is no slot to boot: first in the journal, then for the boot loader. */
+static int writing_begin(struct install *in, struct agent_error **err)
+{
+	struct agent_update *u = in->u;
+	struct boot_state next = u->boot_state;
+	struct boot_slot *target = boot_state_slot(&next, in->target);
+	struct journal journal = u->journal;
+	int r;
+
+	if (target == NULL)
+		return agent_error_set(err, -EBADMSG, "boot.format", "the boot environment has no room for slot %s", in->target);
+	strcpy(journal.target, in->target);
+	strcpy(journal.version, in->manifest->version);
+	strcpy(journal.release_id, in->manifest->release_id);
+	journal.security_version = in->manifest->security_version;
+	r = journal_move(u->state_fd, &journal, AGENT_UPDATE_WRITING, err);
+	if (r < 0)
+		return r;
+	u->journal = journal;
+	in->has_begun = true;
+	engine_disable_slot(target);
+	target->security_version = 0;
+	target->release[0] = target->version[0] = '\0';
+	strcpy(next.primary, u->booted);
+	return engine_store_boot(u, &next, err);
+}
+
+static int image_install(struct install *in, size_t i, struct container *container, uint64_t member_bytes, struct agent_error **err)
+{
+	struct manifest_image *image = &in->manifest->images[i];
+	int r = 0;
+
+	if (image->has_stored_bytes && member_bytes != image->stored_bytes)
+		return agent_error_set(err, -EBADMSG, "update.size", "%s has %" PRIu64 " bytes, %" PRIu64 " were signed", image->member, member_bytes,
+				       image->stored_bytes);
+	if (!image->has_stored_bytes) { /* stock bundle: the archive says, the hash will tell */
+		image->stored_bytes = member_bytes;
+		if (strcmp(image->filter, "none") == 0)
+			image->plain_bytes = member_bytes;
+		in->total_bytes += member_bytes;
+	}
+	if (image->has_chunks && in->tables[i] == NULL)
+		return agent_error_set(err, -EBADMSG, "update.order", "chunk table %s must come before %s", image->table_member, image->member);
+	if (!in->has_begun)
+		r = writing_begin(in, err);
+	if (r == 0)
+		r = stream_image(container, image, in->tables[i], in->slots[i], image_progress, in, err);
+	if (r < 0)
+		return r;
+	in->done_bytes += image->stored_bytes;
+	in->is_done[i] = true;
+	if (in->tables[i] != NULL)
+		in->table_bytes -= manifest_image_chunks(image) * DIGEST_SIZE;
+	free(in->tables[i]);
+	in->tables[i] = NULL;
+	return 0;
+}
+
+static int member_install(struct install *in, struct container *container, const struct member *member, struct agent_error **err)
+{
+	const struct manifest *m = in->manifest;
+
+	for (size_t i = 0; i < m->n_images; i++) {
+		if (strcmp(member->name, m->images[i].member) == 0)
+			return image_install(in, i, container, member->size_bytes, err);
+		if (!m->images[i].has_chunks || strcmp(member->name, m->images[i].table_member) != 0)
+			continue;
+		in->table_bytes += member->size_bytes;
+		if (in->table_bytes > STREAM_TABLES_MAX)
+			return agent_error_set(err, -EMSGSIZE, "update.chunk-table", "chunk tables of more than %d bytes: use larger chunks", STREAM_TABLES_MAX);
+		return stream_read_table(container, &m->images[i], member->size_bytes, &in->tables[i], err);
+	}
+	return agent_error_set(err, -EBADMSG, "update.member", "member %s is not named in the signed manifest", member->name);
+}
+
+/* Every member is named in the manifest, and everything named there has arrived. */
+static int members_install(struct install *in, struct container *container, struct agent_error **err)
+{
+	struct member member;
+	int r;
+
+	while ((r = container_next(container, &member, err)) > 0) {
+		r = member_install(in, container, &member, err);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; r == 0 && i < in->manifest->n_images; i++)
+		if (!in->is_done[i])
+			r = agent_error_set(err, -EBADMSG, "update.member", "member %s is missing", in->manifest->images[i].member);
+	return r;
+}
+
+static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t now_s, struct agent_error **err)
+{
+	_cleanup_(verified_buf_freep) struct verified_buf *verified = NULL;
+	_cleanup_(container_freep) struct container *container = NULL;
+	struct agent_update *u = in->u;
+	int r;
+
+	r = slot_table_other(&u->slots, u->booted, &in->target, err);
+	if (r == 0)
+		r = container_new(fd, &container, err);
+	if (r == 0)
+		r = verify_manifest(u->ctx, u->trust_dir, u->n_min_signers, now_s, container, &verified, err);
+	if (r == 0)
+		r = manifest_parse(verified, u->allow_compat, &in->manifest, err);
+	if (r == 0)
+		r = release_check(in, verified_buf_signers(verified), floor, now_s, err);
+	if (r == 0)
+		r = targets_find(in, err);
+	if (r == 0)
+		r = members_install(in, container, err);
+	if (r == 0)
+		r = journal_move(u->state_fd, &u->journal, AGENT_UPDATE_WRITTEN, err);
+	if (r < 0)
+		return r;
+	tell(in, in->total_bytes);
+	r = engine_switch(u, err);
+	if (r == 0)
+		tell(in, in->total_bytes);
+	return r;
+}
+
+int agent_update_install(struct agent_update *u, int fd, uint64_t floor, uint64_t now_s, agent_update_progress_fn progress, void *userdata,
+			 struct agent_error **err)
+{
+	struct install in = { .u = u, .progress = progress, .userdata = userdata };
+	enum agent_update_stage before;
+	int r;
+
+	if (u == NULL || fd < 0)
+		return agent_error_set(err, -EINVAL, "update.argument", "install needs an engine and a descriptor");
+	r = agent_update_settle(u, err);
+	if (r == 0)
+		r = engine_check_idle(u, err);
+	if (r < 0)
+		return r;
+	/* More than 64 KiB on their way saves wake-ups; not every descriptor is a pipe. */
+	(void)fcntl(fd, F_SETPIPE_SZ, 1024 * 1024);
+	before = u->journal.stage;
+	r = journal_move(u->state_fd, &u->journal, AGENT_UPDATE_RECEIVING, err);
+	if (r < 0)
+		return r;
+	tell(&in, 0);
+	r = bundle_install(&in, fd, floor, now_s, err);
+	if (r < 0 && u->journal.stage == AGENT_UPDATE_RECEIVING)
+		u->journal.stage = before;
+	else if (r < 0 && journal_may_move(u->journal.stage, AGENT_UPDATE_FAILED) && u->journal.stage != AGENT_UPDATE_TRYING)
+		/* If even this cannot be written, the next settle undoes what is left. */
+		(void)journal_move(u->state_fd, &u->journal, AGENT_UPDATE_FAILED, NULL);
+	for (size_t i = 0; i < MANIFEST_IMAGES_MAX; i++)
+		free(in.tables[i]);
+	manifest_free(in.manifest);
+	return r;
+}

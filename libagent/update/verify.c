@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "update/verify.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "crypto/cms.h"
+#include "update/verify_private.h"
+
+/* The next member must be @name with 1 to @max bytes; whole into memory, with a NUL after it. */
+static int member_load(struct container *container, const char *name, size_t max, char **ret_data, size_t *ret_size, struct agent_error **err)
+{
+	_cleanup_free_ char *data = NULL;
+	struct member member;
+	int r;
+
+	r = container_next(container, &member, err);
+	if (r < 0)
+		return r;
+	if (r == 0 || strcmp(member.name, name) != 0)
+		return agent_error_set(err, -EBADMSG, "container.order", "the bundle has %s where %s must be", r == 0 ? "its end" : member.name, name);
+	if (member.size_bytes == 0 || member.size_bytes > max)
+		return agent_error_set(err, -EMSGSIZE, "container.size", "%s has %" PRIu64 " bytes, allowed are 1 to %zu", name, member.size_bytes, max);
+	data = malloc((size_t)member.size_bytes + 1);
+	if (data == NULL)
+		return agent_error_set(err, -ENOMEM, "container.memory", "no memory for %s", name);
+	r = container_read(container, data, (size_t)member.size_bytes, err);
+	if (r < 0)
+		return r;
+	data[member.size_bytes] = '\0';
+	*ret_size = (size_t)member.size_bytes;
+	*ret_data = TAKE_PTR(data);
+	return 0;
+}
+
+int verify_manifest(struct agent_context *ctx, const char *trust_dir, unsigned n_min_signers, uint64_t now_s, struct container *container,
+		    struct verified_buf **ret_buf, struct agent_error **err)
+{
+	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
+	_cleanup_free_ char *manifest = NULL, *signature = NULL;
+	size_t manifest_size = 0, signature_size = 0;
+	struct verified_buf *buf;
+	unsigned n_signers = 0;
+	int r;
+
+	/* Read anew for each bundle: a certificate or CRL that was put there counts at once. */
+	r = cms_trust_load(ctx, trust_dir, &trust, err);
+	if (r == 0)
+		r = member_load(container, MANIFEST_NAME, MANIFEST_MAX, &manifest, &manifest_size, err);
+	if (r == 0)
+		r = member_load(container, SIGNATURE_NAME, SIGNATURE_MAX, &signature, &signature_size, err);
+	if (r == 0)
+		r = cms_verify(trust, signature, signature_size, manifest, manifest_size, n_min_signers, now_s, &n_signers, err);
+	if (r < 0)
+		return r;
+	buf = calloc(1, sizeof(*buf));
+	if (buf == NULL)
+		return agent_error_set(err, -ENOMEM, "container.memory", "no memory for sw-description");
+	*buf = (struct verified_buf){ .data = TAKE_PTR(manifest), .size = manifest_size, .n_signers = n_signers };
+	*ret_buf = buf;
+	return 0;
+}
+
+struct verified_buf *verified_buf_free(struct verified_buf *buf)
+{
+	if (buf == NULL)
+		return NULL;
+	free(buf->data);
+	free(buf);
+	return NULL;
+}
+
+const char *verified_buf_data(const struct verified_buf *buf, size_t *ret_size)
+{
+	*ret_size = buf->size;
+	return buf->data;
+}
+
+unsigned verified_buf_signers(const struct verified_buf *buf)
+{
+	return buf->n_signers;
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Wrong configuration, missing parts, full disk, rubbish: a clear error that names file, value and remedy; documented
+# exit codes; nothing half written.
+. "$(dirname "$0")/lib.sh"
+need swtpm mosquitto cpio
+lab_users
+lab_make
+lab_pki
+lab_slots
+lab_tpm_start
+lab_config
+
+out() { cat "$LAB/out"; }
+agentd_as() { lab_as agentd "$AGENTD" --config "$CONF" "$@"; }
+
+# ---- configuration
+bad_config() { # "what" "text of a drop-in" "pattern of the message"
+  lab_config "$2"
+  exits "$1: exit 78" 78 agentd_as
+  like "$1: says where and what" "$(out)" "$3"
+}
+bad_config "unknown setting" 'mqtt: { hots = "x"; };' 'test.conf:1.*hots'
+bad_config "unknown group" $'\nmqqt: { host = "x"; };' 'test.conf:2.*mqqt'
+bad_config "number out of range" 'mqtt: { port = 70000; };' 'test.conf:1.*port.*65535'
+bad_config "number where text belongs" 'mqtt: { host = 7; };' 'test.conf:1.*host'
+bad_config "password rule below the lowest" 'password: { min_length = 8; };' 'test.conf:1.*min_length.*12'
+bad_config "syntax error" 'mqtt: { host = ;' 'test.conf:1'
+lab_config
+exits "no configuration file: exit 78" 78 lab_as agentd "$AGENTD" --config "$LAB/etc/none.conf"
+like "no configuration file: named" "$(out)" 'none.conf'
+exits "unknown option: exit 64" 64 lab_as agentd "$AGENTD" --no-such-option
+succeeds "--print-config prints what can be read back" sh -c "'$AGENTD' --config '$CONF' --print-config > '$LAB/etc/printed.conf' && '$AGENTD' --config '$LAB/etc/printed.conf' --print-config"
+
+# ---- TPM
+lab_tpm_stop
+exits "provisioning without a TPM: exit 69" 69 agentd_as --provision
+like "provisioning without a TPM: names it" "$(out)" "$TPM_SOCKET|swtpm"
+lab_tpm_start
+lab_provision
+lab_broker_start
+lab_agent_start
+lab_trust_device
+set_password
+lab_agent_stop
+lab_tpm_stop
+lab_agent_start
+wait_for 10 ctl --json status
+exits "login without a TPM: refused as unavailable, not as wrong" 7 sh -c "printf '%s\n' '$OWNER_PASSWORD' | '$AGENTCTL' --socket '$SOCKET' login --stdin"
+like "TPM absent: said in words" "$(out)" TPM
+lab_tpm_start
+ready() { [ "$(ctl --json status | jq -r .tpm_state)" = READY ]; }
+succeeds "the TPM comes back: ready again without a restart" wait_for 40 ready
+
+# ---- second instance, stale socket
+exits "a second supervisor: exit 75" 75 timeout 20 "$AGENTD" --config "$CONF" --supervise
+like "a second supervisor: says so" "$(out)" 'already|another'
+lab_agent_stop
+python_socket() { perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die' "$1"; }
+rm -f "$SOCKET"
+python_socket "$SOCKET"
+lab_agent_start
+ok "a stale socket file does not hinder the start"
+
+# ---- broker
+lab_broker_stop
+link_says() { ctl --json status | jq -r '.link_state + " " + (.link_detail // "")'; }
+down() { link_says | grep -qE '^(waiting|offline|connecting)'; }
+succeeds "broker down: status says so" wait_for 15 down
+lab_broker_start
+up() { link_says | grep -q '^online'; }
+succeeds "broker back: online again" wait_for 20 up
+
+# ---- bundles
+before=$(lab_as agentd-install sha256sum "$SLOT_A" "$SLOT_B")
+untouched() { [ "$(lab_as agentd-install sha256sum "$SLOT_A" "$SLOT_B")" = "$before" ]; }
+head -c 1M /dev/urandom > "$LAB/bundles/garbage"
+exits "garbage: exit 8" 8 ctl update install "$LAB/bundles/garbage"
+: > "$LAB/bundles/empty"
+exits "empty file: exit 8" 8 ctl update install "$LAB/bundles/empty"
+exits "no such file: exit 1 or 2" 1 ctl update install "$LAB/bundles/none"
+head -c 8M /dev/urandom > "$LAB/bundles/image"
+lab_bundle 2.0.0 "$LAB/bundles/image" 5
+head -c 100000 "$LAB/bundles/2.0.0.swu" > "$LAB/bundles/cut.swu"
+head -c 200 "$LAB/bundles/2.0.0.swu" > "$LAB/bundles/cut-head.swu"
+exits "cut in the header: exit 8" 8 ctl update install "$LAB/bundles/cut-head.swu"
+succeeds "slots untouched by all of these" untouched
+exits "cut in the payload: exit 8" 8 ctl update install "$LAB/bundles/cut.swu"
+head -c $((LAB_SLOT_MIB + 4))M /dev/zero > "$LAB/bundles/large"
+before=$(lab_as agentd-install sha256sum "$SLOT_A" "$SLOT_B")
+lab_bundle 2.1.0 "$LAB/bundles/large" 6
+exits "larger than the slot: exit 8" 8 ctl update install "$LAB/bundles/2.1.0.swu"
+like "larger than the slot: says so" "$(out)" 'slot|space|larger'
+succeeds "slots untouched by it" untouched
+LAB_PRODUCT_SAVED=$LAB_PRODUCT
+LAB_PRODUCT=other:9 lab_bundle 2.2.0 "$LAB/bundles/image" 7
+LAB_PRODUCT=$LAB_PRODUCT_SAVED
+exits "for another product: exit 8" 8 ctl update install "$LAB/bundles/2.2.0.swu"
+like "for another product: names both" "$(out)" 'other:9'
+succeeds "slots untouched by it" untouched
+rm -f "$SLOT_B"
+exits "slot missing: refused" 1 ctl update install "$LAB/bundles/2.0.0.swu"
+like "slot missing: names the path" "$(out)" "$SLOT_B"
+
+# ---- requests
+is "bad JSON" "$(api POST /v1/session -H 'Content-Type: application/json' -d '{"user":' > /dev/null; cat "$LAB/api.status")" 400
+is "wrong content type" "$(api POST /v1/session -H 'Content-Type: text/plain' -d '{}' > /dev/null; cat "$LAB/api.status")" 415
+exits "agentctl without an agent: exit 7" 7 "$AGENTCTL" --socket "$LAB/nothing.sock" status
+like "agentctl without an agent: names the socket" "$(out)" 'nothing.sock'
+exits "agentctl, unknown command: exit 2" 2 "$AGENTCTL" frobnicate
+done_testing

@@ -1,0 +1,67 @@
+# shellcheck shell=bash
+# For the end-to-end tests: a lab of its own per script, counted checks, everything stopped at the end.
+#   BUILD   top of a build tree configured with --prefix inside it, already installed there (tests/run.sh does both)
+# A script says "ok" for each thing it checked and ends with "done_testing".
+set -u
+: "${BUILD:?BUILD must name the build tree; tests/run.sh sets it}"
+LAB_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+PREFIX=$(sed -n 's/^prefix = //p' "$BUILD/Makefile")
+# shellcheck source=examples/lab.sh
+. "$LAB_SOURCE/examples/lab.sh"
+
+# Short: a Unix socket path has 107 characters.
+LAB=$(mktemp -d /tmp/e2e-XXXXXX)
+N_OK=0
+N_FAILED=0
+
+e2e_end() {
+  local code=$?
+  trap - EXIT
+  lab_stop
+  if [ "$code" = 0 ] && [ "$N_FAILED" = 0 ]; then
+    rm -rf "$LAB"
+  else
+    echo "# kept for a look: $LAB (log/agent.log)"
+    tail -n 15 "$LAB/log/agent.log" 2> /dev/null | sed 's/^/# /'
+  fi
+  exit "$code"
+}
+trap e2e_end EXIT
+trap 'exit 130' INT TERM
+
+need() {
+  local tool
+  for tool; do
+    command -v "$tool" > /dev/null || { echo "SKIP: $tool is not installed"; exit 77; }
+  done
+}
+
+ok() { N_OK=$((N_OK + 1)); echo "ok - $*"; }
+not_ok() { N_FAILED=$((N_FAILED + 1)); echo "not ok - $*"; }
+
+# is "what" GOT WANTED; like "what" TEXT PATTERN; succeeds/fails "what" COMMAND...
+is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1: got '$2', wanted '$3'"; fi; }
+like() { if printf '%s' "$2" | grep -qE -- "$3"; then ok "$1"; else not_ok "$1: '$2' does not match '$3'"; fi; }
+succeeds() { local w=$1; shift; if "$@" > "$LAB/out" 2>&1; then ok "$w"; else not_ok "$w: $(tail -n 3 "$LAB/out")"; fi; }
+fails() { local w=$1; shift; if "$@" > "$LAB/out" 2>&1; then not_ok "$w: succeeded"; else ok "$w"; fi; }
+# exits "what" CODE COMMAND...
+exits() {
+  local w=$1 want=$2 got
+  shift 2
+  "$@" > "$LAB/out" 2>&1
+  got=$?
+  if [ "$got" = "$want" ]; then ok "$w"; else not_ok "$w: exit $got, wanted $want: $(tail -n 3 "$LAB/out")"; fi
+}
+
+done_testing() {
+  echo "# $N_OK passed, $N_FAILED failed"
+  [ "$N_FAILED" = 0 ] && [ "$N_OK" -gt 0 ]
+  exit
+}
+
+OWNER_PASSWORD='walnut ferry 93 lantern'
+
+# The owner's first step, through agentctl.
+set_password() {
+  printf '%s\n%s\n' "$FACTORY_SECRET" "$OWNER_PASSWORD" | ctl passwd --stdin > "$LAB/out" 2>&1 || not_ok "setting the password: $(cat "$LAB/out")"
+}

@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Install what is missing, build, run all tests. Last line: "N passed, N failed"; exit 0 only if nothing failed.
+#
+#   tests/run.sh                all of it
+#   tests/run.sh unit           gcc build and make check        tests/run.sh e2e [SCRIPT...]   end to end, gcc build
+#   tests/run.sh sanitizers     both again with ASan and UBSan   tests/run.sh clang             clang build and make check
+#   tests/run.sh dist           make distcheck                  tests/run.sh static            shell scripts
+#   tests/run.sh quickstart     examples/quickstart.sh
+#
+# TEST_DIR: where to build. As root the tests use the agent's own users, who must be able to read what is built.
+set -u
+SOURCE=$(cd "$(dirname "$0")/.." && pwd)
+cd "$SOURCE" || exit 1
+N_PASSED=0
+N_FAILED=0
+SKIPPED=()
+FAILED=()
+
+readable_by_all() {
+  local d=$1
+  while [ "$d" != / ]; do
+    [ $((0$(stat -c %a "$d") & 1)) = 1 ] || return 1
+    d=$(dirname "$d")
+  done
+}
+if [ -z "${TEST_DIR:-}" ]; then
+  if [ "$(id -u)" = 0 ] && ! readable_by_all "$SOURCE"; then TEST_DIR=/var/tmp/libagent-tests; else TEST_DIR=$SOURCE/build; fi
+fi
+umask 022
+mkdir -p "$TEST_DIR" || exit 1
+if [ ! -O "$TEST_DIR" ] || [ -L "$TEST_DIR" ]; then echo "$TEST_DIR cannot be used: it belongs to somebody else" >&2; exit 1; fi
+TEST_DIR=$(cd "$TEST_DIR" && pwd)
+
+section() { printf '\n== %s (%s s since start)\n' "$*" "$SECONDS"; }
+passed() { N_PASSED=$((N_PASSED + 1)); }
+failed() { N_FAILED=$((N_FAILED + 1)); FAILED+=("$*"); echo "FAILED: $*"; }
+
+# step "what" COMMAND...: one check; its output is shown only when it fails.
+step() {
+  local what=$1 log
+  shift
+  log=$(mktemp "$TEST_DIR/step-XXXXXX.log")
+  if "$@" > "$log" 2>&1; then
+    passed
+    echo "ok - $what"
+    rm -f "$log"
+  else
+    tail -n 40 "$log"
+    failed "$what (whole output: $log)"
+    return 1
+  fi
+}
+
+# build NAME [configure arguments]: configure and compile in $TEST_DIR/NAME; a warning is an error.
+build() {
+  local name=$1
+  shift
+  mkdir -p "$TEST_DIR/$name"
+  (
+    cd "$TEST_DIR/$name" || exit 1
+    # What --print-config of an older configure left would be believed: reconfigure when the arguments change.
+    if [ ! -e Makefile ] || [ "$(cat arguments 2> /dev/null)" != "$*" ]; then
+      "$SOURCE/configure" -q --prefix="$TEST_DIR/$name/inst" --enable-werror "$@" && printf '%s' "$*" > arguments || exit 1
+    fi
+    make -s -j"$(nproc)" && make -s -j"$(nproc)" check TESTS=
+  )
+}
+
+# make check in a build tree; each of its tests counts.
+unit() {
+  local dir=$TEST_DIR/$1 name result
+  make -s -C "$dir" -j"$(nproc)" check > "$dir/check.out" 2>&1
+  while read -r result name; do
+    case $result in
+      PASS:) passed ;;
+      SKIP:) SKIPPED+=("$1 $name") ;;
+      *) failed "$1 $name"; tail -n 30 "$dir/${name%.sh}.log" ;;
+    esac
+  done < <(grep -E '^(PASS|FAIL|SKIP|XPASS|ERROR): ' "$dir/check.out")
+  grep -q '^# TOTAL' "$dir/check.out" || { tail -n 20 "$dir/check.out"; failed "$1: make check did not finish"; }
+  grep -E '^# (TOTAL|PASS|FAIL|SKIP|ERROR)' "$dir/check.out" | tr '\n' ' '
+  echo
+}
+
+# e2e BUILD SCRIPT...: run end-to-end scripts; every "ok" and "not ok" line counts.
+e2e() {
+  local dir=$TEST_DIR/$1 script name code out
+  shift
+  make -s -C "$dir" install > "$dir/install.out" 2>&1 || { tail -n 20 "$dir/install.out"; failed "make install"; return; }
+  for script; do
+    name=$(basename "$script" .sh)
+    out=$dir/e2e-$name.out
+    printf '%-28s' "$name"
+    BUILD=$dir timeout --kill-after=30 600 "$script" > "$out" 2>&1 < /dev/null
+    code=$?
+    local good bad
+    good=$(grep -c '^ok - ' "$out")
+    bad=$(grep -c '^not ok - ' "$out")
+    N_PASSED=$((N_PASSED + good))
+    echo "$good passed, $bad failed"
+    if [ "$code" = 77 ]; then
+      SKIPPED+=("$name: $(grep '^SKIP' "$out" | head -n 1)")
+    elif [ "$bad" -gt 0 ]; then
+      N_FAILED=$((N_FAILED + bad))
+      FAILED+=("$name")
+      grep -v '^ok - ' "$out" | tail -n 40
+    elif [ "$code" != 0 ] || [ "$good" = 0 ]; then
+      tail -n 40 "$out"
+      failed "$name ended with $code after $good checks"
+    fi
+  done
+}
+
+shell_scripts() {
+  git -C "$SOURCE" ls-files '*.sh' .ci/run 2> /dev/null | grep . || find examples tests .ci -name '*.sh'
+}
+
+run_unit() { section "unit tests, gcc"; step "builds with gcc, no warnings" build gcc && unit gcc; }
+run_e2e() {
+  section "end to end"
+  [ -e "$TEST_DIR/gcc/Makefile" ] || step "builds with gcc, no warnings" build gcc || return
+  if [ $# -gt 0 ]; then e2e gcc "$@"; else e2e gcc "$SOURCE"/tests/e2e/[0-9]*.sh; fi
+}
+run_sanitizers() {
+  section "unit tests and end to end with ASan and UBSan"
+  step "builds with sanitizers" build asan --enable-sanitizers CFLAGS='-g -O1' || return
+  export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+  unit asan
+  e2e asan "$SOURCE"/tests/e2e/[0-9]*.sh
+  unset ASAN_OPTIONS UBSAN_OPTIONS
+}
+run_clang() { section "unit tests, clang"; step "builds with clang, no warnings" build clang CC=clang CXX=clang++ && unit clang; }
+run_dist() {
+  section "distribution"
+  [ -e "$TEST_DIR/gcc/Makefile" ] || step "builds with gcc, no warnings" build gcc || return
+  step "make distcheck" make -s -C "$TEST_DIR/gcc" -j"$(nproc)" distcheck
+}
+run_static() {
+  section "static checks"
+  # shellcheck disable=SC2046
+  step "shellcheck" shellcheck -S warning $(shell_scripts)
+}
+run_quickstart() {
+  section "quickstart"
+  step "examples/quickstart.sh does the main job" "$SOURCE/examples/quickstart.sh" --dir "$TEST_DIR/quickstart" --build "$TEST_DIR/gcc"
+  step "examples/quickstart.sh runs a second time" "$SOURCE/examples/quickstart.sh" --dir "$TEST_DIR/quickstart" --build "$TEST_DIR/gcc"
+}
+
+"$SOURCE/examples/install-packages.sh" test || exit 1
+if [ ! -x configure ] || [ configure.ac -nt configure ] || [ -n "$(find . -name '*.am' -newer configure -not -path './build/*' -print -quit)" ]; then
+  step "autoreconf" autoreconf -fi || exit 1
+fi
+case ${1:-all} in
+  all) run_static; run_unit; run_e2e; run_quickstart; run_clang; run_sanitizers; run_dist ;;
+  unit | sanitizers | clang | dist | static | quickstart) "run_$1" ;;
+  e2e) shift; run_e2e "$@" ;;
+  *) sed -n '2,10p' "$0" >&2; exit 2 ;;
+esac
+
+echo
+for s in ${SKIPPED[@]+"${SKIPPED[@]}"}; do echo "SKIPPED: $s"; done
+for f in ${FAILED[@]+"${FAILED[@]}"}; do echo "FAILED: $f"; done
+echo "$SECONDS s"
+echo "$N_PASSED passed, $N_FAILED failed"
+[ "$N_FAILED" = 0 ] && [ "$N_PASSED" -gt 0 ]

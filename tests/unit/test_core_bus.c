@@ -1,0 +1,683 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Core's connections and its part in an update, over real sockets in one event loop: agentd-mgmt, agentd-link and
+ * agentd-install are played here; accounts, event log and TPM thread are fakes.
+ */
+#include "config.h"
+
+#include "test.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "agentd/common/peer.h"
+#include "agentd/core/audit.h"
+#include "agentd/core/bus.h"
+#include "agentd/core/dispatch.h"
+#include "agentd/core/update.h"
+#include "base/file.h"
+
+static struct temp_dir dir;
+static struct core core;
+static struct settings settings;
+static char events[4096];
+static int listen_fds[3], install_fd;
+static enum account_role role;
+
+/* ---- fakes ------------------------------------------------------------------------------------------------------ */
+
+static int nop(struct op_call *call)
+{
+	return op_reply(call, NULL);
+}
+
+#define FAKE(name)                                                                      \
+	int name(struct core *c, struct op_call *call, struct agent_error **err) \
+	{                                                                               \
+		return nop(call);                                                       \
+	}
+FAKE(op_session_check)
+FAKE(op_session_close) FAKE(op_password_set) FAKE(op_status_get) FAKE(op_events_get) FAKE(op_key_list) FAKE(op_key_create)
+FAKE(op_app_sign) FAKE(op_key_allow) FAKE(op_key_csr) FAKE(op_key_public) FAKE(op_key_sign) FAKE(op_leaf_issue) FAKE(op_link_report) FAKE(op_session_open)
+FAKE(op_key_describe) FAKE(op_key_certify) FAKE(op_tpm_quote) FAKE(op_tpm_counters) FAKE(op_tpm_ek)
+FAKE(op_tpm_status) FAKE(op_tpm_doctor)
+
+static struct op_call *kept;
+
+int op_bootstrap(struct core *c, struct op_call *call, struct agent_error **err)
+{
+	kept = op_call_ref(call); /* answered later, or never */
+	return 0;
+}
+
+int op_setup_get(struct core *c, struct op_call *call, struct agent_error **err)
+{
+	return op_reply(call, "s", core_setup_name(c));
+}
+
+const char *core_setup_name(const struct core *c)
+{
+	return "active";
+}
+
+int account_resolve(struct core *c, const char *token, uint32_t uid, const char *source, struct caller *ret_caller, struct agent_error **err)
+{
+	if (strcmp(token, "good") != 0)
+		return agent_error_set(err, -EACCES, "session.required", "who are you");
+	*ret_caller = (struct caller){ .user = "admin", .role = role };
+	return 0;
+}
+
+void event_add(struct core *c, enum event_id id, ...)
+{
+	const char *key, *value;
+	va_list ap;
+
+	strcat(events, event_types[id].name);
+	va_start(ap, id);
+	while ((key = va_arg(ap, const char *)) != NULL)
+		if ((value = va_arg(ap, const char *)) != NULL && strcmp(key, "error") == 0)
+			sprintf(events + strlen(events), "(%s)", value);
+	va_end(ap);
+	strcat(events, " ");
+}
+
+bool audit_knows_fallback(struct core *c, const char *release_id)
+{
+	return false;
+}
+
+void service_log(int priority, const char *fmt, ...)
+{
+}
+
+int service_listen_fd(const char *name)
+{
+	return listen_fds[strcmp(name, "core-mgmt") == 0 ? 0 : strcmp(name, "core-link") == 0 ? 1 : 2];
+}
+
+/* The TPM thread: runs the job at once, tells of it in the next round of the loop. */
+static uint64_t floor_counter;
+static int counter_result;
+
+static int counter_get(void *userdata, uint64_t *ret_value, struct agent_error **err)
+{
+	*ret_value = floor_counter;
+	return 0;
+}
+
+static int counter_increment(void *userdata, uint64_t *ret_value, struct agent_error **err)
+{
+	if (counter_result < 0)
+		return agent_error_set(err, counter_result, "tpm.io", "as told");
+	*ret_value = ++floor_counter;
+	return 0;
+}
+
+struct fake_job {
+	const struct job_ops *ops;
+	void *data;
+	int r;
+	struct agent_error *err;
+};
+
+static int on_job(sd_event_source *source, void *userdata)
+{
+	struct fake_job *job = userdata;
+
+	job->ops->done(&core, job->data, job->r, &job->err);
+	job->ops->free(job->data);
+	agent_error_free(job->err);
+	free(job);
+	return 0;
+}
+
+int worker_submit(struct worker *worker, enum worker_priority priority, const struct job_ops *ops, void *data, unsigned timeout_s,
+		  struct agent_error **err)
+{
+	static const struct agent_counter_ops counter_ops = { .get = counter_get, .increment = counter_increment };
+	struct fake_job *job = calloc(1, sizeof(*job));
+	struct store store = { 0 };
+
+	job->ops = ops;
+	job->data = data;
+	assert_int_equal(agent_counter_new(&counter_ops, NULL, &store.floor, NULL), 0);
+	job->r = ops->run(&store, data, &job->err);
+	agent_counter_unref(store.floor);
+	assert_true(sd_event_add_defer(core.event, NULL, on_job, job) >= 0);
+	return 0;
+}
+
+/* ---- agentd-install, played ------------------------------------------------------------------------------------- */
+
+static struct {
+	sd_bus *bus;
+	sd_bus_message *begin;
+	int fd;
+	uint64_t floor;
+	uint64_t confirm_floor;
+	char calls[256];
+	int n_connections;
+	bool refuses;
+} install;
+
+static int install_report(sd_bus_message *call, const char *stage)
+{
+	sd_bus_message *m = NULL;
+	int r;
+
+	assert_true(sd_bus_message_new_method_return(call, &m) >= 0);
+	sd_bus_message_open_container(m, 'a', "{sv}");
+	peer_append_string(m, "stage", stage);
+	peer_append_string(m, "target_slot", "b");
+	peer_append_string(m, "something new", "skipped");
+	peer_append_u64(m, "security_version", 7);
+	sd_bus_message_close_container(m);
+	r = sd_bus_send(install.bus, m, NULL);
+	sd_bus_message_unref(m);
+	return r;
+}
+
+static int on_install(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	const char *member = sd_bus_message_get_member(m);
+	uint8_t type;
+
+	sd_bus_message_get_type(m, &type);
+	if (type != SD_BUS_MESSAGE_METHOD_CALL || strcmp(member, "Ping") == 0)
+		return 0;
+	strcat(install.calls, member);
+	strcat(install.calls, " ");
+	if (strcmp(member, "Begin") == 0) {
+		uint64_t now;
+		int fd;
+
+		assert_true(sd_bus_message_read(m, "htt", &fd, &install.floor, &now) > 0);
+		install.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		install.begin = sd_bus_message_ref(m);
+		return 1;
+	}
+	if (strcmp(member, "Status") == 0)
+		return install_report(m, "trying") < 0 ? -1 : 1;
+	if (strcmp(member, "Confirm") == 0)
+		return sd_bus_reply_method_return(m, "t", install.confirm_floor) < 0 ? -1 : 1;
+	return sd_bus_reply_method_return(m, NULL) < 0 ? -1 : 1;
+}
+
+static int on_install_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	uint32_t uid;
+	int client;
+
+	if (peer_accept(fd, &client, &uid) < 0)
+		return 0;
+	install.n_connections++;
+	sd_bus_close_unref(install.bus);
+	assert_int_equal(peer_serve(client, &install.bus, NULL), 0);
+	assert_true(sd_bus_add_filter(install.bus, NULL, on_install, NULL) >= 0);
+	assert_true(sd_bus_attach_event(install.bus, core.event, 0) >= 0);
+	return 0;
+}
+
+/* ---- frame ------------------------------------------------------------------------------------------------------ */
+
+static int listen_at(const char *name)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", dir.path, name);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	return fd;
+}
+
+static sd_event_source *install_source;
+
+static int setup(void **state)
+{
+	temp_dir_make(&dir);
+	memset(&core, 0, sizeof(core));
+	memset(&install, 0, sizeof(install));
+	install.fd = -1;
+	settings.paths.run_dir = dir.path;
+	events[0] = '\0';
+	core.settings = &settings;
+	core.setup = AGENT_SETUP_ACTIVE;
+	core.has_floor = true;
+	core.floor = floor_counter = 3;
+	counter_result = 0;
+	role = ACCOUNT_ADMIN;
+	assert_true(sd_event_new(&core.event) >= 0);
+	listen_fds[0] = listen_at("core-mgmt.sock");
+	listen_fds[1] = listen_at("core-link.sock");
+	listen_fds[2] = listen_at("vendor.sock");
+	settings.vendor.max_connections = 3;
+	settings.vendor.calls_per_s = 1;
+	settings.vendor.burst = 10;
+	install_fd = listen_at("install.sock");
+	assert_true(sd_event_add_io(core.event, &install_source, install_fd, EPOLLIN, on_install_connection, NULL) >= 0);
+	assert_int_equal(bus_start(&core, NULL), 0);
+	assert_int_equal(bus_open(&core, NULL), 0);
+	assert_int_equal(updates_start(&core, NULL), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	bus_stop(&core);
+	updates_stop(&core);
+	sd_event_source_disable_unref(install_source);
+	sd_bus_message_unref(install.begin);
+	if (install.fd >= 0)
+		close(install.fd);
+	sd_bus_close_unref(install.bus);
+	close(install_fd);
+	core.event = sd_event_unref(core.event);
+	temp_dir_remove(&dir);
+	return 0;
+}
+
+static void turn(int n)
+{
+	for (int i = 0; i < n; i++)
+		sd_event_run(core.event, 2000);
+}
+
+/* A program, and the outcome of its last call. */
+struct program_fake {
+	sd_bus *bus;
+	int n_answers;
+	char error[64];
+	uint64_t id;
+	int fd;
+	char stage[32];
+};
+
+static struct program_fake *program_start(const char *socket_name)
+{
+	struct program_fake *p = calloc(1, sizeof(*p));
+
+	p->fd = -1;
+	assert_int_equal(peer_connect(dir.path, socket_name, &p->bus, NULL), 0);
+	assert_true(sd_bus_attach_event(p->bus, core.event, 0) >= 0);
+	return p;
+}
+
+static void program_end(struct program_fake *p)
+{
+	sd_bus_close_unref(p->bus);
+	if (p->fd >= 0)
+		close(p->fd);
+	free(p);
+	turn(20);
+}
+
+static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct agent_error *err = NULL;
+	struct program_fake *p = userdata;
+
+	p->n_answers++;
+	p->error[0] = '\0';
+	if (sd_bus_message_is_method_error(m, NULL)) {
+		peer_error_from_bus(sd_bus_message_get_error(m), -sd_bus_message_get_errno(m), &err);
+		snprintf(p->error, sizeof(p->error), "%s", agent_error_name(err));
+		agent_error_free(err);
+	} else if (sd_bus_message_has_signature(m, "th")) {
+		int fd;
+
+		sd_bus_message_read(m, "th", &p->id, &fd);
+		p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	}
+	return 1;
+}
+
+/* Start a call; the answer comes while turn() runs. */
+static void call(struct program_fake *p, const char *interface, const char *method, const char *types, ...)
+{
+	sd_bus_message *m = NULL;
+	va_list ap;
+
+	assert_true(sd_bus_message_new_method_call(p->bus, &m, NULL, BUS_PATH, interface, method) >= 0);
+	va_start(ap, types);
+	if (types[0] != '\0')
+		assert_true(sd_bus_message_appendv(m, types, ap) >= 0);
+	va_end(ap);
+	if (sd_bus_call_async(p->bus, NULL, m, on_answer, p, 0) < 0)
+		strcpy(p->error, "cut off");
+	sd_bus_message_unref(m);
+	turn(30);
+}
+
+#define WHO "good", BUS_NO_UID, "ip:192.0.2.1"
+
+/* ---- tests ------------------------------------------------------------------------------------------------------ */
+
+static void whoever_asks_for_something_off_his_list_is_cut_off_and_written_down(void **state)
+{
+	static const struct {
+		const char *socket_name, *interface, *method, *types;
+	} cases[] = {
+		{ "core-mgmt.sock", BUS_CORE, "KeySign", "" },
+		{ "core-mgmt.sock", BUS_CORE, "SetupGet", "" },
+		{ "core-mgmt.sock", BUS_CORE, "NoSuchThing", "" },
+		{ "core-link.sock", BUS_CORE, "SessionOpen", "" },
+		{ "core-link.sock", BUS_CORE, "UpdateBegin", "" },
+		{ "core-link.sock", BUS_INSTALL, "Begin", "" },
+		{ "core-link.sock", "org.freedesktop.DBus.Introspectable", "Introspect", "" },
+		{ "core-link.sock", BUS_CORE, "KeyPublic", "" }, /* no argument where the row has one */
+		{ "core-link.sock", BUS_CORE, "AppSign", "" },
+		{ "vendor.sock", BUS_CORE, "LeafIssue", "" },
+		{ "vendor.sock", BUS_CORE, "KeyAllow", "" },
+		{ "vendor.sock", BUS_CORE, "LinkReport", "" },
+		{ "vendor.sock", BUS_CORE, "KeySign", "" },
+		{ "vendor.sock", "org.freedesktop.DBus.Peer", "Ping", "" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct program_fake *p = program_start(cases[i].socket_name);
+
+		events[0] = '\0';
+		call(p, cases[i].interface, cases[i].method, cases[i].types);
+		assert_string_equal(events, "agent.peer_refused ");
+		assert_true(sd_bus_is_open(p->bus) <= 0);
+		program_end(p);
+	}
+}
+
+static void session_comes_before_gate_and_gate_before_role(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	core.setup = AGENT_SETUP_FACTORY;
+	role = ACCOUNT_VIEWER;
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", "bad", BUS_NO_UID, "ip:192.0.2.1", (uint64_t)0);
+	assert_string_equal(p->error, "session.required");
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	assert_string_equal(p->error, "setup.password-change-required");
+	core.setup = AGENT_SETUP_ACTIVE;
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	assert_string_equal(p->error, "session.role");
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", "good", BUS_NO_UID, "ip: x", (uint64_t)0);
+	assert_string_equal(p->error, "bus.source");
+	assert_string_equal(install.calls, "");
+	program_end(p);
+}
+
+static void a_peer_that_leaves_before_the_answer_is_no_trouble(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	call(p, BUS_CORE, "Bootstrap", "");
+	program_end(p);
+	assert_non_null(kept);
+	op_reply(kept, "su", "active", 15u);
+	kept = op_call_unref(kept);
+	/* And one nobody ever answers. */
+	p = program_start("core-mgmt.sock");
+	call(p, BUS_CORE, "Bootstrap", "");
+	kept = op_call_unref(kept);
+	turn(20);
+	assert_string_equal(p->error, "core.unanswered");
+	program_end(p);
+}
+
+static void connections_and_calls_are_bounded(void **state)
+{
+	struct program_fake *p[6];
+	struct op_call *calls[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++) {
+		p[i] = program_start("core-link.sock");
+		turn(10);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++) {
+		call(p[i], BUS_CORE, "SetupGet", "");
+		if (i < 4)
+			assert_string_equal(p[i]->error, "");
+		else
+			assert_string_not_equal(p[i]->error, "");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		program_end(p[i]);
+	p[0] = program_start("core-mgmt.sock");
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		call(p[0], BUS_CORE, "Bootstrap", "");
+		calls[i] = kept;
+	}
+	assert_int_equal(p[0]->n_answers, 0);
+	call(p[0], BUS_CORE, "Bootstrap", "");
+	assert_string_equal(p[0]->error, "core.busy");
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		op_reply(calls[i], "su", "active", 15u);
+		op_call_unref(calls[i]);
+	}
+	turn(100);
+	assert_int_equal(p[0]->n_answers, 65);
+	kept = NULL;
+	program_end(p[0]);
+}
+
+static void applications_come_in_within_limits(void **state)
+{
+	struct program_fake *p[4];
+
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++) {
+		p[i] = program_start("vendor.sock");
+		call(p[i], BUS_CORE, "SetupGet", "");
+		if (i < 3)
+			assert_string_equal(p[i]->error, "");
+		else
+			assert_string_not_equal(p[i]->error, "");
+	}
+	program_end(p[3]);
+	/* One that left makes room. */
+	program_end(p[0]);
+	p[0] = program_start("vendor.sock");
+	call(p[0], BUS_CORE, "SetupGet", "");
+	assert_string_equal(p[0]->error, "");
+	/* The setup gate is closed for what changes state. */
+	core.setup = AGENT_SETUP_FACTORY;
+	call(p[0], BUS_CORE, "AppSign", "ssay", "app", "c", 1u, 7u);
+	assert_string_equal(p[0]->error, "setup.password-change-required");
+	core.setup = AGENT_SETUP_ACTIVE;
+	/* Over the rate: refused, and the connection lives. */
+	for (int i = 0; i < 10; i++)
+		call(p[0], BUS_CORE, "SetupGet", "");
+	assert_string_equal(p[0]->error, "vendor.rate");
+	assert_non_null(strstr(events, "peer.throttled"));
+	assert_true(sd_bus_is_open(p[0]->bus) > 0);
+	for (size_t i = 0; i < 3; i++)
+		program_end(p[i]);
+}
+
+static struct program_fake *begin_update(void)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)1000);
+	assert_string_equal(p->error, "");
+	assert_true(p->fd >= 0);
+	turn(20);
+	assert_non_null(install.begin);
+	assert_int_equal(install.floor, 3);
+	return p;
+}
+
+static void bytes_go_from_the_sender_to_install_and_the_waiter_hears_the_end(void **state)
+{
+	struct program_fake *p = begin_update(), *other = program_start("core-mgmt.sock");
+	char text[6] = "";
+
+	assert_int_equal(write(p->fd, "hello", 5), 5);
+	assert_int_equal(read(install.fd, text, 5), 5);
+	assert_string_equal(text, "hello");
+	call(other, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	assert_string_equal(other->error, "update.busy");
+	call(other, BUS_CORE, "UpdateConfirm", "(sus)", WHO);
+	assert_string_equal(other->error, "update.busy");
+	call(p, BUS_CORE, "UpdateWait", "(sus)t", WHO, p->id + 1);
+	assert_string_equal(p->error, "update.id");
+	call(p, BUS_CORE, "UpdateWait", "(sus)t", WHO, p->id);
+	assert_int_equal(p->n_answers, 2);
+	assert_true(install_report(install.begin, "trying") >= 0);
+	turn(30);
+	assert_int_equal(p->n_answers, 3);
+	assert_string_equal(p->error, "");
+	assert_string_equal(events, "update.begun update.installed ");
+	/* Asked again later, the answer is the same. */
+	call(p, BUS_CORE, "UpdateWait", "(sus)t", WHO, p->id);
+	assert_string_equal(p->error, "");
+	program_end(other);
+	program_end(p);
+}
+
+static void a_refused_bundle_ends_with_its_reason(void **state)
+{
+	struct program_fake *p = begin_update();
+	struct agent_error *err = NULL;
+
+	call(p, BUS_CORE, "UpdateWait", "(sus)t", WHO, p->id);
+	agent_error_set(&err, -EKEYREJECTED, "update.signature", "not signed by anybody we know");
+	assert_true(peer_reply_error(install.begin, -EKEYREJECTED, &err) >= 0);
+	turn(30);
+	assert_string_equal(p->error, "update.signature");
+	assert_non_null(strstr(events, "update.refused(update.signature)"));
+	call(p, BUS_CORE, "UpdateWait", "(sus)t", WHO, p->id);
+	assert_string_equal(p->error, "update.signature");
+	program_end(p);
+}
+
+static void install_killed_in_the_middle_ends_the_update_and_the_next_one_starts(void **state)
+{
+	struct program_fake *p = begin_update();
+
+	call(p, BUS_CORE, "UpdateWait", "(sus)t", WHO, p->id);
+	install.begin = sd_bus_message_unref(install.begin);
+	sd_bus_close(install.bus);
+	turn(40);
+	assert_int_equal(p->n_answers, 2);
+	assert_string_equal(p->error, "bus.lost");
+	assert_non_null(strstr(events, "update.refused(bus.lost)"));
+	close(p->fd);
+	p->fd = -1;
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	assert_string_equal(p->error, "");
+	program_end(p);
+}
+
+static void nothing_is_installed_without_a_floor(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	core.has_floor = false;
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	assert_string_equal(p->error, "update.floor");
+	assert_string_equal(install.calls, "");
+	program_end(p);
+}
+
+static void a_url_must_be_https_and_plain(void **state)
+{
+	static const char *const bad[] = { "", "http://a/b", "file:///etc/passwd", "https://a/b c", "https://a/\xc3\xa4", "HTTPS://a" };
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		call(p, BUS_CORE, "UpdateFetch", "(sus)s", WHO, bad[i]);
+		assert_string_equal(p->error, "update.url");
+	}
+	/* Nobody offers fetch.sock here: the reason is told, and nothing has begun. */
+	call(p, BUS_CORE, "UpdateFetch", "(sus)s", WHO, "https://updates.example/a.swu");
+	assert_string_equal(p->error, "bus.connect");
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	assert_string_equal(p->error, "");
+	program_end(p);
+}
+
+static void confirm_marks_the_slot_then_raises_the_floor_then_closes_the_journal(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	install.confirm_floor = 7;
+	call(p, BUS_CORE, "UpdateConfirm", "(sus)", WHO);
+	turn(40);
+	assert_string_equal(p->error, "");
+	assert_int_equal(p->n_answers, 1);
+	assert_string_equal(install.calls, "Confirm ConfirmDone Status ");
+	assert_int_equal(floor_counter, 7);
+	assert_int_equal(core.floor, 7);
+	assert_string_equal(events, "update.floor_raised update.confirmed ");
+	/* Again, as after a power cut before ConfirmDone: nothing is raised twice. */
+	call(p, BUS_CORE, "UpdateConfirm", "(sus)", WHO);
+	turn(40);
+	assert_string_equal(p->error, "");
+	assert_int_equal(floor_counter, 7);
+	program_end(p);
+}
+
+static void a_floor_that_cannot_rise_leaves_the_journal_open(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	install.confirm_floor = 7;
+	counter_result = -EIO;
+	call(p, BUS_CORE, "UpdateConfirm", "(sus)", WHO);
+	turn(40);
+	assert_string_equal(p->error, "tpm.io");
+	assert_string_equal(install.calls, "Confirm ");
+	assert_int_equal(core.floor, 3);
+	counter_result = 0;
+	install.confirm_floor = 3 + 1001;
+	call(p, BUS_CORE, "UpdateConfirm", "(sus)", WHO);
+	turn(40);
+	assert_string_equal(p->error, "update.floor");
+	assert_int_equal(floor_counter, 3);
+	/* And nothing is stuck. */
+	install.confirm_floor = 4;
+	call(p, BUS_CORE, "UpdateConfirm", "(sus)", WHO);
+	turn(40);
+	assert_string_equal(p->error, "");
+	program_end(p);
+}
+
+static void the_connection_to_install_is_given_back_after_use(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	call(p, BUS_CORE, "UpdateStatus", "(sus)", WHO);
+	call(p, BUS_CORE, "UpdateStatus", "(sus)", WHO);
+	assert_string_equal(p->error, "");
+	assert_int_equal(install.n_connections, 1);
+	for (int i = 0; i < 700 && sd_bus_is_open(install.bus) > 0; i++)
+		sd_event_run(core.event, 10000);
+	assert_true(sd_bus_is_open(install.bus) <= 0);
+	call(p, BUS_CORE, "UpdateStatus", "(sus)", WHO);
+	assert_string_equal(p->error, "");
+	assert_int_equal(install.n_connections, 2);
+	program_end(p);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(whoever_asks_for_something_off_his_list_is_cut_off_and_written_down),
+		T(session_comes_before_gate_and_gate_before_role),
+		T(a_peer_that_leaves_before_the_answer_is_no_trouble),
+		T(connections_and_calls_are_bounded),
+		T(applications_come_in_within_limits),
+		T(bytes_go_from_the_sender_to_install_and_the_waiter_hears_the_end),
+		T(a_refused_bundle_ends_with_its_reason),
+		T(install_killed_in_the_middle_ends_the_update_and_the_next_one_starts),
+		T(nothing_is_installed_without_a_floor),
+		T(a_url_must_be_https_and_plain),
+		T(confirm_marks_the_slot_then_raises_the_floor_then_closes_the_journal),
+		T(a_floor_that_cannot_rise_leaves_the_journal_open),
+		T(the_connection_to_install_is_given_back_after_use),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/test.h"
+
+#include "agentd/ctl/commands.h"
+#include "agentd/ctl/output.h"
+#include "agentd/ctl/token.h"
+
+static void commands_are_found_by_their_words(void **state)
+{
+	static const struct { const char *argv[3]; int argc; const char *words; int n_words; } cases[] = {
+		{ { "status" }, 1, "status", 1 },
+		{ { "key", "create", "x" }, 3, "key create", 2 },
+		{ { "update", "install", "f" }, 3, "update install", 2 },
+		{ { "events", "--follow" }, 2, "events", 1 },
+		{ { "key" }, 1, NULL, 0 },
+		{ { "key", "destroy" }, 2, NULL, 0 },
+		{ { "stat" }, 1, NULL, 0 },
+		{ { "statuses" }, 1, NULL, 0 },
+		{ { "" }, 1, NULL, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		int n_words = 0;
+		const struct command *c = command_find(cases[i].argc, (char **)cases[i].argv, &n_words);
+
+		if (cases[i].words == NULL) {
+			assert_null(c);
+		} else {
+			assert_non_null(c);
+			assert_string_equal(c->words, cases[i].words);
+			assert_int_equal(n_words, cases[i].n_words);
+		}
+	}
+	assert_null(command_find(0, NULL, &(int){ 0 }));
+}
+
+static void options_and_arguments_are_told_apart(void **state)
+{
+	const char *type = NULL, *args[2] = { 0 };
+	int flag = 0;
+	const struct option_row rows[] = { { "--type", &type, NULL }, { "--stdin", NULL, &flag } };
+	const char *good[] = { "a", "--type", "t", "--stdin", "--", "-b" };
+	const char *missing_value[] = { "--type" }, *unknown[] = { "--typ", "x" }, *dash[] = { "-" }, *three[] = { "a", "b", "c" };
+
+	assert_int_equal(options_parse(6, (char **)good, rows, 2, args, 1, 2), 2);
+	assert_string_equal(args[0], "a");
+	assert_string_equal(args[1], "-b");
+	assert_string_equal(type, "t");
+	assert_int_equal(flag, 1);
+	assert_int_equal(options_parse(1, (char **)missing_value, rows, 2, args, 0, 2), -1);
+	assert_int_equal(options_parse(2, (char **)unknown, rows, 2, args, 0, 2), -1);
+	assert_int_equal(options_parse(1, (char **)dash, rows, 2, args, 1, 2), 1);
+	assert_string_equal(args[0], "-");
+	assert_int_equal(options_parse(3, (char **)three, rows, 2, args, 0, 2), -1);
+	assert_int_equal(options_parse(0, NULL, rows, 2, args, 1, 2), -1);
+}
+
+static void every_refusal_has_its_exit_code(void **state)
+{
+	static const struct { long status; const char *slug; int code; } cases[] = {
+		{ 200, NULL, CTL_OK }, { 204, NULL, CTL_OK }, { 401, "wrong-credentials", CTL_CREDENTIALS },
+		{ 401, "authentication-required", CTL_CREDENTIALS }, { 403, "password-change-required", CTL_REFUSED },
+		{ 403, "not-permitted", CTL_REFUSED }, { 404, "not-found", CTL_NOT_FOUND }, { 429, "too-many-requests", CTL_BUSY },
+		{ 503, "busy", CTL_BUSY }, { 503, "core-unreachable", CTL_UNREACHABLE }, { 503, "not-ready", CTL_UNREACHABLE },
+		{ 422, "update-refused", CTL_UPDATE_REFUSED }, { 507, "no-space", CTL_UPDATE_REFUSED }, { 503, "slot-unavailable", CTL_FAILED },
+		{ 409, "update-stale", CTL_UPDATE_STALE }, { 409, "state-changed", CTL_FAILED }, { 422, "weak-password", CTL_FAILED },
+		{ 400, NULL, CTL_FAILED }, { 500, "internal", CTL_FAILED }, { 0, NULL, CTL_FAILED },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_int_equal(http_exit_code(cases[i].status, cases[i].slug), cases[i].code);
+}
+
+static void a_strangers_text_does_not_steer_the_terminal(void **state)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	print_text(f, "a\033[31mb\n\xc2\x9b" "c\xc3\xa4\x7f");
+	print_text(f, NULL);
+	fclose(f);
+	assert_string_equal(text, "a?[31mb??c\xc3\xa4?-");
+	free(text);
+}
+
+static void a_token_is_for_its_socket_only(void **state)
+{
+	struct temp_dir dir;
+	char *token;
+
+	temp_dir_make(&dir);
+	setenv("XDG_RUNTIME_DIR", dir.path, 1);
+	assert_null(token_load("/run/a.sock"));
+	assert_int_equal(token_store("/run/a.sock", "abc-DEF_123"), 0);
+	token = token_load("/run/a.sock");
+	assert_non_null(token);
+	assert_string_equal(token, "abc-DEF_123");
+	token_free(token);
+	assert_null(token_load("/run/b.sock"));
+	assert_null(token_load("/run/a.soc"));
+	token_forget();
+	assert_null(token_load("/run/a.sock"));
+	/* In a folder that others may write, somebody else may have put it there. */
+	assert_int_equal(token_store("/run/a.sock", "x"), 0);
+	assert_int_equal(chmod(dir.path, 0777), 0);
+	assert_null(token_load("/run/a.sock"));
+	assert_true(token_store("/run/a.sock", "y") < 0);
+	temp_dir_remove(&dir);
+}
+
+static void a_token_that_would_forge_a_header_is_dropped(void **state)
+{
+	struct temp_dir dir;
+	int fd;
+
+	temp_dir_make(&dir);
+	setenv("XDG_RUNTIME_DIR", dir.path, 1);
+	fd = openat(dir.fd, "agentctl.token", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, "/s\nabc\rX-Evil: 1\n", 17), 17);
+	close(fd);
+	assert_null(token_load("/s"));
+	temp_dir_remove(&dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(commands_are_found_by_their_words),
+		cmocka_unit_test(options_and_arguments_are_told_apart),
+		cmocka_unit_test(every_refusal_has_its_exit_code),
+		cmocka_unit_test(a_strangers_text_does_not_steer_the_terminal),
+		cmocka_unit_test(a_token_is_for_its_socket_only),
+		cmocka_unit_test(a_token_that_would_forge_a_header_is_dropped),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/test.h"
+
+#include <errno.h>
+
+static void set_returns_the_errno_and_keeps_name_and_sentence(void **state)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	assert_int_equal(agent_error_set(&err, -EBADMSG, "container.short", "ends after %d bytes", 7), -EBADMSG);
+	assert_int_equal(agent_error_errno(err), -EBADMSG);
+	assert_string_equal(agent_error_name(err), "container.short");
+	assert_string_equal(agent_error_message(err), "ends after 7 bytes");
+	assert_int_equal(agent_error_foreign_source(err), AGENT_ERROR_NONE);
+}
+
+static void a_caller_that_does_not_care_passes_null(void **state)
+{
+	assert_int_equal(agent_error_set(NULL, -EIO, "x.y", "z"), -EIO);
+	assert_int_equal(agent_error_prefix(NULL, -EIO, "z"), -EIO);
+	agent_error_set_foreign(NULL, AGENT_ERROR_TPM, 1);
+	assert_int_equal(agent_error_errno(NULL), 0);
+	assert_string_equal(agent_error_name(NULL), "error.none");
+	assert_null(agent_error_free(NULL));
+}
+
+static void prefix_says_where_we_were(void **state)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	agent_error_set(&err, -EIO, "slot.write", "disk is gone");
+	agent_error_set_foreign(&err, AGENT_ERROR_TPM, 0x922);
+	assert_int_equal(agent_error_prefix(&err, -EIO, "slot %s", "b"), -EIO);
+	assert_string_equal(agent_error_message(err), "slot b: disk is gone");
+	assert_int_equal(agent_error_foreign_code(err), 0x922);
+}
+
+static void a_new_error_may_quote_the_old_one(void **state)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	agent_error_set(&err, -EIO, "a.b", "first");
+	agent_error_set(&err, -EINVAL, "c.d", "after %s", agent_error_message(err));
+	assert_string_equal(agent_error_message(err), "after first");
+	assert_string_equal(agent_error_name(err), "c.d");
+}
+
+static void text_of_a_peer_cannot_forge_a_log_line(void **state)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	agent_error_set(&err, -EINVAL, "x.y", "bad %s", "a\nb\033[2Jc\x7f");
+	assert_string_equal(agent_error_message(err), "bad a?b?[2Jc?");
+}
+
+static void a_long_sentence_is_cut_between_characters(void **state)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	char long_text[3000];
+
+	for (size_t i = 0; i + 2 < sizeof(long_text); i += 2)
+		memcpy(long_text + i, "\xc3\xa4", 3);
+	agent_error_set(&err, -EINVAL, "x.y", "a%s", long_text);
+	assert_int_equal(strlen(agent_error_message(err)) % 2, 1);
+	agent_error_set(&err, -EINVAL, "x.y", "%s", long_text);
+	assert_int_equal(strlen(agent_error_message(err)) % 2, 0);
+}
+
+static void move_replaces_the_target(void **state)
+{
+	_cleanup_error_ struct agent_error *a = NULL, *b = NULL;
+
+	agent_error_set(&a, -EIO, "a.a", "a");
+	agent_error_set(&b, -EINVAL, "b.b", "b");
+	assert_int_equal(agent_error_move(&a, &b), -EINVAL);
+	assert_null(b);
+	assert_string_equal(agent_error_name(a), "b.b");
+	assert_int_equal(agent_error_move(NULL, &a), -EINVAL);
+	assert_null(a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(set_returns_the_errno_and_keeps_name_and_sentence),
+		cmocka_unit_test(a_caller_that_does_not_care_passes_null),
+		cmocka_unit_test(prefix_says_where_we_were),
+		cmocka_unit_test(a_new_error_may_quote_the_old_one),
+		cmocka_unit_test(text_of_a_peer_cannot_forge_a_log_line),
+		cmocka_unit_test(a_long_sentence_is_cut_between_characters),
+		cmocka_unit_test(move_replaces_the_target),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

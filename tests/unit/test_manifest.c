@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/test.h"
+
+#include <errno.h>
+
+#include "update/manifest.h"
+#include "update/verify_private.h"
+
+#define HASH_A "69c88787ac226ee5aa3fbcaed5f922fb9d6b02ff9785337e34a2fd8e86585116"
+#define HASH_B "6647721a0201c8614cb853c2536e4e15fb24060752ed19315fe6573e904129d5"
+#define HASH_0 "0000000000000000000000000000000000000000000000000000000000000000"
+#define PROPERTIES "slot-class = \"rootfs\"; chunk-table = \"t\"; chunk-table-sha256 = \"" HASH_B "\"; chunk-size = \"65536\";"
+#define ELEMENT_(device, more, properties) \
+	"{ filename = \"i\"; type = \"raw\"; device = \"" device "\"; installed-directly = true; sha256 = \"" HASH_A "\"; size = 100000L; " more \
+	" properties = { " properties " }; }"
+#define ELEMENT(device) ELEMENT_(device, "", PROPERTIES)
+#define AGENT "agent = { profile = \"1\"; release-id = \"r-1\"; security-version = 7L; products = [ \"gw:1\", \"gw:2\" ]; };"
+#define SOFTWARE(body) "software = { version = \"1.0\"; " body " };"
+#define STABLE "stable = { copy-1 = { images = ( " ELEMENT("/dev/a") " ); }; copy-2 = { images = ( " ELEMENT("/dev/b") " ); }; };"
+
+static int parse(const char *text, bool allow_compat, struct manifest **ret_manifest, struct agent_error **err)
+{
+	/* An exact copy lets ASan see one byte too far. */
+	_cleanup_free_ char *copy = strdup(text);
+	struct verified_buf buf = { .data = copy, .size = strlen(text), .n_signers = 1 };
+
+	return manifest_parse(&buf, allow_compat, ret_manifest, err);
+}
+
+static void check_good(const struct manifest *m)
+{
+	assert_true(m->is_strict);
+	assert_string_equal(m->version, "1.0");
+	assert_string_equal(m->release_id, "r-1");
+	assert_int_equal(m->security_version, 7);
+	assert_int_equal(m->n_min_signers, 1);
+	assert_int_equal(m->n_images, 1);
+	assert_string_equal(m->images[0].member, "i");
+	assert_string_equal(m->images[0].slot_class, "rootfs");
+	assert_string_equal(m->images[0].table_member, "t");
+	assert_string_equal(m->images[0].filter, "none");
+	assert_int_equal(m->images[0].stored_bytes, 100000);
+	assert_int_equal(m->images[0].plain_bytes, 100000);
+	assert_int_equal(m->images[0].chunk_bytes, 65536);
+	assert_int_equal(manifest_image_chunks(&m->images[0]), 2);
+	assert_true(manifest_fits(m, "gw:1"));
+	assert_true(manifest_fits(m, "gw:2"));
+	assert_false(manifest_fits(m, "gw:12"));
+	assert_false(manifest_fits(m, "1"));
+	assert_false(manifest_fits(m, "GW:1"));
+}
+
+static void libconfig_and_json_say_the_same(void **state)
+{
+	static const char json[] =
+		" {\"software\":{\"version\":\"1.0\",\"stable\":{\"copy-1\":{\"images\":[{\"filename\":\"i\",\"sha256\":\"" HASH_A
+		"\",\"size\":100000,\"properties\":{\"slot-class\":\"rootfs\",\"chunk-table\":\"t\",\"chunk-table-sha256\":\"" HASH_B
+		"\",\"chunk-size\":65536}}]}}},\"agent\":{\"profile\":\"1\",\"release-id\":\"r-1\",\"security-version\":7,\"products\":[\"gw:1\",\"gw:2\"]}}\n";
+	_cleanup_(manifest_freep) struct manifest *a = NULL, *b = NULL;
+
+	assert_int_equal(parse(SOFTWARE(STABLE) AGENT, false, &a, NULL), 0);
+	check_good(a);
+	assert_int_equal(parse(json, false, &b, NULL), 0);
+	check_good(b);
+}
+
+static void the_agent_group_carries_limits(void **state)
+{
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+
+	assert_int_equal(parse(SOFTWARE(STABLE) "agent = { profile = \"1\"; release-id = \"r\"; security-version = 9223372036854775807L; products = [ \"x\" ]; "
+						"min-signers = 2; not-before = 5; not-after = 4102444800L; };", false, &m, NULL), 0);
+	assert_int_equal(m->n_min_signers, 2);
+	assert_int_equal(m->not_before_s, 5);
+	assert_true(m->not_after_s == 4102444800);
+	assert_true(m->security_version == INT64_MAX);
+}
+
+static void compressed_images_need_their_plain_size(void **state)
+{
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	assert_int_equal(parse(SOFTWARE("images = ( " ELEMENT_("x", "compressed = \"zstd\";", PROPERTIES "decompressed-size = \"500000\";") " );") AGENT,
+			       false, &m, NULL), 0);
+	assert_string_equal(m->images[0].filter, "zstd");
+	assert_int_equal(m->images[0].plain_bytes, 500000);
+	m = manifest_free(m);
+	assert_int_equal(parse(SOFTWARE("images = ( " ELEMENT_("x", "compressed = true;", PROPERTIES) " );") AGENT, false, &m, &err), -EBADMSG);
+	assert_error(&err, -EBADMSG, "manifest.missing");
+}
+
+#define ONE(more) SOFTWARE("images = ( " ELEMENT_("x", more, PROPERTIES) " );") AGENT
+#define PROPS(properties) SOFTWARE("images = ( " ELEMENT_("x", "", properties) " );") AGENT
+#define SECTION(name) SOFTWARE(STABLE " " name " = ( { filename = \"f\"; } );") AGENT
+#define GROUP(body) SOFTWARE(STABLE) "agent = { " body " };"
+#define G "profile = \"1\"; release-id = \"r\"; security-version = 1; products = [ \"x\" ];"
+
+static void what_is_not_the_profile_is_refused(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+		const char *error;
+	} cases[] = {
+		/* syntax */
+		{ "", -EBADMSG, "manifest.missing" },
+		{ "{", -EBADMSG, "manifest.syntax" },
+		{ "{}", -EBADMSG, "manifest.missing" },
+		{ "[]", -EBADMSG, "manifest.syntax" },
+		{ "software = ", -EBADMSG, "manifest.syntax" },
+		{ "software = 1;", -EBADMSG, "manifest.missing" },
+		{ SOFTWARE(STABLE) AGENT " x", -EBADMSG, "manifest.syntax" },
+		{ "{\"software\":{},\"software\":{}}", -EBADMSG, "manifest.duplicate" },
+		{ "{\"software\":{\"version\":1.5}}", -EBADMSG, "manifest.syntax" },
+		{ "{\"software\":{}} {}", -EBADMSG, "manifest.syntax" },
+		{ "software = { version = 1.5; };", -EBADMSG, "manifest.syntax" },
+		{ "a = ((((((((((((((((((((1))))))))))))))))))));", -EMSGSIZE, "manifest.depth" },
+		{ "{\"a\":[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}", -EMSGSIZE, "manifest.depth" },
+		{ "@include \"/etc/passwd\"\n" SOFTWARE(STABLE) AGENT, -EBADMSG, "manifest.include" },
+		{ SOFTWARE(STABLE) "\n  @include \"x\"\n" AGENT, -EBADMSG, "manifest.include" },
+		{ SOFTWARE(STABLE) AGENT AGENT, -EBADMSG, "manifest.duplicate" },
+		/* root */
+		{ SOFTWARE(STABLE), -EBADMSG, "manifest.missing" },
+		{ AGENT, -EBADMSG, "manifest.missing" },
+		{ SOFTWARE(STABLE) AGENT "extra = { };", -EBADMSG, "manifest.unknown" },
+		{ "software = { " STABLE " };" AGENT, -EBADMSG, "manifest.missing" },
+		{ "software = { version = \"a b\"; " STABLE " };" AGENT, -EBADMSG, "manifest.value" },
+		{ "software = { version = \"\"; " STABLE " };" AGENT, -EBADMSG, "manifest.value" },
+		{ "software = { version = 1; " STABLE " };" AGENT, -EBADMSG, "manifest.type" },
+		/* sections whose content we would have to run or place */
+		{ SECTION("files"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ SECTION("scripts"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ SECTION("partitions"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ SECTION("bootenv"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ SECTION("uboot"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ SECTION("vars"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ SECTION("surprise"), -EBADMSG, "manifest.unknown" },
+		{ SOFTWARE(STABLE " embedded-script = \"os.execute()\";") AGENT, -EOPNOTSUPP, "manifest.unsupported" },
+		{ SOFTWARE("stable = { m = { scripts = ( ); images = ( " ELEMENT("x") " ); }; };") AGENT, -EOPNOTSUPP, "manifest.unsupported" },
+		{ SOFTWARE("stable = { ref = \"#./x\"; m = { images = ( " ELEMENT("x") " ); }; };") AGENT, -EOPNOTSUPP, "manifest.unsupported" },
+		{ SOFTWARE("a = { b = { c = { d = { images = ( " ELEMENT("x") " ); }; }; }; };") AGENT, -EBADMSG, "manifest.unknown" },
+		{ SOFTWARE(""), -EBADMSG, "manifest.missing" },
+		{ SOFTWARE("") AGENT, -EBADMSG, "manifest.missing" },
+		{ SOFTWARE("images = ( );") AGENT, -EMSGSIZE, "manifest.images" },
+		{ SOFTWARE("images = { };") AGENT, -EBADMSG, "manifest.type" },
+		{ SOFTWARE("images = ( 1 );") AGENT, -EBADMSG, "manifest.type" },
+		/* selections that are not the same images */
+		{ SOFTWARE("s = { a = { images = ( " ELEMENT("x") " ); }; b = { images = ( " ELEMENT_("x", "compressed = \"zlib\";", PROPERTIES "decompressed-size = \"9\";")
+			   " ); }; };") AGENT, -EBADMSG, "manifest.modes" },
+		{ SOFTWARE("images = ( " ELEMENT("x") ", " ELEMENT("x") " );") AGENT, -EBADMSG, "manifest.duplicate" },
+		/* elements */
+		{ ONE("hook = \"f\";"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("encrypted = true;"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("offset = \"4K\";"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("volume = \"v\";"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("install-if-different = true;"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("ref = \"#./x\";"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("preinstall = \"f\";"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("compressed = \"xz\";"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("colour = 1;"), -EBADMSG, "manifest.unknown" },
+		{ SOFTWARE("images = ( { filename = \"i\"; } );") AGENT, -EBADMSG, "manifest.missing" },
+		{ SOFTWARE("images = ( { filename = \"i\"; size = 1; sha256 = \"" HASH_0 "\"; } );") AGENT, -EBADMSG, "manifest.value" },
+		{ SOFTWARE("images = ( { filename = \"i\"; size = 1; sha256 = \"abc\"; } );") AGENT, -EBADMSG, "manifest.value" },
+		{ SOFTWARE("images = ( { filename = \"i\"; sha256 = \"" HASH_A "\"; } );") AGENT, -EBADMSG, "manifest.missing" },
+		{ SOFTWARE("images = ( { filename = \"i\"; size = 0; sha256 = \"" HASH_A "\"; } );") AGENT, -EBADMSG, "manifest.value" },
+		{ SOFTWARE("images = ( { filename = \"i\"; size = -1; sha256 = \"" HASH_A "\"; } );") AGENT, -EBADMSG, "manifest.type" },
+		{ SOFTWARE("images = ( { filename = \"i\"; size = 4294967296L; sha256 = \"" HASH_A "\"; } );") AGENT, -EBADMSG, "manifest.value" },
+		{ SOFTWARE("images = ( { filename = \"i\"; size = 1; sha256 = \"" HASH_A "\"; } );") AGENT, -EBADMSG, "manifest.missing" },
+		{ SOFTWARE("images = ( { filename = \"../i\"; size = 1; sha256 = \"" HASH_A "\"; } );") AGENT, -EBADMSG, "manifest.value" },
+		/* properties */
+		{ PROPS("slot-class = \"rootfs\";"), -EBADMSG, "manifest.missing" },
+		{ PROPS(PROPERTIES "more = \"x\";"), -EBADMSG, "manifest.unknown" },
+		{ PROPS(PROPERTIES "decompressed-size = \"1\";"), -EBADMSG, "manifest.value" },
+		{ PROPS("slot-class = \"a b\"; chunk-table = \"t\"; chunk-table-sha256 = \"" HASH_B "\"; chunk-size = \"65536\";"), -EBADMSG, "manifest.value" },
+		{ PROPS("slot-class = \"r\"; chunk-table = \"i\"; chunk-table-sha256 = \"" HASH_B "\"; chunk-size = \"65536\";"), -EBADMSG, "manifest.duplicate" },
+		{ PROPS("slot-class = \"r\"; chunk-table = \"sw-description\"; chunk-table-sha256 = \"" HASH_B "\"; chunk-size = \"65536\";"), -EBADMSG, "manifest.duplicate" },
+		{ PROPS("slot-class = \"r\"; chunk-table = \"t\"; chunk-table-sha256 = \"" HASH_B "\"; chunk-size = \"32768\";"), -EBADMSG, "manifest.value" },
+		{ PROPS("slot-class = \"r\"; chunk-table = \"t\"; chunk-table-sha256 = \"" HASH_B "\"; chunk-size = \"2097152\";"), -EBADMSG, "manifest.value" },
+		{ PROPS("slot-class = \"r\"; chunk-table = \"t\"; chunk-table-sha256 = \"" HASH_B "\"; chunk-size = \"65537\";"), -EBADMSG, "manifest.value" },
+		{ PROPS("slot-class = \"r\"; chunk-table = \"t\"; chunk-table-sha256 = \"" HASH_B "\"; chunk-size = \"64K\";"), -EBADMSG, "manifest.type" },
+		/* the agent group */
+		{ SOFTWARE(STABLE) "agent = 1;", -EBADMSG, "manifest.type" },
+		{ GROUP(""), -EBADMSG, "manifest.missing" },
+		{ GROUP("profile = \"2\";"), -EOPNOTSUPP, "manifest.profile" },
+		{ GROUP("profile = 1;"), -EBADMSG, "manifest.type" },
+		{ GROUP(G "later = 1;"), -EBADMSG, "manifest.unknown" },
+		{ GROUP(G "min-signers = 0;"), -EBADMSG, "manifest.value" },
+		{ GROUP(G "min-signers = 9;"), -EBADMSG, "manifest.value" },
+		{ GROUP(G "not-after = 0;"), -EBADMSG, "manifest.value" },
+		{ GROUP("profile = \"1\"; release-id = \"r\"; security-version = 1; products = [ ];"), -EBADMSG, "manifest.value" },
+		{ GROUP("profile = \"1\"; release-id = \"r\"; security-version = 1; products = [ 1 ];"), -EBADMSG, "manifest.type" },
+		{ GROUP("profile = \"1\"; release-id = \"r\"; security-version = 1;"), -EBADMSG, "manifest.missing" },
+		{ GROUP("profile = \"1\"; release-id = \"r\"; security-version = -1; products = [ \"x\" ];"), -EBADMSG, "manifest.type" },
+		{ GROUP("profile = \"1\"; release-id = \"a/b\"; security-version = 1; products = [ \"x\" ];"), -EBADMSG, "manifest.value" },
+		{ GROUP("profile = \"1\"; release-id = \"r\"; products = [ \"x\" ];"), -EBADMSG, "manifest.missing" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		_cleanup_error_ struct agent_error *err = NULL;
+		int r = parse(cases[i].text, false, &m, &err);
+
+		if (r != cases[i].r || strcmp(agent_error_name(err), cases[i].error) != 0)
+			fail_msg("case %zu: %d %s \"%s\", wanted %s, for: %s", i, r, agent_error_name(err), agent_error_message(err), cases[i].error, cases[i].text);
+		assert_null(m);
+	}
+}
+
+static void a_nul_byte_is_refused(void **state)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct manifest *m = NULL;
+	char text[] = SOFTWARE(STABLE) AGENT "#x#";
+	struct verified_buf buf = { .data = text, .size = sizeof(text) - 1, .n_signers = 1 };
+
+	text[sizeof(text) - 3] = '\0';
+	assert_int_equal(manifest_parse(&buf, false, &m, &err), -EBADMSG);
+	assert_error(&err, -EBADMSG, "manifest.syntax");
+}
+
+static void every_prefix_is_refused_or_whole(void **state)
+{
+	static const char text[] = SOFTWARE(STABLE) AGENT;
+
+	for (size_t n = 0; n < sizeof(text) - 2; n++) {
+		_cleanup_free_ char *copy = strndup(text, n);
+		struct verified_buf buf = { .data = copy, .size = n, .n_signers = 1 };
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+
+		assert_int_not_equal(manifest_parse(&buf, false, &m, NULL) == 0 && n < sizeof(text) - 3, 1);
+	}
+}
+
+static void a_stock_bundle_needs_permission(void **state)
+{
+	static const char stock[] =
+		SOFTWARE("hardware-compatibility = [ \"1.0\", \"#RE:^2\" ]; stable = { copy-1 = { images = ( { filename = \"r.ext4\"; device = \"/dev/x\"; type = \"raw\"; "
+			 "sha256 = \"" HASH_A "\"; properties = { subtype = \"x\"; }; } ); }; };");
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	assert_int_equal(parse(stock, false, &m, &err), -EBADMSG);
+	assert_error(&err, -EBADMSG, "manifest.missing");
+	assert_int_equal(parse(stock, true, &m, NULL), 0);
+	assert_false(m->is_strict);
+	assert_int_equal(m->security_version, 0);
+	assert_string_equal(m->release_id, "1.0");
+	assert_false(m->images[0].has_stored_bytes);
+	assert_false(m->images[0].has_chunks);
+	assert_true(manifest_fits(m, "gw:1.0"));
+	assert_false(manifest_fits(m, "gw:1.00"));
+	assert_false(manifest_fits(m, "gw:2"));
+	m = manifest_free(m);
+	/* With permission an agent group still means the strict rules. */
+	assert_int_equal(parse(SOFTWARE("images = ( { filename = \"i\"; sha256 = \"" HASH_A "\"; } );") AGENT, true, &m, &err), -EBADMSG);
+	assert_error(&err, -EBADMSG, "manifest.missing");
+	assert_int_equal(parse(SOFTWARE("hardware-compatibility = [ \"1\" ]; images = ( { filename = \"i\"; } );"), true, &m, &err), -EBADMSG);
+	assert_error(&err, -EBADMSG, "manifest.missing");
+	assert_int_equal(parse(SOFTWARE("hardware-compatibility = [ \"1\" ]; scripts = ( ); images = ( { filename = \"i\"; sha256 = \"" HASH_A "\"; } );"),
+			       true, &m, &err), -EOPNOTSUPP);
+	assert_error(&err, -EOPNOTSUPP, "manifest.unsupported");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(libconfig_and_json_say_the_same),
+		cmocka_unit_test(the_agent_group_carries_limits),
+		cmocka_unit_test(compressed_images_need_their_plain_size),
+		cmocka_unit_test(what_is_not_the_profile_is_refused),
+		cmocka_unit_test(a_nul_byte_is_refused),
+		cmocka_unit_test(every_prefix_is_refused_or_whole),
+		cmocka_unit_test(a_stock_bundle_needs_permission),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Request heads as bytes: what is refused, and with which status. */
+#include "tests/unit/mgmt_world.h"
+
+static const struct head_case {
+	const char *claim, *bytes;
+	size_t size;
+	unsigned status;	/* 0: closed without an answer, or any 4xx or 5xx */
+} head_cases[] = {
+	{ "plain request", T("GET /v1/health HTTP/1.1\r\n" H "\r\n"), 200 },
+	{ "HTTP/1.0 with Host", T("GET /v1/health HTTP/1.0\r\n" H "\r\n"), 200 },
+	{ "upper case host", T("GET /v1/health HTTP/1.1\r\nHost: GW-0001.LOCAL\r\n\r\n"), 200 },
+	{ "host with port", T("GET /v1/health HTTP/1.1\r\nHost: gw-0001.local:8443\r\n\r\n"), 200 },
+	{ "host from the settings", T("GET /v1/health HTTP/1.1\r\nHost: gw.example\r\n\r\n"), 200 },
+	{ "address it was reached by", T("GET /v1/health HTTP/1.1\r\nHost: " SELF_IP "\r\n\r\n"), 200 },
+	{ "another address", T("GET /v1/health HTTP/1.1\r\nHost: 192.0.2.2\r\n\r\n"), 421 },
+	{ "foreign host", T("GET /v1/health HTTP/1.1\r\nHost: evil.example\r\n\r\n"), 421 },
+	{ "host with our name inside", T("GET /v1/health HTTP/1.1\r\nHost: gw-0001.local.evil.example\r\n\r\n"), 421 },
+	{ "host with user part", T("GET /v1/health HTTP/1.1\r\nHost: a@gw-0001.local\r\n\r\n"), 421 },
+	{ "host with a bad port", T("GET /v1/health HTTP/1.1\r\nHost: gw-0001.local:x\r\n\r\n"), 421 },
+	{ "host with an empty port", T("GET /v1/health HTTP/1.1\r\nHost: gw-0001.local:\r\n\r\n"), 421 },
+	{ "host with half a bracket", T("GET /v1/health HTTP/1.1\r\nHost: [::1\r\n\r\n"), 421 },
+	{ "empty host", T("GET /v1/health HTTP/1.1\r\nHost:\r\n\r\n"), 0 },
+	{ "no host", T("GET /v1/health HTTP/1.1\r\n\r\n"), 400 },
+	{ "no host in 1.0", T("GET /v1/health HTTP/1.0\r\n\r\n"), 400 },
+	{ "two hosts", T("GET /v1/health HTTP/1.1\r\n" H H "\r\n"), 400 },
+	{ "HTTP/2.0", T("GET /v1/health HTTP/2.0\r\n" H "\r\n"), 0 },
+	{ "HTTP/1.2", T("GET /v1/health HTTP/1.2\r\n" H "\r\n"), 0 },
+	{ "HTTP/0.9", T("GET /v1/health\r\n\r\n"), 0 },
+	{ "no version number", T("GET /v1/health HTTP/\r\n" H "\r\n"), 0 },
+	{ "lower case protocol", T("GET /v1/health http/1.1\r\n" H "\r\n"), 0 },
+	{ "rubbish", T("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"), 0 },
+	{ "percent sign in the path", T("GET /v1%2fhealth HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "percent-encoded letter", T("GET /v1/h%65alth HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "dot dot", T("GET /v1/../v1/health HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "dot", T("GET /v1/./health HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "dot dot at the end", T("GET /v1/health/.. HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "double slash", T("GET //v1/health HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "backslash", T("GET /v1\\health HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "semicolon", T("GET /v1/health;a=b HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "fragment", T("GET /v1/health#a HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "space in the path", T("GET /v1/he alth HTTP/1.1\r\n" H "\r\n"), 0 },
+	{ "tab in the path", T("GET /v1/he\talth HTTP/1.1\r\n" H "\r\n"), 0 },
+	{ "two spaces before the version", T("GET /v1/health  HTTP/1.1\r\n" H "\r\n"), 0 },
+	{ "NUL in the path", T("GET /v1/health\0x HTTP/1.1\r\n" H "\r\n"), 0 },
+	{ "byte above 127 in the path", T("GET /v1/h\xc3\xa4lth HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "absolute form", T("GET http://gw-0001.local/v1/health HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "asterisk form", T("OPTIONS * HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "authority form", T("CONNECT gw-0001.local:443 HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "no slash", T("GET v1/health HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "unknown query argument", T("GET /v1/health?x=1 HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "percent sign in the query", T("GET /v1/health?x=%31 HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "length and chunked", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 0 },
+	{ "chunked and length", T("POST /v1/session HTTP/1.1\r\n" H JSON "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n"), 0 },
+	{ "chunked in 1.0", T("POST /v1/session HTTP/1.0\r\n" H JSON "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 0 },
+	{ "two lengths", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"), 0 },
+	{ "two different lengths", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"), 0 },
+	{ "negative length", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: -2\r\n\r\n{}"), 0 },
+	{ "length with a plus", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: +2\r\n\r\n{}"), 0 },
+	{ "hexadecimal length", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 0x2\r\n\r\n{}"), 0 },
+	{ "list of lengths", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 2, 2\r\n\r\n{}"), 0 },
+	{ "length beyond 64 bits", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 18446744073709551618\r\n\r\n{}"), 0 },
+	{ "length beyond the cap", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 4097\r\n\r\n"), 413 },
+	{ "unknown transfer encoding", T("POST /v1/session HTTP/1.1\r\n" H JSON "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), 0 },
+	{ "transfer encoding with a tail", T("POST /v1/session HTTP/1.1\r\n" H JSON "Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n"), 0 },
+	{ "transfer encoding twice", T("POST /v1/session HTTP/1.1\r\n" H JSON "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 0 },
+	{ "transfer encoding identity", T("POST /v1/session HTTP/1.1\r\n" H JSON "Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}"), 0 },
+	{ "chunk size that is no number", T("POST /v1/session HTTP/1.1\r\n" H JSON "Transfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n"), 0 },
+	{ "chunk size beyond 64 bits", T("POST /v1/session HTTP/1.1\r\n" H JSON "Transfer-Encoding: chunked\r\n\r\n10000000000000002\r\n{}\r\n0\r\n\r\n"), 0 },
+	{ "chunk without its end", T("POST /v1/session HTTP/1.1\r\n" H JSON "Transfer-Encoding: chunked\r\n\r\n2\r\n{}xx0\r\n\r\n"), 0 },
+	{ "chunks that add up beyond the cap", T("POST /v1/session HTTP/1.1\r\n" H JSON "Transfer-Encoding: chunked\r\n\r\n1001\r\n"), 0 },
+	/* harmless without a proxy in between, docs/design/mgmt.md */
+	{ "bare LF as line end", T("GET /v1/health HTTP/1.1\nHost: gw-0001.local\n\n"), 200 },
+	{ "folded field", T("GET /v1/health HTTP/1.1\r\n" H "X-A: a\r\n b\r\n\r\n"), 200 },
+	{ "field without a name", T("GET /v1/health HTTP/1.1\r\n" H ": x\r\n\r\n"), 200 },
+	{ "folded host", T("GET /v1/health HTTP/1.1\r\nHost: gw-0001.local\r\n .evil.example\r\n\r\n"), 0 },
+	{ "space before the colon", T("GET /v1/health HTTP/1.1\r\nHost : gw-0001.local\r\n\r\n"), 0 },
+	{ "field without a colon", T("GET /v1/health HTTP/1.1\r\n" H "nonsense\r\n\r\n"), 0 },
+	{ "NUL in the method", T("G\0ET /v1/health HTTP/1.1\r\n" H "\r\n"), 400 },
+	{ "NUL in the host", T("GET /v1/health HTTP/1.1\r\nHost: gw-0001.local\0.evil.example\r\n\r\n"), 400 },
+	{ "NUL in a value", T("GET /v1/health HTTP/1.1\r\n" H "X-A: a\0b\r\n\r\n"), 0 },
+	{ "NUL in a name", T("GET /v1/health HTTP/1.1\r\n" H "X-\0A: b\r\n\r\n"), 0 },
+	{ "control byte in a value", T("GET /v1/health HTTP/1.1\r\n" H "X-A: a\x01z\r\n\r\n"), 0 },
+	{ "bracket in a name", T("GET /v1/health HTTP/1.1\r\n" H "X[A]: b\r\n\r\n"), 0 },
+	{ "expectation we do not know", T("GET /v1/health HTTP/1.1\r\n" H "Expect: 200-maybe\r\n\r\n"), 400 },
+	{ "token and cookie at once", T("GET /v1/status HTTP/1.1\r\n" H FULL "Cookie: __Host-agentd=full-token\r\n\r\n"), 400 },
+	{ "two session cookies", T("GET /v1/status HTTP/1.1\r\n" H "Cookie: __Host-agentd=a; __Host-agentd=b\r\n\r\n"), 400 },
+	{ "two authorizations", T("GET /v1/status HTTP/1.1\r\n" H FULL FULL "\r\n"), 400 },
+	{ "basic authorization", T("GET /v1/status HTTP/1.1\r\n" H "Authorization: Basic YWRtaW46YWRtaW4=\r\n\r\n"), 401 },
+	{ "compressed body", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"), 400 },
+	{ "page of another site", T("POST /v1/session HTTP/1.1\r\n" H JSON "Origin: https://evil.example\r\nContent-Length: 2\r\n\r\n{}"), 403 },
+	{ "origin null", T("POST /v1/session HTTP/1.1\r\n" H JSON "Origin: null\r\nContent-Length: 2\r\n\r\n{}"), 403 },
+	{ "cross-site fetch", T("GET /v1/status HTTP/1.1\r\n" H "Sec-Fetch-Site: cross-site\r\n\r\n"), 403 },
+	{ "cookie without X-Agentd", T("DELETE /v1/session HTTP/1.1\r\n" H "Origin: http://gw-0001.local\r\nCookie: __Host-agentd=full-token\r\n\r\n"), 403 },
+	{ "cookie without Origin", T("DELETE /v1/session HTTP/1.1\r\n" H "X-Agentd: 1\r\nCookie: __Host-agentd=full-token\r\n\r\n"), 403 },
+	{ "cookie with both", T("DELETE /v1/session HTTP/1.1\r\n" H "X-Agentd: 1\r\nOrigin: http://gw-0001.local\r\nCookie: __Host-agentd=full-token\r\n\r\n"), 204 },
+	{ "body where none belongs", T("GET /v1/status HTTP/1.1\r\n" H FULL "Content-Length: 2\r\n\r\n{}"), 413 },
+	{ "form instead of JSON", T("POST /v1/session HTTP/1.1\r\n" H "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 2\r\n\r\n{}"), 415 },
+	{ "text instead of JSON", T("POST /v1/session HTTP/1.1\r\n" H "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}"), 415 },
+	{ "post without a length", T("POST /v1/session HTTP/1.1\r\n" H JSON "\r\n"), 411 },
+	{ "wrong method on an open path", T("PUT /v1/health HTTP/1.1\r\n" H "\r\n"), 405 },
+	{ "unknown method on an open path", T("BREW /v1/health HTTP/1.1\r\n" H "\r\n"), 405 },
+	{ "wrong method on a closed path", T("PUT /v1/status HTTP/1.1\r\n" H "\r\n"), 401 },
+	{ "the same with a session", T("PUT /v1/status HTTP/1.1\r\n" H FULL "\r\n"), 405 },
+	{ "unknown path", T("GET /v1/nothing HTTP/1.1\r\n" H "\r\n"), 401 },
+	{ "unknown path with a session", T("GET /v1/nothing HTTP/1.1\r\n" H FULL "\r\n"), 404 },
+	{ "slash at the end", T("GET /v1/status/ HTTP/1.1\r\n" H FULL "\r\n"), 404 },
+	{ "invented token", T("GET /v1/status HTTP/1.1\r\n" H "Authorization: Bearer nonsense\r\n\r\n"), 401 },
+	{ "viewer does not write", T("POST /v1/update/confirm HTTP/1.1\r\n" H "Authorization: Bearer viewer-token\r\n\r\n"), 403 },
+	{ "broken JSON", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 2\r\n\r\n{]"), 400 },
+	{ "missing member", T("POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 2\r\n\r\n{}"), 400 },
+};
+
+static void malformed_requests_are_refused(void **state)
+{
+	struct world *w = *state;
+	char text[16384];
+	int n_wrong = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(head_cases); i++) {
+		const struct head_case *c = &head_cases[i];
+		unsigned status = exchange_bytes(w, BUS_NO_UID, c->bytes, c->size, text, sizeof(text));
+
+		if (c->status != 0 ? status != c->status : status != 0 && status < 400)
+			print_error("%s: status %u, expected %u\n%s\n", c->claim, status, c->status, text), n_wrong++;
+	}
+	assert_int_equal(n_wrong, 0);
+}
+
+static void too_many_fields_are_refused(void **state)
+{
+	char request[8192], text[4096];
+	size_t n = (size_t)snprintf(request, sizeof(request), "GET /v1/health HTTP/1.1\r\n" H);
+
+	for (int i = 0; i < 64; i++)
+		n += (size_t)snprintf(request + n, sizeof(request) - n, "X-%d: y\r\n", i);
+	snprintf(request + n, sizeof(request) - n, "\r\n");
+	assert_int_equal(exchange(*state, request, text, sizeof(text)), 400);
+}
+
+static void a_huge_head_is_refused(void **state)
+{
+	static char request[65536];
+	struct world *w = *state;
+	char text[4096];
+	int fd = client_open(w, BUS_NO_UID);
+	unsigned status;
+
+	memset(request, 'a', sizeof(request));
+	memcpy(request, "GET /v1/health HTTP/1.1\r\n" H "X: ", strlen("GET /v1/health HTTP/1.1\r\n" H "X: "));
+	assert_true(send(fd, request, sizeof(request), MSG_NOSIGNAL) > 0);
+	status = receive(w, fd, text, sizeof(text));
+	assert_true(status >= 400);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_WORLD(malformed_requests_are_refused),
+		WITH_WORLD(too_many_fields_are_refused),
+		WITH_WORLD(a_huge_head_is_refused),
+	};
+
+	signal(SIGPIPE, SIG_IGN);	/* as service_start() does */
+	return cmocka_run_group_tests_name("mgmt_head", tests, NULL, NULL);
+}
