@@ -6,34 +6,11 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need swtpm openssl tpm2_clear tpm2_getcap tpm2_createprimary
 LIVE=$BUILD/tests/tpm/test_tpm_live
-[ -x "$LIVE" ] || { echo "SKIP: $LIVE is not built (make check_PROGRAMS)"; exit 77; }
-
-STATE=$LAB/tpm-state
-SOCKET=$LAB/tpm.sock
-KEYS=$LAB/keys
-TCTI=swtpm:path=$SOCKET
-SWTPM=
-mkdir -p "$STATE" "$KEYS"
+# shellcheck source=tests/e2e/tpm.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tpm.sh"
+KEYS=$DIR
 echo 'a message' > "$LAB/msg"
-export TSS2_LOG=all+none TPM2TOOLS_TCTI=$TCTI TPM2OPENSSL_TCTI=$TCTI
 
-tpm_up() {
-  swtpm socket --tpm2 --tpmstate "dir=$STATE" --server "type=unixio,path=$SOCKET" --ctrl "type=unixio,path=$SOCKET.ctrl" \
-    --flags "not-need-init${1-,startup-clear}" > "$LAB/swtpm.log" 2>&1 &
-  SWTPM=$!
-  for _ in $(seq 100); do [ -S "$SOCKET" ] && [ -S "$SOCKET.ctrl" ] && return; sleep 0.05; done
-  echo "swtpm did not start: $(cat "$LAB/swtpm.log")"
-  exit 1
-}
-tpm_down() {
-  [ -z "$SWTPM" ] || { kill -9 "$SWTPM"; wait "$SWTPM"; } 2> /dev/null
-  SWTPM=
-  rm -f "$SOCKET" "$SOCKET.ctrl"
-}
-trap 'code=$?; tpm_down; (exit $code); e2e_end' EXIT
-
-live() { "$LIVE" "$TCTI" "$KEYS" "$@" 2>> "$LAB/stderr"; }
-handles() { tpm2_getcap handles-transient 2> /dev/null; tpm2_getcap handles-loaded-session 2> /dev/null; }
 verify() { # KEY: the signature of its last "sign", by openssl alone
   openssl pkey -pubin -inform DER -in "$KEYS/$1.spki" -out "$LAB/pub.pem" 2> /dev/null || return
   case $1 in

@@ -6,33 +6,10 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need swtpm openssl xxd tpm2_pcrextend tpm2_getcap tpm2_policypcr tpm2_unseal tpm2_verifysignature
 LIVE=$BUILD/tests/tpm/test_seal_live
-[ -x "$LIVE" ] || { echo "SKIP: $LIVE is not built (make check_PROGRAMS)"; exit 77; }
+# shellcheck source=tests/e2e/tpm.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tpm.sh"
+D=$DIR
 
-STATE=$LAB/tpm-state
-SOCKET=$LAB/tpm.sock
-D=$LAB/seal
-TCTI=swtpm:path=$SOCKET
-SWTPM=
-mkdir -p "$STATE" "$D"
-export TSS2_LOG=all+none TPM2TOOLS_TCTI=$TCTI
-
-tpm_up() {
-  swtpm socket --tpm2 --tpmstate "dir=$STATE" --server "type=unixio,path=$SOCKET" --ctrl "type=unixio,path=$SOCKET.ctrl" \
-    --flags "not-need-init,startup-clear" > "$LAB/swtpm.log" 2>&1 &
-  SWTPM=$!
-  for _ in $(seq 100); do [ -S "$SOCKET" ] && [ -S "$SOCKET.ctrl" ] && return; sleep 0.05; done
-  echo "swtpm did not start: $(cat "$LAB/swtpm.log")"
-  exit 1
-}
-tpm_down() {
-  [ -z "$SWTPM" ] || { kill -9 "$SWTPM"; wait "$SWTPM"; } 2> /dev/null
-  SWTPM=
-  rm -f "$SOCKET" "$SOCKET.ctrl"
-}
-trap 'code=$?; tpm_down; (exit $code); e2e_end' EXIT
-
-live() { "$LIVE" "$TCTI" "$D" "$@" 2>> "$LAB/stderr"; }
-handles() { tpm2_getcap handles-transient 2> /dev/null; tpm2_getcap handles-loaded-session 2> /dev/null; }
 extend() { tpm2_pcrextend "$1:sha256=$(printf '%s' "$2" | sha256sum | cut -d' ' -f1)"; }
 # unseals "what" PATH SECRET [option...]: the very bytes come back
 unseals() {

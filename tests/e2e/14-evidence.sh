@@ -6,12 +6,11 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need swtpm openssl xxd jq tpm2_checkquote tpm2_getcap tpm2_pcrextend
 LIVE=$BUILD/tests/tpm/test_attest_live
-[ -x "$LIVE" ] || { echo "SKIP: $LIVE is not built (make check_PROGRAMS)"; exit 77; }
-export TSS2_LOG=all+none
+# shellcheck source=tests/e2e/tpm.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tpm.sh"
 NONCE=000102030405060708090a0b0c0d0e0f
 OTHER=f00102030405060708090a0b0c0d0e0f
 
-handles() { tpm2_getcap handles-transient 2> /dev/null; tpm2_getcap handles-loaded-session 2> /dev/null; }
 spki() { openssl pkey -pubin -inform DER -in "$1" -outform PEM; }
 # P-256 public area -> PEM: x and y are the last 32 + 2 + 32 bytes; in front goes what every P-256 SubjectPublicKeyInfo begins with.
 area_pem() {
@@ -25,26 +24,18 @@ checkquote() { # PREFIX PCRS NONCE
 }
 
 # ---- the library ---------------------------------------------------------------------
-KEYS=$LAB/keys
-TPM=$LAB/t
-mkdir -p "$KEYS" "$TPM"
+KEYS=$DIR
 has_ek_cert=0
 if command -v swtpm_setup > /dev/null; then
   # A CA of its own for the maker, in the lab: nothing is written outside.
-  printf 'statedir = %s\nsigningkey = %s/k.pem\nissuercert = %s/c.pem\ncertserial = %s/serial\n' "$TPM" "$TPM" "$TPM" "$TPM" > "$TPM/localca.conf"
-  printf -- '--platform-manufacturer Test\n' > "$TPM/localca.options"
-  printf 'create_certs_tool = swtpm_localca\ncreate_certs_tool_config = %s\ncreate_certs_tool_options = %s\n' "$TPM/localca.conf" \
-    "$TPM/localca.options" > "$TPM/setup.conf"
-  swtpm_setup --tpm2 --tpmstate "$TPM" --create-ek-cert --config "$TPM/setup.conf" > "$LAB/setup.log" 2>&1 && has_ek_cert=1
+  printf 'statedir = %s\nsigningkey = %s/k.pem\nissuercert = %s/c.pem\ncertserial = %s/serial\n' "$STATE" "$STATE" "$STATE" "$STATE" > "$STATE/localca.conf"
+  printf -- '--platform-manufacturer Test\n' > "$STATE/localca.options"
+  printf 'create_certs_tool = swtpm_localca\ncreate_certs_tool_config = %s\ncreate_certs_tool_options = %s\n' "$STATE/localca.conf" \
+    "$STATE/localca.options" > "$STATE/setup.conf"
+  swtpm_setup --tpm2 --tpmstate "$STATE" --create-ek-cert --config "$STATE/setup.conf" > "$LAB/setup.log" 2>&1 && has_ek_cert=1
 fi
-[ "$has_ek_cert" = 1 ] || rm -f "$TPM"/tpm2-00.*
-swtpm socket --tpm2 --tpmstate "dir=$TPM" --server "type=unixio,path=$TPM/s" --ctrl "type=unixio,path=$TPM/s.ctrl" \
-  --flags not-need-init,startup-clear > "$LAB/swtpm.log" 2>&1 &
-SWTPM=$!
-trap 'code=$?; kill "$SWTPM" 2> /dev/null; (exit $code); e2e_end' EXIT
-wait_for 10 test -S "$TPM/s.ctrl"
-export TPM2TOOLS_TCTI=swtpm:path=$TPM/s
-live() { "$LIVE" "swtpm:path=$TPM/s" "$KEYS" "$@" 2>> "$LAB/stderr"; }
+[ "$has_ek_cert" = 1 ] || rm -f "$STATE"/tpm2-00.*
+tpm_up
 
 live provision
 live make device
@@ -116,8 +107,7 @@ cat "$LAB/faults"
 N_OK=$((N_OK + $(grep -c '^ok' "$LAB/faults")))
 is "all faults are survived" "$code" 0
 is "nothing stays loaded" "$(handles)" ''
-kill "$SWTPM"
-wait "$SWTPM" 2> /dev/null
+tpm_down
 
 # ---- through agentctl on a running agent ---------------------------------------------
 lab_up

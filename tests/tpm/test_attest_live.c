@@ -25,21 +25,10 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/macro.h"
-#include "tpm/connection.h"
+#include "live.h"
 
 DEFINE_CLEANUP(struct agent_key *, agent_key_unref)
 DEFINE_CLEANUP(struct agent_counter *, agent_counter_unref)
-
-static struct agent_error *err;
-static struct agent_tpm *tpm;
-static int dir_fd = -1;
-
-static int fail(void)
-{
-	printf("error %s: %s\n", agent_error_name(err), agent_error_message(err));
-	err = agent_error_free(err);
-	return 1;
-}
 
 static int write_part(const char *out, const char *suffix, const void *data, size_t size)
 {
@@ -240,7 +229,7 @@ static int do_faults(struct agent_key *ak, const char *name)
 	return n_bad != 0;
 }
 
-static int run(int argc, char **argv)
+static int run(struct agent_context *ctx, int argc, char **argv)
 {
 	_cleanup_(agent_key_unrefp) struct agent_key *ak = NULL, *key = NULL;
 
@@ -270,22 +259,5 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct agent_context *ctx = NULL;
-	sigset_t all;
-	int r;
-
-	if (argc < 4)
-		return 2;
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, NULL);
-	dir_fd = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0 || agent_context_new(&ctx) < 0)
-		return 2;
-	if (agent_tpm_new(ctx, argv[1], 0x81000001, &tpm, &err) < 0)
-		return fail();
-	r = run(argc, argv);
-	agent_tpm_unref(tpm);
-	agent_context_unref(ctx);
-	close(dir_fd);
-	return r;
+	return live_main(argc, argv, run);
 }

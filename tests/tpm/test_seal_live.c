@@ -31,20 +31,9 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/macro.h"
-#include "tpm/connection.h"
+#include "live.h"
 
 DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
-
-static struct agent_error *err;
-static struct agent_tpm *tpm;
-static int dir_fd = -1;
-
-static int fail(void)
-{
-	printf("error %s: %s\n", agent_error_name(err), agent_error_message(err));
-	err = agent_error_free(err);
-	return 1;
-}
 
 /* ---- options ------------------------------------------------------------ */
 
@@ -363,20 +352,7 @@ static int do_faults(const char *path, struct options *o)
 	return n_bad != 0;
 }
 
-/* With KILL_AT=N in the environment the process dies just before its Nth command. */
-static enum tcti_verdict kill_at(void *userdata, uint32_t command_code, uint8_t *answer, size_t answer_size, uint32_t *ret_rc)
-{
-	int *left = userdata;
-
-	(void)command_code;
-	(void)answer_size;
-	(void)ret_rc;
-	if (answer == NULL && --*left == 0)
-		kill(getpid(), SIGKILL);
-	return TCTI_PASS;
-}
-
-static int run(int argc, char **argv)
+static int run(struct agent_context *ctx, int argc, char **argv)
 {
 	struct options o = { 0 }, new = { 0 };
 	char **rest;
@@ -408,27 +384,5 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct agent_context *ctx = NULL;
-	sigset_t all;
-	int kill_left = 0, r;
-
-	if (argc < 4)
-		return 2;
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, NULL);
-	dir_fd = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0 || agent_context_new(&ctx) < 0)
-		return 2;
-	if (agent_tpm_new(ctx, argv[1], 0x81000001, &tpm, &err) < 0)
-		return fail();
-	if (getenv("KILL_AT") != NULL) {
-		kill_left = atoi(getenv("KILL_AT"));
-		tpm_set_hook(tpm, kill_at, &kill_left);
-	}
-	r = run(argc, argv);
-	tpm_set_hook(tpm, NULL, NULL);
-	agent_tpm_unref(tpm);
-	agent_context_unref(ctx);
-	close(dir_fd);
-	return r;
+	return live_main(argc, argv, run);
 }

@@ -30,31 +30,13 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/macro.h"
-#include "tpm/connection.h"
+#include "live.h"
 #include "tpm/session.h"
 
 DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
 DEFINE_CLEANUP(struct agent_key *, agent_key_unref)
 DEFINE_CLEANUP(struct agent_counter *, agent_counter_unref)
 DEFINE_CLEANUP(struct agent_mac *, agent_mac_unref)
-
-static struct agent_error *err;
-static struct agent_tpm *tpm;
-static int dir_fd = -1;
-
-static int fail(void)
-{
-	printf("error %s: %s\n", agent_error_name(err), agent_error_message(err));
-	err = agent_error_free(err);
-	return 1;
-}
-
-static void log_line(void *userdata, const char *line)
-{
-	(void)userdata;
-	if (getenv("AGENT_TEST_VERBOSE") != NULL)
-		fprintf(stderr, "%s\n", line);
-}
 
 static int read_pin(void)
 {
@@ -170,19 +152,6 @@ static unsigned flags_of(const char *text)
 {
 	return (strchr(text, 'c') != NULL ? (unsigned)AGENT_TPM_CREATE : 0) |
 	       (strchr(text, 'z') != NULL ? (unsigned)AGENT_TPM_FROM_ZERO : 0);
-}
-
-/* With KILL_AT=N in the environment the process dies just before its Nth command. */
-static enum tcti_verdict kill_at(void *userdata, uint32_t command_code, uint8_t *answer, size_t answer_size, uint32_t *ret_rc)
-{
-	int *left = userdata;
-
-	(void)command_code;
-	(void)answer_size;
-	(void)ret_rc;
-	if (answer == NULL && --*left == 0)
-		kill(getpid(), SIGKILL);
-	return TCTI_PASS;
 }
 
 static int do_counter(const char *name, const char *index, const char *flags, const char *n_text)
@@ -437,28 +406,12 @@ static int do_storm(const char *name, const char *count, const char *mode)
 	return 0;
 }
 
-int main(int argc, char **argv)
+static int run(struct agent_context *ctx, int argc, char **argv)
 {
-	struct agent_context *ctx = NULL;
-	sigset_t all;
-	int kill_left = 0, r = 2;
+	int r = 2;
 
-	if (argc < 4)
-		return 2;
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, NULL);
-	if (agent_context_new(&ctx) < 0)
-		return 2;
-	agent_set_log_fn(ctx, log_line, NULL);
-	dir_fd = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0)
-		return 2;
-	if (agent_tpm_new(ctx, argv[1], 0x81000001, &tpm, &err) < 0 || read_pin() < 0)
+	if (read_pin() < 0)
 		return fail();
-	if (getenv("KILL_AT") != NULL) {
-		kill_left = atoi(getenv("KILL_AT"));
-		tpm_set_hook(tpm, kill_at, &kill_left);
-	}
 	if (strcmp(argv[3], "provision") == 0)
 		r = do_provision();
 	else if (strcmp(argv[3], "create") == 0 && argc == 6)
@@ -477,9 +430,10 @@ int main(int argc, char **argv)
 		r = do_leak(strtoul(argv[4], NULL, 10));
 	else if (strcmp(argv[3], "storm") == 0 && argc == 7)
 		r = do_storm(argv[4], argv[5], argv[6]);
-	tpm_set_hook(tpm, NULL, NULL);
-	agent_tpm_unref(tpm);
-	agent_context_unref(ctx);
-	close(dir_fd);
 	return r;
+}
+
+int main(int argc, char **argv)
+{
+	return live_main(argc, argv, run);
 }
