@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/macro.h"
 
@@ -64,4 +65,50 @@ int op_job_submit(struct op_job *job, enum worker_priority priority, unsigned ti
 		op_job_free(job);
 	}
 	return r;
+}
+
+int op_job_end(struct op_job *job, int r, enum worker_priority priority, unsigned timeout_s, struct agent_error **err)
+{
+	if (r >= 0)
+		return op_job_submit(job, priority, timeout_s, err);
+	op_job_free(job);
+	return r;
+}
+
+static int send_or_drop(struct op_job *job, sd_bus_message *reply, int r, const char *what, struct agent_error **err)
+{
+	if (r >= 0)
+		return op_reply_send(job->call, reply);
+	sd_bus_message_unref(reply);
+	return agent_error_set(err, r, "bus.reply", "cannot write %s: %s", what, strerror(-r));
+}
+
+int op_job_answer(struct op_job *job, const char *what, int (*append)(sd_bus_message *reply, const struct op_job *job),
+		  struct agent_error **err)
+{
+	sd_bus_message *reply;
+	int r = op_reply_new(job->call, &reply, err);
+
+	return r < 0 ? r : send_or_drop(job, reply, append(reply, job), what, err);
+}
+
+int op_job_answer_rows(struct op_job *job, const char *what, size_t n,
+		       int (*append)(sd_bus_message *reply, const struct op_job *job, size_t i), struct agent_error **err)
+{
+	sd_bus_message *reply;
+	int r = op_reply_new(job->call, &reply, err);
+
+	if (r < 0)
+		return r;
+	r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		r = sd_bus_message_open_container(reply, 'a', "{sv}");
+		if (r >= 0)
+			r = append(reply, job, i);
+		if (r >= 0)
+			r = sd_bus_message_close_container(reply);
+	}
+	if (r >= 0)
+		r = sd_bus_message_close_container(reply);
+	return send_or_drop(job, reply, r, what, err);
 }

@@ -38,6 +38,7 @@ struct evidence_job {
 	struct agent_tpm_counter_info counters[N_COUNTERS];
 	const char *counter_names[N_COUNTERS];
 	size_t n_counters;
+	int (*append)(sd_bus_message *m, const struct evidence_job *job); /* what the answer is made of */
 };
 
 static int job_new(struct op_call *call, const struct op_job_type *type, struct evidence_job **ret_job, struct agent_error **err)
@@ -191,7 +192,7 @@ static int append_attributes(sd_bus_message *m, uint32_t attributes)
 	return peer_append_string(m, "attributes", text);
 }
 
-static int append_key(struct core *core, sd_bus_message *m, const struct evidence_job *job)
+static int append_key(sd_bus_message *m, const struct evidence_job *job)
 {
 	int r = peer_append_string(m, "name", job->name);
 
@@ -235,7 +236,7 @@ static int append_pcrs(sd_bus_message *m, const struct agent_attest *a)
 	return r;
 }
 
-static int append_attest(struct core *core, sd_bus_message *m, const struct evidence_job *job)
+static int append_attest(sd_bus_message *m, const struct evidence_job *job)
 {
 	const struct agent_attest *a = &job->attest;
 	bool is_quote = a->pcr_mask != 0;
@@ -268,7 +269,7 @@ static int append_attest(struct core *core, sd_bus_message *m, const struct evid
 	return r;
 }
 
-static int append_ek(struct core *core, sd_bus_message *m, const struct evidence_job *job)
+static int append_ek(sd_bus_message *m, const struct evidence_job *job)
 {
 	int r = peer_append_string(m, "type", job->ek_type == AGENT_EK_RSA_2048 ? "rsa-2048" : "ec-p256");
 
@@ -277,29 +278,26 @@ static int append_ek(struct core *core, sd_bus_message *m, const struct evidence
 	return r < 0 ? r : peer_append_string(m, "certificates", job->ek.has_certificate ? job->ek.chain_pem : NULL);
 }
 
-static int reply_dict(struct core *core, struct evidence_job *job,
-		      int (*append)(struct core *core, sd_bus_message *m, const struct evidence_job *job), struct agent_error **err)
+static int append_dict(sd_bus_message *m, const struct op_job *base)
+{
+	const struct evidence_job *job = (const struct evidence_job *)base;
+	int r = sd_bus_message_open_container(m, 'a', "{sv}");
+
+	if (r >= 0)
+		r = job->append(m, job);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int reply_dict(struct core *core, struct evidence_job *job, int (*append)(sd_bus_message *m, const struct evidence_job *job),
+		      struct agent_error **err)
 {
 	struct op_call *call = job->base.call;
-	sd_bus_message *reply;
-	int r;
 
 	if (job->made_ak)
 		event_add(core, EVENT_KEY_CREATED, "key", STORE_KEY_ATTEST, "type", "ec-p256", "reason", "first evidence asked for", "user",
 			  call->caller.user, "source", call->caller.source, NULL);
-	r = op_reply_new(call, &reply, err);
-	if (r < 0)
-		return r;
-	r = sd_bus_message_open_container(reply, 'a', "{sv}");
-	if (r >= 0)
-		r = append(core, reply, job);
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the evidence: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+	job->append = append;
+	return op_job_answer(&job->base, "the evidence", append_dict, err);
 }
 
 static int describe_reply(struct core *core, struct op_job *base, struct agent_error **err)
@@ -322,16 +320,16 @@ static int ek_reply(struct core *core, struct op_job *base, struct agent_error *
 	return reply_dict(core, (struct evidence_job *)base, append_ek, err);
 }
 
-static int append_counter(struct core *core, sd_bus_message *m, const char *name, const struct agent_tpm_counter_info *info)
+static int append_counter(sd_bus_message *m, const struct op_job *base, size_t i)
 {
-	uint64_t budget = (uint64_t)core->settings->tpm.nv_write_budget;
+	const struct evidence_job *job = (const struct evidence_job *)base;
+	const struct agent_tpm_counter_info *info = &job->counters[i];
+	uint64_t budget = (uint64_t)base->call->core->settings->tpm.nv_write_budget;
 	char index[16];
 	int r;
 
 	snprintf(index, sizeof(index), "0x%08" PRIx32, info->index);
-	r = sd_bus_message_open_container(m, 'a', "{sv}");
-	if (r >= 0)
-		r = peer_append_string(m, "name", name);
+	r = peer_append_string(m, "name", job->counter_names[i]);
 	if (r >= 0)
 		r = peer_append_string(m, "index", index);
 	if (r >= 0)
@@ -344,30 +342,12 @@ static int append_counter(struct core *core, sd_bus_message *m, const char *name
 		r = peer_append_bool(m, "over_budget", info->n_writes > budget);
 	if (r >= 0)
 		r = append_attributes(m, info->attributes);
-	if (r >= 0)
-		r = append_words(m, info->words, info->n_words);
-	return r < 0 ? r : sd_bus_message_close_container(m);
+	return r < 0 ? r : append_words(m, info->words, info->n_words);
 }
 
 static int counters_reply(struct core *core, struct op_job *base, struct agent_error **err)
 {
-	struct evidence_job *job = (struct evidence_job *)base;
-	sd_bus_message *reply;
-	int r;
-
-	r = op_reply_new(base->call, &reply, err);
-	if (r < 0)
-		return r;
-	r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-	for (size_t i = 0; r >= 0 && i < job->n_counters; i++)
-		r = append_counter(core, reply, job->counter_names[i], &job->counters[i]);
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the list of counters: %s", strerror(-r));
-	}
-	return op_reply_send(base->call, reply);
+	return op_job_answer_rows(base, "the list of counters", ((struct evidence_job *)base)->n_counters, append_counter, err);
 }
 
 /* ---- operations ------------------------------------------------------------------------------------------------- */
@@ -377,14 +357,6 @@ static const struct op_job_type job_certify = { .name = "key certification", .ru
 static const struct op_job_type job_quote = { .name = "quote", .run = quote_run, .reply = attest_reply };
 static const struct op_job_type job_counters = { .name = "counter list", .run = counters_run, .reply = counters_reply };
 static const struct op_job_type job_ek = { .name = "endorsement key", .run = ek_run, .reply = ek_reply };
-
-static int submit_or_free(struct evidence_job *job, int r, struct agent_error **err)
-{
-	if (r >= 0)
-		return op_job_submit(&job->base, WORKER_WORK, job->ek_type == 0 ? 0 : EK_TIMEOUT_S, err);
-	op_job_free(&job->base);
-	return r;
-}
 
 static int take_key(struct evidence_job *job, const char *name, struct agent_error **err)
 {
@@ -403,7 +375,7 @@ int op_key_describe(struct core *core, struct op_call *call, struct agent_error 
 	if (sd_bus_message_read(call->msg, "s", &name) < 0)
 		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyDescribe was called with arguments that cannot be read");
 	r = job_new(call, &job_describe, &job, err);
-	return r < 0 ? r : submit_or_free(job, take_key(job, name, err), err);
+	return r < 0 ? r : op_job_end(&job->base, take_key(job, name, err), WORKER_WORK, 0, err);
 }
 
 int op_key_certify(struct core *core, struct op_call *call, struct agent_error **err)
@@ -418,7 +390,7 @@ int op_key_certify(struct core *core, struct op_call *call, struct agent_error *
 	if (r < 0)
 		return r;
 	r = take_key(job, name, err);
-	return submit_or_free(job, r < 0 ? r : take_nonce(job, nonce, err), err);
+	return op_job_end(&job->base, r < 0 ? r : take_nonce(job, nonce, err), WORKER_WORK, 0, err);
 }
 
 int op_tpm_quote(struct core *core, struct op_call *call, struct agent_error **err)
@@ -433,7 +405,7 @@ int op_tpm_quote(struct core *core, struct op_call *call, struct agent_error **e
 	if (r < 0)
 		return r;
 	r = take_nonce(job, nonce, err);
-	return submit_or_free(job, r < 0 ? r : take_pcrs(job, pcrs, err), err);
+	return op_job_end(&job->base, r < 0 ? r : take_pcrs(job, pcrs, err), WORKER_WORK, 0, err);
 }
 
 int op_tpm_counters(struct core *core, struct op_call *call, struct agent_error **err)
@@ -441,7 +413,7 @@ int op_tpm_counters(struct core *core, struct op_call *call, struct agent_error 
 	struct evidence_job *job;
 	int r = job_new(call, &job_counters, &job, err);
 
-	return r < 0 ? r : submit_or_free(job, 0, err);
+	return r < 0 ? r : op_job_submit(&job->base, WORKER_WORK, 0, err);
 }
 
 int op_tpm_ek(struct core *core, struct op_call *call, struct agent_error **err)
@@ -458,5 +430,5 @@ int op_tpm_ek(struct core *core, struct op_call *call, struct agent_error **err)
 	job->ek_type = strcmp(type, "rsa-2048") == 0 ? AGENT_EK_RSA_2048 : strcmp(type, "ec-p256") == 0 ? AGENT_EK_EC_P256 : 0;
 	if (job->ek_type == 0)
 		r = agent_error_set(err, -ENOENT, "ek.type", "an endorsement key is one of rsa-2048, ec-p256");
-	return submit_or_free(job, r, err);
+	return op_job_end(&job->base, r, WORKER_WORK, EK_TIMEOUT_S, err);
 }

@@ -109,10 +109,8 @@ static int append_callers(sd_bus_message *m, const struct key_meta *meta)
 static int append_row(sd_bus_message *m, const struct key_row *row)
 {
 	char purposes[64];
-	int r = sd_bus_message_open_container(m, 'a', "{sv}");
+	int r = peer_append_string(m, "name", row->name);
 
-	if (r >= 0)
-		r = peer_append_string(m, "name", row->name);
 	if (r >= 0)
 		r = peer_append_string(m, "type", row->type);
 	if (r >= 0)
@@ -122,9 +120,12 @@ static int append_row(sd_bus_message *m, const struct key_row *row)
 	purposes_format(row->meta.purposes, purposes, sizeof(purposes));
 	if (r >= 0)
 		r = peer_append_string(m, "purposes", purposes);
-	if (r >= 0)
-		r = append_callers(m, &row->meta);
-	return r < 0 ? r : sd_bus_message_close_container(m);
+	return r < 0 ? r : append_callers(m, &row->meta);
+}
+
+static int append_row_of(sd_bus_message *m, const struct op_job *base, size_t i)
+{
+	return append_row(m, &((const struct key_job *)base)->rows[i]);
 }
 
 /* ---- KeyList ---------------------------------------------------------------------------------------------------- */
@@ -151,23 +152,7 @@ static int list_run(struct store *store, struct op_job *base, struct agent_error
 
 static int list_reply(struct core *core, struct op_job *base, struct agent_error **err)
 {
-	struct key_job *job = (struct key_job *)base;
-	sd_bus_message *reply;
-	int r;
-
-	r = op_reply_new(base->call, &reply, err);
-	if (r < 0)
-		return r;
-	r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-	for (size_t i = 0; r >= 0 && i < job->n_rows; i++)
-		r = append_row(reply, &job->rows[i]);
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the list of keys: %s", strerror(-r));
-	}
-	return op_reply_send(base->call, reply);
+	return op_job_answer_rows(base, "the list of keys", ((struct key_job *)base)->n_rows, append_row_of, err);
 }
 
 static const struct op_job_type job_list = { .name = "key list", .run = list_run, .reply = list_reply, .free = key_job_free };
@@ -195,21 +180,18 @@ static int create_run(struct store *store, struct op_job *base, struct agent_err
 	return fill_row(&job->rows[0], store, key, err);
 }
 
+static int append_one_row(sd_bus_message *m, const struct op_job *base)
+{
+	int r = sd_bus_message_open_container(m, 'a', "{sv}");
+
+	if (r >= 0)
+		r = append_row_of(m, base, 0);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
 static int row_reply(struct key_job *job, struct agent_error **err)
 {
-	struct op_job *base = &job->base;
-	sd_bus_message *reply;
-	int r;
-
-	r = op_reply_new(base->call, &reply, err);
-	if (r < 0)
-		return r;
-	r = append_row(reply, &job->rows[0]);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot describe the key: %s", strerror(-r));
-	}
-	return op_reply_send(base->call, reply);
+	return op_job_answer(&job->base, "the description of a key", append_one_row, err);
 }
 
 /* "uid:1000 tls-client, gid:44 sign-app", for the event log, which shortens it. */
@@ -395,11 +377,7 @@ int op_key_allow(struct core *core, struct op_call *call, struct agent_error **e
 		else
 			job->n_callers++;
 	}
-	if (r < 0) {
-		op_job_free(&job->base);
-		return r;
-	}
-	return op_job_submit(&job->base, WORKER_WORK, 0, err);
+	return op_job_end(&job->base, r, WORKER_WORK, 0, err);
 }
 
 /* ---- KeyCsr ----------------------------------------------------------------------------------------------------- */
@@ -462,11 +440,7 @@ int op_key_csr(struct core *core, struct op_call *call, struct agent_error **err
 	job->meta = meta;
 	strcpy(job->name, name);
 	r = take_text(subject, job->subject, SUBJECT_MAX, "key.subject", err);
-	if (r < 0) {
-		op_job_free(&job->base);
-		return r;
-	}
-	return op_job_submit(&job->base, WORKER_WORK, 0, err);
+	return op_job_end(&job->base, r, WORKER_WORK, 0, err);
 }
 
 /* ---- KeyPublic, KeySign: link, fetch, applications --------------------------------------------------------------------------- */
@@ -504,21 +478,16 @@ static int sign_run(struct store *store, struct op_job *base, struct agent_error
 	return agent_signer_sign(key->signer, job->scheme, job->hash, job->digest, job->digest_size, job->bytes, &job->size, err);
 }
 
+static int append_bytes(sd_bus_message *m, const struct op_job *base)
+{
+	const struct key_job *job = (const struct key_job *)base;
+
+	return sd_bus_message_append_array(m, 'y', job->bytes, job->size);
+}
+
 static int bytes_reply(struct core *core, struct op_job *base, struct agent_error **err)
 {
-	struct key_job *job = (struct key_job *)base;
-	sd_bus_message *reply;
-	int r;
-
-	r = op_reply_new(base->call, &reply, err);
-	if (r < 0)
-		return r;
-	r = sd_bus_message_append_array(reply, 'y', job->bytes, job->size);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the answer: %s", strerror(-r));
-	}
-	return op_reply_send(base->call, reply);
+	return op_job_answer(base, "the answer", append_bytes, err);
 }
 
 static const struct op_job_type job_public = { .name = "public key", .run = public_run, .reply = bytes_reply, .free = key_job_free };

@@ -149,9 +149,5 @@ int op_leaf_issue(struct core *core, struct op_call *call, struct agent_error **
 	r = read_arguments(core, (struct leaf_job *)base, call->msg, err);
 	if (r >= 0)
 		r = check_rate(core, err);
-	if (r < 0) {
-		op_job_free(base);
-		return r;
-	}
-	return op_job_submit(base, WORKER_WORK, 0, err);
+	return op_job_end(base, r, WORKER_WORK, 0, err);
 }

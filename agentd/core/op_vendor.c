@@ -55,23 +55,17 @@ static int app_run(struct store *store, struct op_job *base, struct agent_error 
 				 hash, digest, size, job->sig, &job->sig_size, err);
 }
 
+static int append_signature(sd_bus_message *m, const struct op_job *base)
+{
+	const struct app_job *job = (const struct app_job *)base;
+	int r = sd_bus_message_append_array(m, 'y', job->sig, job->sig_size);
+
+	return r < 0 ? r : sd_bus_message_append_basic(m, 's', job->label);
+}
+
 static int app_reply(struct core *core, struct op_job *base, struct agent_error **err)
 {
-	struct app_job *job = (struct app_job *)base;
-	sd_bus_message *reply;
-	int r;
-
-	r = op_reply_new(base->call, &reply, err);
-	if (r < 0)
-		return r;
-	r = sd_bus_message_append_array(reply, 'y', job->sig, job->sig_size);
-	if (r >= 0)
-		r = sd_bus_message_append_basic(reply, 's', job->label);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the answer: %s", strerror(-r));
-	}
-	return op_reply_send(base->call, reply);
+	return op_job_answer(base, "the answer", append_signature, err);
 }
 
 static const struct op_job_type job_app = { .name = "application signature", .run = app_run, .reply = app_reply, .free = app_job_free };
@@ -116,9 +110,5 @@ int op_app_sign(struct core *core, struct op_call *call, struct agent_error **er
 		return r;
 	((struct app_job *)base)->meta = meta;
 	r = fill_job((struct app_job *)base, name, &rule, context, message, size, err);
-	if (r < 0) {
-		op_job_free(base);
-		return r;
-	}
-	return op_job_submit(base, WORKER_VENDOR, 0, err);
+	return op_job_end(base, r, WORKER_VENDOR, 0, err);
 }
