@@ -275,6 +275,17 @@ int account_resolve(struct core *core, const char *token, uint32_t uid, const ch
 	return 0;
 }
 
+uint64_t account_unuse(struct core *core, uint64_t session_id)
+{
+	struct session *s = session_get(&core->accounts->sessions, session_id);
+
+	if (s == NULL)
+		return UINT64_MAX;
+	session_unuse(s);
+	arm_timer(core->accounts);
+	return session_expires_s(s, accounts_now_us());
+}
+
 /* ---- tries ------------------------------------------------------------------------------------------------------ */
 
 int account_try_admit(struct core *core, struct account_try *try, struct agent_error **err)

@@ -20,6 +20,7 @@
 #include "agentd/common/peer.h"
 #include "agentd/core/event_log.h"
 #include "agentd/core/store.h"
+#include "agentd/core/stream.h"
 #include "base/file.h"
 #include "base/macro.h"
 
@@ -171,6 +172,7 @@ void event_add(struct core *core, enum event_id id, ...)
 		return;
 	}
 	audit->is_failing = false;
+	stream_wake(core);
 	if (event_types[id].priority <= LOG_NOTICE)
 		sync_soon(core, audit);
 }
@@ -294,30 +296,43 @@ static int append_event(const struct event_record *record, void *userdata)
 	return r < 0 ? r : 0;
 }
 
-int op_events_get(struct core *core, struct op_call *call, struct agent_error **err)
+uint64_t audit_last_seq(struct core *core)
 {
-	struct events_reply out = { 0 };
-	uint64_t after;
+	return event_log_last_seq(audit_of(core)->log);
+}
+
+int audit_append(struct core *core, sd_bus_message *reply, uint64_t after, uint32_t limit, struct agent_error **err)
+{
+	struct events_reply out = { .reply = reply, .left = limit < EVENTS_AT_ONCE ? limit : EVENTS_AT_ONCE };
 	int r;
 
-	r = sd_bus_message_read(call->msg, "tu", &after, &out.left);
-	if (r < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "EventsGet was called with arguments that cannot be read");
-	if (out.left > EVENTS_AT_ONCE)
-		out.left = EVENTS_AT_ONCE;
-	r = op_reply_new(call, &out.reply, err);
-	if (r < 0)
-		return r;
-	r = sd_bus_message_open_container(out.reply, 'a', "a{sv}");
+	r = sd_bus_message_open_container(reply, 'a', "a{sv}");
 	if (r >= 0)
 		r = event_log_read(audit_of(core)->log, after, append_event, &out, err);
 	if (r >= 0)
-		r = sd_bus_message_close_container(out.reply);
+		r = sd_bus_message_close_container(reply);
+	if (r < 0 && err != NULL && *err == NULL)
+		agent_error_set(err, r, "events.read", "cannot read the event log: %s", strerror(-r));
+	return r;
+}
+
+int op_events_get(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	sd_bus_message *reply;
+	uint32_t limit;
+	uint64_t after;
+	int r;
+
+	r = sd_bus_message_read(call->msg, "tu", &after, &limit);
+	if (r < 0)
+		return agent_error_set(err, -EINVAL, "bus.arguments", "EventsGet was called with arguments that cannot be read");
+	r = op_reply_new(call, &reply, err);
+	if (r < 0)
+		return r;
+	r = audit_append(core, reply, after, limit, err);
 	if (r < 0) {
-		sd_bus_message_unref(out.reply);
-		if (err != NULL && *err == NULL)
-			agent_error_set(err, r, "events.read", "cannot read the event log: %s", strerror(-r));
+		sd_bus_message_unref(reply);
 		return r;
 	}
-	return op_reply_send(call, out.reply);
+	return op_reply_send(call, reply);
 }

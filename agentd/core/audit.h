@@ -10,4 +10,9 @@ void audit_close(struct core *core);
 /* Has it been written already that @release_id fell back, and nothing been installed since? */
 bool audit_knows_fallback(struct core *core, const char *release_id);
 
+/* Number of the newest event. */
+uint64_t audit_last_seq(struct core *core);
+/* Events after @after, at most @limit of them, as aa{sv}. */
+int audit_append(struct core *core, sd_bus_message *reply, uint64_t after, uint32_t limit, struct agent_error **err);
+
 #endif

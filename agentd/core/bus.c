@@ -692,6 +692,14 @@ void bus_cut(struct core *core, enum program program)
 	shutdown(sd_bus_get_fd(peer->bus), SHUT_RDWR);
 }
 
+void bus_emit_stream(struct core *core)
+{
+	if (core->bus == NULL)
+		return;
+	for (const struct peer *p = core->bus->doors[DOOR_MGMT].peers; p != NULL; p = p->next)
+		sd_bus_emit_signal(p->bus, BUS_PATH, BUS_CORE, "StreamWake", NULL);
+}
+
 void bus_emit_setup(struct core *core)
 {
 	struct bus *b = core->bus;

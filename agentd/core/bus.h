@@ -19,6 +19,8 @@ void bus_release(struct core *core, enum program program);
 /* Cut the connection: calls under way end with an error, and the program with its work. */
 void bus_cut(struct core *core, enum program program);
 
+/* Signal StreamWake to agentd-mgmt. */
+void bus_emit_stream(struct core *core);
 /* Tell link and fetch. */
 void bus_emit_setup(struct core *core);
 

@@ -39,6 +39,7 @@ struct core {
 	struct bus *bus;
 	struct accounts *accounts; /* sessions and limits: accounts.c */
 	struct updates *updates;   /* op_update.c */
+	bool is_stream_asleep;	   /* agentd-mgmt has seen all there is: op_stream.c */
 	int setup;		   /* enum agent_setup_state or SETUP_STATE_UNKNOWN, as of the last word from the worker */
 	uint64_t generation;	   /* password generation that goes with it */
 	char *srk_name;		   /* hex, NULL while unknown */
@@ -81,6 +82,11 @@ void accounts_stop(struct core *core);
  */
 int account_resolve(struct core *core, const char *token, uint32_t uid, const char *source, struct caller *ret_caller,
 		    struct agent_error **err);
+/*
+ * The call just resolved is no use of the session (0: known by uid, there is none). Returns the seconds it has left,
+ * UINT64_MAX for no end.
+ */
+uint64_t account_unuse(struct core *core, uint64_t session_id);
 /* Failed logins in a row, for the status. */
 uint64_t account_failures(const struct core *core);
 

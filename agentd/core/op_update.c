@@ -16,6 +16,7 @@
 #include "agentd/core/audit.h"
 #include "agentd/core/bus.h"
 #include "agentd/core/core.h"
+#include "agentd/core/stream.h"
 #include "agentd/core/update.h"
 #include "base/macro.h"
 
@@ -129,7 +130,7 @@ static const char *if_any(const char *text)
 	return text[0] != '\0' ? text : NULL;
 }
 
-static int append_report(struct core *core, sd_bus_message *m)
+int updates_append(struct core *core, sd_bus_message *m)
 {
 	const struct updates *u = core->updates;
 	const struct report *report = &u->report;
@@ -185,7 +186,7 @@ static int send_report(struct core *core, struct op_call *call, struct agent_err
 	r = op_reply_new(call, &reply, err);
 	if (r < 0)
 		return r;
-	r = append_report(core, reply);
+	r = updates_append(core, reply);
 	if (r < 0) {
 		sd_bus_message_unref(reply);
 		return agent_error_set(err, r, "bus.reply", "cannot write the update status: %s", strerror(-r));
@@ -231,6 +232,7 @@ void updates_progress(struct core *core, sd_bus_message *msg)
 	snprintf(u->report.stage, sizeof(u->report.stage), "%.15s", stage);
 	u->report.done_bytes = done;
 	u->report.total_bytes = total;
+	stream_wake(core);
 	if (u->timer != NULL)
 		sd_event_source_set_time_relative(u->timer, STALL_US);
 }

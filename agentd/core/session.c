@@ -49,7 +49,7 @@ int session_add(struct sessions *sessions, const struct session *session, uint64
 	*slot = *session;
 	slot->id = ++sessions->last_id;
 	memcpy(slot->hash, hash, sizeof(hash));
-	slot->opened_us = slot->used_us = now_us;
+	slot->opened_us = slot->used_us = slot->used_before_us = now_us;
 	return 0;
 }
 
@@ -68,8 +68,14 @@ struct session *session_find(struct sessions *sessions, const char *token, uint6
 	}
 	if (found == NULL || now_us >= end_of(found))
 		return NULL;
+	found->used_before_us = found->used_us;
 	found->used_us = now_us;
 	return found;
+}
+
+void session_unuse(struct session *session)
+{
+	session->used_us = session->used_before_us;
 }
 
 struct session *session_get(struct sessions *sessions, uint64_t id)

@@ -21,7 +21,7 @@ struct session {
 	uint32_t uid;
 	uint64_t generation; /* of the password it was opened with */
 	struct limit_who who; /* whose budget a further password try of this session is taken from */
-	uint64_t opened_us, used_us;
+	uint64_t opened_us, used_us, used_before_us;
 };
 
 struct sessions {
@@ -37,6 +37,8 @@ int session_add(struct sessions *sessions, const struct session *session, uint64
 		struct session *ret_displaced);
 /* The live session of a token, marked as used now; NULL if there is none. Lent. */
 struct session *session_find(struct sessions *sessions, const char *token, uint64_t now_us);
+/* The last session_find() of it was no use: somebody who only listens is idle. */
+void session_unuse(struct session *session);
 /* By id, without marking it as used. */
 struct session *session_get(struct sessions *sessions, uint64_t id);
 void session_end(struct session *session);

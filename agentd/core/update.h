@@ -12,5 +12,7 @@ void updates_stop(struct core *core);
 void updates_progress(struct core *core, sd_bus_message *msg);
 /* update_stage and booted_slot for the status, as last heard. */
 int updates_append_short(struct core *core, sd_bus_message *m);
+/* The update status as a{sv}, as last heard. */
+int updates_append(struct core *core, sd_bus_message *m);
 
 #endif

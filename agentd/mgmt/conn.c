@@ -70,6 +70,7 @@ static uint64_t deadline(const struct conn *c)
 	case PHASE_CORE:
 	case PHASE_STREAM:
 	case PHASE_REPLY:
+	case PHASE_EVENTS:
 		break;
 	}
 	/* Core's own time limits hold while it works; a login must not be cut off by the clock of the stranger it was. */
@@ -365,6 +366,11 @@ static bool move_in(struct conn *c)
 		conn_close(c, true);
 		return false;
 	}
+	/* Who follows events has nothing more to say: neither a goodbye in half nor a next request. */
+	if (c->phase == PHASE_EVENTS) {
+		conn_close(c, n != 0);
+		return false;
+	}
 	if (n == 0) {
 		c->net_eof = true;
 		if (c->relay_fd >= 0)
@@ -639,7 +645,7 @@ int conn_new(struct mgmt *m, int fd, const struct source *source, uint32_t uid, 
 	     struct conn **ret_conn)
 {
 	struct conn *c = calloc(1, sizeof(*c));
-	int on = 1, r;
+	int on = 1, lost_ms = (int)(STALLED_US / 1000), r;
 
 	if (c == NULL) {
 		close(fd);
@@ -649,8 +655,11 @@ int conn_new(struct mgmt *m, int fd, const struct source *source, uint32_t uid, 
 			    .relay_fd = -1, .mhd_fd = -1, .state = is_tls ? CONN_HELLO : CONN_OPEN, .accepted_us = mgmt_now_us(m) };
 	c->state_us = c->phase_us = c->accepted_us;
 	snprintf(c->local_ip, sizeof(c->local_ip), "%s", local_ip);
-	if (!c->is_unix)
+	if (!c->is_unix) {
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		/* A peer that vanished does not say so: give up on bytes nobody acknowledges. */
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &lost_ms, sizeof(lost_ms));
+	}
 	r = sd_event_add_io(m->event, &c->net_io, fd, EPOLLIN, on_net, c);
 	if (r >= 0)
 		r = sd_event_add_time(m->event, &c->timer, CLOCK_MONOTONIC, deadline(c), 50000, on_deadline, c);

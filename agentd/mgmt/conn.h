@@ -24,7 +24,7 @@ enum conn_state {
 };
 
 /* What an open connection is busy with; each has its deadline. */
-enum conn_phase { PHASE_IDLE, PHASE_HEAD, PHASE_BODY, PHASE_CORE, PHASE_STREAM, PHASE_REPLY };
+enum conn_phase { PHASE_IDLE, PHASE_HEAD, PHASE_BODY, PHASE_CORE, PHASE_STREAM, PHASE_REPLY, PHASE_EVENTS };
 
 struct conn_bytes {
 	uint8_t *data;

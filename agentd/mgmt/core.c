@@ -36,6 +36,7 @@ static void retry_later(struct mgmt *m)
 void core_disconnect(struct mgmt *m)
 {
 	m->lost_slot = sd_bus_slot_unref(m->lost_slot);
+	m->wake_slot = sd_bus_slot_unref(m->wake_slot);
 	if (m->bus != NULL)
 		sd_bus_detach_event(m->bus);
 	m->bus = sd_bus_close_unref(m->bus);
@@ -49,6 +50,7 @@ static int on_lost_defer(sd_event_source *source, void *userdata)
 
 	service_log(LOG_WARNING, "connection to core lost");
 	core_disconnect(m);
+	streams_wake(m);	/* they end, and their readers learn why */
 	retry_later(m);
 	return 0;
 }
@@ -62,6 +64,12 @@ static int on_lost(sd_bus_message *message, void *userdata, sd_bus_error *ret_er
 	return sd_event_source_set_enabled(m->lost_defer, SD_EVENT_ONESHOT);
 }
 
+static int on_wake(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	streams_wake(userdata);
+	return 0;
+}
+
 int core_adopt(struct mgmt *m, sd_bus *bus)
 {
 	int r;
@@ -71,6 +79,8 @@ int core_adopt(struct mgmt *m, sd_bus *bus)
 	if (r >= 0)
 		r = sd_bus_match_signal(bus, &m->lost_slot, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
 					"Disconnected", on_lost, m);
+	if (r >= 0)
+		r = sd_bus_match_signal(bus, &m->wake_slot, NULL, BUS_PATH, BUS_CORE, "StreamWake", on_wake, m);
 	m->bus = bus;
 	if (r < 0)
 		core_disconnect(m);

@@ -167,6 +167,9 @@ void head_field(struct request *req, const char *name, size_t name_size, const c
 	} else if (strcasecmp(name, "Sec-Fetch-Site") == 0) {
 		if (!copy(req->fetch_site, sizeof(req->fetch_site), value, value_size))
 			snprintf(req->fetch_site, sizeof(req->fetch_site), "cross-site");
+	} else if (strcasecmp(name, "Last-Event-ID") == 0) {
+		if (!copy(req->last_event_id, sizeof(req->last_event_id), value, value_size))
+			snprintf(req->last_event_id, sizeof(req->last_event_id), "?");
 	} else if (strcasecmp(name, "X-Agentd") == 0) {
 		req->has_x_agentd = value_size == 1 && value[0] == '1';
 	} else if (strcasecmp(name, "Expect") == 0) {

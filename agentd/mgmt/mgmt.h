@@ -16,6 +16,7 @@
 
 struct conn;
 struct listener;
+struct stream;
 struct tls;
 
 struct mgmt {
@@ -24,7 +25,7 @@ struct mgmt {
 
 	/* core.c */
 	sd_bus *bus;			/* NULL while core cannot be reached */
-	sd_bus_slot *lost_slot;
+	sd_bus_slot *lost_slot, *wake_slot;
 	sd_event_source *retry_timer;
 	sd_event_source *lost_defer;
 	char setup[24];			/* what core last said, "" if not known */
@@ -46,6 +47,7 @@ struct mgmt {
 	char *names[16];		/* accepted in Host, lower case */
 	size_t n_names;
 	sd_event_source *idle_timer;
+	struct stream *streams;		/* ep_stream.c */
 	uint64_t n_refused, n_limited;	/* since the last summary line */
 	uint64_t last_summary_us;
 };
@@ -59,6 +61,9 @@ uint64_t mgmt_now_us(struct mgmt *m);
 /* Counts what was turned away; a line per minute says how many. */
 void mgmt_count_refused(struct mgmt *m);
 void mgmt_count_limited(struct mgmt *m);
+
+/* ep_stream.c: core says that there is something new for those who follow. */
+void streams_wake(struct mgmt *m);
 
 /* core.c: connect now or keep trying; calls below try at once if there is no connection. */
 void core_connect(struct mgmt *m);

@@ -212,6 +212,13 @@ void reply_static(struct request *req, const char *type, const void *data, size_
 	req->reply.is_static = req->reply.is_page = true;
 }
 
+void reply_stream(struct request *req)
+{
+	set(req, 200);
+	req->reply.type = "text/event-stream";
+	req->reply.is_stream = true;
+}
+
 void reply_problem(struct request *req, const char *slug, const char *error, const char *detail, json_t *extra)
 {
 	const struct problem *p = problem_find(slug);
@@ -329,8 +336,12 @@ enum MHD_Result reply_queue(struct request *req)
 		return MHD_NO;
 	}
 	reply_log(req);
-	conn_set_phase(req->conn, PHASE_REPLY);
-	response = MHD_create_response_from_buffer(reply->size, reply->body, reply->is_static ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_COPY);
+	conn_set_phase(req->conn, reply->is_stream ? PHASE_EVENTS : PHASE_REPLY);
+	if (reply->is_stream)
+		response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4 * KIB, stream_read, req, NULL);
+	else
+		response = MHD_create_response_from_buffer(reply->size, reply->body,
+							   reply->is_static ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_COPY);
 	if (response == NULL)
 		return MHD_NO;
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)

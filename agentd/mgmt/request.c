@@ -33,6 +33,7 @@ void request_free(struct request *req)
 	req->slot = sd_bus_slot_unref(req->slot);
 	if (req->sink != NULL)
 		req->sink->gone(req);
+	stream_gone(req);
 	args_free(req->args);
 	if (req->body != NULL)
 		wipe(req->body, req->body_size);
@@ -67,6 +68,7 @@ void request_abandon(struct request *req)
 {
 	req->stage = STAGE_DEAD;
 	req->slot = sd_bus_slot_unref(req->slot);
+	stream_gone(req);
 	request_resume(req);
 }
 

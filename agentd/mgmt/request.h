@@ -65,7 +65,7 @@ struct reply {
 	char *body;		/* owned unless is_static */
 	size_t size;
 	const char *type;
-	bool is_static, is_page;
+	bool is_static, is_page, is_stream;	/* is_stream: the body is what stream_read() gives */
 	char headers[8][2][384];
 	size_t n_headers;
 };
@@ -101,7 +101,7 @@ struct request {
 	/* head */
 	char host[256], origin[300], content_type[64];
 	char token[TOKEN_MAX_BYTES + 1], cookie_token[TOKEN_MAX_BYTES + 1], device_cookie[256];
-	char fetch_site[24];
+	char fetch_site[24], last_event_id[24];
 	bool has_bearer, has_cookie, has_x_agentd, has_length, is_chunked, has_host, has_origin, has_bad_token;
 	uint64_t content_length;
 	unsigned n_fields, n_type, n_auth, n_cookie, n_te, n_expect;
@@ -117,6 +117,7 @@ struct request {
 	char *body;
 	size_t body_size;
 	json_t *args;
+	struct stream *stream;
 	const struct body_sink *sink;
 	void *sink_data;
 
@@ -173,6 +174,8 @@ bool origin_is_same(const char *origin, const char *host, bool is_tls);
 void reply_json(struct request *req, unsigned status, json_t *json);	/* takes @json */
 void reply_empty(struct request *req, unsigned status);
 void reply_static(struct request *req, const char *type, const void *data, size_t size);
+/* 200, and the body comes from stream_read(). */
+void reply_stream(struct request *req);
 /* @error is a stable dotted name or NULL; @extra (taken) are more members or NULL. */
 void reply_problem(struct request *req, const char *slug, const char *error, const char *detail, json_t *extra);
 /* The problem of a failed core call; frees *err. */
@@ -218,6 +221,11 @@ void ep_update_fetch_post(struct request *req);
 void ep_update_confirm_post(struct request *req);
 void ep_update_rollback_post(struct request *req);
 void ep_events_get(struct request *req);
+void ep_stream_get(struct request *req);
+/* Content reader of libmicrohttpd (ssize_t callback) for @cls, a struct request with a stream. */
+ssize_t stream_read(void *cls, uint64_t position, char *buffer, size_t max);
+/* The request of a stream ends, whatever happened. */
+void stream_gone(struct request *req);
 /* Set-Cookie of a new session for a browser; the device cookie too if there is one. */
 void session_cookies(struct request *req, const char *token, uint64_t expires_s, const char *device_cookie);
 

@@ -85,6 +85,7 @@ const struct route routes[] = {
 	{ POST,   "/v1/update/confirm",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post,   NULL },
 	{ POST,   "/v1/update/rollback",   ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_rollback_post,  NULL },
 	{ GET,    "/v1/events",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_events_get,            "after limit" },
+	{ GET,    "/v1/events/stream",     ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_stream_get,            "after" },
 };
 const size_t n_routes = ARRAY_SIZE(routes);
 

@@ -28,6 +28,9 @@ struct core {
 	unsigned n_calls;
 	int pipe_read;			/* the installer's end */
 	sd_bus_message *waiting;	/* UpdateWait under way */
+	uint64_t last_seq;		/* StreamPull: events 1 .. last_seq exist */
+	bool is_session_over;
+	size_t event_bytes;		/* size of one event's field */
 };
 
 static inline int answer_error(sd_bus_message *call, int r, const char *name, const char *text)
@@ -46,6 +49,31 @@ static inline int answer_update(sd_bus_message *call)
 	assert_true(sd_bus_message_append(reply, "a{sv}", 2, "stage", "s", "written", "done_bytes", "t", (uint64_t)12345) >= 0);
 	assert_true(sd_bus_send(NULL, reply, NULL) >= 0);
 	sd_bus_message_unref(reply);
+	return 1;
+}
+
+/* At most @limit events after @after, as core would. */
+static inline int answer_stream(struct core *core, sd_bus_message *call)
+{
+	sd_bus_message *reply = NULL;
+	uint64_t after;
+	uint32_t limit;
+	char *filler = calloc(1, core->event_bytes + 1);
+
+	assert_non_null(filler);
+	memset(filler, 'x', core->event_bytes);
+	assert_true(sd_bus_message_read(call, "tu", &after, &limit) >= 0);
+	assert_true(sd_bus_message_new_method_return(call, &reply) >= 0);
+	assert_true(sd_bus_message_append(reply, "tta{sv}", core->last_seq, (uint64_t)900, 1, "stage", "s", "idle") >= 0);
+	assert_true(sd_bus_message_open_container(reply, 'a', "a{sv}") >= 0);
+	for (uint64_t seq = after; seq < core->last_seq && limit > 0; limit--) {
+		seq++;
+		assert_true(sd_bus_message_append(reply, "a{sv}", 3, "seq", "t", seq, "name", "s", "session.failed", "filler", "s", filler) >= 0);
+	}
+	assert_true(sd_bus_message_close_container(reply) >= 0);
+	assert_true(sd_bus_send(NULL, reply, NULL) >= 0);
+	sd_bus_message_unref(reply);
+	free(filler);
 	return 1;
 }
 
@@ -111,6 +139,9 @@ static inline int on_call(sd_bus_message *call, void *userdata, sd_bus_error *re
 		core->waiting = sd_bus_message_ref(call);
 		return 1;
 	}
+	if (strcmp(member, "StreamPull") == 0)
+		return core->is_session_over ? answer_error(call, -EACCES, "session.required", "this session is over") :
+					       answer_stream(core, call);
 	if (strcmp(member, "EventsGet") == 0)
 		return sd_bus_reply_method_return(call, "aa{sv}", 1, 2, "seq", "t", (uint64_t)9, "name", "s", "agent.started");
 	if (strcmp(member, "KeyList") == 0)
