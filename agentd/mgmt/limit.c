@@ -23,6 +23,17 @@ const struct limit_rate limit_rates[LIMIT_COUNT_] = {
 	[LIMIT_LOG] = { 200000, 20 },
 };
 
+const char *const limit_names[LIMIT_COUNT_] = {
+	[LIMIT_CONNECT] = "new connections of a source address",
+	[LIMIT_STRANGER] = "requests of a source without a known session",
+	[LIMIT_STRANGERS] = "requests without a known session, all together",
+	[LIMIT_READ] = "requests of a session, rate class read",
+	[LIMIT_WRITE] = "requests of a session, rate class write or auth",
+	[LIMIT_AUTH] = "requests of a source, rate class auth",
+	[LIMIT_HANDSHAKE] = "TLS handshakes",
+	[LIMIT_LOG] = "log lines about strangers",
+};
+
 struct bucket {
 	uint64_t id;	/* 0 is free */
 	uint64_t tat_us; /* theoretical arrival time of the next one that is exactly on rate */

@@ -28,6 +28,7 @@ struct limit_rate {
 	uint32_t burst;
 };
 extern const struct limit_rate limit_rates[LIMIT_COUNT_];
+extern const char *const limit_names[LIMIT_COUNT_];	/* for the documents */
 
 /* Who is on the other side, as far as limits go: IPv4 /32, IPv6 /64, link-local /128 with its interface, or a uid. */
 struct source {

@@ -14,40 +14,6 @@
 
 #define BUS_DEPTH_MAX 8
 
-static const struct problem {
-	const char *slug;
-	unsigned status;
-	const char *title;
-} problems[] = {
-	{ "bad-request", 400, "Bad request" },
-	{ "authentication-required", 401, "Authentication required" },
-	{ "wrong-credentials", 401, "Wrong user or password" },
-	{ "password-change-required", 403, "Password change required" },
-	{ "not-permitted", 403, "Not permitted" },
-	{ "cross-origin", 403, "Request from another site" },
-	{ "not-found", 404, "Not found" },
-	{ "method-not-allowed", 405, "Method not allowed" },
-	{ "request-timeout", 408, "Request too slow" },
-	{ "state-changed", 409, "State changed meanwhile" },
-	{ "update-stale", 409, "Update is older than what may be installed" },
-	{ "already-exists", 409, "Already exists" },
-	{ "length-required", 411, "Length required" },
-	{ "too-large", 413, "Too large" },
-	{ "unsupported-media-type", 415, "Unsupported media type" },
-	{ "wrong-host", 421, "Wrong host" },
-	{ "weak-password", 422, "Password not acceptable" },
-	{ "update-refused", 422, "Update refused" },
-	{ "not-acceptable", 422, "Not acceptable" },
-	{ "too-many-requests", 429, "Too many requests" },
-	{ "internal", 500, "Internal error" },
-	{ "not-ready", 503, "Not ready" },
-	{ "core-unreachable", 503, "Agent not reachable" },
-	{ "busy", 503, "Busy" },
-	{ "timeout", 503, "No answer in time" },
-	{ "slot-unavailable", 503, "Slot or boot environment not usable" },
-	{ "no-space", 507, "No space left" },
-};
-
 /* First match wins. A NULL or 0 matches anything; a path or name that ends in '.' or '/' or is whole matches as a prefix. */
 static const struct mapping {
 	const char *path;
@@ -117,7 +83,7 @@ static const struct {
 
 static const struct problem *problem_find(const char *slug)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(problems); i++)
+	for (size_t i = 0; i < n_problems; i++)
 		if (strcmp(problems[i].slug, slug) == 0)
 			return &problems[i];
 	return problem_find("internal");
@@ -233,6 +199,7 @@ void reply_problem(struct request *req, const char *slug, const char *error, con
 		json_object_update(json, extra);
 	json_decref(extra);
 	set_json(req, p->status, "application/problem+json", json);
+	req->reply.problem = p->slug;
 	if (strcmp(slug, "busy") == 0)
 		reply_header(req, "Retry-After", "2");
 }
@@ -312,6 +279,11 @@ void reply_log(struct request *req)
 	if (req->is_logged)
 		return;
 	req->is_logged = true;
+	/* The documents are made from the table of routes; the tests look for this line. */
+	if (req->route != NULL && (req->reply.problem != NULL ? !route_has_problem(req->route, req->reply.problem) :
+						       req->reply.status != (req->route->status == 0 ? 200 : req->route->status)))
+		service_log(LOG_ERR, "%s %s: the answer %u %s is not documented", req->method_text, req->path, req->reply.status,
+			    req->reply.problem == NULL ? "" : req->reply.problem);
 	/* Strangers may write a few lines a second in all; what an operator audits is in core's event log. */
 	if (!is_quiet && !req->is_known && !req->conn->is_unix && limit_take(req->m->limits, LIMIT_LOG, "", 0, now_us) > 0)
 		is_quiet = true;

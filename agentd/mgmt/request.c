@@ -179,6 +179,7 @@ static bool type_is(const char *value, const char *type)
 void stage_passed(struct request *req)
 {
 	const struct route *route = req->route;
+	_cleanup_error_ struct agent_error *err = NULL;
 	bool has_body = req->is_chunked || req->content_length > 0;
 
 	if (req->allow[0] != '\0') {
@@ -190,8 +191,12 @@ void stage_passed(struct request *req)
 		reply_problem(req, "not-found", NULL, "there is no such path", NULL);
 		return;
 	}
-	if (!query_is_known(req->query, route->query)) {
-		reply_problem(req, "bad-request", NULL, "unknown or repeated query argument", NULL);
+	if (query_check(req->query, route->query, &err) < 0) {
+		reply_problem(req, "bad-request", agent_error_name(err), agent_error_message(err), NULL);
+		return;
+	}
+	if (route->param != NULL && args_check_text(route->param, req->param, &err) < 0) {
+		reply_problem(req, "not-found", agent_error_name(err), agent_error_message(err), NULL);
 		return;
 	}
 	if (route->body_cap == BODY_NONE && has_body) {
@@ -264,8 +269,8 @@ void request_end(struct request *req)
 	if (req->route->args != NULL) {
 		r = args_parse(req->body == NULL ? "" : req->body, req->body_size, req->route->args, &req->args, &err);
 		if (r < 0) {
-			reply_problem(req, r == -EMSGSIZE ? "too-large" : "bad-request", agent_error_name(err), agent_error_message(err),
-				      NULL);
+			reply_problem(req, r == -EMSGSIZE ? "too-large" : r == -EINVAL ? "not-acceptable" : "bad-request",
+				      agent_error_name(err), agent_error_message(err), NULL);
 			return;
 		}
 	}

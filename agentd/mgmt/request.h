@@ -18,39 +18,7 @@
 #include "agentd/mgmt/args.h"
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/mgmt.h"
-
-struct request;
-
-enum { METHOD_GET = 0, METHOD_POST = 1, METHOD_PUT = 2, METHOD_DELETE = 3, METHOD_OTHER = 4 };
-enum route_role { ROLE_ANYONE, ROLE_SELF, ROLE_VIEW, ROLE_ADMIN };
-enum route_gate { GATE_CLOSED, GATE_OPEN, GATE_DIAGNOSE };
-enum route_rate { RATE_READ, RATE_WRITE, RATE_AUTH };
-#define BODY_NONE ((size_t)0)
-#define BODY_STREAM SIZE_MAX
-
-/* A row of the table in routes.c. "*" in a path stands for one segment, kept as request->param. */
-struct route {
-	int method;
-	const char *path;
-	enum route_role role;
-	enum route_gate gate;	/* open before the owner has set a password, closed, or closed but for a TPM in trouble */
-	enum route_rate rate;
-	size_t body_cap;
-	const struct arg_rule *args;
-	void (*handler)(struct request *req);	/* for BODY_STREAM: before the body is read */
-	const char *query;	/* names of query arguments, space separated */
-};
-extern const struct route routes[];
-extern const size_t n_routes;
-
-/* The row for a path that is not in the table: as strict as any. */
-extern const struct route route_unknown;
-/* The row for a wrong method on a path that anyone may use. */
-extern const struct route route_open_path;
-
-/* Never NULL. *ret_allow receives the methods of the path when only the method is wrong ("" otherwise). */
-const struct route *route_find(int method, const char *path, char *ret_param, size_t param_size, char *ret_allow, size_t allow_size);
-int method_from_text(const char *text);
+#include "agentd/mgmt/route.h"
 
 /* Where a streamed body goes. */
 struct body_sink {
@@ -65,6 +33,7 @@ struct reply {
 	char *body;		/* owned unless is_static */
 	size_t size;
 	const char *type;
+	const char *problem;	/* its slug, NULL for a success */
 	bool is_static, is_page, is_stream;	/* is_stream: the body is what stream_read() gives */
 	char headers[8][2][384];
 	size_t n_headers;
@@ -197,31 +166,6 @@ void reply_from_dict(struct request *req, sd_bus_message *message);
 bool reply_needs_raw(const struct request *req);
 
 /* ep_<noun>.c */
-void ep_health_get(struct request *req);
-void ep_bootstrap_get(struct request *req);
-void ep_page_get(struct request *req);
-void ep_session_post(struct request *req);
-void ep_session_delete(struct request *req);
-void ep_credentials_put(struct request *req);
-void ep_status_get(struct request *req);
-void ep_tpm_get(struct request *req);
-void ep_tpm_doctor_get(struct request *req);
-void ep_keys_get(struct request *req);
-void ep_keys_post(struct request *req);
-void ep_keys_callers_put(struct request *req);
-void ep_keys_csr_post(struct request *req);
-void ep_key_get(struct request *req);
-void ep_key_certify_post(struct request *req);
-void ep_tpm_quote_post(struct request *req);
-void ep_tpm_counters_get(struct request *req);
-void ep_tpm_ek_get(struct request *req);
-void ep_update_post(struct request *req);
-void ep_update_get(struct request *req);
-void ep_update_fetch_post(struct request *req);
-void ep_update_confirm_post(struct request *req);
-void ep_update_rollback_post(struct request *req);
-void ep_events_get(struct request *req);
-void ep_stream_get(struct request *req);
 /* Content reader of libmicrohttpd (ssize_t callback) for @cls, a struct request with a stream. */
 ssize_t stream_read(void *cls, uint64_t position, char *buffer, size_t max);
 /* The request of a stream ends, whatever happened. */

@@ -3,102 +3,400 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agentd/mgmt/request.h"
+#include "agentd/mgmt/route.h"
 #include "base/macro.h"
 
 #define GET METHOD_GET
 #define POST METHOD_POST
 #define PUT METHOD_PUT
 #define DELETE METHOD_DELETE
+#define REQUIRED true
+#define OPTIONAL false
+
+/* ---- arguments ---------------------------------------------------------------------------------------------------- */
+
+#define KEY_NAME "a-z0-9-"
+#define KEY_TYPES "ec-p256 ec-p384 rsa-2048 rsa-3072"
+#define HEX "0-9a-fA-F"
 
 static const struct arg_rule args_session[] = {
-	{ "user", ARG_TEXT, true, 64 },
-	{ "password", ARG_TEXT, true, 512 },
+	{ "user", ARG_TEXT, REQUIRED, 64, 1, .about = "name of the account" },
+	{ "password", ARG_TEXT, REQUIRED, 512, 1, .about = "password, or the code on the label before one is set", .is_secret = true },
 	{ NULL },
 };
 
 static const struct arg_rule args_credentials[] = {
-	{ "current", ARG_TEXT, false, 512 },
-	{ "new", ARG_TEXT, true, 512 },
+	{ "current", ARG_TEXT, OPTIONAL, 512, .about = "may be left out with the scope \"password\"", .is_secret = true },
+	{ "new", ARG_TEXT, REQUIRED, 512, 1, .about = "the rules are in docs/design/password.md; what is wrong comes back as reasons", .is_secret = true },
 	{ NULL },
 };
 
 static const struct arg_rule args_key[] = {
-	{ "name", ARG_TEXT, true, 64 },
-	{ "type", ARG_TEXT, true, 32 },
-	{ "purposes", ARG_TEXTS, false, 32 },
-	{ "callers", ARG_TEXTS, false, 192 },
+	{ "name", ARG_TEXT, REQUIRED, 32, 1, .bytes = KEY_NAME, .about = "begins with a letter" },
+	{ "type", ARG_TEXT, REQUIRED, 32, .values = KEY_TYPES },
+	{ "purposes", ARG_TEXTS, OPTIONAL, 32, .values = "tls-client csr sign-app seal", .about = "what for; left out: tls-client and csr" },
+	{ "callers", ARG_TEXTS, OPTIONAL, 192, 1, .about = "applications that may use it: \"uid:1000\", \"group:meter\", \"unit:meter.service\", then purposes" },
 	{ NULL },
 };
 
 static const struct arg_rule args_callers[] = {
-	{ "callers", ARG_TEXTS, true, 192 },
+	{ "callers", ARG_TEXTS, REQUIRED, 192, 1, .about = "applications that may use it from now on: \"uid:1000 tls-client\"" },
 	{ NULL },
 };
 
 static const struct arg_rule args_csr[] = {
-	{ "subject", ARG_TEXT, true, 512 },
+	{ "subject", ARG_TEXT, REQUIRED, 512, 1, .about = "\"CN=gateway,O=Example\"" },
 	{ NULL },
 };
 
 static const struct arg_rule args_certify[] = {
-	{ "nonce", ARG_TEXT, true, 128 },
+	{ "nonce", ARG_TEXT, REQUIRED, 128, 16, .bytes = HEX, .about = "8 to 64 bytes of the verifier's choice" },
 	{ NULL },
 };
 
 static const struct arg_rule args_quote[] = {
-	{ "nonce", ARG_TEXT, true, 128 },
-	{ "pcrs", ARG_TEXT, true, 64 },
+	{ "nonce", ARG_TEXT, REQUIRED, 128, 16, .bytes = HEX, .about = "8 to 64 bytes of the verifier's choice" },
+	{ "pcrs", ARG_TEXT, REQUIRED, 64, 1, .bytes = "0-9,", .about = "numbers from 0 to 23, each once: \"0,7\"" },
 	{ NULL },
 };
 
 static const struct arg_rule args_fetch[] = {
-	{ "url", ARG_TEXT, true, 2048 },
+	{ "url", ARG_TEXT, REQUIRED, 2048, 9, .about = "https only" },
 	{ NULL },
 };
 
+static const struct arg_rule query_events[] = {
+	{ "after", ARG_NUMBER, OPTIONAL, INT64_MAX, .about = "only events with a greater number" },
+	{ "limit", ARG_NUMBER, OPTIONAL, 1000, 1, .about = "at most so many; 100 if left out" },
+	{ NULL },
+};
+
+static const struct arg_rule query_stream[] = {
+	{ "after", ARG_NUMBER, OPTIONAL, INT64_MAX, .about = "begin behind this event; Last-Event-ID goes before it; left out: from now on" },
+	{ NULL },
+};
+
+static const struct arg_rule param_key[] = {
+	{ "name", ARG_TEXT, REQUIRED, 32, 1, .bytes = KEY_NAME, .about = "name of the key" },
+	{ NULL },
+};
+
+static const struct arg_rule param_ek[] = {
+	{ "type", ARG_TEXT, REQUIRED, 32, .values = "rsa-2048 ec-p256", .about = "rsa-2048 takes up to minutes on slow chips" },
+	{ NULL },
+};
+
+/* ---- answers ------------------------------------------------------------------------------------------------------ */
+
+#define SETUP_STATES "factory active recovery unprovisioned unavailable"
+#define TPM_STATES "READY OPENING BUSY LOCKED_OUT ABSENT CHANGED FAILED"
+#define UPDATE_STAGES "idle receiving writing written trying confirmed failed"
+
+static const struct arg_rule answer_health[] = {
+	{ "status", ARG_TEXT, REQUIRED, .values = "ok" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_bootstrap[] = {
+	{ "state", ARG_TEXT, REQUIRED, .values = SETUP_STATES },
+	{ "api", ARG_NUMBER, REQUIRED, .about = "version of this API" },
+	{ "password_min_length", ARG_NUMBER, REQUIRED, .about = "in characters" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_session[] = {
+	{ "token", ARG_TEXT, OPTIONAL, .about = "for Authorization: Bearer; left out when the cookie carries it" },
+	{ "scope", ARG_TEXT, REQUIRED, .values = "full password", .about = "password: good for setting one and nothing else" },
+	{ "role", ARG_TEXT, REQUIRED },
+	{ "expires_s", ARG_NUMBER, REQUIRED, .about = "how long it lasts unused" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_credentials[] = {
+	{ "token", ARG_TEXT, OPTIONAL, .about = "of the new session; all from before are over" },
+	{ "scope", ARG_TEXT, REQUIRED, .values = "full" },
+	{ "expires_s", ARG_NUMBER, REQUIRED },
+	{ NULL },
+};
+
+static const struct arg_rule answer_status[] = {
+	{ "setup", ARG_TEXT, REQUIRED, .values = SETUP_STATES, .about = "unavailable: the TPM does not answer" },
+	{ "version", ARG_TEXT, REQUIRED, .about = "of the agent" },
+	{ "product", ARG_TEXT, REQUIRED },
+	{ "serial", ARG_TEXT, REQUIRED },
+	{ "model", ARG_TEXT, REQUIRED },
+	{ "tpm_state", ARG_TEXT, REQUIRED, .values = TPM_STATES },
+	{ "tpm_detail", ARG_TEXT, OPTIONAL, .about = "why, with response code and remedy; left out when READY" },
+	{ "tpm_commands", ARG_NUMBER, REQUIRED, .about = "sent since start" },
+	{ "srk_name", ARG_TEXT, OPTIONAL, .bytes = HEX },
+	{ "floor", ARG_NUMBER, OPTIONAL, .about = "lowest security version that may be installed" },
+	{ "link_state", ARG_TEXT, REQUIRED, .values = "offline connecting online waiting disabled" },
+	{ "link_detail", ARG_TEXT, OPTIONAL, .about = "why" },
+	{ "update_stage", ARG_TEXT, REQUIRED, .values = UPDATE_STAGES },
+	{ "booted_slot", ARG_TEXT, OPTIONAL },
+	{ "device_ca_fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "SHA-256 of the device CA's SubjectPublicKeyInfo" },
+	{ "uptime_s", ARG_NUMBER, REQUIRED, .about = "of core" },
+	{ "login_failures", ARG_NUMBER, REQUIRED, .about = "in a row" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_tpm[] = {
+	{ "state", ARG_TEXT, REQUIRED, .values = TPM_STATES, .about = "looked at now, for 3 s at most; what a silent TPM has not told is left out" },
+	{ "detail", ARG_TEXT, OPTIONAL },
+	{ "tcti", ARG_TEXT, REQUIRED },
+	{ "resource_manager", ARG_TRUTH, OPTIONAL },
+	{ "manufacturer", ARG_TEXT, OPTIONAL },
+	{ "vendor", ARG_TEXT, OPTIONAL },
+	{ "firmware", ARG_TEXT, OPTIONAL },
+	{ "srk_name", ARG_TEXT, OPTIONAL, .bytes = HEX },
+	{ "locked_out", ARG_TRUTH, OPTIONAL },
+	{ "lockout_counter", ARG_NUMBER, OPTIONAL },
+	{ "lockout_max", ARG_NUMBER, OPTIONAL },
+	{ "lockout_interval_s", ARG_NUMBER, OPTIONAL },
+	{ "lockout_recovery_s", ARG_NUMBER, OPTIONAL },
+	{ "objects_free", ARG_NUMBER, OPTIONAL },
+	{ "sessions_free", ARG_NUMBER, OPTIONAL },
+	{ "persistent_free", ARG_NUMBER, OPTIONAL },
+	{ "nv_indices", ARG_NUMBER, OPTIONAL },
+	{ "nv_counters", ARG_NUMBER, OPTIONAL },
+	{ "nv_counters_free", ARG_NUMBER, OPTIONAL },
+	{ "floor_increments", ARG_NUMBER, OPTIONAL, .about = "writes of this NV counter since provisioning" },
+	{ "password_increments", ARG_NUMBER, OPTIONAL, .about = "writes of this NV counter since provisioning" },
+	{ "commands", ARG_NUMBER, REQUIRED, .about = "sent since start" },
+	{ "requests_waiting", ARG_NUMBER, REQUIRED },
+	{ NULL },
+};
+
+static const struct arg_rule finding[] = {
+	{ "check", ARG_TEXT, REQUIRED },
+	{ "result", ARG_TEXT, REQUIRED, .values = "ok warn bad" },
+	{ "means", ARG_TEXT, OPTIONAL },
+	{ "do", ARG_TEXT, OPTIONAL },
+	{ NULL },
+};
+
+static const struct arg_rule answer_doctor[] = {
+	{ "findings", ARG_OBJECTS, REQUIRED, .members = finding, .about = "found without any authValue, so asking makes no lockout worse" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_key[] = {
+	{ "name", ARG_TEXT, REQUIRED },
+	{ "type", ARG_TEXT, REQUIRED },
+	{ "backend", ARG_TEXT, REQUIRED },
+	{ "fingerprint", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "SHA-256 of the SubjectPublicKeyInfo" },
+	{ "purposes", ARG_TEXT, REQUIRED, .about = "separated by spaces" },
+	{ "callers", ARG_TEXTS, REQUIRED },
+	{ NULL },
+};
+
+static const struct arg_rule answer_keys[] = {
+	{ "keys", ARG_OBJECTS, REQUIRED, .members = answer_key },
+	{ NULL },
+};
+
+static const struct arg_rule answer_key_details[] = {
+	{ "name", ARG_TEXT, REQUIRED },
+	{ "type", ARG_TEXT, REQUIRED },
+	{ "backend", ARG_TEXT, REQUIRED },
+	{ "fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "left out for \"ak\"" },
+	{ "tpm_name", ARG_TEXT, OPTIONAL, .bytes = HEX },
+	{ "public_area", ARG_TEXT, OPTIONAL, .bytes = HEX },
+	{ "attributes", ARG_TEXT, OPTIONAL },
+	{ "words", ARG_TEXTS, OPTIONAL, .about = "the attributes in plain words" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_csr[] = {
+	{ "csr", ARG_TEXT, REQUIRED, .about = "PEM" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_certify[] = {
+	{ "kind", ARG_TEXT, REQUIRED, .values = "certify" },
+	{ "nonce", ARG_TEXT, REQUIRED, .bytes = HEX },
+	{ "statement", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPMS_ATTEST; docs/design/evidence.md says how to check it" },
+	{ "signature", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "of its SHA-256, DER" },
+	{ "tpm_signature", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "the same as TPMT_SIGNATURE" },
+	{ "ak_public", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPM2B_PUBLIC of the attestation key" },
+	{ "key", ARG_TEXT, REQUIRED },
+	{ "fingerprint", ARG_TEXT, REQUIRED, .bytes = HEX },
+	{ "tpm_name", ARG_TEXT, REQUIRED, .bytes = HEX },
+	{ "key_public", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPM2B_PUBLIC" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_quote[] = {
+	{ "kind", ARG_TEXT, REQUIRED, .values = "quote" },
+	{ "nonce", ARG_TEXT, REQUIRED, .bytes = HEX },
+	{ "statement", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPMS_ATTEST; docs/design/evidence.md says how to check it" },
+	{ "signature", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "of its SHA-256, DER" },
+	{ "tpm_signature", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "the same as TPMT_SIGNATURE" },
+	{ "ak_public", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPM2B_PUBLIC of the attestation key" },
+	{ "pcr_bank", ARG_TEXT, REQUIRED, .values = "sha256" },
+	{ "pcrs", ARG_TEXT_MAP, REQUIRED, .about = "number to value" },
+	{ NULL },
+};
+
+static const struct arg_rule counter[] = {
+	{ "name", ARG_TEXT, REQUIRED },
+	{ "index", ARG_TEXT, REQUIRED },
+	{ "value", ARG_NUMBER, REQUIRED },
+	{ "writes", ARG_NUMBER, REQUIRED },
+	{ "budget", ARG_NUMBER, REQUIRED },
+	{ "over_budget", ARG_TRUTH, REQUIRED },
+	{ "attributes", ARG_TEXT, OPTIONAL },
+	{ "words", ARG_TEXTS, OPTIONAL },
+	{ NULL },
+};
+
+static const struct arg_rule answer_counters[] = {
+	{ "counters", ARG_OBJECTS, REQUIRED, .members = counter },
+	{ NULL },
+};
+
+static const struct arg_rule answer_ek[] = {
+	{ "type", ARG_TEXT, REQUIRED, .values = "rsa-2048 ec-p256" },
+	{ "public_key", ARG_TEXT, REQUIRED },
+	{ "certificates", ARG_TEXT, OPTIONAL, .about = "PEM; left out when the TPM has none" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_update[] = {
+	{ "id", ARG_NUMBER, REQUIRED, .about = "of the last installation since start, 0 if none" },
+	{ "stage", ARG_TEXT, REQUIRED, .values = UPDATE_STAGES },
+	{ "done_bytes", ARG_NUMBER, REQUIRED },
+	{ "total_bytes", ARG_NUMBER, REQUIRED },
+	{ "booted_slot", ARG_TEXT, OPTIONAL },
+	{ "target_slot", ARG_TEXT, OPTIONAL },
+	{ "version", ARG_TEXT, OPTIONAL },
+	{ "release_id", ARG_TEXT, OPTIONAL },
+	{ "security_version", ARG_NUMBER, REQUIRED },
+	{ "floor", ARG_NUMBER, OPTIONAL },
+	{ "tries_left", ARG_NUMBER, REQUIRED },
+	{ "failed_release_id", ARG_TEXT, OPTIONAL, .about = "a release that fell back and is not tried again by itself" },
+	{ "error_name", ARG_TEXT, OPTIONAL, .about = "why the last installation ended, when it failed" },
+	{ "error", ARG_TEXT, OPTIONAL },
+	{ NULL },
+};
+
+static const struct arg_rule answer_fetch[] = {
+	{ "id", ARG_NUMBER, REQUIRED },
+	{ NULL },
+};
+
+static const struct arg_rule event[] = {
+	{ "seq", ARG_NUMBER, REQUIRED },
+	{ "time", ARG_NUMBER, REQUIRED, .about = "seconds since 1970-01-01 UTC" },
+	{ "name", ARG_TEXT, REQUIRED },
+	{ "message_id", ARG_TEXT, REQUIRED, .bytes = HEX },
+	{ "priority", ARG_NUMBER, REQUIRED, .about = "as in syslog; further members are texts and depend on the name" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_events[] = {
+	{ "events", ARG_OBJECTS, REQUIRED, .members = event },
+	{ "last", ARG_NUMBER, REQUIRED, .about = "for the next after=" },
+	{ NULL },
+};
+
+/* ---- the table ---------------------------------------------------------------------------------------------------- */
+
+#define UPDATE_PROBLEMS "update-refused update-stale slot-unavailable no-space not-acceptable"
+
 const struct route routes[] = {
 	/* method path                     who          before setup  rate class  body cap     arguments         handler                   query */
-	{ GET,    "/",                     ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_page_get,              NULL },
-	{ GET,    "/app.js",               ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_page_get,              NULL },
-	{ GET,    "/style.css",            ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_page_get,              NULL },
-	{ GET,    "/v1/health",            ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_health_get,            NULL },
-	{ GET,    "/v1/bootstrap",         ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_bootstrap_get,         NULL },
-	{ POST,   "/v1/session",           ROLE_ANYONE, GATE_OPEN,    RATE_AUTH,  4 * KIB,     args_session,     ep_session_post,          NULL },
-	{ DELETE, "/v1/session",           ROLE_SELF,   GATE_OPEN,    RATE_WRITE, BODY_NONE,   NULL,             ep_session_delete,        NULL },
-	{ PUT,    "/v1/credentials/admin", ROLE_SELF,   GATE_OPEN,    RATE_AUTH,  4 * KIB,     args_credentials, ep_credentials_put,       NULL },
-	{ GET,    "/v1/status",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_status_get,            NULL },
-	{ GET,    "/v1/tpm",               ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_get,               NULL },
-	{ GET,    "/v1/tpm/doctor",        ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_doctor_get,        NULL },
-	{ GET,    "/v1/keys",              ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_keys_get,              NULL },
-	{ POST,   "/v1/keys",              ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_key,         ep_keys_post,             NULL },
-	{ PUT,    "/v1/keys/*/callers",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_callers,     ep_keys_callers_put,      NULL },
-	{ POST,   "/v1/keys/*/csr",        ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_csr,         ep_keys_csr_post,         NULL },
-	{ GET,    "/v1/keys/*",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_key_get,               NULL },
-	{ POST,   "/v1/keys/*/certify",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_certify,     ep_key_certify_post,      NULL },
-	{ POST,   "/v1/tpm/quote",         ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_quote,       ep_tpm_quote_post,        NULL },
-	{ GET,    "/v1/tpm/counters",      ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_tpm_counters_get,      NULL },
-	{ GET,    "/v1/tpm/ek/*",          ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_tpm_ek_get,            NULL },
-	{ POST,   "/v1/update",            ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_STREAM, NULL,             ep_update_post,           NULL },
-	{ GET,    "/v1/update",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_update_get,            NULL },
-	{ POST,   "/v1/update/fetch",      ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_fetch,       ep_update_fetch_post,     NULL },
-	{ POST,   "/v1/update/confirm",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post,   NULL },
-	{ POST,   "/v1/update/rollback",   ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_rollback_post,  NULL },
-	{ GET,    "/v1/events",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_events_get,            "after limit" },
-	{ GET,    "/v1/events/stream",     ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_stream_get,            "after" },
+	{ GET,    "/",                     ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_page_get, NULL,
+	  .media = "text/html", .summary = "The page for browsers" },
+	{ GET,    "/app.js",               ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_page_get, NULL,
+	  .media = "text/javascript", .summary = "Its script" },
+	{ GET,    "/style.css",            ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_page_get, NULL,
+	  .media = "text/css", .summary = "Its style" },
+	{ GET,    "/v1/openapi.json",      ROLE_VIEW,   GATE_CLOSED,    RATE_READ,  BODY_NONE,   NULL,             ep_openapi_get, NULL,
+	  .media = "application/json", .summary = "This API as an OpenAPI 3.1 document" },
+	{ GET,    "/v1/health",            ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_health_get, NULL,
+	  .answer = answer_health, .summary = "Is the agent up" },
+	{ GET,    "/v1/bootstrap",         ROLE_ANYONE, GATE_OPEN,    RATE_READ,  BODY_NONE,   NULL,             ep_bootstrap_get, NULL,
+	  .answer = answer_bootstrap, .summary = "Setup state, for a client that knows nothing yet" },
+	{ POST,   "/v1/session",           ROLE_ANYONE, GATE_OPEN,    RATE_AUTH,  4 * KIB,     args_session,     ep_session_post, NULL,
+	  .status = 201, .answer = answer_session, .problems = "wrong-credentials not-ready",
+	  .summary = "Log in" },
+	{ DELETE, "/v1/session",           ROLE_SELF,   GATE_OPEN,    RATE_WRITE, BODY_NONE,   NULL,             ep_session_delete, NULL,
+	  .status = 204, .summary = "Log out" },
+	{ PUT,    "/v1/credentials/admin", ROLE_SELF,   GATE_OPEN,    RATE_AUTH,  4 * KIB,     args_credentials, ep_credentials_put, NULL,
+	  .answer = answer_credentials, .problems = "wrong-credentials weak-password state-changed no-space",
+	  .summary = "Set or change the password" },
+	{ GET,    "/v1/status",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_status_get, NULL,
+	  .answer = answer_status, .summary = "State of the device" },
+	{ GET,    "/v1/tpm",               ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_get, NULL,
+	  .answer = answer_tpm, .summary = "State of the TPM, looked at now" },
+	{ GET,    "/v1/tpm/doctor",        ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_doctor_get, NULL,
+	  .answer = answer_doctor, .summary = "What is wrong with the TPM and what to do" },
+	{ GET,    "/v1/keys",              ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_keys_get, NULL,
+	  .answer = answer_keys, .summary = "Keys and who may use them" },
+	{ POST,   "/v1/keys",              ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_key,         ep_keys_post, NULL,
+	  .status = 201, .answer = answer_key, .problems = "already-exists not-acceptable no-space",
+	  .summary = "Make a key in the TPM" },
+	{ PUT,    "/v1/keys/*/callers",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_callers,     ep_keys_callers_put, NULL,
+	  .param = param_key, .answer = answer_key, .problems = "not-acceptable no-space",
+	  .summary = "Which applications may use a key; replaces those of before" },
+	{ POST,   "/v1/keys/*/csr",        ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_csr,         ep_keys_csr_post, NULL,
+	  .param = param_key, .answer = answer_csr, .problems = "not-acceptable",
+	  .summary = "Certificate signing request" },
+	{ GET,    "/v1/keys/*",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_key_get, NULL,
+	  .param = param_key, .answer = answer_key_details, .problems = "not-acceptable",
+	  .summary = "One key in detail; also the attestation key \"ak\"" },
+	{ POST,   "/v1/keys/*/certify",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_certify,     ep_key_certify_post, NULL,
+	  .param = param_key, .answer = answer_certify, .problems = "not-acceptable",
+	  .summary = "Evidence that a key lives in this TPM" },
+	{ POST,   "/v1/tpm/quote",         ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_quote,       ep_tpm_quote_post, NULL,
+	  .answer = answer_quote, .problems = "not-acceptable",
+	  .summary = "Signed PCR values" },
+	{ GET,    "/v1/tpm/counters",      ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_tpm_counters_get, NULL,
+	  .answer = answer_counters, .summary = "NV counters and their wear" },
+	{ GET,    "/v1/tpm/ek/*",          ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_tpm_ek_get, NULL,
+	  .param = param_ek, .answer = answer_ek, .problems = "not-acceptable",
+	  .summary = "Endorsement key; tells TPMs apart for good" },
+	{ POST,   "/v1/update",            ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_STREAM, NULL,             ep_update_post, NULL,
+	  .answer = answer_update, .problems = UPDATE_PROBLEMS,
+	  .summary = "Upload a bundle; answered when it is in the slot" },
+	{ GET,    "/v1/update",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_update_get, NULL,
+	  .answer = answer_update, .problems = "slot-unavailable", .summary = "State of the update" },
+	{ POST,   "/v1/update/fetch",      ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_fetch,       ep_update_fetch_post, NULL,
+	  .status = 202, .answer = answer_fetch, .problems = UPDATE_PROBLEMS,
+	  .summary = "Download and install a bundle" },
+	{ POST,   "/v1/update/confirm",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post, NULL,
+	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed",
+	  .summary = "The booted slot is good" },
+	{ POST,   "/v1/update/rollback",   ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_rollback_post, NULL,
+	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed",
+	  .summary = "Boot the other slot next" },
+	{ GET,    "/v1/events",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_events_get, query_events,
+	  .answer = answer_events, .summary = "Audit events" },
+	{ GET,    "/v1/events/stream",     ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_stream_get,            query_stream,
+	  .media = "text/event-stream", .summary = "Events and update progress as server-sent events" },
 };
 const size_t n_routes = ARRAY_SIZE(routes);
 
-const struct route route_unknown = { METHOD_OTHER, "", ROLE_ADMIN, GATE_CLOSED, RATE_WRITE, BODY_NONE, NULL, NULL, NULL };
-const struct route route_open_path = { METHOD_OTHER, "", ROLE_ANYONE, GATE_OPEN, RATE_READ, BODY_NONE, NULL, NULL, NULL };
+const struct route route_unknown = { METHOD_OTHER, "", ROLE_ADMIN, GATE_CLOSED, RATE_WRITE, BODY_NONE, .problems = "method-not-allowed not-found" };
+const struct route route_open_path = { METHOD_OTHER, "", ROLE_ANYONE, GATE_OPEN, RATE_READ, BODY_NONE, .problems = "method-not-allowed" };
 
-static const char *const method_names[] = { "GET", "POST", "PUT", "DELETE" };
+#define PROBLEM(slug, status, title) { slug, status, title },
+const struct problem problems[] = {
+#include "agentd/mgmt/problems.def"
+};
+const size_t n_problems = ARRAY_SIZE(problems);
+
+const char *const method_names[] = { "GET", "POST", "PUT", "DELETE" };
+const char *const role_names[] = { [ROLE_ANYONE] = "anyone", [ROLE_SELF] = "session", [ROLE_VIEW] = "viewer", [ROLE_ADMIN] = "admin" };
+const char *const gate_names[] = { [GATE_CLOSED] = "closed", [GATE_OPEN] = "open", [GATE_DIAGNOSE] = "diagnose" };
+const char *const rate_names[] = { [RATE_READ] = "read", [RATE_WRITE] = "write", [RATE_AUTH] = "auth" };
 
 int method_from_text(const char *text)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(method_names); i++)
+	for (int i = 0; i < METHOD_OTHER; i++)
 		if (strcmp(text, method_names[i]) == 0)
-			return (int)i;
+			return i;
 	return METHOD_OTHER;
 }
 
@@ -143,4 +441,41 @@ const struct route *route_find(int method, const char *path, char *ret_param, si
 			other = &routes[i];
 	}
 	return other != NULL && other->role == ROLE_ANYONE ? &route_open_path : &route_unknown;
+}
+
+static bool has_word(const char *words, const char *word)
+{
+	size_t n_word = strlen(word);
+
+	for (const char *p = words; p != NULL && *p != '\0';) {
+		size_t n = strcspn(p, " ");
+
+		if (n == n_word && strncmp(p, word, n) == 0)
+			return true;
+		p += n;
+		p += strspn(p, " ");
+	}
+	return false;
+}
+
+bool route_has_problem(const struct route *route, const char *slug)
+{
+	/* The head is looked at before the row is. */
+	if (has_word("bad-request target-too-long head-too-large wrong-host cross-origin too-large too-many-requests internal busy", slug))
+		return true;
+	if (route->role != ROLE_ANYONE && has_word("authentication-required core-unreachable timeout", slug))
+		return true;
+	if (route->role == ROLE_ANYONE && route->media == NULL && has_word("core-unreachable timeout", slug))
+		return true;
+	if (route->role > ROLE_SELF && has_word("not-permitted password-change-required not-ready", slug))
+		return true;
+	if (route->role == ROLE_SELF && has_word("not-ready", slug))
+		return true;
+	if (route->body_cap != BODY_NONE && has_word("length-required unsupported-media-type request-timeout", slug))
+		return true;
+	if (route->args != NULL && strcmp(slug, "not-acceptable") == 0)
+		return true;
+	if (strchr(route->path, '*') != NULL && strcmp(slug, "not-found") == 0)
+		return true;
+	return has_word(route->problems, slug);
 }

@@ -54,6 +54,10 @@ exits() {
 }
 
 done_testing() {
+  # Every answer in every script must be one that the API's documents name.
+  if grep -q 'is not documented' "${AGENT_LOG:-/dev/null}" 2> /dev/null; then
+    not_ok "an answer is not in the API documents: $(grep 'is not documented' "$AGENT_LOG" | head -n 3)"
+  fi
   echo "# $N_OK passed, $N_FAILED failed"
   [ "$N_FAILED" = 0 ] && [ "$N_OK" -gt 0 ]
   exit

@@ -11,6 +11,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static const struct arg_rule query_rules[] = {
+	{ "after", ARG_NUMBER, false, INT64_MAX },
+	{ "limit", ARG_NUMBER, false, 1000, 1 },
+	{ NULL },
+};
+
 static const struct arg_rule rules[] = {
 	{ "user", ARG_TEXT, true, 64 },
 	{ "count", ARG_NUMBER, false, 0 },
@@ -62,8 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		char param[65], allow[64];
 
 		(void)route_find(METHOD_GET, req->path, param, sizeof(param), allow, sizeof(allow));
-		(void)query_is_known(req->query, "after limit");
-		(void)query_u64(req->query, "after", INT64_MAX, &value);
+		(void)query_check(req->query, query_rules, NULL);
+		(void)query_u64(req->query, "after", &value);
 	}
 	for (data = end; data < all_end;) {
 		const uint8_t *colon;

@@ -6,9 +6,12 @@
 #include "agentd/mgmt/args.h"
 
 static const struct arg_rule rules[] = {
-	{ "user", ARG_TEXT, true, 8 },
-	{ "count", ARG_NUMBER, false, 0 },
-	{ "force", ARG_TRUTH, false, 0 },
+	{ "user", ARG_TEXT, true, 8, 1 },
+	{ "count", ARG_NUMBER, false, 9, 2 },
+	{ "force", ARG_TRUTH, false },
+	{ "hex", ARG_TEXT, false, 8, .bytes = "0-9a-f-" },
+	{ "kind", ARG_TEXT, false, 8, .values = "one two" },
+	{ "kinds", ARG_TEXTS, false, 8, .values = "one two" },
 	{ NULL },
 };
 
@@ -42,6 +45,21 @@ static const struct {
 	{ "NaN", "{\"user\":\"a\",\"count\":NaN}", "args.syntax" },
 	{ "one for true", "{\"user\":\"a\",\"force\":1}", "args.type" },
 	{ "a long text", "{\"user\":\"123456789\"}", "args.length" },
+	{ "as many characters as bytes are allowed, of two bytes each", "{\"user\":\"\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\"}", NULL },
+	{ "an empty text where one is needed", "{\"user\":\"\"}", "args.value" },
+	{ "the least number", "{\"user\":\"a\",\"count\":2}", NULL },
+	{ "a number below", "{\"user\":\"a\",\"count\":1}", "args.value" },
+	{ "a number above", "{\"user\":\"a\",\"count\":10}", "args.value" },
+	{ "a negative number", "{\"user\":\"a\",\"count\":-3}", "args.value" },
+	{ "bytes that are allowed", "{\"user\":\"a\",\"hex\":\"0f-9a\"}", NULL },
+	{ "a byte that is not", "{\"user\":\"a\",\"hex\":\"0g\"}", "args.value" },
+	{ "a byte beyond ASCII", "{\"user\":\"a\",\"hex\":\"\\u00e4\"}", "args.value" },
+	{ "one of the values", "{\"user\":\"a\",\"kind\":\"two\"}", NULL },
+	{ "the beginning of one", "{\"user\":\"a\",\"kind\":\"tw\"}", "args.value" },
+	{ "two at once", "{\"user\":\"a\",\"kind\":\"one two\"}", "args.value" },
+	{ "no value", "{\"user\":\"a\",\"kind\":\"\"}", "args.value" },
+	{ "a list of values", "{\"user\":\"a\",\"kinds\":[\"one\",\"two\"]}", NULL },
+	{ "a list with another one", "{\"user\":\"a\",\"kinds\":[\"one\",\"three\"]}", "args.value" },
 	{ "an object for a text", "{\"user\":{\"a\":\"b\"}}", "args.type" },
 	{ "half a surrogate pair", "{\"user\":\"\\ud83d\"}", "args.syntax" },
 	{ "a pair in the wrong order", "{\"user\":\"\\ude00\\ud83d\"}", "args.syntax" },
@@ -102,27 +120,36 @@ static void queries(void **state)
 {
 	uint64_t v = 7;
 
-	assert_int_equal(query_u64("after=12&limit=3", "limit", 100, &v), 0);
-	assert_int_equal(v, 3);
-	assert_int_equal(query_u64("after=12&limit=3", "after", 100, &v), 0);
-	assert_int_equal(v, 12);
-	assert_int_equal(query_u64("", "after", 100, &v), -ENOENT);
-	assert_int_equal(query_u64("xafter=1", "after", 100, &v), -ENOENT);
-	assert_int_equal(query_u64("after=", "after", 100, &v), -EBADMSG);
-	assert_int_equal(query_u64("after=1x", "after", 100, &v), -EBADMSG);
-	assert_int_equal(query_u64("after=-1", "after", 100, &v), -EBADMSG);
-	assert_int_equal(query_u64("after=101", "after", 100, &v), -EBADMSG);
-	assert_int_equal(query_u64("after=99999999999999999999", "after", INT64_MAX, &v), -EBADMSG);
-	assert_int_equal(query_u64("after=9223372036854775807", "after", INT64_MAX, &v), 0);
-	assert_true(v == INT64_MAX);
+	static const struct arg_rule allowed[] = { { "after", ARG_NUMBER, false, INT64_MAX }, { "limit", ARG_NUMBER, false, 100, 1 },
+						   { "name", ARG_TEXT, false, 4, 1, .bytes = "a-z" }, { NULL } };
+	static const struct {
+		const char *query;
+		bool is_fine;
+	} queries[] = {
+		{ "", true }, { "after=1&limit=2", true }, { "limit=100", true }, { "after=9223372036854775807", true }, { "name=abcd", true },
+		{ "afte=1", false }, { "afterx=1", false }, { "after=1&after=2", false }, { "after=1&x", false }, { "&", false }, { "after", false },
+		{ "after=", false }, { "after=1x", false }, { "after=-1", false }, { "after=9223372036854775808", false },
+		{ "after=99999999999999999999", false }, { "limit=0", false }, { "limit=101", false }, { "name=", false }, { "name=abcde", false },
+		{ "name=aB", false }, { "=1", false },
+	};
 
-	assert_true(query_is_known("", NULL));
-	assert_true(query_is_known("after=1&limit=2", "after limit"));
-	assert_false(query_is_known("after=1", NULL));
-	assert_false(query_is_known("afte=1", "after limit"));
-	assert_false(query_is_known("after=1&after=2", "after limit"));
-	assert_false(query_is_known("after=1&x", "after limit"));
-	assert_false(query_is_known("&", "after limit"));
+	assert_int_equal(query_u64("after=12&limit=3", "limit", &v), 0);
+	assert_int_equal(v, 3);
+	assert_int_equal(query_u64("after=12&limit=3", "after", &v), 0);
+	assert_int_equal(v, 12);
+	assert_int_equal(query_u64("", "after", &v), -ENOENT);
+	assert_int_equal(query_u64("xafter=1", "after", &v), -ENOENT);
+	assert_int_equal(query_u64("after=1x", "after", &v), -EBADMSG);
+	for (size_t i = 0; i < ARRAY_SIZE(queries); i++) {
+		struct agent_error *err = NULL;
+		int r = query_check(queries[i].query, allowed, &err);
+
+		if ((r == 0) != queries[i].is_fine || (r < 0 && r != -EBADMSG))
+			fail_msg("'%s': %d", queries[i].query, r);
+		agent_error_free(err);
+	}
+	assert_int_equal(query_check("", NULL, NULL), 0);
+	assert_int_equal(query_check("after=1", NULL, NULL), -EBADMSG);
 }
 
 int main(void)

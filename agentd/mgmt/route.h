@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MGMT_ROUTE_H
+#define MGMT_ROUTE_H
+/*
+ * What the table in routes.c is made of. Plain C library only: the program that writes the API documents (openapi.c) is
+ * built from the same table for the machine that builds.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct request;
+
+enum { METHOD_GET = 0, METHOD_POST = 1, METHOD_PUT = 2, METHOD_DELETE = 3, METHOD_OTHER = 4 };
+enum route_role { ROLE_ANYONE, ROLE_SELF, ROLE_VIEW, ROLE_ADMIN };
+enum route_gate { GATE_CLOSED, GATE_OPEN, GATE_DIAGNOSE };
+enum route_rate { RATE_READ, RATE_WRITE, RATE_AUTH };
+/* Their names in the documents, by index. */
+extern const char *const method_names[], *const role_names[], *const gate_names[], *const rate_names[];
+#define BODY_NONE ((size_t)0)
+#define BODY_STREAM SIZE_MAX
+
+/* ARG_OBJECT, ARG_OBJECTS and ARG_TEXT_MAP (an object whose members are all texts) occur in answers only. */
+enum arg_type { ARG_TEXT, ARG_NUMBER, ARG_TRUTH, ARG_TEXTS, ARG_OBJECT, ARG_OBJECTS, ARG_TEXT_MAP };
+
+/* One member of a JSON object, or one argument of a query or path. */
+struct arg_rule {
+	const char *name;	/* NULL ends the list */
+	enum arg_type type;
+	bool is_required;
+	uint64_t max;		/* characters of a text or of each in a list; greatest number. In answers 0: no bound is promised */
+	uint64_t min;
+	const char *bytes;	/* the only bytes of a text, as inside [] of a regular expression: "a-z0-9-"; NULL: any */
+	const char *values;	/* the only values, separated by spaces; NULL: any */
+	const struct arg_rule *members;	/* of ARG_OBJECT and ARG_OBJECTS */
+	const char *about;
+	bool is_secret;		/* "format": "password" in the document */
+};
+
+/* A row of the table in routes.c. "*" in a path stands for one segment, kept as request->param. */
+struct route {
+	int method;
+	const char *path;
+	enum route_role role;
+	enum route_gate gate;	/* open before the owner has set a password, closed, or closed but for a TPM in trouble */
+	enum route_rate rate;
+	size_t body_cap;
+	const struct arg_rule *args;
+	void (*handler)(struct request *req);	/* for BODY_STREAM: before the body is read */
+	const struct arg_rule *query;
+	const struct arg_rule *param;	/* of "*": one row */
+	const char *summary;
+	unsigned status;	/* of success; 0 is 200 */
+	const struct arg_rule *answer;	/* members of the JSON object; NULL: no body, or @media */
+	const char *media;	/* type of an answer that is not JSON */
+	const char *problems;	/* slugs besides those that follow from the other columns, separated by spaces */
+};
+extern const struct route routes[];
+extern const size_t n_routes;
+
+/* Status and title of each problem type; problems.def. */
+struct problem {
+	const char *slug;
+	unsigned status;
+	const char *title;
+};
+extern const struct problem problems[];
+extern const size_t n_problems;
+
+/* The row for a path that is not in the table: as strict as any. */
+extern const struct route route_unknown;
+/* The row for a wrong method on a path that anyone may use. */
+extern const struct route route_open_path;
+
+/* Never NULL. *ret_allow receives the methods of the path when only the method is wrong ("" otherwise). */
+const struct route *route_find(int method, const char *path, char *ret_param, size_t param_size, char *ret_allow, size_t allow_size);
+int method_from_text(const char *text);
+/* May this problem be the answer of this row? What follows from the columns, and route->problems. */
+bool route_has_problem(const struct route *route, const char *slug);
+
+/* The document generator needs the table, not the endpoints. */
+#ifdef ROUTES_FOR_DOCS
+#define ENDPOINT(name) void name(struct request *req) __attribute__((weak))
+#else
+#define ENDPOINT(name) void name(struct request *req)
+#endif
+ENDPOINT(ep_page_get);
+ENDPOINT(ep_openapi_get);
+ENDPOINT(ep_health_get);
+ENDPOINT(ep_bootstrap_get);
+ENDPOINT(ep_session_post);
+ENDPOINT(ep_session_delete);
+ENDPOINT(ep_credentials_put);
+ENDPOINT(ep_status_get);
+ENDPOINT(ep_tpm_get);
+ENDPOINT(ep_tpm_doctor_get);
+ENDPOINT(ep_keys_get);
+ENDPOINT(ep_keys_post);
+ENDPOINT(ep_keys_callers_put);
+ENDPOINT(ep_keys_csr_post);
+ENDPOINT(ep_key_get);
+ENDPOINT(ep_key_certify_post);
+ENDPOINT(ep_tpm_quote_post);
+ENDPOINT(ep_tpm_counters_get);
+ENDPOINT(ep_tpm_ek_get);
+ENDPOINT(ep_update_post);
+ENDPOINT(ep_update_get);
+ENDPOINT(ep_update_fetch_post);
+ENDPOINT(ep_update_confirm_post);
+ENDPOINT(ep_update_rollback_post);
+ENDPOINT(ep_events_get);
+ENDPOINT(ep_stream_get);
+
+#endif
