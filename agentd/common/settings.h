@@ -41,6 +41,7 @@ struct settings {
 	struct {
 		int64_t min_signers;
 		bool allow_compat;
+		char *raw_signatures, **selections;
 		int64_t tries;
 		char *boot_backend, *boot_config, *booted_slot;
 		struct slot_settings slots;

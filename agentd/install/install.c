@@ -64,18 +64,52 @@ static char *slot_of_command_line(void)
 	return NULL;
 }
 
+static int raw_signatures(const struct settings *s, enum agent_update_raw *ret_raw, struct agent_error **err)
+{
+	static const char *const names[] = { "none", "rsa", "rsa-pss" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(s->update.raw_signatures, names[i]) == 0) {
+			*ret_raw = (enum agent_update_raw)i;
+			return 0;
+		}
+	}
+	return agent_error_set(err, -EINVAL, "update.options", "update.raw_signatures is \"%s\", must be none, rsa or rsa-pss", s->update.raw_signatures);
+}
+
+/* "b=stable,copy-2" */
+static int selections_set(const struct settings *s, struct agent_update *update, struct agent_error **err)
+{
+	int r = 0;
+
+	for (char **row = s->update.selections; r == 0 && *row != NULL; row++) {
+		const char *equal = strchr(*row, '=');
+		char name[INSTALL_TEXT];
+
+		if (equal == NULL || equal - *row >= INSTALL_TEXT)
+			return agent_error_set(err, -EINVAL, "manifest.selection", "update.selections: \"%s\" must be \"SLOT=SET,MODE\"", *row);
+		snprintf(name, sizeof(name), "%.*s", (int)(equal - *row), *row);
+		r = agent_update_set_selection(update, name, equal + 1, err);
+	}
+	return r;
+}
+
 static int engine_open(struct installer *in, struct agent_error **err)
 {
 	const struct settings *s = in->settings;
 	_cleanup_free_ char *trust_dir = settings_trust_path(s, "", "update");
 	_cleanup_free_ char *booted = NULL;
 	struct agent_update *update = NULL;
+	enum agent_update_raw raw;
 	int r;
 
 	if (in->update != NULL)
 		return 0;
 	if (trust_dir == NULL)
 		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the update engine");
+	r = raw_signatures(s, &raw, err);
+	if (r < 0)
+		return r;
 	booted = s->update.booted_slot[0] != '\0' ? strdup(s->update.booted_slot) : slot_of_command_line();
 	r = agent_update_new(in->ctx, &(struct agent_update_options){
 		.trust_dir = trust_dir,
@@ -86,6 +120,7 @@ static int engine_open(struct installer *in, struct agent_error **err)
 		.boot_config = s->update.boot_config,
 		.booted_slot = booted,
 		.allow_compat = s->update.allow_compat,
+		.raw_signatures = raw,
 		.n_tries = (unsigned)s->update.tries,
 	}, &update, err);
 	for (size_t i = 0; r == 0 && i < s->update.slots.n; i++) {
@@ -93,6 +128,8 @@ static int engine_open(struct installer *in, struct agent_error **err)
 
 		r = agent_update_add_slot(update, slot->slot_class, slot->name, slot->path, err);
 	}
+	if (r == 0)
+		r = selections_set(s, update, err);
 	if (r < 0) {
 		agent_update_free(update);
 		return r;

@@ -54,7 +54,7 @@ static int parse(const struct cms_trust *trust, const void *data, size_t size, C
 	if (size >= 5 && memcmp(data, "-----", 5) == 0)
 		return malformed(err, "it is PEM; sign with -outform DER");
 	if (d2i_CMS_ContentInfo(&cms, &p, (long)size) == NULL)
-		return malformed(err, "not a DER CMS structure");
+		return malformed(err, "not a DER CMS structure (bare RSA signatures need update.raw_signatures)");
 	if (p != (const uint8_t *)data + size)
 		return malformed(err, "bytes follow it");
 	if (OBJ_obj2nid(CMS_get0_type(cms)) != NID_pkcs7_signed)

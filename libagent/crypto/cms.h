@@ -5,6 +5,7 @@
  * Who signed these bytes: CMS SignedData (RFC 5652), detached, DER, against pinned certificates. What is accepted and
  * why is in docs/design/crypto.md.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,9 +20,9 @@
 struct cms_trust;
 
 /*
- * Read every *.pem (one or more certificates: signers themselves, or CAs that issue signers) and *.crl (PEM or DER) in
- * the folder @path. A file that cannot be read refuses the whole folder. -ENOKEY if there is no certificate. Error name:
- * update.trust.
+ * Read every *.pem (one or more certificates: signers themselves, or CAs that issue signers), *.crl (PEM or DER) and *.pub
+ * (one bare public key, for cms_verify_raw() alone) in the folder @path. A file that cannot be read refuses the whole folder. -ENOKEY
+ * if there is neither certificate nor key. Error name: update.trust.
  */
 int cms_trust_load(struct agent_context *ctx, const char *path, struct cms_trust **ret_trust, struct agent_error **err);
 struct cms_trust *cms_trust_free(struct cms_trust *trust);
@@ -40,5 +41,18 @@ DEFINE_CLEANUP(struct cms_trust *, cms_trust_free)
  */
 int cms_verify(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size,
 	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err);
+
+/* Bare RSA signatures over SHA-256, as "openssl dgst -sha256 -sign" makes them: PKCS#1 v1.5, or PSS. Never both. */
+enum cms_raw { CMS_RAW_NONE = 0, CMS_RAW_RSA = 1, CMS_RAW_RSA_PSS = 2 };
+
+/* Does this begin like SignedData? Then it is no bare signature: 11 bytes are given, and RSA signatures are random. */
+bool cms_is_signed_data(const void *data, size_t size);
+/*
+ * Is there a bare signature of @content by one of the pinned public keys (*.pub), RSA of 2048 to 8192 bits. Such a key
+ * has no name, no purpose and no end, and there is one signature: @n_min_signers above 1 is -EKEYREJECTED update.threshold.
+ * -EKEYREJECTED update.signature, -ENOKEY update.trust.
+ */
+int cms_verify_raw(const struct cms_trust *trust, enum cms_raw raw, const void *signature, size_t signature_size, const void *content,
+		   size_t content_size, unsigned n_min_signers, unsigned *ret_n_valid, struct agent_error **err);
 
 #endif

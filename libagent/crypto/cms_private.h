@@ -2,15 +2,20 @@
 #ifndef CRYPTO_CMS_PRIVATE_H
 #define CRYPTO_CMS_PRIVATE_H
 /* Between cms.c (the signature) and cms_trust.c (whose it may be). */
+#include <openssl/evp.h>
 #include <openssl/x509.h>
 
 #include "crypto/cms.h"
+
+#define CMS_KEYS_MAX 16
 
 struct cms_trust {
 	struct agent_context *ctx;
 	OSSL_LIB_CTX *libctx;
 	STACK_OF(X509) *certs;
 	X509_STORE *store;	/* the same certificates, and the revocation lists */
+	EVP_PKEY *keys[CMS_KEYS_MAX];	/* bare ones */
+	size_t n_keys;
 };
 
 /* Is this very certificate pinned. */

@@ -36,6 +36,8 @@ struct cms_trust *cms_trust_free(struct cms_trust *trust)
 		return NULL;
 	sk_X509_pop_free(trust->certs, X509_free);
 	X509_STORE_free(trust->store);
+	for (size_t i = 0; i < trust->n_keys; i++)
+		EVP_PKEY_free(trust->keys[i]);
 	agent_context_unref(trust->ctx);
 	free(trust);
 	return NULL;
@@ -89,6 +91,20 @@ static int add_crl(struct cms_trust *trust, const char *name, BIO *bio, int is_p
 	return 0;
 }
 
+static int add_key(struct cms_trust *trust, const char *name, BIO *bio, struct agent_error **err)
+{
+	EVP_PKEY *key = PEM_read_bio_PUBKEY_ex(bio, NULL, NULL, NULL, trust->libctx, NULL);
+
+	if (key == NULL)
+		return openssl_error_set(err, -EBADMSG, "update.trust", "%s is no PEM public key", name);
+	if (trust->n_keys == CMS_KEYS_MAX || !EVP_PKEY_is_a(key, "RSA") || EVP_PKEY_get_bits(key) < 2048 || EVP_PKEY_get_bits(key) > 8192) {
+		EVP_PKEY_free(key);
+		return agent_error_set(err, -EBADMSG, "update.trust", "%s must be one of at most %d RSA keys of 2048 to 8192 bits", name, CMS_KEYS_MAX);
+	}
+	trust->keys[trust->n_keys++] = key;
+	return 0;
+}
+
 static int has_suffix(const char *name, const char *suffix)
 {
 	size_t n = strlen(name), m = strlen(suffix);
@@ -100,10 +116,10 @@ static int add_file(struct cms_trust *trust, int dir_fd, const char *name, unsig
 {
 	_cleanup_(BIO_free_allp) BIO *bio = NULL;
 	_cleanup_free_ char *data = NULL;
-	int is_crl = has_suffix(name, ".crl"), r;
+	int is_crl = has_suffix(name, ".crl"), is_key = has_suffix(name, ".pub"), r;
 	size_t size;
 
-	if (name[0] == '.' || (!is_crl && !has_suffix(name, ".pem")))
+	if (name[0] == '.' || (!is_crl && !is_key && !has_suffix(name, ".pem")))
 		return 0;
 	r = file_read_at(dir_fd, name, is_crl ? CRL_MAX_BYTES : FILE_MAX_BYTES, &data, &size, err);
 	if (r < 0)
@@ -111,6 +127,8 @@ static int add_file(struct cms_trust *trust, int dir_fd, const char *name, unsig
 	bio = BIO_new_mem_buf(data, (int)size);
 	if (bio == NULL)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory for certificates");
+	if (is_key)
+		return add_key(trust, name, bio, err);
 	if (!is_crl)
 		return add_certs(trust, name, bio, err);
 	if (++*n_crls > CRLS_MAX)
@@ -146,7 +164,7 @@ int cms_trust_load(struct agent_context *ctx, const char *path, struct cms_trust
 	}
 	if (errno != 0)
 		return agent_error_set(err, -errno, "update.trust", "cannot read the folder %s: %s", path, strerror(errno));
-	if (sk_X509_num(trust->certs) == 0)
+	if (sk_X509_num(trust->certs) == 0 && trust->n_keys == 0)
 		return agent_error_set(err, -ENOKEY, "update.trust", "no update signer is pinned: put its certificate into %s/NAME.pem", path);
 	*ret_trust = TAKE_PTR(trust);
 	return 0;

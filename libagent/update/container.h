@@ -14,7 +14,7 @@
 #include "base/macro.h"
 
 #define CONTAINER_NAME_MAX 255	  /* bytes with the NUL; the limit of stock SWUpdate */
-#define CONTAINER_MEMBERS_MAX 32  /* we name far fewer; bounds the memory for duplicate names */
+#define CONTAINER_MEMBERS_MAX 64  /* we name far fewer; bounds the memory for duplicate names */
 
 struct container;
 

@@ -16,6 +16,9 @@ struct agent_update {
 	char booted_option[SLOT_NAME_MAX + 1];	/* empty: the boot backend knows */
 	unsigned n_min_signers, n_tries;
 	bool allow_compat;
+	enum agent_update_raw raw_signatures;
+	char *selections[BOOT_SLOTS_MAX];	/* "SLOT=SET,MODE" */
+	size_t n_selections;
 	int state_fd, lock_fd;
 	const struct boot_backend *boot;
 	struct slot_table slots;

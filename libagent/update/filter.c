@@ -95,7 +95,35 @@ static void zstd_close(void *state)
 	ZSTD_freeDCtx(state);
 }
 
+/* ---- none ------------------------------------------------------------------------------------------------------- */
+
+static int none_open(void **ret_state, struct agent_error **err)
+{
+	*ret_state = NULL;
+	return 0;
+}
+
+/* The end is where the input ends, which only the caller knows. */
+static int none_run(void *state, const uint8_t **in, size_t *n_in, uint8_t *out, size_t n_out, size_t *ret_out, bool *ret_end,
+		    struct agent_error **err)
+{
+	size_t n = *n_in < n_out ? *n_in : n_out;
+
+	if (n > 0)
+		memcpy(out, *in, n);
+	*in += n;
+	*n_in -= n;
+	*ret_out = n;
+	*ret_end = false;
+	return 0;
+}
+
+static void none_close(void *state)
+{
+}
+
 static const struct filter filters[] = {
+	{ "none", none_open, none_run, none_close },
 	{ "zlib", gzip_open, gzip_run, gzip_close },
 	{ "zstd", zstd_open, zstd_run, zstd_close },
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef UPDATE_FILTER_H
 #define UPDATE_FILTER_H
-/* Decompressors between the checked chunk and the handler; "none" has no row, its bytes are not copied at all. */
+/* Decompressors between the checked chunk and the handler; what is not even encrypted goes past them, not copied at all. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,7 +20,7 @@ struct filter {
 	void (*close)(void *state);	/* takes NULL */
 };
 
-/* NULL for "none" and for names that are not known. */
+/* NULL for names that are not known. "none" copies, for what was decrypted and is not compressed. */
 const struct filter *filter_find(const char *name);
 
 #endif

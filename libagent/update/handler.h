@@ -10,12 +10,21 @@
 
 #include <agent/error.h>
 
+#include "update/manifest.h"
 #include "update/slot.h"
 
 struct update_handler {
 	const char *type;	/* "type" of the image in the manifest */
-	/* Open the slot for @plain_bytes in blocks of up to @block_bytes (a power of two, CHUNK_MIN..CHUNK_MAX). -ENOSPC slot.size. */
-	int (*open)(const struct slot *slot, uint64_t plain_bytes, size_t block_bytes, void **ret_handle, struct agent_error **err);
+	/*
+	 * May the image go there? Looks only. @ret_max_bytes is what fits from its offset on. -ENOSPC slot.size, -EINVAL slot.type.
+	 */
+	int (*check)(const struct slot *slot, const struct manifest_image *image, uint64_t *ret_max_bytes, struct agent_error **err);
+	/*
+	 * Open the slot for the plain bytes of @image (as many as it says, or at most @max_bytes if it does not) in blocks of up to
+	 * @block_bytes (a power of two, CHUNK_MIN..CHUNK_MAX). -ENOSPC slot.size.
+	 */
+	int (*open)(const struct slot *slot, const struct manifest_image *image, uint64_t max_bytes, size_t block_bytes, void **ret_handle,
+		    struct agent_error **err);
 	/* Lend a block of block_bytes; then take it back with @size bytes in it, only the last one short. */
 	int (*get_block)(void *handle, uint8_t **ret_block, struct agent_error **err);
 	int (*put_block)(void *handle, size_t size, struct agent_error **err);

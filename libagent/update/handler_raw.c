@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* "raw": the image is the content of the slot from its first byte on. */
+/* "raw": the image is the content of the slot, from its first byte on or from the offset that a stock bundle says. */
 #include "config.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 struct raw {
 	const char *slot_name;
 	int fd;
-	uint64_t plain_bytes, written_bytes;
+	uint64_t offset, plain_bytes, max_bytes, written_bytes;	/* plain_bytes 0: not known before the end */
 	struct slot_io *io;
 };
 
@@ -35,23 +35,45 @@ static int disk_error(const struct raw *raw, int r, struct agent_error **err)
 	return agent_error_set(err, r, "slot.io", "slot %s: the device failed: %s", raw->slot_name, strerror(-r));
 }
 
-static int raw_open(const struct slot *slot, uint64_t plain_bytes, size_t block_bytes, void **ret_handle, struct agent_error **err)
+static int raw_room(const struct slot *slot, const struct manifest_image *image, uint64_t size, uint64_t *ret_max_bytes, struct agent_error **err)
+{
+	uint64_t end;
+
+	if (__builtin_add_overflow(image->offset, image->plain_bytes, &end) || end > size || image->offset >= size)
+		return agent_error_set(err, -ENOSPC, "slot.size", "%s: image of %" PRIu64 " bytes at offset %" PRIu64 " does not fit slot %s of %" PRIu64 " bytes",
+				       image->member, image->plain_bytes, image->offset, slot->name, size);
+	*ret_max_bytes = size - image->offset;
+	return 0;
+}
+
+static int raw_check(const struct slot *slot, const struct manifest_image *image, uint64_t *ret_max_bytes, struct agent_error **err)
+{
+	_cleanup_close_ int fd = -1;
+	uint64_t size = 0;
+	int r = slot_open(slot, &fd, &size, err);
+
+	return r < 0 ? r : raw_room(slot, image, size, ret_max_bytes, err);
+}
+
+static int raw_open(const struct slot *slot, const struct manifest_image *image, uint64_t max_bytes, size_t block_bytes, void **ret_handle,
+		    struct agent_error **err)
 {
 	struct raw *raw = calloc(1, sizeof(*raw));
-	uint64_t size = 0;
+	uint64_t size = 0, room = 0;
 	int r;
 
 	if (raw == NULL)
 		return agent_error_set(err, -ENOMEM, "slot.open", "no memory to write slot %s", slot->name);
 	raw->fd = -1;
 	raw->slot_name = slot->name;
-	raw->plain_bytes = plain_bytes;
+	raw->offset = image->offset;
+	raw->plain_bytes = image->plain_bytes;
 	r = slot_open(slot, &raw->fd, &size, err);
-	if (r == 0 && plain_bytes > size)
-		r = agent_error_set(err, -ENOSPC, "slot.size", "image of %" PRIu64 " bytes does not fit slot %s of %" PRIu64 " bytes",
-				    plain_bytes, slot->name, size);
+	if (r == 0)
+		r = raw_room(slot, image, size, &room, err);
+	raw->max_bytes = image->plain_bytes != 0 ? image->plain_bytes : room < max_bytes ? room : max_bytes;
 	if (r == 0) {
-		r = slot_io_new(raw->fd, SLOT_IO_WRITE, block_bytes, plain_bytes, &raw->io);
+		r = slot_io_new(raw->fd, SLOT_IO_WRITE, block_bytes, raw->offset, raw->max_bytes, &raw->io);
 		if (r < 0)
 			disk_error(raw, r, err);
 	}
@@ -76,8 +98,9 @@ static int raw_put_block(void *handle, size_t size, struct agent_error **err)
 	struct raw *raw = handle;
 	int r;
 
-	if (size > raw->plain_bytes - raw->written_bytes)
-		return agent_error_set(err, -EMSGSIZE, "update.size", "image is longer than the %" PRIu64 " bytes that were signed", raw->plain_bytes);
+	if (size > raw->max_bytes - raw->written_bytes)
+		return agent_error_set(err, -EMSGSIZE, "update.size", "image is longer than the %" PRIu64 " bytes that were signed or have room",
+				       raw->max_bytes);
 	raw->written_bytes += size;
 	r = slot_io_put_block(raw->io, size);
 	return r < 0 ? disk_error(raw, r, err) : 0;
@@ -93,7 +116,7 @@ static int raw_finish(void *handle, const uint8_t sha256[32], struct agent_error
 	size_t size = 0;
 	int r;
 
-	if (raw->written_bytes != raw->plain_bytes)
+	if (raw->plain_bytes != 0 && raw->written_bytes != raw->plain_bytes)
 		return agent_error_set(err, -EBADMSG, "update.size", "image has %" PRIu64 " bytes, %" PRIu64 " were signed", raw->written_bytes, raw->plain_bytes);
 	r = hash_start(&hash, err);
 	if (r < 0)
@@ -105,7 +128,7 @@ static int raw_finish(void *handle, const uint8_t sha256[32], struct agent_error
 	raw->io = slot_io_free(raw->io);
 	/* What matters is what the medium has: pages written without O_DIRECT must not answer for it. */
 	(void)posix_fadvise(raw->fd, 0, 0, POSIX_FADV_DONTNEED);
-	r = slot_io_new(raw->fd, SLOT_IO_READ, size, raw->plain_bytes, &io);
+	r = slot_io_new(raw->fd, SLOT_IO_READ, size, raw->offset, raw->written_bytes, &io);
 	if (r < 0)
 		return disk_error(raw, r, err);
 	while ((r = slot_io_next_block(io, &block, &size)) == 0 && size > 0) {
@@ -123,6 +146,7 @@ static int raw_finish(void *handle, const uint8_t sha256[32], struct agent_error
 
 const struct update_handler handler_raw = {
 	.type = "raw",
+	.check = raw_check,
 	.open = raw_open,
 	.get_block = raw_get_block,
 	.put_block = raw_put_block,

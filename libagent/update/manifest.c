@@ -3,139 +3,64 @@
 
 #include "update/manifest.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "update/cipher.h"
+#include "update/manifest_parts.h"
 #include "update/syntax.h"
 
-#define STRING_MAX 255	/* stock SWUpdate cuts there; a longer text would mean two things */
+/* ---- what both modes have in common --------------------------------------------------------------------------------- */
 
-bool manifest_is_name(const char *text)
+void part_where(const json_t *element, const char *kind, size_t index, char ret_where[FIELD_WHERE_MAX])
 {
-	size_t n = strlen(text);
+	const char *name = json_string_value(json_object_get(element, "filename"));
 
-	for (size_t i = 0; i < n; i++)
-		if (!isalnum((unsigned char)text[i]) && strchr("._+:-", text[i]) == NULL)
-			return false;
-	return n > 0 && n <= MANIFEST_TEXT_MAX;
+	if (name == NULL)
+		snprintf(ret_where, FIELD_WHERE_MAX, "%s %zu", kind, index);
+	else
+		snprintf(ret_where, FIELD_WHERE_MAX, "%s %zu (%.60s)", kind, index, name);
 }
 
-/* ---- typed getters: @where names the group for messages --------------------------------------------------------- */
-
-static int missing(const char *where, const char *key, struct agent_error **err)
+int part_member(const json_t *element, const char *where, const char *key, char ret_name[256], struct agent_error **err)
 {
-	return agent_error_set(err, -EBADMSG, "manifest.missing", "%s has no %s", where, key);
-}
+	int r = field_get_string(element, where, key, ret_name, 256, err);
 
-static int get_string(const json_t *group, const char *where, const char *key, char *ret_text, size_t size, struct agent_error **err)
-{
-	const json_t *node = json_object_get(group, key);
-	size_t n;
-
-	if (node == NULL)
-		return missing(where, key, err);
-	if (!json_is_string(node))
-		return agent_error_set(err, -EBADMSG, "manifest.type", "%s: %s must be a string", where, key);
-	n = json_string_length(node);
-	if (n == 0 || n >= size || n > STRING_MAX || memchr(json_string_value(node), '\0', n) != NULL)
-		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: %s must have 1 to %zu characters", where, key, size - 1);
-	memcpy(ret_text, json_string_value(node), n + 1);
-	return 0;
-}
-
-static int get_name(const json_t *group, const char *where, const char *key, char ret_text[MANIFEST_TEXT_MAX + 1], struct agent_error **err)
-{
-	int r = get_string(group, where, key, ret_text, MANIFEST_TEXT_MAX + 1, err);
-
-	if (r == 0 && !manifest_is_name(ret_text))
-		r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: %s may hold letters, digits and ._+:- only", where, key);
+	for (const char *p = ret_name; r == 0 && *p != '\0'; p++)
+		if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || *p == '/')
+			r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: %s must be printable ASCII without blanks and slashes", where, key);
 	return r;
 }
 
-/* A number, or digits in a string: stock SWUpdate wants the values inside "properties" to be strings. */
-static int get_u64(const json_t *group, const char *where, const char *key, uint64_t min, uint64_t max, uint64_t *ret_value, struct agent_error **err)
+static int cipher_parse(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err)
 {
-	const json_t *node = json_object_get(group, key);
-	uint64_t value = 0;
+	const json_t *node = json_object_get(element, "encrypted"), *iv = json_object_get(element, "ivt");
+	char text[2 * MANIFEST_IV_SIZE + 1];
+	int r;
 
-	if (node == NULL)
-		return missing(where, key, err);
-	if (json_is_integer(node) && json_integer_value(node) >= 0) {
-		value = (uint64_t)json_integer_value(node);
-	} else if (json_is_string(node) && json_string_length(node) > 0 && json_string_length(node) <= 18 &&
-		   strspn(json_string_value(node), "0123456789") == json_string_length(node)) {
-		for (const char *p = json_string_value(node); *p != '\0'; p++)
-			value = value * 10 + (uint64_t)(*p - '0');
-	} else {
-		return agent_error_set(err, -EBADMSG, "manifest.type", "%s: %s must be a number that is not negative", where, key);
+	if (json_is_true(node)) /* the old spelling */
+		strcpy(image->cipher, "aes-cbc");
+	else if (node != NULL && !json_is_false(node)) {
+		r = field_get_string(element, where, "encrypted", image->cipher, sizeof(image->cipher), err);
+		if (r < 0)
+			return r;
+		if (cipher_find(image->cipher) == NULL)
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: encrypted = \"%s\" is not supported", where, image->cipher);
 	}
-	if (value < min || value > max)
-		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: %s is %" PRIu64 ", allowed are %" PRIu64 " to %" PRIu64,
-				       where, key, value, min, max);
-	*ret_value = value;
-	return 0;
+	if (iv == NULL)
+		return 0;
+	if (image->cipher[0] == '\0')
+		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: ivt has no meaning, it is not encrypted", where);
+	r = field_get_string(element, where, "ivt", text, sizeof(text), err);
+	if (r == 0 && hex_decode(text, strlen(text), image->iv, MANIFEST_IV_SIZE) < 0)
+		r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: ivt must be %d hexadecimal digits", where, 2 * MANIFEST_IV_SIZE);
+	image->has_iv = true;
+	return r;
 }
 
-static int get_sha256(const json_t *group, const char *where, const char *key, uint8_t ret_digest[DIGEST_SIZE], struct agent_error **err)
-{
-	static const uint8_t none[DIGEST_SIZE]; /* stock SWUpdate takes all zero for "no hash" */
-	char text[2 * DIGEST_SIZE + 1];
-	int r = get_string(group, where, key, text, sizeof(text), err);
-
-	if (r < 0)
-		return r;
-	if (hex_decode(text, strlen(text), ret_digest, DIGEST_SIZE) < 0 || memcmp(ret_digest, none, sizeof(none)) == 0)
-		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: %s must be 64 hexadecimal digits, not all zero", where, key);
-	return 0;
-}
-
-/* Groups hold known keys only: what we would skip, stock SWUpdate or a later version might obey. */
-static int keys_check(const json_t *group, const char *where, const char *const *known, struct agent_error **err)
-{
-	const char *key;
-	json_t *value;
-
-	json_object_foreach((json_t *)group, key, value) {
-		size_t i = 0;
-
-		while (known[i] != NULL && strcmp(known[i], key) != 0)
-			i++;
-		if (known[i] == NULL)
-			return agent_error_set(err, -EBADMSG, "manifest.unknown", "%s: %s is not known", where, key);
-	}
-	return 0;
-}
-
-/* ---- one image ---------------------------------------------------------------------------------------------------- */
-
-static const char *const image_keys[] = { "filename", "type", "device", "sha256", "size", "compressed", "installed-directly", "name", "version",
-					  "properties", NULL };
-static const char *const property_keys[] = { "slot-class", "chunk-table", "chunk-table-sha256", "chunk-size", "decompressed-size", NULL };
-/* Keys with a meaning in stock SWUpdate that is never followed here, so that the message can say so. */
-static const char *const unsupported_keys[] = { "hook", "preinstall", "postinstall", "encrypted", "ivt", "aes-key", "offset", "volume", "mtdname",
-						"path", "filesystem", "install-if-different", "install-if-higher", "preserve-attributes", "ref",
-						"data", "embedded-script", NULL };
-
-static int unsupported_check(const json_t *group, const char *where, const char *const *names, struct agent_error **err)
-{
-	for (size_t i = 0; names[i] != NULL; i++)
-		if (json_object_get(group, names[i]) != NULL)
-			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: %s is not supported", where, names[i]);
-	return 0;
-}
-
-static int member_name_check(const char *name, const char *where, struct agent_error **err)
-{
-	for (const char *p = name; *p != '\0'; p++)
-		if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || *p == '/')
-			return agent_error_set(err, -EBADMSG, "manifest.value", "%s: a member name must be printable and without a slash", where);
-	return 0;
-}
-
-static int filter_parse(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err)
+int part_filters(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err)
 {
 	const json_t *node = json_object_get(element, "compressed");
 
@@ -144,28 +69,75 @@ static int filter_parse(const json_t *element, const char *where, struct manifes
 	} else if (json_is_true(node)) { /* the old spelling of zlib */
 		strcpy(image->filter, "zlib");
 	} else {
-		int r = get_string(element, where, "compressed", image->filter, sizeof(image->filter), err);
+		int r = field_get_string(element, where, "compressed", image->filter, sizeof(image->filter), err);
 
 		if (r < 0)
 			return r;
 		if (strcmp(image->filter, "zlib") != 0 && strcmp(image->filter, "zstd") != 0)
 			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: compression %s is not supported", where, image->filter);
 	}
+	return cipher_parse(element, where, image, err);
+}
+
+int part_path(const char *text, const char *where, struct manifest_image *image, struct agent_error **err)
+{
+	const char *part;
+
+	while (*text == '/')
+		text++;
+	for (part = text; *part != '\0'; part += strcspn(part, "/"), part += strspn(part, "/"))
+		if (strncmp(part, "..", 2) == 0 && (part[2] == '/' || part[2] == '\0'))
+			return agent_error_set(err, -EBADMSG, "manifest.value", "%s: path must not contain \"..\"", where);
+	for (const char *p = text; *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return agent_error_set(err, -EBADMSG, "manifest.value", "%s: path holds a control character", where);
+	if (strlen(text) >= sizeof(image->path))
+		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: path must have at most %zu characters", where, sizeof(image->path) - 1);
+	strcpy(image->path, text);
 	return 0;
 }
+
+int part_products(const json_t *list, const char *where, struct manifest *m, struct agent_error **err)
+{
+	if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > MANIFEST_PRODUCTS_MAX)
+		return agent_error_set(err, -EBADMSG, "manifest.value", "%s must be a list of 1 to %d strings", where, MANIFEST_PRODUCTS_MAX);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *node = json_array_get(list, i);
+
+		if (!json_is_string(node) || json_string_length(node) == 0 || json_string_length(node) > FIELD_STRING_MAX ||
+		    strlen(json_string_value(node)) != json_string_length(node))
+			return agent_error_set(err, -EBADMSG, "manifest.type", "%s must hold strings of 1 to %d characters", where, FIELD_STRING_MAX);
+		m->products[i] = strdup(json_string_value(node));
+		if (m->products[i] == NULL)
+			return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
+		m->n_products = i + 1;
+	}
+	return 0;
+}
+
+/* ---- one image of the strict profile ------------------------------------------------------------------------------- */
+
+static const char *const image_keys[] = { "filename", "type", "device", "sha256", "size", "compressed", "installed-directly", "name", "version",
+					  "properties", "encrypted", "ivt", NULL };
+static const char *const file_keys[] = { "filename", "type", "device", "sha256", "size", "compressed", "installed-directly", "name", "version",
+					 "properties", "encrypted", "ivt", "path", "filesystem", NULL };
+static const char *const property_keys[] = { "slot-class", "chunk-table", "chunk-table-sha256", "chunk-size", "decompressed-size", "decrypted-size",
+					     "create-destination", NULL };
+/* Keys with a meaning in stock SWUpdate that is never followed here, so that the message can say so. */
+static const char *const unsupported_keys[] = { "hook", "preinstall", "postinstall", "aes-key", "offset", "volume", "mtdname",
+						"install-if-different", "install-if-higher", "preserve-attributes", "ref",
+						"data", "embedded-script", NULL };
 
 static int chunks_parse(const json_t *properties, const char *where, struct manifest_image *image, struct agent_error **err)
 {
 	uint64_t chunk_bytes = 0;
 	int r;
 
-	r = get_string(properties, where, "chunk-table", image->table_member, sizeof(image->table_member), err);
+	r = part_member(properties, where, "chunk-table", image->table_member, err);
 	if (r == 0)
-		r = member_name_check(image->table_member, where, err);
+		r = field_get_sha256(properties, where, "chunk-table-sha256", image->table_sha256, err);
 	if (r == 0)
-		r = get_sha256(properties, where, "chunk-table-sha256", image->table_sha256, err);
-	if (r == 0)
-		r = get_u64(properties, where, "chunk-size", CHUNK_MIN, CHUNK_MAX, &chunk_bytes, err);
+		r = field_get_u64(properties, where, "chunk-size", CHUNK_MIN, CHUNK_MAX, &chunk_bytes, err);
 	if (r < 0)
 		return r;
 	if ((chunk_bytes & (chunk_bytes - 1)) != 0)
@@ -175,95 +147,147 @@ static int chunks_parse(const json_t *properties, const char *where, struct mani
 	return 0;
 }
 
-static int properties_parse(const json_t *element, const char *where, bool is_strict, struct manifest_image *image, struct agent_error **err)
+/* How many bytes come out in the end: what the last filter says, or the member itself. */
+static int plain_size_parse(const json_t *properties, const char *where, struct manifest_image *image, struct agent_error **err)
 {
-	const json_t *properties = json_object_get(element, "properties");
-	bool is_plain = strcmp(image->filter, "none") == 0;
-	int r;
+	static const char *const keys[] = { "decompressed-size", "decrypted-size" };
+	bool is_packed = strcmp(image->filter, "none") != 0;
+	uint64_t sizes[2] = { 0 };
 
-	if (properties == NULL)
-		return is_strict ? missing(where, "properties", err) : 0;
-	if (!json_is_object(properties))
-		return agent_error_set(err, -EBADMSG, "manifest.type", "%s: properties must be a group", where);
-	if (is_strict) {
-		r = keys_check(properties, where, property_keys, err);
-		if (r == 0)
-			r = get_name(properties, where, "slot-class", image->slot_class, err);
-		if (r == 0)
-			r = chunks_parse(properties, where, image, err);
+	for (int i = 0; i < 2; i++) {
+		int r = json_object_get(properties, keys[i]) == NULL ? 0 : field_get_u64(properties, where, keys[i], 1, INT64_MAX, &sizes[i], err);
+
 		if (r < 0)
 			return r;
 	}
-	if (!is_plain || json_object_get(properties, "decompressed-size") != NULL) {
-		r = get_u64(properties, where, "decompressed-size", 1, INT64_MAX, &image->plain_bytes, err);
-		if (r < 0)
-			return r;
-	}
+	if (is_packed || image->cipher[0] == '\0')
+		image->plain_bytes = sizes[0];
+	else
+		image->plain_bytes = sizes[1] != 0 ? sizes[1] : sizes[0];
+	if (!manifest_image_is_plain(image))
+		return image->plain_bytes != 0 ? 0 : field_missing(where, is_packed ? "decompressed-size" : "decrypted-size", err);
+	if (image->plain_bytes != 0 && image->plain_bytes != image->stored_bytes)
+		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: decompressed-size differs from size, but it is not compressed", where);
+	image->plain_bytes = image->stored_bytes;
 	return 0;
 }
 
-static int image_parse(const json_t *element, size_t index, bool is_strict, struct manifest_image *image, struct agent_error **err)
+static int properties_parse(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err)
 {
-	char where[32];
+	const json_t *properties = json_object_get(element, "properties");
 	int r;
 
-	snprintf(where, sizeof(where), "image %zu", index);
-	/* Whole, padding too: selections are compared as bytes. */
-	memset(image, 0, sizeof(*image));
-	strcpy(image->type, "raw");
+	if (properties == NULL)
+		return field_missing(where, "properties", err);
+	if (!json_is_object(properties))
+		return agent_error_set(err, -EBADMSG, "manifest.type", "%s: properties must be a group", where);
+	r = fields_check(properties, where, property_keys, err);
+	if (r == 0)
+		r = field_get_name(properties, where, "slot-class", image->slot_class, err);
+	if (r == 0)
+		r = chunks_parse(properties, where, image, err);
+	if (r == 0)
+		r = field_get_bool(properties, where, "create-destination", &image->makes_folders, err);
+	if (r == 0)
+		r = plain_size_parse(properties, where, image, err);
+	return r;
+}
+
+static int file_path_parse(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err)
+{
+	char text[256];
+	int r;
+
+	if (!image->is_file)
+		return 0;
+	r = field_get_string(element, where, "path", text, sizeof(text), err);
+	return r < 0 ? r : part_path(text, where, image, err);
+}
+
+static int image_parse(const json_t *element, size_t index, bool is_file, struct manifest_image *image, struct agent_error **err)
+{
+	char where[FIELD_WHERE_MAX];
+	int r;
+
+	part_where(element, is_file ? "file" : "image", index, where);
+	strcpy(image->type, is_file ? "rawfile" : "raw");
+	image->is_file = is_file;
 	if (!json_is_object(element))
 		return agent_error_set(err, -EBADMSG, "manifest.type", "%s must be a group", where);
-	r = unsupported_check(element, where, unsupported_keys, err);
+	r = fields_refuse(element, where, unsupported_keys, err);
 	if (r == 0)
-		r = keys_check(element, where, image_keys, err);
+		r = fields_check(element, where, is_file ? file_keys : image_keys, err);
 	if (r == 0)
-		r = get_string(element, where, "filename", image->member, sizeof(image->member), err);
+		r = part_member(element, where, "filename", image->member, err);
 	if (r == 0)
-		r = member_name_check(image->member, where, err);
-	if (r == 0)
-		r = get_sha256(element, where, "sha256", image->sha256, err);
+		r = field_get_sha256(element, where, "sha256", image->sha256, err);
 	if (r == 0 && json_object_get(element, "type") != NULL)
-		r = get_string(element, where, "type", image->type, sizeof(image->type), err);
+		r = field_get_string(element, where, "type", image->type, sizeof(image->type), err);
 	if (r == 0)
-		r = filter_parse(element, where, image, err);
-	if (r == 0 && (is_strict || json_object_get(element, "size") != NULL)) {
-		r = get_u64(element, where, "size", 1, UINT32_MAX, &image->stored_bytes, err);
-		image->has_stored_bytes = r == 0;
-	}
+		r = part_filters(element, where, image, err);
 	if (r == 0)
-		r = properties_parse(element, where, is_strict, image, err);
-	if (r < 0)
-		return r;
-	if (strcmp(image->filter, "none") == 0) {
-		if (image->plain_bytes != 0 && image->has_stored_bytes && image->plain_bytes != image->stored_bytes)
-			return agent_error_set(err, -EBADMSG, "manifest.value", "%s: decompressed-size differs from size, but it is not compressed", where);
-		image->plain_bytes = image->stored_bytes;
-	} else if (image->plain_bytes == 0) {
-		return missing(where, "decompressed-size", err);
-	}
-	return 0;
+		r = field_get_u64(element, where, "size", 1, UINT32_MAX, &image->stored_bytes, err);
+	image->has_stored_bytes = r == 0;
+	if (r == 0)
+		r = properties_parse(element, where, image, err);
+	if (r == 0)
+		r = file_path_parse(element, where, image, err);
+	return r;
 }
 
 /* ---- the software group --------------------------------------------------------------------------------------------- */
 
-static const char *const unsupported_sections[] = { "files", "scripts", "partitions", "bootenv", "uboot", "vars", "namespace-for-vars", "embedded-script",
+static const char *const unsupported_sections[] = { "scripts", "partitions", "bootenv", "uboot", "vars", "namespace-for-vars", "embedded-script",
 						    "hook", "lua", "ref", "update-type", NULL };
 static const char *const software_scalars[] = { "version", "description", "name", "hardware-compatibility", "bootloader_transaction_marker",
 						"bootloader_state_marker", "reboot", NULL };
 
-static int images_parse(const json_t *list, bool is_strict, struct manifest_image *images, size_t *ret_n, struct agent_error **err)
+/* What one selection installs. */
+struct choice {
+	struct manifest_image images[MANIFEST_IMAGES_MAX];
+	size_t n;
+};
+
+static int list_parse(const json_t *group, const char *section, struct choice *choice, struct agent_error **err)
 {
+	const json_t *list = json_object_get(group, section);
+
+	if (list == NULL)
+		return 0;
 	if (!json_is_array(list))
-		return agent_error_set(err, -EBADMSG, "manifest.type", "images must be a list");
-	if (json_array_size(list) == 0 || json_array_size(list) > MANIFEST_IMAGES_MAX)
-		return agent_error_set(err, -EMSGSIZE, "manifest.images", "%zu images, allowed are 1 to %d", json_array_size(list), MANIFEST_IMAGES_MAX);
+		return agent_error_set(err, -EBADMSG, "manifest.type", "%s must be a list", section);
+	if (json_array_size(list) == 0 || json_array_size(list) > MANIFEST_IMAGES_MAX - choice->n)
+		return agent_error_set(err, -EMSGSIZE, "manifest.images", "%zu %s, allowed are 1 to %zu", json_array_size(list), section,
+				       MANIFEST_IMAGES_MAX - choice->n);
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		int r = image_parse(json_array_get(list, i), i, is_strict, &images[i], err);
+		int r = image_parse(json_array_get(list, i), i, strcmp(section, "files") == 0, &choice->images[choice->n], err);
 
 		if (r < 0)
 			return r;
+		choice->n++;
 	}
-	*ret_n = json_array_size(list);
+	return 0;
+}
+
+static int choice_parse(const json_t *group, struct manifest *m, struct agent_error **err)
+{
+	/* Whole, padding too: selections are compared as bytes. */
+	_cleanup_free_ struct choice *choice = calloc(1, sizeof(*choice));
+	int r;
+
+	if (choice == NULL)
+		return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
+	r = list_parse(group, "images", choice, err);
+	if (r == 0)
+		r = list_parse(group, "files", choice, err);
+	if (r < 0 || choice->n == 0)
+		return r;
+	if (m->n_images == 0) {
+		memcpy(m->images, choice->images, sizeof(m->images));
+		m->n_images = choice->n;
+	} else if (choice->n != m->n_images || memcmp(m->images, choice->images, sizeof(m->images)) != 0) {
+		return agent_error_set(err, -EBADMSG, "manifest.modes", "selections differ in more than the device");
+	}
 	return 0;
 }
 
@@ -271,31 +295,19 @@ static int images_parse(const json_t *list, bool is_strict, struct manifest_imag
  * Stock SWUpdate picks one "set" and "mode", which name the device; here the device comes from our configuration. So all
  * of them must carry the same images, and any one may be read. @depth 0 is software itself, then set (or board), then mode.
  */
-static int selections_parse(const json_t *group, unsigned depth, bool is_strict, struct manifest *m, struct agent_error **err)
+static int selections_parse(const json_t *group, unsigned depth, struct manifest *m, struct agent_error **err)
 {
 	const char *key;
 	json_t *value;
-	int r = unsupported_check(group, "software", unsupported_sections, err);
+	int r = fields_refuse(group, "software", unsupported_sections, err);
 
+	if (r == 0)
+		r = choice_parse(group, m, err);
 	if (r < 0)
 		return r;
 	json_object_foreach((json_t *)group, key, value) {
-		if (strcmp(key, "images") == 0) {
-			struct manifest_image images[MANIFEST_IMAGES_MAX];
-			size_t n = 0;
-
-			memset(images, 0, sizeof(images));
-			r = images_parse(value, is_strict, images, &n, err);
-			if (r < 0)
-				return r;
-			if (m->n_images == 0) {
-				memcpy(m->images, images, sizeof(images));
-				m->n_images = n;
-			} else if (n != m->n_images || memcmp(m->images, images, sizeof(images)) != 0) {
-				return agent_error_set(err, -EBADMSG, "manifest.modes", "selections differ in more than the device");
-			}
+		if (strcmp(key, "images") == 0 || strcmp(key, "files") == 0)
 			continue;
-		}
 		if (depth == 0 && !json_is_object(value)) {
 			size_t i = 0;
 
@@ -306,27 +318,9 @@ static int selections_parse(const json_t *group, unsigned depth, bool is_strict,
 		}
 		if (!json_is_object(value) || depth >= 3)
 			return agent_error_set(err, -EBADMSG, "manifest.unknown", "software: %s is not known", key);
-		r = selections_parse(value, depth + 1, is_strict, m, err);
+		r = selections_parse(value, depth + 1, m, err);
 		if (r < 0)
 			return r;
-	}
-	return 0;
-}
-
-static int products_parse(const json_t *list, const char *where, struct manifest *m, struct agent_error **err)
-{
-	if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > MANIFEST_PRODUCTS_MAX)
-		return agent_error_set(err, -EBADMSG, "manifest.value", "%s must be a list of 1 to %d strings", where, MANIFEST_PRODUCTS_MAX);
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		const json_t *node = json_array_get(list, i);
-
-		if (!json_is_string(node) || json_string_length(node) == 0 || json_string_length(node) > STRING_MAX ||
-		    strlen(json_string_value(node)) != json_string_length(node))
-			return agent_error_set(err, -EBADMSG, "manifest.type", "%s must hold strings of 1 to %d characters", where, STRING_MAX);
-		m->products[i] = strdup(json_string_value(node));
-		if (m->products[i] == NULL)
-			return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
-		m->n_products = i + 1;
 	}
 	return 0;
 }
@@ -337,7 +331,7 @@ static const char *const agent_keys[] = { "profile", "release-id", "security-ver
 
 static int optional_u64(const json_t *group, const char *key, uint64_t min, uint64_t max, uint64_t *value, struct agent_error **err)
 {
-	return json_object_get(group, key) == NULL ? 0 : get_u64(group, "agent", key, min, max, value, err);
+	return json_object_get(group, key) == NULL ? 0 : field_get_u64(group, "agent", key, min, max, value, err);
 }
 
 static int agent_parse(const json_t *agent, struct manifest *m, struct agent_error **err)
@@ -349,20 +343,20 @@ static int agent_parse(const json_t *agent, struct manifest *m, struct agent_err
 	if (!json_is_object(agent))
 		return agent_error_set(err, -EBADMSG, "manifest.type", "agent must be a group");
 	/* First of all: another profile may have other keys. */
-	r = get_string(agent, "agent", "profile", profile, sizeof(profile), err);
+	r = field_get_string(agent, "agent", "profile", profile, sizeof(profile), err);
 	if (r < 0)
 		return r;
 	if (strcmp(profile, "1") != 0)
 		return agent_error_set(err, -EOPNOTSUPP, "manifest.profile", "bundle has profile %s, this agent knows 1", profile);
-	r = keys_check(agent, "agent", agent_keys, err);
+	r = fields_check(agent, "agent", agent_keys, err);
 	if (r == 0)
-		r = get_name(agent, "agent", "release-id", m->release_id, err);
+		r = field_get_name(agent, "agent", "release-id", m->release_id, err);
 	if (r == 0)
-		r = get_u64(agent, "agent", "security-version", 0, INT64_MAX, &m->security_version, err);
+		r = field_get_u64(agent, "agent", "security-version", 0, INT64_MAX, &m->security_version, err);
 	if (r == 0 && json_object_get(agent, "products") == NULL)
-		r = missing("agent", "products", err);
+		r = field_missing("agent", "products", err);
 	if (r == 0)
-		r = products_parse(json_object_get(agent, "products"), "agent.products", m, err);
+		r = part_products(json_object_get(agent, "products"), "agent.products", m, err);
 	if (r == 0)
 		r = optional_u64(agent, "min-signers", 1, 8, &n_min_signers, err);
 	if (r == 0)
@@ -374,30 +368,29 @@ static int agent_parse(const json_t *agent, struct manifest *m, struct agent_err
 	return r;
 }
 
-static int compat_parse(const json_t *software, struct manifest *m, struct agent_error **err)
-{
-	const json_t *list = json_object_get(software, "hardware-compatibility");
-
-	memcpy(m->release_id, m->version, sizeof(m->release_id));
-	m->n_min_signers = 1;
-	if (list == NULL)
-		return missing("software", "hardware-compatibility", err);
-	return products_parse(list, "hardware-compatibility", m, err);
-}
-
-/* No member serves twice, and none shadows the first two. */
+/* No member serves twice, none shadows the first two, and no image lies on another. */
 static int members_check(const struct manifest *m, struct agent_error **err)
 {
 	const char *names[2 + 2 * MANIFEST_IMAGES_MAX] = { MANIFEST_NAME, SIGNATURE_NAME };
 	size_t n = 2;
 
 	for (size_t i = 0; i < m->n_images; i++) {
-		names[n++] = m->images[i].member;
-		if (m->images[i].has_chunks)
-			names[n++] = m->images[i].table_member;
-		for (size_t k = 0; k < i; k++)
-			if (strcmp(m->images[i].slot_class, m->images[k].slot_class) == 0)
-				return agent_error_set(err, -EBADMSG, "manifest.duplicate", "two images are for the slot class %s", m->images[i].slot_class);
+		const struct manifest_image *image = &m->images[i];
+
+		names[n++] = image->member;
+		if (image->has_chunks)
+			names[n++] = image->table_member;
+		for (size_t k = 0; k < i; k++) {
+			const struct manifest_image *other = &m->images[k];
+
+			if (strcmp(image->slot_class, other->slot_class) != 0)
+				continue;
+			if (strcmp(image->type, other->type) == 0 && strcmp(image->type, "raw") != 0)
+				continue;	/* files beside each other */
+			if (strcmp(image->type, other->type) != 0 || image->offset == other->offset)
+				return agent_error_set(err, -EBADMSG, "manifest.duplicate", "%s and %s are both for the slot class %s", other->member,
+						       image->member, image->slot_class[0] == '\0' ? "of this device" : image->slot_class);
+		}
 	}
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < i; k++)
@@ -406,30 +399,42 @@ static int members_check(const struct manifest *m, struct agent_error **err)
 	return 0;
 }
 
-static int tree_parse(const json_t *root, bool allow_compat, struct manifest *m, struct agent_error **err)
+static int strict_parse(const json_t *root, struct manifest *m, struct agent_error **err)
 {
 	static const char *const root_keys[] = { "software", "agent", NULL };
 	const json_t *software = json_object_get(root, "software");
-	const json_t *agent = json_object_get(root, "agent");
 	int r;
 
-	if (!json_is_object(root) || !json_is_object(software))
-		return missing("sw-description", "group software", err);
-	r = keys_check(root, "sw-description", root_keys, err);
-	if (r == 0 && agent == NULL && !allow_compat)
-		r = missing("sw-description", "group agent, which the strict profile needs", err);
+	r = fields_check(root, "sw-description", root_keys, err);
 	if (r == 0)
-		r = get_name(software, "software", "version", m->version, err);
+		r = field_get_name(software, "software", "version", m->version, err);
 	if (r == 0)
-		r = agent != NULL ? agent_parse(agent, m, err) : compat_parse(software, m, err);
+		r = agent_parse(json_object_get(root, "agent"), m, err);
 	if (r == 0)
-		r = selections_parse(software, 0, m->is_strict, m, err);
+		r = selections_parse(software, 0, m, err);
+	return r;
+}
+
+static int tree_parse(const json_t *root, const struct manifest_policy *policy, bool is_raw_signature, struct manifest *m, struct agent_error **err)
+{
+	int r;
+
+	if (!json_is_object(root) || !json_is_object(json_object_get(root, "software")))
+		return field_missing("sw-description", "group software", err);
+	if (json_object_get(root, "agent") != NULL && is_raw_signature)
+		return agent_error_set(err, -EKEYREJECTED, "update.signature", "a bundle with the agent group must be signed with CMS");
+	if (json_object_get(root, "agent") != NULL)
+		r = strict_parse(root, m, err);
+	else if (policy->allow_compat)
+		r = stock_parse(root, policy, m, err);
+	else
+		return field_missing("sw-description", "group agent, which the strict profile needs; update.allow_compat admits stock bundles", err);
 	if (r == 0 && m->n_images == 0)
-		r = missing("software", "images", err);
+		r = field_missing("software", "images", err);
 	return r < 0 ? r : members_check(m, err);
 }
 
-int manifest_parse(const struct verified_buf *buf, bool allow_compat, struct manifest **ret_manifest, struct agent_error **err)
+int manifest_parse(const struct verified_buf *buf, const struct manifest_policy *policy, struct manifest **ret_manifest, struct agent_error **err)
 {
 	_cleanup_(manifest_freep) struct manifest *m = calloc(1, sizeof(*m));
 	_cleanup_(json_decrefp) json_t *root = NULL;
@@ -442,7 +447,7 @@ int manifest_parse(const struct verified_buf *buf, bool allow_compat, struct man
 	text = verified_buf_data(buf, &size);
 	r = syntax_parse(text, size, &root, err);
 	if (r == 0)
-		r = tree_parse(root, allow_compat, m, err);
+		r = tree_parse(root, policy, verified_buf_is_raw(buf), m, err);
 	if (r < 0)
 		return r;
 	*ret_manifest = TAKE_PTR(m);
@@ -455,6 +460,9 @@ struct manifest *manifest_free(struct manifest *m)
 		return NULL;
 	for (size_t i = 0; i < m->n_products; i++)
 		free(m->products[i]);
+	for (size_t i = 0; i < m->n_other_members; i++)
+		free(m->other_members[i]);
+	free(m->other_members);
 	free(m);
 	return NULL;
 }
@@ -464,16 +472,23 @@ uint64_t manifest_image_chunks(const struct manifest_image *image)
 	return (image->stored_bytes + image->chunk_bytes - 1) / image->chunk_bytes;
 }
 
+bool manifest_image_is_plain(const struct manifest_image *image)
+{
+	return strcmp(image->filter, "none") == 0 && image->cipher[0] == '\0';
+}
+
 bool manifest_fits(const struct manifest *m, const char *product)
 {
-	const char *colon = strchr(product, ':');
+	for (size_t i = 0; i < m->n_products; i++)
+		if (m->is_strict ? strcmp(m->products[i], product) == 0 : stock_hardware_fits(m->products[i], product))
+			return true;
+	return false;
+}
 
-	for (size_t i = 0; i < m->n_products; i++) {
-		if (strcmp(m->products[i], product) == 0)
+bool manifest_skips(const struct manifest *m, const char *member)
+{
+	for (size_t i = 0; i < m->n_other_members; i++)
+		if (strcmp(m->other_members[i], member) == 0)
 			return true;
-		/* Patterns ("#RE:") are not anchored by stock SWUpdate and match too much: never taken. */
-		if (!m->is_strict && colon != NULL && strcmp(m->products[i], colon + 1) == 0)
-			return true;
-	}
 	return false;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -96,6 +97,27 @@ int slot_table_find(const struct slot_table *table, const char *slot_class, cons
 		return agent_error_set(err, -ENOENT, "slot.class", "this device has no slot %s of class \"%s\"", name, slot_class);
 	*ret_slot = found;
 	return 0;
+}
+
+const struct slot *slot_table_by_device(const struct slot_table *table, const char *device)
+{
+	struct stat wanted, st;
+	bool is_there = stat(device, &wanted) == 0;
+
+	for (size_t i = 0; i < table->n; i++)
+		if (strcmp(table->items[i].path, device) == 0)
+			return &table->items[i];
+	for (size_t i = 0; is_there && i < table->n; i++) {
+		if (stat(table->items[i].path, &st) < 0)
+			continue;
+		if (S_ISBLK(wanted.st_mode) && S_ISBLK(st.st_mode) && wanted.st_rdev == st.st_rdev)
+			return &table->items[i];
+		if (S_ISBLK(wanted.st_mode) && S_ISDIR(st.st_mode) && wanted.st_rdev == st.st_dev)
+			return &table->items[i];
+		if (!S_ISBLK(wanted.st_mode) && wanted.st_dev == st.st_dev && wanted.st_ino == st.st_ino)
+			return &table->items[i];
+	}
+	return NULL;
 }
 
 int slot_open(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err)

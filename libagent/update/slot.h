@@ -32,6 +32,9 @@ int slot_table_other(const struct slot_table *table, const char *booted, const c
 int slot_table_find(const struct slot_table *table, const char *slot_class, const char *name, const struct slot **ret_slot,
 		    struct agent_error **err);
 
+/* The slot whose path this is, or leads to the same device, or whose folder lies on this device. NULL if there is none. */
+const struct slot *slot_table_by_device(const struct slot_table *table, const char *device);
+
 /*
  * Open for writing and reading: a block device (exclusively, so that a mounted one is refused) or a regular file, nothing
  * else. -EBUSY slot.busy, -EINVAL slot.type, -errno slot.open.

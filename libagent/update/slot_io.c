@@ -18,7 +18,7 @@ struct slot_io {
 	size_t block_bytes, n_blocks;
 	uint8_t *memory;
 	size_t sizes[SLOT_IO_BLOCKS_MAX];
-	uint64_t total_bytes;
+	uint64_t offset, total_bytes;
 
 	pthread_t thread;
 	bool has_thread;
@@ -94,7 +94,7 @@ static void *write_thread(void *arg)
 		}
 		size = io->sizes[io->first];
 		pthread_mutex_unlock(&io->lock);
-		r = block_write(io, block_at(io, io->first), size, offset);
+		r = block_write(io, block_at(io, io->first), size, io->offset + offset);
 		pthread_mutex_lock(&io->lock);
 		offset += size;
 		io->error = r;
@@ -124,7 +124,7 @@ static void *read_thread(void *arg)
 			size = (size_t)(io->total_bytes - offset);
 		i = (io->first + io->n_full) % io->n_blocks;
 		pthread_mutex_unlock(&io->lock);
-		r = block_read(io, block_at(io, i), size, offset);
+		r = block_read(io, block_at(io, i), size, io->offset + offset);
 		pthread_mutex_lock(&io->lock);
 		offset += size;
 		io->sizes[i] = size;
@@ -139,7 +139,7 @@ static void *read_thread(void *arg)
 	return NULL;
 }
 
-int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t total_bytes, struct slot_io **ret_io)
+int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t offset, uint64_t total_bytes, struct slot_io **ret_io)
 {
 	_cleanup_(slot_io_freep) struct slot_io *io = calloc(1, sizeof(*io));
 	sigset_t all, old;
@@ -152,6 +152,7 @@ int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t tot
 	io->fd = fd;
 	io->mode = mode;
 	io->block_bytes = block_bytes;
+	io->offset = offset;
 	io->total_bytes = total_bytes;
 	io->n_blocks = SLOT_IO_MEMORY / block_bytes;
 	if (io->n_blocks > SLOT_IO_BLOCKS_MAX)
@@ -160,7 +161,7 @@ int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t tot
 	if (io->memory == NULL)
 		return -ENOMEM;
 	flags = fcntl(fd, F_GETFL);
-	io->is_direct = flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
+	io->is_direct = offset % SLOT_IO_ALIGN == 0 && flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
 	/* Signals belong to the caller's threads. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);

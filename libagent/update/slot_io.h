@@ -20,10 +20,10 @@ struct slot_io;
 enum slot_io_mode { SLOT_IO_WRITE, SLOT_IO_READ };
 
 /*
- * @fd is lent until slot_io_free(). @block_bytes is a multiple of SLOT_IO_ALIGN, at most SLOT_IO_MEMORY / 2. For reading,
+ * @fd is lent until slot_io_free(); the pass begins at byte @offset. @block_bytes is a multiple of SLOT_IO_ALIGN, at most SLOT_IO_MEMORY / 2. For reading,
  * @total_bytes are to be read. -errno.
  */
-int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t total_bytes, struct slot_io **ret_io);
+int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t offset, uint64_t total_bytes, struct slot_io **ret_io);
 /* Stops the thread at once, waiting for the one block in flight. Bytes not written yet are lost. */
 struct slot_io *slot_io_free(struct slot_io *io);
 DEFINE_CLEANUP(struct slot_io *, slot_io_free)

@@ -13,14 +13,12 @@
 #define COMPAT_BLOCK (256 * 1024)
 
 struct stream {
-	struct container *container;
+	const struct stream_job *job;
 	const struct manifest_image *image;
-	const uint8_t *table;
 	const struct update_handler *handler;
 	void *handle;
-	struct digest *chunk_hash;		/* strict only */
-	stream_progress_fn progress;
-	void *userdata;
+	struct digest *chunk_hash;		/* with a table */
+	struct digest *stored_hash;		/* where reading back does not tell: the bytes in the slot are others, or there is no table */
 	uint64_t n_chunks, done_bytes;
 };
 
@@ -60,40 +58,57 @@ int stream_read_table(struct container *container, const struct manifest_image *
 /* The next stored bytes into @block; in strict mode they are a chunk whose hash was found good. */
 static int chunk_read(struct stream *s, uint8_t *block, size_t block_bytes, size_t *ret_size, struct agent_error **err)
 {
-	uint64_t left = container_left(s->container);
+	uint64_t left = container_left(s->job->container);
 	size_t size = left < block_bytes ? (size_t)left : block_bytes;
 	uint8_t digest[DIGEST_SIZE];
 	int r;
 
-	r = container_read(s->container, block, size, err);
+	r = container_read(s->job->container, block, size, err);
 	if (r < 0)
 		return r;
-	if (s->table != NULL) {
+	if (s->job->table != NULL) {
 		r = hash_add(s->chunk_hash, block, size, err);
 		if (r == 0)
 			r = hash_end(s->chunk_hash, digest, err);
 		if (r < 0)
 			return r;
-		if (memcmp(digest, s->table + s->n_chunks * DIGEST_SIZE, DIGEST_SIZE) != 0)
+		if (memcmp(digest, s->job->table + s->n_chunks * DIGEST_SIZE, DIGEST_SIZE) != 0)
 			return agent_error_set(err, -EBADMSG, "update.chunk", "chunk %" PRIu64 " of %s differs from what was signed", s->n_chunks,
 					       s->image->member);
 	}
+	if (s->stored_hash != NULL) {
+		r = hash_add(s->stored_hash, block, size, err);
+		if (r < 0)
+			return r;
+	}
 	s->n_chunks++;
 	s->done_bytes += size;
-	if (s->progress != NULL)
-		s->progress(s->userdata, s->done_bytes);
+	if (s->job->progress != NULL)
+		s->job->progress(s->job->userdata, s->done_bytes);
 	*ret_size = size;
 	return 0;
 }
 
-/* Not compressed: chunks are read straight into the handler's blocks. */
-static int copy_plain(struct stream *s, size_t block_bytes, struct agent_error **err)
+static int stored_check(struct stream *s, struct agent_error **err)
 {
-	while (container_left(s->container) > 0) {
+	uint8_t digest[DIGEST_SIZE];
+	int r = s->stored_hash == NULL ? 0 : hash_end(s->stored_hash, digest, err);
+
+	if (r == 0 && s->stored_hash != NULL && memcmp(digest, s->image->sha256, DIGEST_SIZE) != 0)
+		r = agent_error_set(err, -EBADMSG, "update.hash", "%s has another SHA-256 than was signed", s->image->member);
+	return r;
+}
+
+/* Neither encrypted nor compressed: chunks are read straight into the handler's blocks. */
+static int copy_plain(struct stream *s, size_t block_bytes, struct stream_result *result, struct agent_error **err)
+{
+	int r;
+
+	while (container_left(s->job->container) > 0) {
 		uint8_t *block = NULL;
 		size_t size = 0;
-		int r = s->handler->get_block(s->handle, &block, err);
 
+		r = s->handler->get_block(s->handle, &block, err);
 		if (r == 0)
 			r = chunk_read(s, block, block_bytes, &size, err);
 		if (r == 0)
@@ -101,6 +116,11 @@ static int copy_plain(struct stream *s, size_t block_bytes, struct agent_error *
 		if (r < 0)
 			return r;
 	}
+	r = stored_check(s, err);
+	if (r < 0)
+		return r;
+	result->plain_bytes = s->done_bytes;
+	memcpy(result->plain_sha256, s->image->sha256, DIGEST_SIZE);
 	/* Equality with the signed hash is established by reading back. */
 	return s->handler->finish(s->handle, s->image->sha256, err);
 }
@@ -108,10 +128,12 @@ static int copy_plain(struct stream *s, size_t block_bytes, struct agent_error *
 struct unpack {
 	const struct filter *filter;
 	void *state;
+	struct cipher *cipher;	/* or NULL */
+	uint8_t *stored, *clear;	/* one chunk; the same where there is no cipher */
 	bool at_end;
 	uint8_t *block;		/* lent by the handler */
 	size_t fill, block_bytes;
-	uint64_t plain_bytes;
+	uint64_t plain_bytes, max_bytes;
 	struct digest *plain_hash;
 };
 
@@ -143,9 +165,9 @@ static int unpack_chunk(struct stream *s, struct unpack *u, const uint8_t *in, s
 			return r;
 		u->fill += n_out;
 		u->plain_bytes += n_out;
-		if (u->plain_bytes > s->image->plain_bytes)
-			return agent_error_set(err, -EMSGSIZE, "update.size", "%s unpacks to more than the %" PRIu64 " bytes that were signed",
-					       s->image->member, s->image->plain_bytes);
+		if (u->plain_bytes > u->max_bytes)
+			return agent_error_set(err, -EMSGSIZE, "update.size", "%s unpacks to more than the %" PRIu64 " bytes that were signed or have room",
+					       s->image->member, u->max_bytes);
 		if (u->fill == u->block_bytes)
 			r = unpack_flush(s, u, err);
 		/* A full block may mean that the filter holds more. */
@@ -153,67 +175,130 @@ static int unpack_chunk(struct stream *s, struct unpack *u, const uint8_t *in, s
 	return r < 0 || n_in == 0 ? r : agent_error_set(err, -EBADMSG, "update.compression", "bytes follow the end of the compressed stream");
 }
 
-static int copy_unpacked(struct stream *s, size_t block_bytes, const struct filter *filter, struct agent_error **err)
+static int unpack_init(struct stream *s, struct unpack *u, size_t block_bytes, struct agent_error **err)
 {
-	_cleanup_(digest_freep) struct digest *stored_hash = NULL;
-	_cleanup_(digest_freep) struct digest *plain_hash = NULL;
-	struct unpack u = { .filter = filter, .block_bytes = block_bytes };
-	_cleanup_free_ uint8_t *chunk = malloc(block_bytes);
-	uint8_t digest[DIGEST_SIZE];
+	const struct stream_key *key = s->job->key;
 	int r;
 
-	if (chunk == NULL)
-		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a chunk");
-	r = hash_start(&stored_hash, err);
-	if (r == 0)
-		r = hash_start(&plain_hash, err);
-	if (r == 0)
-		r = filter->open(&u.state, err);
-	u.plain_hash = plain_hash;
-	while (r == 0 && container_left(s->container) > 0) {
-		size_t size = 0;
-
-		r = chunk_read(s, chunk, block_bytes, &size, err);
-		if (r == 0)
-			r = hash_add(stored_hash, chunk, size, err);
-		if (r == 0)
-			r = unpack_chunk(s, &u, chunk, size, err);
+	u->block_bytes = block_bytes;
+	u->max_bytes = s->image->plain_bytes != 0 ? s->image->plain_bytes : s->job->max_bytes;
+	if (s->image->cipher[0] != '\0') {
+		if (key == NULL || key->key_size == 0)
+			return agent_error_set(err, -ENOKEY, "update.key", "%s is encrypted, and this device has no key for updates", s->image->member);
+		r = cipher_new(cipher_find(s->image->cipher), key->key, key->key_size, s->image->has_iv ? s->image->iv : key->iv, &u->cipher, err);
+		if (r < 0)
+			return r;
 	}
-	if (r == 0 && u.fill > 0)
-		r = unpack_flush(s, &u, err);
-	if (r == 0 && !u.at_end)
+	u->stored = malloc(block_bytes);
+	u->clear = u->cipher == NULL ? u->stored : malloc(block_bytes + CIPHER_BLOCK);
+	if (u->stored == NULL || u->clear == NULL)
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a chunk");
+	r = hash_start(&u->plain_hash, err);
+	if (r < 0)
+		return r;
+	u->filter = filter_find(s->image->filter);
+	return u->filter->open(&u->state, err);
+}
+
+static void unpack_clear(struct unpack *u)
+{
+	if (u->filter != NULL)
+		u->filter->close(u->state);
+	if (u->clear != u->stored)
+		free(u->clear);
+	free(u->stored);
+	cipher_free(u->cipher);
+	digest_free(u->plain_hash);
+}
+
+/* One chunk from the archive through all stages. */
+static int unpack_next(struct stream *s, struct unpack *u, struct agent_error **err)
+{
+	size_t size = 0;
+	int r = chunk_read(s, u->stored, u->block_bytes, &size, err);
+
+	if (r == 0 && u->cipher != NULL)
+		r = cipher_run(u->cipher, u->stored, size, u->clear, &size, err);
+	return r < 0 ? r : unpack_chunk(s, u, u->clear, size, err);
+}
+
+static int unpack_end(struct stream *s, struct unpack *u, struct agent_error **err)
+{
+	size_t size = 0;
+	int r = stored_check(s, err);
+
+	/* Only now: a wrong padding may be asked about only for bytes that were signed. */
+	if (r == 0 && u->cipher != NULL)
+		r = cipher_end(u->cipher, u->clear, &size, err);
+	if (r == 0 && size > 0)
+		r = unpack_chunk(s, u, u->clear, size, err);
+	if (r == 0 && u->fill > 0)
+		r = unpack_flush(s, u, err);
+	if (r == 0 && !u->at_end && strcmp(s->image->filter, "none") != 0)
 		r = agent_error_set(err, -EBADMSG, "update.compression", "the compressed stream of %s is cut short", s->image->member);
-	if (r == 0)
-		r = hash_end(stored_hash, digest, err);
-	if (r == 0 && memcmp(digest, s->image->sha256, DIGEST_SIZE) != 0)
-		r = agent_error_set(err, -EBADMSG, "update.hash", "%s has another SHA-256 than was signed", s->image->member);
-	if (r == 0)
-		r = hash_end(plain_hash, digest, err);
-	if (r == 0)
-		r = s->handler->finish(s->handle, digest, err);
-	filter->close(u.state);
 	return r;
 }
 
-int stream_image(struct container *container, const struct manifest_image *image, const uint8_t *table, const struct slot *slot,
-		 stream_progress_fn progress, void *userdata, struct agent_error **err)
+static int copy_unpacked(struct stream *s, size_t block_bytes, struct stream_result *result, struct agent_error **err)
 {
-	struct stream s = { .container = container, .image = image, .table = table, .progress = progress, .userdata = userdata };
-	const struct filter *filter = filter_find(image->filter);
-	size_t block_bytes = table != NULL ? image->chunk_bytes : COMPAT_BLOCK;
-	_cleanup_(digest_freep) struct digest *chunk_hash = NULL;
-	int r;
+	struct unpack u = { 0 };
+	int r = unpack_init(s, &u, block_bytes, err);
 
-	s.handler = handler_find(image->type);
-	if (s.handler == NULL)
-		return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "images of type %s are not supported", image->type);
-	r = hash_start(&chunk_hash, err);
+	while (r == 0 && container_left(s->job->container) > 0)
+		r = unpack_next(s, &u, err);
 	if (r == 0)
-		r = s.handler->open(slot, image->plain_bytes, block_bytes, &s.handle, err);
+		r = unpack_end(s, &u, err);
+	if (r == 0)
+		r = hash_end(u.plain_hash, result->plain_sha256, err);
+	result->plain_bytes = u.plain_bytes;
+	if (r == 0)
+		r = s->handler->finish(s->handle, result->plain_sha256, err);
+	unpack_clear(&u);
+	return r;
+}
+
+int stream_image(const struct stream_job *job, struct stream_result *ret_result, struct agent_error **err)
+{
+	struct stream s = { .job = job, .image = job->image };
+	bool is_plain = manifest_image_is_plain(job->image);
+	size_t block_bytes = job->table != NULL ? job->image->chunk_bytes : COMPAT_BLOCK;
+	_cleanup_(digest_freep) struct digest *chunk_hash = NULL;
+	_cleanup_(digest_freep) struct digest *stored_hash = NULL;
+	int r = 0;
+
+	s.handler = handler_find(job->image->type);
+	if (s.handler == NULL)
+		return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: images of type %s are not supported", job->image->member, job->image->type);
+	if (job->table != NULL)
+		r = hash_start(&chunk_hash, err);
+	if (r == 0 && (!is_plain || job->table == NULL))
+		r = hash_start(&stored_hash, err);
+	s.chunk_hash = chunk_hash;
+	s.stored_hash = stored_hash;
+	if (r == 0)
+		r = s.handler->open(job->slot, job->image, job->max_bytes, block_bytes, &s.handle, err);
 	if (r < 0)
 		return r;
-	s.chunk_hash = chunk_hash;
-	r = filter == NULL ? copy_plain(&s, block_bytes, err) : copy_unpacked(&s, block_bytes, filter, err);
+	r = is_plain ? copy_plain(&s, block_bytes, ret_result, err) : copy_unpacked(&s, block_bytes, ret_result, err);
 	s.handler->close(s.handle);
 	return r;
+}
+
+int stream_skip(struct container *container, const struct manifest_image *image, stream_progress_fn progress, void *userdata, struct agent_error **err)
+{
+	const struct stream_job job = { .container = container, .image = image, .progress = progress, .userdata = userdata };
+	_cleanup_(digest_freep) struct digest *stored_hash = NULL;
+	_cleanup_free_ uint8_t *block = malloc(COMPAT_BLOCK);
+	struct stream s = { .job = &job, .image = image };
+	int r = image == NULL ? 0 : hash_start(&stored_hash, err);
+
+	if (block == NULL)
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a chunk");
+	s.stored_hash = stored_hash;
+	while (r == 0 && container_left(container) > 0) {
+		size_t size;
+
+		r = chunk_read(&s, block, COMPAT_BLOCK, &size, err);
+	}
+	return r < 0 ? r : stored_check(&s, err);
 }

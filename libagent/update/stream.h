@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef UPDATE_STREAM_H
 #define UPDATE_STREAM_H
-/* One pass over a payload: stored bytes -> chunk hash checked -> decompress -> handler. */
+/* One pass over a payload: stored bytes -> chunk hash checked -> decrypt -> decompress -> handler. */
 #include <stdint.h>
 
 #include <agent/error.h>
 
+#include "update/cipher.h"
 #include "update/container.h"
 #include "update/handler.h"
 #include "update/manifest.h"
@@ -21,13 +22,41 @@ typedef void (*stream_progress_fn)(void *userdata, uint64_t stored_bytes);
 int stream_read_table(struct container *container, const struct manifest_image *image, uint64_t member_bytes, uint8_t **ret_table,
 		      struct agent_error **err);
 
+/* The key of encrypted images, as the device keeps it; wiped by its owner. */
+struct stream_key {
+	uint8_t key[CIPHER_KEY_MAX];
+	size_t key_size;	/* 0: there is none */
+	uint8_t iv[CIPHER_BLOCK];	/* for images that bring none */
+};
+
+/* One payload: the current member of @container. */
+struct stream_job {
+	struct container *container;
+	const struct manifest_image *image;
+	const uint8_t *table;	/* or NULL in a stock bundle */
+	const struct slot *slot;
+	uint64_t max_bytes;	/* room for the plain bytes */
+	const struct stream_key *key;
+	stream_progress_fn progress;
+	void *userdata;
+};
+
+/* What went into the slot. */
+struct stream_result {
+	uint64_t plain_bytes;
+	uint8_t plain_sha256[DIGEST_SIZE];
+};
+
 /*
- * Put @image, the current member, into @slot. With @table not one byte reaches the handler before the hash of its chunk
- * was found in the table; without (stock bundle) the bytes are checked as a whole afterwards. In both cases success means:
- * written, synced, read back and equal to what was signed. -EBADMSG update.chunk, update.hash, update.compression,
- * update.size, slot.readback, container.*; -ENOSPC slot.size; -EIO slot.io.
+ * Put the image into the slot. With a table not one byte reaches the handler before the hash of its chunk was found in the
+ * table; without (stock bundle) the bytes are checked as a whole afterwards. In both cases success means: written, synced, read back
+ * and equal to what was signed. -EBADMSG update.chunk, update.hash, update.compression, update.decryption, update.size,
+ * slot.readback, container.*; -ENOKEY update.key, -EINVAL update.key; -ENOSPC slot.size; -EIO slot.io.
  */
-int stream_image(struct container *container, const struct manifest_image *image, const uint8_t *table, const struct slot *slot,
-		 stream_progress_fn progress, void *userdata, struct agent_error **err);
+int stream_image(const struct stream_job *job, struct stream_result *ret_result, struct agent_error **err);
+
+/* Read the member and write it nowhere; with @image it must have its hash all the same. -EBADMSG update.hash, container.*. */
+int stream_skip(struct container *container, const struct manifest_image *image, stream_progress_fn progress, void *userdata,
+		struct agent_error **err);
 
 #endif

@@ -17,6 +17,8 @@
 #include "update/stream.h"
 #include "update/verify.h"
 
+_Static_assert((int)AGENT_UPDATE_RAW_RSA == (int)CMS_RAW_RSA && (int)AGENT_UPDATE_RAW_RSA_PSS == (int)CMS_RAW_RSA_PSS, "the same values");
+
 static int options_check(const struct agent_update_options *o, struct agent_error **err)
 {
 	const char *bad = NULL;
@@ -33,6 +35,8 @@ static int options_check(const struct agent_update_options *o, struct agent_erro
 		bad = "boot_config";
 	else if (o->n_tries < 1 || o->n_tries > BOOT_TRIES_MAX)
 		bad = "n_tries (1 to 9)";
+	else if (o->raw_signatures < AGENT_UPDATE_RAW_NONE || o->raw_signatures > AGENT_UPDATE_RAW_RSA_PSS)
+		bad = "raw_signatures";
 	else if (o->booted_slot != NULL && o->booted_slot[0] != '\0' && slot_name_check(o->booted_slot) < 0)
 		bad = "booted_slot";
 	if (bad != NULL)
@@ -82,6 +86,7 @@ int agent_update_new(struct agent_context *ctx, const struct agent_update_option
 	u->n_min_signers = options->n_min_signers;
 	u->n_tries = options->n_tries;
 	u->allow_compat = options->allow_compat != 0;
+	u->raw_signatures = options->raw_signatures;
 	if (options->booted_slot != NULL)
 		strcpy(u->booted_option, options->booted_slot);
 	if (u->trust_dir == NULL || u->product == NULL || u->boot_config == NULL)
@@ -103,6 +108,8 @@ struct agent_update *agent_update_free(struct agent_update *u)
 	close_fdp(&u->lock_fd);
 	close_fdp(&u->state_fd);
 	slot_table_clear(&u->slots);
+	for (size_t i = 0; i < u->n_selections; i++)
+		free(u->selections[i]);
 	free(u->trust_dir);
 	free(u->product);
 	free(u->boot_config);
@@ -111,11 +118,43 @@ struct agent_update *agent_update_free(struct agent_update *u)
 	return NULL;
 }
 
+/* NULL if nobody said. */
+static const char *selection_of(const struct agent_update *u, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i < u->n_selections; i++)
+		if (strncmp(u->selections[i], name, n) == 0 && u->selections[i][n] == '=')
+			return u->selections[i] + n + 1;
+	return NULL;
+}
+
 int agent_update_add_slot(struct agent_update *u, const char *slot_class, const char *name, const char *path, struct agent_error **err)
 {
 	if (u == NULL || slot_class == NULL || name == NULL || path == NULL)
 		return agent_error_set(err, -EINVAL, "slot.name", "a slot needs a class, a name and a path");
 	return slot_table_add(&u->slots, slot_class, name, path, err);
+}
+
+int agent_update_set_selection(struct agent_update *u, const char *name, const char *selection, struct agent_error **err)
+{
+	bool has_slot = false;
+	char *text;
+
+	if (u == NULL || name == NULL || selection == NULL)
+		return agent_error_set(err, -EINVAL, "manifest.selection", "a selection needs a slot name and \"SET,MODE\"");
+	for (size_t i = 0; i < u->slots.n; i++)
+		has_slot = has_slot || strcmp(u->slots.items[i].name, name) == 0;
+	if (!has_slot)
+		return agent_error_set(err, -ENOENT, "slot.missing", "selection %s is for slot %s, which is not in the slot table", selection, name);
+	if (selection_of(u, name) != NULL)
+		return agent_error_set(err, -EEXIST, "slot.duplicate", "slot %s has two selections", name);
+	if (strchr(selection, ',') == NULL || strchr(selection, ',') == selection || strchr(selection, ',')[1] == '\0' || strlen(selection) > 120)
+		return agent_error_set(err, -EINVAL, "manifest.selection", "selection \"%s\" must be \"SET,MODE\"", selection);
+	if (asprintf(&text, "%s=%s", name, selection) < 0)
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a selection");
+	u->selections[u->n_selections++] = text;
+	return 0;
 }
 
 int agent_update_get_status(struct agent_update *u, struct agent_update_status *ret_status, struct agent_error **err)
@@ -153,6 +192,7 @@ struct install {
 	struct manifest *manifest;
 	const char *target;
 	const struct slot *slots[MANIFEST_IMAGES_MAX];
+	uint64_t max_bytes[MANIFEST_IMAGES_MAX];
 	uint8_t *tables[MANIFEST_IMAGES_MAX];
 	uint64_t table_bytes;
 	bool is_done[MANIFEST_IMAGES_MAX];
@@ -195,8 +235,30 @@ static int release_check(const struct install *in, unsigned n_signers, uint64_t 
 	if (m->not_after_s != 0 && now_s > m->not_after_s)
 		return agent_error_set(err, -ESTALE, "update.expired", "release %s was valid until %" PRIu64 ", the clock says %" PRIu64, m->release_id,
 				       m->not_after_s, now_s);
+	if (m->n_env > 0)
+		return agent_error_set(err, -EPERM, "update.bootenv", "release %s sets the boot loader variable %s; this device lets no bundle do that",
+				       m->release_id, m->env[0].name);
 	if (strcmp(u->journal.failed_release_id, m->release_id) == 0)
 		return agent_error_set(err, -EALREADY, "update.failed-before", "release %s was tried before and did not last", m->release_id);
+	return 0;
+}
+
+/* Images side by side in one slot: each ends before the next begins. */
+static int neighbours_check(struct install *in, size_t i, struct agent_error **err)
+{
+	const struct manifest_image *image = &in->manifest->images[i];
+
+	for (size_t k = 0; k < in->manifest->n_images; k++) {
+		const struct manifest_image *next = &in->manifest->images[k];
+
+		if (in->slots[k] != in->slots[i] || next->offset <= image->offset)
+			continue;
+		if (next->offset - image->offset < in->max_bytes[i])
+			in->max_bytes[i] = next->offset - image->offset;
+		if (image->plain_bytes > in->max_bytes[i])
+			return agent_error_set(err, -EBADMSG, "update.overlap", "%s reaches into %s, which begins at offset %" PRIu64, image->member,
+					       next->member, next->offset);
+	}
 	return 0;
 }
 
@@ -209,20 +271,21 @@ static int targets_find(struct install *in, struct agent_error **err)
 
 	for (size_t i = 0; i < m->n_images; i++) {
 		const struct manifest_image *image = &m->images[i];
-		_cleanup_close_ int fd = -1;
-		uint64_t size = 0;
+		const struct update_handler *handler = handler_find(image->type);
 
-		if (handler_find(image->type) == NULL)
-			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "images of type %s are not supported", image->type);
+		if (handler == NULL)
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: images of type %s are not supported", image->member, image->type);
 		r = slot_table_find(table, image->slot_class, in->target, &in->slots[i], err);
 		if (r == 0)
-			r = slot_open(in->slots[i], &fd, &size, err);
+			r = handler->check(in->slots[i], image, &in->max_bytes[i], err);
+		if (r < 0)
+			return agent_error_prefix(err, r, "%s", image->member);
+		in->total_bytes += image->stored_bytes;
+	}
+	for (size_t i = 0; i < m->n_images; i++) {
+		r = neighbours_check(in, i, err);
 		if (r < 0)
 			return r;
-		if (image->plain_bytes > size)
-			return agent_error_set(err, -ENOSPC, "slot.size", "image of %" PRIu64 " bytes does not fit slot %s of %" PRIu64 " bytes",
-					       image->plain_bytes, in->slots[i]->name, size);
-		in->total_bytes += image->stored_bytes;
 	}
 	/* A slot has one security version: a class left out would keep older bytes under the new number. */
 	for (size_t i = 0; i < table->n; i++) {
@@ -266,6 +329,9 @@ static int writing_begin(struct install *in, struct agent_error **err)
 static int image_install(struct install *in, size_t i, struct container *container, uint64_t member_bytes, struct agent_error **err)
 {
 	struct manifest_image *image = &in->manifest->images[i];
+	const struct stream_job job = { .container = container, .image = image, .table = in->tables[i], .slot = in->slots[i],
+					.max_bytes = in->max_bytes[i], .progress = image_progress, .userdata = in };
+	struct stream_result result;
 	int r = 0;
 
 	if (image->has_stored_bytes && member_bytes != image->stored_bytes)
@@ -273,16 +339,21 @@ static int image_install(struct install *in, size_t i, struct container *contain
 				       image->stored_bytes);
 	if (!image->has_stored_bytes) { /* stock bundle: the archive says, the hash will tell */
 		image->stored_bytes = member_bytes;
-		if (strcmp(image->filter, "none") == 0)
+		if (manifest_image_is_plain(image))
 			image->plain_bytes = member_bytes;
 		in->total_bytes += member_bytes;
 	}
+	if (member_bytes == 0)
+		return agent_error_set(err, -EBADMSG, "update.size", "%s is empty", image->member);
+	if (image->plain_bytes > in->max_bytes[i])
+		return agent_error_set(err, -ENOSPC, "slot.size", "%s: image of %" PRIu64 " bytes at offset %" PRIu64 " does not fit, there is room for %" PRIu64,
+				       image->member, image->plain_bytes, image->offset, in->max_bytes[i]);
 	if (image->has_chunks && in->tables[i] == NULL)
 		return agent_error_set(err, -EBADMSG, "update.order", "chunk table %s must come before %s", image->table_member, image->member);
 	if (!in->has_begun)
 		r = writing_begin(in, err);
 	if (r == 0)
-		r = stream_image(container, image, in->tables[i], in->slots[i], image_progress, in, err);
+		r = stream_image(&job, &result, err);
 	if (r < 0)
 		return r;
 	in->done_bytes += image->stored_bytes;
@@ -308,6 +379,8 @@ static int member_install(struct install *in, struct container *container, const
 			return agent_error_set(err, -EMSGSIZE, "update.chunk-table", "chunk tables of more than %d bytes: use larger chunks", STREAM_TABLES_MAX);
 		return stream_read_table(container, &m->images[i], member->size_bytes, &in->tables[i], err);
 	}
+	if (manifest_skips(m, member->name))
+		return stream_skip(container, NULL, NULL, NULL, err);
 	return agent_error_set(err, -EBADMSG, "update.member", "member %s is not named in the signed manifest", member->name);
 }
 
@@ -339,9 +412,11 @@ static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t n
 	if (r == 0)
 		r = container_new(fd, &container, err);
 	if (r == 0)
-		r = verify_manifest(u->ctx, u->trust_dir, u->n_min_signers, now_s, container, &verified, err);
+		r = verify_manifest(u->ctx, &(struct verify_policy){ .trust_dir = u->trust_dir, .n_min_signers = u->n_min_signers,
+				    .raw = u->allow_compat ? (enum cms_raw)u->raw_signatures : CMS_RAW_NONE, .now_s = now_s }, container, &verified, err);
 	if (r == 0)
-		r = manifest_parse(verified, u->allow_compat, &in->manifest, err);
+		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .product = u->product,
+				   .selection = selection_of(u, in->target), .slots = &u->slots, .target = in->target }, &in->manifest, err);
 	if (r == 0)
 		r = release_check(in, verified_buf_signers(verified), floor, now_s, err);
 	if (r == 0)

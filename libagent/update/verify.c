@@ -36,30 +36,36 @@ static int member_load(struct container *container, const char *name, size_t max
 	return 0;
 }
 
-int verify_manifest(struct agent_context *ctx, const char *trust_dir, unsigned n_min_signers, uint64_t now_s, struct container *container,
-		    struct verified_buf **ret_buf, struct agent_error **err)
+int verify_manifest(struct agent_context *ctx, const struct verify_policy *policy, struct container *container, struct verified_buf **ret_buf,
+		    struct agent_error **err)
 {
 	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
 	_cleanup_free_ char *manifest = NULL, *signature = NULL;
 	size_t manifest_size = 0, signature_size = 0;
 	struct verified_buf *buf;
 	unsigned n_signers = 0;
+	bool is_raw = false;
 	int r;
 
 	/* Read anew for each bundle: a certificate or CRL that was put there counts at once. */
-	r = cms_trust_load(ctx, trust_dir, &trust, err);
+	r = cms_trust_load(ctx, policy->trust_dir, &trust, err);
 	if (r == 0)
 		r = member_load(container, MANIFEST_NAME, MANIFEST_MAX, &manifest, &manifest_size, err);
 	if (r == 0)
 		r = member_load(container, SIGNATURE_NAME, SIGNATURE_MAX, &signature, &signature_size, err);
-	if (r == 0)
-		r = cms_verify(trust, signature, signature_size, manifest, manifest_size, n_min_signers, now_s, &n_signers, err);
+	if (r < 0)
+		return r;
+	is_raw = policy->raw != CMS_RAW_NONE && !cms_is_signed_data(signature, signature_size);
+	if (is_raw)
+		r = cms_verify_raw(trust, policy->raw, signature, signature_size, manifest, manifest_size, policy->n_min_signers, &n_signers, err);
+	else
+		r = cms_verify(trust, signature, signature_size, manifest, manifest_size, policy->n_min_signers, policy->now_s, &n_signers, err);
 	if (r < 0)
 		return r;
 	buf = calloc(1, sizeof(*buf));
 	if (buf == NULL)
 		return agent_error_set(err, -ENOMEM, "container.memory", "no memory for sw-description");
-	*buf = (struct verified_buf){ .data = TAKE_PTR(manifest), .size = manifest_size, .n_signers = n_signers };
+	*buf = (struct verified_buf){ .data = TAKE_PTR(manifest), .size = manifest_size, .n_signers = n_signers, .is_raw = is_raw };
 	*ret_buf = buf;
 	return 0;
 }
@@ -82,4 +88,9 @@ const char *verified_buf_data(const struct verified_buf *buf, size_t *ret_size)
 unsigned verified_buf_signers(const struct verified_buf *buf)
 {
 	return buf->n_signers;
+}
+
+bool verified_buf_is_raw(const struct verified_buf *buf)
+{
+	return buf->is_raw;
 }

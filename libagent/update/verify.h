@@ -5,6 +5,7 @@
  * sw-description and its signature. Only verify_manifest() makes a struct verified_buf, and manifest_parse() takes
  * nothing else: a field can be read only after the signature over exactly these bytes was found good.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,7 @@
 #include <agent/error.h>
 
 #include "base/macro.h"
+#include "crypto/cms.h"
 #include "update/container.h"
 
 #define MANIFEST_NAME "sw-description"
@@ -21,12 +23,20 @@
 
 struct verified_buf;
 
+/* Who may sign, and how. */
+struct verify_policy {
+	const char *trust_dir;
+	unsigned n_min_signers;
+	enum cms_raw raw;	/* a plain RSA signature as well, for stock bundles */
+	uint64_t now_s;
+};
+
 /*
- * Read the first two members, which must be these, into memory and check the CMS signatures (detached, DER) against the
- * certificates in @trust_dir at @now_s. -EBADMSG container.*, -EMSGSIZE, -EKEYREJECTED update.signature or update.signer.
+ * Read the first two members, which must be these, into memory and check the signatures (CMS, detached, DER) against what
+ * is pinned in the trust folder. -EBADMSG container.*, -EMSGSIZE, -EKEYREJECTED update.signature, .signer or .threshold.
  */
-int verify_manifest(struct agent_context *ctx, const char *trust_dir, unsigned n_min_signers, uint64_t now_s,
-		    struct container *container, struct verified_buf **ret_buf, struct agent_error **err);
+int verify_manifest(struct agent_context *ctx, const struct verify_policy *policy, struct container *container, struct verified_buf **ret_buf,
+		    struct agent_error **err);
 struct verified_buf *verified_buf_free(struct verified_buf *buf);
 DEFINE_CLEANUP(struct verified_buf *, verified_buf_free)
 
@@ -34,5 +44,7 @@ DEFINE_CLEANUP(struct verified_buf *, verified_buf_free)
 const char *verified_buf_data(const struct verified_buf *buf, size_t *ret_size);
 /* Valid signatures by distinct keys. */
 unsigned verified_buf_signers(const struct verified_buf *buf);
+/* Signed without CMS: by a bare key, which no certificate limits in use or time. */
+bool verified_buf_is_raw(const struct verified_buf *buf);
 
 #endif

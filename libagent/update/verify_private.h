@@ -2,12 +2,14 @@
 #ifndef UPDATE_VERIFY_PRIVATE_H
 #define UPDATE_VERIFY_PRIVATE_H
 /* Inside of struct verified_buf, for verify.c and for tests of the parser behind it; nobody else may include this. */
+#include <stdbool.h>
 #include <stddef.h>
 
 struct verified_buf {
 	char *data;
 	size_t size;
 	unsigned n_signers;
+	bool is_raw;
 };
 
 #endif

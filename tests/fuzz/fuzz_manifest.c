@@ -37,16 +37,21 @@ static void check(const struct manifest *m)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct manifest_policy policies[] = {
+		{ .product = "gw:1" },
+		{ .allow_compat = true, .product = "gw:1" },
+		{ .allow_compat = true, .product = "gw:1", .selection = "stable,copy-1" },
+	};
 	struct verified_buf buf = { .data = malloc(size + 1), .size = size, .n_signers = 1 };
 
 	if (buf.data == NULL)
 		abort();
 	memcpy(buf.data, data, size);
 	buf.data[size] = '\0';
-	for (int compat = 0; compat < 2; compat++) {
+	for (size_t compat = 0; compat < ARRAY_SIZE(policies); compat++) {
 		_cleanup_(manifest_freep) struct manifest *m = NULL;
 
-		if (manifest_parse(&buf, compat != 0, &m, NULL) == 0)
+		if (manifest_parse(&buf, &policies[compat], &m, NULL) == 0)
 			check(m);
 	}
 	free(buf.data);

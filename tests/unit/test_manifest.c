@@ -24,7 +24,7 @@ static int parse(const char *text, bool allow_compat, struct manifest **ret_mani
 	_cleanup_free_ char *copy = strdup(text);
 	struct verified_buf buf = { .data = copy, .size = strlen(text), .n_signers = 1 };
 
-	return manifest_parse(&buf, allow_compat, ret_manifest, err);
+	return manifest_parse(&buf, &(struct manifest_policy){ .allow_compat = allow_compat, .product = "gw:1" }, ret_manifest, err);
 }
 
 static void check_good(const struct manifest *m)
@@ -129,7 +129,8 @@ static void what_is_not_the_profile_is_refused(void **state)
 		{ "software = { version = \"\"; " STABLE " };" AGENT, -EBADMSG, "manifest.value" },
 		{ "software = { version = 1; " STABLE " };" AGENT, -EBADMSG, "manifest.type" },
 		/* sections whose content we would have to run or place */
-		{ SECTION("files"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ SECTION("files"), -EBADMSG, "manifest.missing" },
+		{ SOFTWARE(STABLE " files = ( " ELEMENT("x") " );") AGENT, -EBADMSG, "manifest.missing" },
 		{ SECTION("scripts"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ SECTION("partitions"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ SECTION("bootenv"), -EOPNOTSUPP, "manifest.unsupported" },
@@ -137,7 +138,7 @@ static void what_is_not_the_profile_is_refused(void **state)
 		{ SECTION("vars"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ SECTION("surprise"), -EBADMSG, "manifest.unknown" },
 		{ SOFTWARE(STABLE " embedded-script = \"os.execute()\";") AGENT, -EOPNOTSUPP, "manifest.unsupported" },
-		{ SOFTWARE("stable = { m = { scripts = ( ); images = ( " ELEMENT("x") " ); }; };") AGENT, -EOPNOTSUPP, "manifest.unsupported" },
+		{ SOFTWARE("stable = { m = { scripts = ( { filename = \"s\"; } ); images = ( " ELEMENT("x") " ); }; };") AGENT, -EOPNOTSUPP, "manifest.unsupported" },
 		{ SOFTWARE("stable = { ref = \"#./x\"; m = { images = ( " ELEMENT("x") " ); }; };") AGENT, -EOPNOTSUPP, "manifest.unsupported" },
 		{ SOFTWARE("a = { b = { c = { d = { images = ( " ELEMENT("x") " ); }; }; }; };") AGENT, -EBADMSG, "manifest.unknown" },
 		{ SOFTWARE(""), -EBADMSG, "manifest.missing" },
@@ -151,7 +152,10 @@ static void what_is_not_the_profile_is_refused(void **state)
 		{ SOFTWARE("images = ( " ELEMENT("x") ", " ELEMENT("x") " );") AGENT, -EBADMSG, "manifest.duplicate" },
 		/* elements */
 		{ ONE("hook = \"f\";"), -EOPNOTSUPP, "manifest.unsupported" },
-		{ ONE("encrypted = true;"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("encrypted = true;"), -EBADMSG, "manifest.missing" },
+		{ ONE("encrypted = \"aes-gcm\";"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("ivt = \"00112233445566778899aabbccddeeff\";"), -EBADMSG, "manifest.value" },
+		{ ONE("encrypted = \"aes-cbc\"; ivt = \"0011\";"), -EBADMSG, "manifest.value" },
 		{ ONE("offset = \"4K\";"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ ONE("volume = \"v\";"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ ONE("install-if-different = true;"), -EOPNOTSUPP, "manifest.unsupported" },
@@ -215,7 +219,7 @@ static void a_nul_byte_is_refused(void **state)
 	struct verified_buf buf = { .data = text, .size = sizeof(text) - 1, .n_signers = 1 };
 
 	text[sizeof(text) - 3] = '\0';
-	assert_int_equal(manifest_parse(&buf, false, &m, &err), -EBADMSG);
+	assert_int_equal(manifest_parse(&buf, &(struct manifest_policy){ .product = "gw:1" }, &m, &err), -EBADMSG);
 	assert_error(&err, -EBADMSG, "manifest.syntax");
 }
 
@@ -228,7 +232,7 @@ static void every_prefix_is_refused_or_whole(void **state)
 		struct verified_buf buf = { .data = copy, .size = n, .n_signers = 1 };
 		_cleanup_(manifest_freep) struct manifest *m = NULL;
 
-		assert_int_not_equal(manifest_parse(&buf, false, &m, NULL) == 0 && n < sizeof(text) - 3, 1);
+		assert_int_not_equal(manifest_parse(&buf, &(struct manifest_policy){ .product = "gw:1" }, &m, NULL) == 0 && n < sizeof(text) - 3, 1);
 	}
 }
 
@@ -250,14 +254,15 @@ static void a_stock_bundle_needs_permission(void **state)
 	assert_false(m->images[0].has_chunks);
 	assert_true(manifest_fits(m, "gw:1.0"));
 	assert_false(manifest_fits(m, "gw:1.00"));
-	assert_false(manifest_fits(m, "gw:2"));
+	assert_true(manifest_fits(m, "gw:2"));
+	assert_false(manifest_fits(m, "gw:21")); /* stock SWUpdate would say yes */
 	m = manifest_free(m);
 	/* With permission an agent group still means the strict rules. */
 	assert_int_equal(parse(SOFTWARE("images = ( { filename = \"i\"; sha256 = \"" HASH_A "\"; } );") AGENT, true, &m, &err), -EBADMSG);
 	assert_error(&err, -EBADMSG, "manifest.missing");
 	assert_int_equal(parse(SOFTWARE("hardware-compatibility = [ \"1\" ]; images = ( { filename = \"i\"; } );"), true, &m, &err), -EBADMSG);
 	assert_error(&err, -EBADMSG, "manifest.missing");
-	assert_int_equal(parse(SOFTWARE("hardware-compatibility = [ \"1\" ]; scripts = ( ); images = ( { filename = \"i\"; sha256 = \"" HASH_A "\"; } );"),
+	assert_int_equal(parse(SOFTWARE("hardware-compatibility = [ \"1\" ]; scripts = ( { filename = \"s\"; } ); images = ( { filename = \"i\"; sha256 = \"" HASH_A "\"; } );"),
 			       true, &m, &err), -EOPNOTSUPP);
 	assert_error(&err, -EOPNOTSUPP, "manifest.unsupported");
 }

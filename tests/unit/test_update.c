@@ -255,7 +255,7 @@ static void stock_bundles_need_permission_and_a_floor_of_zero(void **state)
 	assert_int_equal(install(d, u, &(struct bundle){ .is_stock = true }, 1, &err), -ESTALE);
 	assert_error(&err, -ESTALE, "update.stale");
 	assert_int_equal(install(d, u, &(struct bundle){ .is_stock = true, .break_chunk = 2 }, 0, &err), -EBADMSG);
-	assert_error(&err, -EBADMSG, "slot.readback");
+	assert_error(&err, -EBADMSG, "update.hash");
 	assert_int_equal(stage_of(u), AGENT_UPDATE_FAILED);
 	assert_int_equal(install(d, u, &(struct bundle){ .is_stock = true }, 0, NULL), 0);
 	assert_true(slot_holds_image(d, 1));

@@ -22,6 +22,18 @@ extern "C" {
 struct agent_update;
 
 /**
+ * enum agent_update_raw - are bare RSA signatures over SHA-256 good enough for a stock bundle, as "openssl dgst -sign" makes them
+ *
+ * By a key in a file *.pub (PEM) of the trust folder: it has no purpose, no end and cannot be revoked. Besides CMS, never for a bundle
+ * of the strict profile, and never when more than one signer is needed. Since: 0.1
+ */
+enum agent_update_raw {
+	AGENT_UPDATE_RAW_NONE = 0,
+	AGENT_UPDATE_RAW_RSA = 1,    /* PKCS#1 v1.5 */
+	AGENT_UPDATE_RAW_RSA_PSS = 2 /* RSA-PSS with MGF1 over SHA-256, any length of salt */
+};
+
+/**
  * struct agent_update_options - device policy; strings are copied. Since: 0.1
  * @trust_dir:   folder with PEM signer or issuer certificates (*.pem) and CRLs (*.crl)
  * @n_min_signers: valid signatures by distinct keys that are needed, at least 1
@@ -30,6 +42,7 @@ struct agent_update;
  * @boot_backend, @boot_config: row of the boot table and its argument ("file", "/path/of/env"); agentd.conf(5) has them all
  * @booted_slot: name of the slot that runs now, or NULL to ask the boot backend
  * @allow_compat: also stock .swu without the agent group (image goes to a slot that stays invalid until its hash matched)
+ * @raw_signatures: of stock .swu; AGENT_UPDATE_RAW_NONE unless bundles are really made like that
  * @n_tries:     how often the boot loader may try a new slot, 1 to 9
  */
 struct agent_update_options {
@@ -41,6 +54,7 @@ struct agent_update_options {
 	const char *boot_config;
 	const char *booted_slot;
 	int allow_compat;
+	enum agent_update_raw raw_signatures;
 	unsigned n_tries;
 };
 
@@ -66,6 +80,15 @@ AGENT_EXPORT struct agent_update *agent_update_free(struct agent_update *update)
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_add_slot(struct agent_update *update, const char *slot_class, const char *name,
 							const char *path, struct agent_error **err);
+
+/**
+ * agent_update_set_selection() - what a stock bundle installs into slot @name: "SET,MODE", as in "swupdate -e SET,MODE"
+ *
+ * Copied. Without one the only selection is taken whose devices are all those of the slot being written. Errors: -EINVAL
+ * manifest.selection, -ENOENT slot.missing (add slots first), -EEXIST slot.duplicate, -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_selection(struct agent_update *update, const char *name, const char *selection,
+							     struct agent_error **err);
 
 /** enum agent_update_path - what a path must be open for. Since: 0.1 */
 enum agent_update_path {
@@ -130,8 +153,8 @@ struct agent_update_status {
  * the inactive slot not bootable and the stage FAILED.
  *
  * Returns 0: the new slot is tried at the next boot. -EBADMSG (container.*, manifest.*, update.chunk, .chunk-table, .hash,
- * .member, .order, .size, .classes, .compression, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
- * (update.trust), -ESTALE (update.stale, .too-early, .expired), -EPERM (update.product), -EALREADY (update.failed-before),
+ * .member, .order, .size, .classes, .compression, .decryption, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
+ * (update.trust), -ESTALE (update.stale, .too-early, .expired), -EPERM (update.product, update.device), -EALREADY (update.failed-before),
  * -EOPNOTSUPP (manifest.unsupported, .profile), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
  * roll back first; slot.busy: mounted), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
  * boot environment said (journal.*, boot.*). Since: 0.1

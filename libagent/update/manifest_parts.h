@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATE_MANIFEST_PARTS_H
+#define UPDATE_MANIFEST_PARTS_H
+/* Between manifest.c (the strict profile, and what both have in common) and manifest_stock.c. */
+#include "update/fields.h"
+
+/* "compressed", "encrypted" and "ivt" of an element. */
+int part_filters(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err);
+/* "path" of a file: where in the slot; a leading slash is the slot's. -EBADMSG manifest.value for "..". */
+int part_path(const char *text, const char *where, struct manifest_image *image, struct agent_error **err);
+/* A name a member of the archive can have. */
+int part_member(const json_t *element, const char *where, const char *key, char ret_name[256], struct agent_error **err);
+/* A list of 1 to MANIFEST_PRODUCTS_MAX strings into m->products. */
+int part_products(const json_t *list, const char *where, struct manifest *m, struct agent_error **err);
+/* "image 3 (rootfs.img)". */
+void part_where(const json_t *element, const char *kind, size_t index, char ret_where[FIELD_WHERE_MAX]);
+
+/* The whole of a stock sw-description. */
+int stock_parse(const json_t *root, const struct manifest_policy *policy, struct manifest *m, struct agent_error **err);
+/* Does one entry of hardware-compatibility fit? */
+bool stock_hardware_fits(const char *entry, const char *product);
+
+#endif

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A stock sw-description: what SWUpdate would install on this board and for this selection. Keys that only SWUpdate knows
+ * are skipped as it skips unknown ones; those that run code or reach past the inactive slot are refused by name.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <regex.h>
+#include <string.h>
+
+#include "update/container.h"
+#include "update/lookup.h"
+#include "update/manifest_parts.h"
+#include "update/slot.h"
+
+struct stock {
+	struct lookup lookup;
+	const struct manifest_policy *policy;
+	struct manifest *m;
+	bool is_placed;	/* each element named a device of the slot being written */
+	unsigned depth;	/* of links from element to list */
+};
+
+/* ---- hardware ------------------------------------------------------------------------------------------------------- */
+
+static bool pattern_fits(const char *pattern, const char *text)
+{
+	char anchored[FIELD_STRING_MAX + 8];
+	unsigned n_bounds = 0;
+	regex_t regex;
+	bool fits;
+
+	/* A bound is expanded by regcomp(): two of up to 99 are enough and cost little. */
+	for (const char *p = strchr(pattern, '{'); p != NULL; p = strchr(p + 1, '{'))
+		if (++n_bounds > 2 || strspn(p + 1, "0123456789") > 2 || (strchr(p, ',') != NULL && strspn(strchr(p, ',') + 1, "0123456789") > 2))
+			return false;
+	/* SWUpdate does not anchor: "#RE:1.0" fits 21x07 there. */
+	snprintf(anchored, sizeof(anchored), "^(%s)$", pattern);
+	if (regcomp(&regex, anchored, REG_EXTENDED | REG_NOSUB) != 0)
+		return false;
+	fits = regexec(&regex, text, 0, NULL, 0) == 0;
+	regfree(&regex);
+	return fits;
+}
+
+bool stock_hardware_fits(const char *entry, const char *product)
+{
+	const char *colon = strchr(product, ':');
+	const char *revision = colon == NULL ? product : colon + 1;
+
+	if (strncmp(entry, "#RE:", 4) == 0)
+		return pattern_fits(entry + 4, revision) || pattern_fits(entry + 4, product);
+	return strcmp(entry, revision) == 0 || strcmp(entry, product) == 0;
+}
+
+/* ---- elements ------------------------------------------------------------------------------------------------------- */
+
+typedef int (*element_fn)(struct stock *s, const json_t *element, size_t index, struct agent_error **err);
+
+static int list_walk(struct stock *s, const char *section, const json_t *list, const struct lookup_path *path, element_fn fn, struct agent_error **err)
+{
+	int r = 0;
+
+	if (!json_is_array(list))
+		return agent_error_set(err, -EBADMSG, "manifest.type", "%s must be a list", section);
+	if (s->depth == LOOKUP_HOPS_MAX)
+		return agent_error_set(err, -EBADMSG, "manifest.ref", "more than %d links one after the other in %s", LOOKUP_HOPS_MAX, section);
+	s->depth++;
+	for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
+		const json_t *element = json_array_get(list, i), *ref = json_object_get(element, "ref"), *linked;
+		struct lookup_path real;
+
+		if (!json_is_object(element))
+			return agent_error_set(err, -EBADMSG, "manifest.type", "%s: element %zu must be a group", section, i);
+		if (ref == NULL) {
+			r = fn(s, element, i, err);
+			continue;
+		}
+		r = lookup_link(&s->lookup, path, ref, &linked, &real, err);
+		if (r == 0)
+			r = list_walk(s, section, linked, &real, fn, err);
+	}
+	s->depth--;
+	return r;
+}
+
+static int section_walk(struct stock *s, const char *section, element_fn fn, struct agent_error **err)
+{
+	struct lookup_path path;
+	const json_t *list;
+	int r = lookup_key(&s->lookup, section, &list, &path, err);
+
+	return r < 0 || list == NULL ? r : list_walk(s, section, list, &path, fn, err);
+}
+
+/* Which class of slots the element is for; only in the slot that is being written. */
+static int device_place(struct stock *s, const char *device, const char *where, struct manifest_image *image, struct agent_error **err)
+{
+	const struct slot *slot;
+
+	if (s->policy->slots == NULL)
+		return 0;
+	slot = slot_table_by_device(s->policy->slots, device);
+	if (slot == NULL) {
+		s->is_placed = false;
+		return 0;
+	}
+	if (strcmp(slot->name, s->policy->target) != 0)
+		return agent_error_set(err, -EPERM, "update.device", "%s: device %s is slot %s, which runs; the slot to write is %s: see update.selections",
+				       where, device, slot->name, s->policy->target);
+	if (image->slot_class[0] != '\0' && strcmp(image->slot_class, slot->slot_class) != 0)
+		return agent_error_set(err, -EPERM, "update.device", "%s: device %s is of class %s, slot-class says %s", where, device, slot->slot_class,
+				       image->slot_class);
+	strcpy(image->slot_class, slot->slot_class);
+	return 0;
+}
+
+/* Where a file goes without a device: below the folder of a slot, never into the system that runs. */
+static int path_place(struct stock *s, const char *path, const char *where, struct manifest_image *image, struct agent_error **err)
+{
+	const struct slot_table *table = s->policy->slots;
+
+	for (size_t i = 0; table != NULL && i < table->n; i++) {
+		size_t n = strlen(table->items[i].path);
+
+		if (strcmp(table->items[i].name, s->policy->target) == 0 && strncmp(path, table->items[i].path, n) == 0 &&
+		    (path[n] == '/' || path[n] == '\0')) {
+			strcpy(image->slot_class, table->items[i].slot_class);
+			return part_path(path + n, where, image, err);
+		}
+	}
+	return agent_error_set(err, -EPERM, "update.device", "%s: path %s is not in a folder of slot %s, and there is no device", where, path,
+			       s->policy->target == NULL ? "?" : s->policy->target);
+}
+
+static int offset_parse(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err)
+{
+	const json_t *node = json_object_get(element, "offset");
+	const char *text = json_string_value(node), *end;
+	uint64_t value = 0, unit = 1;
+
+	if (text == NULL)
+		return node == NULL ? 0 : field_get_u64(element, where, "offset", 0, INT64_MAX, &image->offset, err);
+	for (end = text; *end >= '0' && *end <= '9'; end++)
+		if (__builtin_mul_overflow(value, UINT64_C(10), &value) || __builtin_add_overflow(value, (uint64_t)(*end - '0'), &value))
+			break;
+	if (end > text && *end != '\0' && end[1] == '\0')
+		unit = *end == 'K' || *end == 'k' ? UINT64_C(1) << 10 : *end == 'M' ? UINT64_C(1) << 20 : *end == 'G' ? UINT64_C(1) << 30 : 0;
+	if (end == text || unit == 0 || (unit == 1 && *end != '\0') || __builtin_mul_overflow(value, unit, &value) || value > INT64_MAX)
+		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: offset \"%s\" is no number with K, M or G", where, text);
+	image->offset = value;
+	return 0;
+}
+
+static int identity_parse(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err)
+{
+	int r = field_get_bool(element, where, "install-if-different", &image->if_different, err);
+
+	if (r == 0)
+		r = field_get_bool(element, where, "install-if-higher", &image->if_higher, err);
+	/* Names that nothing depends on may be anything. */
+	if (r < 0 || (!image->if_different && !image->if_higher))
+		return r;
+	r = field_get_name(element, where, "name", image->name, err);
+	return r < 0 ? r : field_get_name(element, where, "version", image->version, err);
+}
+
+static int sizes_parse(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err)
+{
+	const json_t *properties = json_object_get(element, "properties");
+	const char *last = strcmp(image->filter, "none") != 0 ? "decompressed-size" : "decrypted-size";
+	int r = 0;
+
+	if (json_object_get(element, "size") != NULL) {
+		r = field_get_u64(element, where, "size", 1, UINT32_MAX, &image->stored_bytes, err);
+		image->has_stored_bytes = r == 0;
+	}
+	if (r == 0 && properties != NULL && !json_is_object(properties))
+		return agent_error_set(err, -EBADMSG, "manifest.type", "%s: properties must be a group", where);
+	if (r == 0 && json_object_get(properties, "slot-class") != NULL)
+		r = field_get_name(properties, where, "slot-class", image->slot_class, err);
+	if (r == 0)
+		r = field_get_bool(properties, where, "create-destination", &image->makes_folders, err);
+	if (r == 0 && !manifest_image_is_plain(image) && json_object_get(properties, last) != NULL)
+		r = field_get_u64(properties, where, last, 1, INT64_MAX, &image->plain_bytes, err);
+	if (r == 0 && manifest_image_is_plain(image))
+		image->plain_bytes = image->stored_bytes;
+	return r;
+}
+
+static const char *const unsupported_keys[] = { "hook", "preinstall", "postinstall", "aes-key", "volume", "mtdname", "embedded-script", NULL };
+
+static int element_parse(struct stock *s, const json_t *element, size_t index, bool is_file, struct agent_error **err)
+{
+	struct manifest_image *image = &s->m->images[s->m->n_images];
+	char where[FIELD_WHERE_MAX], text[256];
+	int r;
+
+	part_where(element, is_file ? "file" : "image", index, where);
+	if (s->m->n_images == MANIFEST_IMAGES_MAX)
+		return agent_error_set(err, -EMSGSIZE, "manifest.images", "more than %d images and files", MANIFEST_IMAGES_MAX);
+	memset(image, 0, sizeof(*image));
+	image->is_file = is_file;
+	strcpy(image->type, is_file ? "rawfile" : "raw");
+	r = fields_refuse(element, where, unsupported_keys, err);
+	if (r == 0)
+		r = part_member(element, where, "filename", image->member, err);
+	if (r == 0)
+		r = field_get_sha256(element, where, "sha256", image->sha256, err);
+	if (r == 0 && json_object_get(element, "type") != NULL)
+		r = field_get_string(element, where, "type", image->type, sizeof(image->type), err);
+	if (strcmp(image->type, "tar") == 0) /* its old name */
+		strcpy(image->type, "archive");
+	if (r == 0)
+		r = part_filters(element, where, image, err);
+	if (r == 0)
+		r = sizes_parse(element, where, image, err);
+	if (r == 0)
+		r = offset_parse(element, where, image, err);
+	if (r == 0)
+		r = identity_parse(element, where, image, err);
+	if (r == 0 && json_object_get(element, "device") != NULL) {
+		r = field_get_string(element, where, "device", text, sizeof(text), err);
+		if (r == 0)
+			r = device_place(s, text, where, image, err);
+	} else if (image->slot_class[0] == '\0') {
+		s->is_placed = false;
+	}
+	if (r == 0 && is_file) {
+		r = field_get_string(element, where, "path", text, sizeof(text), err);
+		if (r == 0 && json_object_get(element, "device") == NULL && image->slot_class[0] == '\0')
+			r = path_place(s, text, where, image, err);
+		else if (r == 0)
+			r = part_path(text, where, image, err);
+	}
+	if (r == 0)
+		s->m->n_images++;
+	return r;
+}
+
+static int image_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
+{
+	return element_parse(s, element, index, false, err);
+}
+
+static int file_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
+{
+	return element_parse(s, element, index, true, err);
+}
+
+static int refused_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
+{
+	char where[FIELD_WHERE_MAX];
+
+	part_where(element, "element", index, where);
+	return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: scripts, partitions and vars of a bundle are not run on this device", where);
+}
+
+static int env_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
+{
+	struct manifest_env *env = &s->m->env[s->m->n_env];
+	char where[FIELD_WHERE_MAX];
+	const json_t *value = json_object_get(element, "value");
+	int r;
+
+	snprintf(where, sizeof(where), "bootenv %zu", index);
+	if (s->m->n_env == MANIFEST_ENV_MAX)
+		return agent_error_set(err, -EMSGSIZE, "manifest.images", "more than %d variables in bootenv", MANIFEST_ENV_MAX);
+	r = field_get_string(element, where, "name", env->name, sizeof(env->name), err);
+	if (r == 0 && strspn(env->name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != strlen(env->name))
+		r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: name may hold letters, digits, '_', '.' and '-' only", where);
+	env->value[0] = '\0';
+	if (r == 0 && value != NULL && json_string_length(value) > 0)
+		r = field_get_string(element, where, "value", env->value, sizeof(env->value), err);
+	for (const char *p = env->value; r == 0 && *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: value of %s holds a control character", where, env->name);
+	if (r == 0)
+		s->m->n_env++;
+	return r;
+}
+
+/* ---- a selection ------------------------------------------------------------------------------------------------------ */
+
+static int selection_parse(struct stock *s, struct agent_error **err)
+{
+	static const struct {
+		const char *name;
+		element_fn fn;
+	} sections[] = {
+		{ "images", image_element }, { "files", file_element }, { "bootenv", env_element }, { "uboot", env_element },
+		{ "scripts", refused_element }, { "partitions", refused_element }, { "vars", refused_element },
+	};
+	int r = 0;
+
+	s->m->n_images = s->m->n_env = 0;
+	s->is_placed = true;
+	for (size_t i = 0; r == 0 && i < sizeof(sections) / sizeof(sections[0]); i++)
+		r = section_walk(s, sections[i].name, sections[i].fn, err);
+	return r;
+}
+
+/* Nobody named a selection: the only one whose devices are all in the slot being written. */
+static int selection_guess(struct stock *s, const json_t *group, const char **ret_set, const char **ret_mode, unsigned *n_fit)
+{
+	const char *set, *mode;
+	json_t *modes, *body;
+
+	json_object_foreach((json_t *)group, set, modes) {
+		json_object_foreach(modes, mode, body) {
+			if (!json_is_object(body))
+				continue;
+			s->lookup.set = set;
+			s->lookup.mode = mode;
+			if (selection_parse(s, NULL) == 0 && s->is_placed && s->m->n_images > 0) {
+				*ret_set = set;
+				*ret_mode = mode;
+				(*n_fit)++;
+			}
+		}
+	}
+	return 0;
+}
+
+static int selection_find(struct stock *s, const json_t *software, struct agent_error **err)
+{
+	const char *set = NULL, *mode = NULL;
+	unsigned n_fit = 0;
+	int r = selection_parse(s, err);
+
+	/* Images that are in no set: there is nothing to select. */
+	if (r < 0 || s->m->n_images > 0)
+		return r;
+	selection_guess(s, software, &set, &mode, &n_fit);
+	if (s->lookup.board != NULL)
+		selection_guess(s, json_object_get(software, s->lookup.board), &set, &mode, &n_fit);
+	if (n_fit != 1)
+		return agent_error_set(err, -EBADMSG, "manifest.selection",
+				       "%u selections of the bundle name devices of slot %s only; say which is meant in update.selections", n_fit,
+				       s->policy->target == NULL ? "?" : s->policy->target);
+	s->lookup.set = set;
+	s->lookup.mode = mode;
+	return selection_parse(s, err);
+}
+
+/* ---- the whole ---------------------------------------------------------------------------------------------------------- */
+
+/* All members that any selection names, and no Lua anywhere. */
+static int tree_walk(const json_t *node, struct manifest *m, struct agent_error **err)
+{
+	const char *key;
+	json_t *child;
+	size_t i;
+	int r = 0;
+
+	json_object_foreach((json_t *)node, key, child) {
+		if (strcmp(key, "embedded-script") == 0)
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "software: embedded-script is not supported, Lua is never run");
+		if (strcmp(key, "filename") == 0 && json_is_string(child) && m->n_other_members < CONTAINER_MEMBERS_MAX) {
+			m->other_members[m->n_other_members] = strdup(json_string_value(child));
+			if (m->other_members[m->n_other_members] == NULL)
+				return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
+			m->n_other_members++;
+		}
+		r = tree_walk(child, m, err);
+		if (r < 0)
+			return r;
+	}
+	json_array_foreach(node, i, child) {
+		r = tree_walk(child, m, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int version_parse(struct stock *s, struct agent_error **err)
+{
+	struct lookup_path path;
+	const json_t *node;
+	int r = lookup_key(&s->lookup, "version", &node, &path, err);
+
+	if (r < 0)
+		return r;
+	if (node == NULL)
+		return field_missing("software", "version", err);
+	if (!json_is_string(node) || !manifest_is_name(json_string_value(node)))
+		return agent_error_set(err, -EBADMSG, "manifest.value", "software: version must be a string of 1 to %d letters, digits and ._+:-",
+				       MANIFEST_TEXT_MAX);
+	strcpy(s->m->version, json_string_value(node));
+	strcpy(s->m->release_id, s->m->version);
+	return 0;
+}
+
+static int hardware_parse(struct stock *s, struct agent_error **err)
+{
+	struct lookup_path path;
+	const json_t *node;
+	int r = lookup_key(&s->lookup, "hardware-compatibility", &node, &path, err);
+
+	if (r < 0)
+		return r;
+	if (node == NULL)
+		return field_missing("software", "hardware-compatibility", err);
+	return part_products(node, "hardware-compatibility", s->m, err);
+}
+
+/* "stable,copy-1" */
+static int selection_split(const char *selection, char set[LOOKUP_NAME_MAX], const char **ret_mode, struct agent_error **err)
+{
+	const char *comma = strchr(selection, ',');
+
+	if (comma == NULL || comma == selection || comma[1] == '\0' || comma - selection >= LOOKUP_NAME_MAX)
+		return agent_error_set(err, -EINVAL, "manifest.selection", "selection \"%s\" must be \"SET,MODE\"", selection);
+	memcpy(set, selection, (size_t)(comma - selection));
+	set[comma - selection] = '\0';
+	*ret_mode = comma + 1;
+	return 0;
+}
+
+int stock_parse(const json_t *root, const struct manifest_policy *policy, struct manifest *m, struct agent_error **err)
+{
+	struct stock s = { .lookup = { .root = root }, .policy = policy, .m = m };
+	const char *colon = policy->product == NULL ? NULL : strchr(policy->product, ':');
+	char board[LOOKUP_NAME_MAX] = "", set[LOOKUP_NAME_MAX];
+	int r;
+
+	if (colon != NULL && colon - policy->product < LOOKUP_NAME_MAX)
+		memcpy(board, policy->product, (size_t)(colon - policy->product));
+	s.lookup.board = board[0] == '\0' ? NULL : board;
+	m->n_min_signers = 1;
+	m->other_members = calloc(CONTAINER_MEMBERS_MAX, sizeof(*m->other_members));
+	if (m->other_members == NULL)
+		return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
+	r = tree_walk(root, m, err);
+	if (r == 0 && policy->selection != NULL) {
+		r = selection_split(policy->selection, set, &s.lookup.mode, err);
+		s.lookup.set = set;
+		if (r == 0)
+			r = selection_parse(&s, err);
+	} else if (r == 0) {
+		r = selection_find(&s, json_object_get(root, "software"), err);
+	}
+	if (r == 0)
+		r = version_parse(&s, err);
+	if (r == 0)
+		r = hardware_parse(&s, err);
+	return r;
+}

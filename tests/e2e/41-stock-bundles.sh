@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# Stock .swu bundles, made by cpio and openssl as in SWUpdate's manual and by swugenerator, through ours and through swupdate.
+. "$(dirname "$0")/lib.sh"
+need openssl cpio gzip zstd swupdate swugenerator
+PROBE=$BUILD/tests/e2e/update_probe
+lab_make
+lab_pki
+W=$LAB/peer
+mkdir -p "$W" && cd "$W" || exit 1
+head -c 3000001 /dev/urandom > image   # no multiple of anything
+openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out raw.key 2> /dev/null
+openssl pkey -in raw.key -pubout -out raw.pub
+openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out stranger.key 2> /dev/null
+
+# A device with slot a running; forgets what it was.
+device() {
+  rm -rf state env slot.*
+  mkdir state
+  printf 'primary=a\nbooted=a\nslot.a.good=1\n' > "$W/env"
+  truncate -s 4M slot.a slot.b
+  sha256sum slot.a slot.b env > before
+}
+probe() { # BUNDLE [options]
+  local bundle=$1
+  shift
+  "$PROBE" --trust "$LAB/trust/update" --state "$W/state" --env "$W/env" --slot "rootfs:a:$W/slot.a" --slot "rootfs:b:$W/slot.b" "$@" < "$bundle"
+}
+# installs "what" BUNDLE [options]: into slot b, which is tried next; the bytes are those of the image.
+installs() {
+  local what=$1
+  shift
+  device
+  succeeds "$what" probe "$@" --compat
+  if cmp -s -n "$(stat -c %s image)" image slot.b && grep -q '^primary=b$' env && grep -q '  *slot.a$' before; then
+    ok "  equal bytes, tried at the next boot"
+  else
+    not_ok "  $what: slot b has other bytes, or is not tried"
+  fi
+}
+# refuses "what" ERROR BUNDLE [options]: slots and boot environment are what they were.
+refuses() {
+  local what=$1 error=$2 out
+  shift 2
+  device
+  out=$(probe "$@" 2>&1)
+  like "$what" "$out" "^$error: "
+  if sha256sum -c --status before; then ok "  and nothing has changed"; else not_ok "  $what: a slot or the environment has changed"; fi
+}
+# Begun, then found bad: the running slot is in charge and the other one invalid.
+breaks() {
+  local what=$1 error=$2 out
+  shift 2
+  device
+  out=$(probe "$@" --compat 2>&1)
+  like "$what" "$out" "^$error: "
+  if grep -q '^primary=a$' env && ! grep -q '^slot.b.good=1' env && ! grep -qE '^slot.b.tries_left=[1-9]' env && grep -q '^slot.a.good=1' env; then
+    ok "  slot b is not bootable, slot a is"
+  else
+    not_ok "  $what: $(cat env)"
+  fi
+}
+
+# ---- cpio and openssl ------------------------------------------------------------------------------------------------
+sign_cms() { openssl cms -sign -in sw-description -out sw-description.sig -signer "$PKI/${1:-signer}.pem" -inkey "$PKI/${1:-signer}.key" -outform DER -nosmimecap -binary; }
+sign_rsa() { openssl dgst -sha256 -sign "${1:-raw.key}" -out sw-description.sig sw-description; }
+sign_pss() { openssl dgst -sha256 -sign raw.key -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:-2 -out sw-description.sig sw-description; }
+pack() { # OUT FORMAT MEMBER...
+  local out=$1 format=$2
+  shift 2
+  for m in sw-description sw-description.sig "$@"; do echo "$m"; done | cpio -o -H "$format" --quiet > "$out"
+}
+element() { # FILE MORE
+  printf '{ filename = "%s"; type = "raw"; sha256 = "%s"; %s }' "$1" "$(sha256sum < "$1" | cut -c1-64)" "$2"
+}
+describe() { # BODY
+  printf 'software =\n{\n  version = "1.0.1";\n  hardware-compatibility: [ "1", "#RE:^2\\.[0-9]+$" ];\n  %s\n}\n' "$1" > sw-description
+}
+both_modes() { # ELEMENT-MORE
+  describe "stable = { copy-1: { images: ( $(element "$1" "device = \"$W/slot.a\"; $2") ); }; copy-2: { images: ( $(element "$1" "device = \"$W/slot.b\"; $2") ); }; };"
+}
+
+both_modes image 'installed-directly = true;'
+sign_cms
+pack crc.swu crc image
+pack newc.swu newc image
+installs "cpio and openssl: CMS, libconfig, crc" crc.swu
+installs "the same as newc" newc.swu
+installs "with the selection named" crc.swu --selection b=stable,copy-2
+refuses "the selection of the running slot" update.device crc.swu --compat --selection b=stable,copy-1
+refuses "stock bundles only where the policy allows them" manifest.missing crc.swu
+refuses "another revision" update.product crc.swu --compat --product gw:12
+installs "a revision that matches the anchored pattern" crc.swu --product gw:2.7
+refuses "a revision that only holds the pattern" update.product crc.swu --compat --product gw:12.7
+refuses "two signers wanted, one has signed" update.threshold crc.swu --compat --signers 2
+device
+succeeds "swupdate takes the same file" swupdate -k "$PKI/update-ca.pem" -H gw:1 -e stable,copy-2 -M -m -i crc.swu
+succeeds "  equal bytes" cmp -n 3000001 image slot.b
+
+sign_cms stranger
+pack stranger.swu crc image
+refuses "a signer who is not pinned" update.signer stranger.swu --compat
+
+sign_rsa
+pack rsa.swu crc image
+sign_pss
+pack pss.swu crc image
+sign_rsa stranger.key
+pack rsa-stranger.swu crc image
+refuses "a bare RSA signature without that policy" update.signature rsa.swu --compat
+refuses "with the policy, but no key" update.trust rsa.swu --compat --raw rsa
+cp raw.pub "$LAB/trust/update/raw.pub"
+installs "a bare RSA signature, by policy" rsa.swu --raw rsa
+installs "a bare RSA-PSS signature, by policy" pss.swu --raw rsa-pss
+installs "CMS beside it" crc.swu --raw rsa
+refuses "PSS where RSA is the policy" update.signature pss.swu --compat --raw rsa
+refuses "RSA where PSS is the policy" update.signature rsa.swu --compat --raw rsa-pss
+refuses "a bare signature by another key" update.signature rsa-stranger.swu --compat --raw rsa
+refuses "a bare signature counts once" update.threshold rsa.swu --compat --raw rsa --signers 2
+refuses "the policy for bare signatures alone admits nothing" update.signature rsa.swu --raw rsa
+rm "$LAB/trust/update/raw.pub"
+
+# Payloads
+gzip -9 -n -k image
+zstd -q -19 --long=22 -k image 2> /dev/null || zstd -q -9 -k image
+for kind in zlib:image.gz zstd:image.zst; do
+  both_modes "${kind#*:}" "compressed = \"${kind%:*}\";"
+  sign_cms
+  pack packed.swu crc "${kind#*:}"
+  installs "compressed with ${kind%:*}, without decompressed-size" packed.swu
+  both_modes "${kind#*:}" "compressed = \"${kind%:*}\"; properties = { decompressed-size = \"3000000\"; };"
+  sign_cms
+  pack packed.swu crc "${kind#*:}"
+  breaks "decompressed-size is too small" update.size packed.swu
+done
+both_modes image 'installed-directly = true;'
+sign_cms
+cp image good
+printf x | dd of=image bs=1 seek=1500000 conv=notrunc status=none
+pack tampered.swu crc image
+mv good image
+breaks "a payload that was changed" update.hash tampered.swu
+pack missing.swu crc
+breaks "a payload that is not there" update.member missing.swu
+pack more.swu crc image raw.pub
+breaks "a member that nothing names" update.member more.swu
+
+# JSON, and a bundle with two sets and a link
+hash=$(sha256sum < image | cut -c1-64)
+printf '{"software":{"version":"2.0","hardware-compatibility":["1"],"gw":{"stable":{"common":{"images":[{"filename":"image","device":"%s","sha256":"%s","size":3000001}]},"copy-2":{"ref":"#./common"}}}}}' \
+  "$W/slot.b" "$hash" > sw-description
+sign_cms
+pack json.swu crc image
+installs "JSON, a board and a link" json.swu --selection b=stable,copy-2
+
+describe "images: ( $(element image "device = \"$W/slot.b\"; offset = \"64K\";") );"
+sign_cms
+pack offset.swu crc image
+device
+succeeds "an offset" probe offset.swu --compat
+succeeds "  equal bytes behind it" cmp -n 3000001 image slot.b 0 65536
+succeeds "  and nothing before it" cmp -n 65536 /dev/zero slot.b
+
+describe "images: ( $(element image "device = \"$W/slot.b\"; offset = \"2M\";") );"
+sign_cms
+pack far.swu crc image
+refuses "an offset that leaves no room for a size that is not signed" slot.size far.swu --compat
+
+# ---- swugenerator ------------------------------------------------------------------------------------------------------
+mkdir -p gen && cp image gen/
+cat > gen/sw-description << TEMPLATE
+software =
+{
+  version = "@@VERSION@@";
+  hardware-compatibility = [ "1" ];
+  stable: {
+    copy-1: { images: ( { filename = "image"; device = "$W/slot.a"; installed-directly = true; compressed = "zlib"; } ); };
+    copy-2: { images: ( { filename = "image"; device = "$W/slot.b"; installed-directly = true; compressed = "zlib"; } ); };
+  };
+}
+TEMPLATE
+printf 'variables = { VERSION = "3.1.4"; };\n' > gen/config
+generate() { # OUT SIGN [more]
+  local out=$1 sign=$2
+  shift 2
+  (cd gen && swugenerator -s sw-description -a . -c config -k "$sign" -o "$out" "$@" create)
+}
+succeeds "swugenerator makes a bundle, CMS" generate ../gen-cms.swu "CMS,$PKI/signer.key,$PKI/signer.pem"
+installs "  it installs" gen-cms.swu
+device
+succeeds "  and with swupdate" swupdate -k "$PKI/update-ca.pem" -H gw:1 -e stable,copy-2 -M -m -i gen-cms.swu
+succeeds "  equal bytes" cmp -n 3000001 image slot.b
+succeeds "swugenerator makes a bundle, bare RSA" generate ../gen-rsa.swu "RSA,$W/raw.key"
+cp raw.pub "$LAB/trust/update/raw.pub"
+installs "  it installs, by policy" gen-rsa.swu --raw rsa
+refuses "  and not without" update.signature gen-rsa.swu --compat
+done_testing

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A vendor program over agent/update.h, for end-to-end tests: update_probe [options] < bundle. It settles, installs, and prints the
+ * name and sentence of an error. Exit code 0, 1 when refused, 2 for a mistake in the call.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <agent/agent.h>
+
+#define MAX 16
+
+static int add_slots(struct agent_update *u, char **slots, size_t n, struct agent_error **err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		char *slot_class = strtok(slots[i], ":"), *name = strtok(NULL, ":"), *path = strtok(NULL, "");
+
+		r = agent_update_add_slot(u, slot_class, name, path, err);
+	}
+	return r;
+}
+
+static int select_all(struct agent_update *u, char **selections, size_t n, struct agent_error **err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		char *name = strtok(selections[i], "=");
+
+		r = agent_update_set_selection(u, name, strtok(NULL, ""), err);
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "trust", 1, NULL, 't' },  { "product", 1, NULL, 'p' }, { "state", 1, NULL, 's' }, { "env", 1, NULL, 'e' },
+		{ "slot", 1, NULL, 'l' },   { "compat", 0, NULL, 'c' },  { "raw", 1, NULL, 'r' },   { "selection", 1, NULL, 'x' },
+		{ "signers", 1, NULL, 'n' }, { "now", 1, NULL, 'w' },	 { 0 },
+	};
+	struct agent_update_options o = { .n_min_signers = 1, .boot_backend = "file", .n_tries = 3, .product = "gw:1" };
+	char *slots[MAX], *selections[MAX];
+	size_t n_slots = 0, n_selections = 0;
+	unsigned long long now = (unsigned long long)time(NULL);
+	struct agent_context *ctx = NULL;
+	struct agent_update *u = NULL;
+	struct agent_error *err = NULL;
+	int opt, r;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		switch (opt) {
+		case 't': o.trust_dir = optarg; break;
+		case 'p': o.product = optarg; break;
+		case 's': o.state_dir = optarg; break;
+		case 'e': o.boot_config = optarg; break;
+		case 'c': o.allow_compat = 1; break;
+		case 'n': o.n_min_signers = (unsigned)atoi(optarg); break;
+		case 'w': now = strtoull(optarg, NULL, 10); break;
+		case 'r': o.raw_signatures = strcmp(optarg, "rsa-pss") == 0 ? AGENT_UPDATE_RAW_RSA_PSS : AGENT_UPDATE_RAW_RSA; break;
+		case 'l':
+			if (n_slots < MAX)
+				slots[n_slots++] = optarg;
+			break;
+		case 'x':
+			if (n_selections < MAX)
+				selections[n_selections++] = optarg;
+			break;
+		default: return 2;
+		}
+	}
+	r = agent_context_new(&ctx);
+	if (r == 0)
+		r = agent_update_new(ctx, &o, &u, &err);
+	if (r == 0)
+		r = add_slots(u, slots, n_slots, &err);
+	if (r == 0)
+		r = select_all(u, selections, n_selections, &err);
+	if (r == 0)
+		r = agent_update_settle(u, &err);
+	if (r == 0)
+		r = agent_update_install(u, STDIN_FILENO, 0, now, NULL, NULL, &err);
+	if (r < 0)
+		printf("%s: %s\n", agent_error_name(err), agent_error_message(err));
+	else
+		printf("installed\n");
+	agent_error_free(err);
+	agent_update_free(u);
+	agent_context_unref(ctx);
+	return r < 0 ? 1 : 0;
+}
