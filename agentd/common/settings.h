@@ -26,6 +26,7 @@ struct settings {
 	struct { char *product, *serial, *model; } device;
 	struct { char *state_dir, *link_dir, *install_dir, *run_dir, *trust_dir, *program_dir; } paths;
 	struct { char *tcti; int64_t srk_handle, nv_password, nv_floor, nv_write_budget, sign_timeout_s, keygen_timeout_s, probe_s; } tpm;
+	struct { bool allow_software; } keys;
 	struct { int64_t min_length, cost; } password;
 	struct { bool https; char *listen; char **hosts; int64_t max_connections, max_per_source, idle_exit_s; } mgmt;
 	struct {

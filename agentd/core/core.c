@@ -4,6 +4,7 @@
 #include "agentd/core/core.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,17 @@ static int start(struct core *core, struct store **ret_store, struct agent_error
 	return r;
 }
 
+/* Nobody should find out by accident. */
+static void warn_of_software_keys(const struct core *core)
+{
+	uint64_t n = store_count_software(core->keys_fd);
+
+	if (core->settings->keys.allow_software)
+		service_log(LOG_WARNING, "keys.allow_software is true: keys may be files without a TPM, %" PRIu64 " are; whoever copies them has the key", n);
+	else if (n > 0)
+		service_log(LOG_WARNING, "%" PRIu64 " software keys are stored and not used: keys.allow_software is false", n);
+}
+
 int core_main(const char *purpose, int argc, char **argv)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
@@ -211,6 +223,7 @@ int core_main(const char *purpose, int argc, char **argv)
 		service_log(LOG_ERR, "cannot start: %s (%s)", agent_error_message(err), agent_error_name(err));
 		code = exit_code_for(r);
 	} else {
+		warn_of_software_keys(&core);
 		wait_for_first_try(&core);
 		event_add(&core, EVENT_STARTED, "version", agent_version(), "setup", core_setup_name(&core), NULL);
 		r = bus_open(&core, &err);

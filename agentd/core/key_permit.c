@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "agentd/core/store.h"
-#include "base/buf.h"
 #include "base/macro.h"
 
 static int refuse(struct op_call *call, const char *name, const char *reason, struct agent_error **err)
@@ -49,28 +48,12 @@ enum worker_priority key_priority(const struct op_call *call)
 	return op_call_key_caller(call)->program == NULL ? WORKER_VENDOR : WORKER_SIGN;
 }
 
-static bool is_name(const uint8_t *name, size_t size, const char *hex)
-{
-	char text[KEY_HEX_MAX + 1];
-
-	if (size * 2 > KEY_HEX_MAX)
-		return false;
-	hex_encode(name, size, text);
-	return strcmp(text, hex) == 0;
-}
-
 int key_is_meant(struct store *store, const struct store_key *key, const struct key_meta *meta, struct agent_error **err)
 {
-	const uint8_t *srk, *name;
-	size_t srk_size, name_size;
-	int r;
+	struct key_meta is;
+	int r = store_key_identity(store, key, &is, err);
 
-	r = agent_tpm_get_srk_name(store->tpm, &srk, &srk_size);
-	if (r < 0)
-		return agent_error_set(err, r, "tpm.srk", "the TPM's storage root key is not known");
-	agent_key_get_object_name(key->key, &name, &name_size);
-	if (is_name(srk, srk_size, meta->srk) && is_name(name, name_size, meta->name))
-		return 0;
-	return agent_error_set(err, -EKEYREJECTED, "key.meta", "%s.pem is not the key that %s.meta was written for",
-			       agent_key_get_name(key->key), agent_key_get_name(key->key));
+	if (r < 0 || (strcmp(is.srk, meta->srk) == 0 && strcmp(is.name, meta->name) == 0 && is.origin == meta->origin))
+		return r;
+	return agent_error_set(err, -EKEYREJECTED, "key.meta", "%s.pem is not the key that %s.meta was written for", key->name, key->name);
 }

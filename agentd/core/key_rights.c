@@ -174,6 +174,13 @@ int key_meta_check(const struct key_meta *meta, struct agent_error **err)
 	return 0;
 }
 
+static const char *const origin_names[] = { [KEY_MADE] = "tpm", [KEY_IMPORTED] = "imported", [KEY_SOFTWARE] = "software" };
+
+const char *key_origin_name(enum key_origin origin)
+{
+	return origin_names[origin];
+}
+
 static bool is_hex(const char *text)
 {
 	size_t n = strlen(text);
@@ -189,25 +196,40 @@ static const char *after_word(const char *line, const char *word)
 	return strncmp(line, word, n) == 0 && line[n] == ' ' ? line + n + 1 : NULL;
 }
 
-static int line_parse(const char *line, unsigned number, struct key_meta *meta)
+static int origin_parse(const char *value, enum key_origin *ret_origin)
 {
-	static const char *const words[] = { "version", "srk", "name", "created", "purposes" };
-	const char *value = after_word(line, number < ARRAY_SIZE(words) ? words[number] : "caller");
+	for (enum key_origin o = KEY_IMPORTED; o <= KEY_SOFTWARE; o++) {
+		if (strcmp(value, origin_names[o]) == 0) {
+			*ret_origin = o;
+			return 0;
+		}
+	}
+	return -EBADMSG;
+}
 
+/* *@at is the line that is expected next; the one with the origin may be left out. */
+static int line_parse(const char *line, unsigned *at, struct key_meta *meta)
+{
+	static const char *const words[] = { "version", "srk", "name", "created", "origin", "purposes" };
+	const char *value;
+
+	if (*at == 4 && after_word(line, "origin") == NULL)
+		++*at;
+	value = after_word(line, *at < ARRAY_SIZE(words) ? words[*at] : "caller");
 	if (value == NULL)
 		return -EBADMSG;
-	switch (number) {
+	switch ((*at)++) {
 	case 0:
 		return strcmp(value, "1") == 0 ? 0 : -EBADMSG;
 	case 1:
+		return is_hex(value) ? (strcpy(meta->srk, value), 0) : -EBADMSG;
 	case 2:
-		if (!is_hex(value))
-			return -EBADMSG;
-		strcpy(number == 1 ? meta->srk : meta->name, value);
-		return 0;
+		return is_hex(value) ? (strcpy(meta->name, value), 0) : -EBADMSG;
 	case 3:
 		return number_parse(value, INT64_MAX, &meta->created_s);
 	case 4:
+		return origin_parse(value, &meta->origin);
+	case 5:
 		return purposes_parse(value, &meta->purposes, NULL);
 	default:
 		if (meta->n_rules == KEY_RULES_MAX || key_rule_parse(value, 0, &meta->rules[meta->n_rules], NULL) < 0)
@@ -221,7 +243,7 @@ int key_meta_parse(const char *text, size_t size, struct key_meta *ret_meta, str
 {
 	struct key_meta meta = { .n_rules = 0 };
 	char line[UNIT_NAME_MAX + 2 * KEY_HEX_MAX];
-	unsigned number = 0;
+	unsigned number = 0, at = 0;
 	size_t pos = 0;
 
 	if (size > KEY_META_MAX)
@@ -235,12 +257,12 @@ int key_meta_parse(const char *text, size_t size, struct key_meta *ret_meta, str
 			return agent_error_set(err, -EBADMSG, "key.meta", "line %u is torn or too long", number + 1);
 		memcpy(line, text + pos, n);
 		line[n] = '\0';
-		if (line_parse(line, number, &meta) < 0)
+		if (line_parse(line, &at, &meta) < 0)
 			return agent_error_set(err, -EBADMSG, "key.meta", "line %u cannot be understood", number + 1);
 		number++;
 		pos += n + 1;
 	}
-	if (number < 5)
+	if (at < 6)
 		return agent_error_set(err, -EBADMSG, "key.meta", "ends after %u lines", number);
 	if (key_meta_check(&meta, NULL) < 0)
 		return agent_error_set(err, -EBADMSG, "key.meta", "purposes that exclude each other, or a caller with more than the key is for");
@@ -258,7 +280,10 @@ int key_meta_format(const struct key_meta *meta, char **ret_text, struct agent_e
 	if (out == NULL)
 		return agent_error_set(err, -ENOMEM, "key.memory", "no memory for a key's description");
 	purposes_format(meta->purposes, purposes, sizeof(purposes));
-	fprintf(out, "version 1\nsrk %s\nname %s\ncreated %" PRIu64 "\npurposes %s\n", meta->srk, meta->name, meta->created_s, purposes);
+	fprintf(out, "version 1\nsrk %s\nname %s\ncreated %" PRIu64 "\n", meta->srk, meta->name, meta->created_s);
+	if (meta->origin != KEY_MADE)
+		fprintf(out, "origin %s\n", origin_names[meta->origin]);
+	fprintf(out, "purposes %s\n", purposes);
 	for (size_t i = 0; i < meta->n_rules; i++) {
 		key_rule_label(&meta->rules[i], label, sizeof(label));
 		purposes_format(meta->rules[i].purposes, purposes, sizeof(purposes));

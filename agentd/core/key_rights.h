@@ -7,8 +7,9 @@
  *
  *   version 1
  *   srk HEX                       Name of the SRK it was made under
- *   name HEX                      Name of the key
+ *   name HEX                      Name of the key; of a software key the SHA-256 of its public key
  *   created SECONDS               since 1970
+ *   origin imported               or "software"; the line is left out for a key that was made in the TPM
  *   purposes tls-client csr       or "none"
  *   caller uid:1000 tls-client    any number up to KEY_RULES_MAX: program:, uid:, gid: or unit:, then its purposes
  */
@@ -25,6 +26,8 @@ enum key_purpose {
 	PURPOSE_SIGN_APP = 1u << 2,   /* application signatures; excludes tls-client, see key_meta_check() */
 	PURPOSE_SEAL = 1u << 3
 };
+
+enum key_origin { KEY_MADE, KEY_IMPORTED, KEY_SOFTWARE };
 
 enum rule_kind { RULE_PROGRAM, RULE_UID, RULE_GID, RULE_UNIT };
 
@@ -45,6 +48,7 @@ struct key_meta {
 	char srk[KEY_HEX_MAX + 1];
 	char name[KEY_HEX_MAX + 1];
 	uint64_t created_s;
+	enum key_origin origin;
 	unsigned purposes;
 	struct key_rule rules[KEY_RULES_MAX];
 	size_t n_rules;
@@ -62,6 +66,8 @@ struct key_caller {
 /* Words separated by single spaces, or "none". -EINVAL "key.purpose". */
 int purposes_parse(const char *text, unsigned *ret_purposes, struct agent_error **err);
 void purposes_format(unsigned purposes, char *ret_text, size_t size);
+/* "tpm", "imported", "software": where the private key was made, and in the last case is. */
+const char *key_origin_name(enum key_origin origin);
 /* "uid:1000", "gid:44", "unit:meter.service", "program:link", then perhaps purposes; @purposes where none are named. */
 int key_rule_parse(const char *text, unsigned purposes, struct key_rule *ret_rule, struct agent_error **err);
 /* The words of a rule without its purposes: the label of an application signature. */

@@ -31,6 +31,7 @@ struct evidence_job {
 	bool made_ak;
 	const char *type;
 	const char *backend; /* a constant of the signer's backend */
+	const char *origin;
 	char fingerprint[65];
 	struct agent_key_info info;
 	struct agent_attest attest;
@@ -82,45 +83,60 @@ static int take_pcrs(struct evidence_job *job, const char *text, struct agent_er
 
 /* ---- in the TPM thread ------------------------------------------------------------------------------------------ */
 
-/* The attestation key is described like the others, but has no signer. */
+static int describe_stored(struct store *store, struct evidence_job *job, struct agent_key **ret_key, struct agent_error **err)
+{
+	struct store_key *stored;
+	int r = store_get_key(store, job->name, &stored, err);
+
+	if (r >= 0)
+		r = store_key_fingerprint(stored, job->fingerprint, err);
+	if (r < 0)
+		return r;
+	job->type = agent_key_type_name(agent_signer_get_type(stored->signer));
+	job->backend = agent_signer_get_backend(stored->signer);
+	job->origin = key_origin_name(stored->origin);
+	*ret_key = stored->key;
+	return 0;
+}
+
 static int describe_run(struct store *store, struct op_job *base, struct agent_error **err)
 {
 	struct evidence_job *job = (struct evidence_job *)base;
-	struct store_key *stored;
 	struct agent_key *key;
 	int r;
 
+	/* The attestation key is described like the others, but has no signer. */
 	if (strcmp(job->name, STORE_KEY_ATTEST) == 0) {
 		r = store_get_ak(store, &key, &job->made_ak, err);
+		if (r >= 0)
+			job->type = agent_key_type_name(agent_key_get_type(key));
+		job->backend = job->origin = "tpm";
 	} else {
-		r = store_get_key(store, job->name, &stored, err);
-		if (r >= 0)
-			r = store_key_fingerprint(stored, job->fingerprint, err);
-		if (r >= 0)
-			key = stored->key;
+		r = describe_stored(store, job, &key, err);
 	}
 	if (r < 0)
 		return r;
-	job->type = agent_key_type_name(agent_key_get_type(key));
-	job->backend = job->fingerprint[0] == '\0' ? "tpm" : agent_signer_get_backend(stored->signer);
-	return agent_key_describe(key, &job->info, err);
+	if (key != NULL)
+		return agent_key_describe(key, &job->info, err);
+	job->info.words[job->info.n_words++] = "a software key: it lies in a file, and whoever copies the file has it";
+	job->info.words[job->info.n_words++] = "no TPM can say anything about it";
+	return 0;
 }
 
 static int certify_run(struct store *store, struct op_job *base, struct agent_error **err)
 {
 	struct evidence_job *job = (struct evidence_job *)base;
-	struct agent_key *ak;
-	struct store_key *stored;
+	struct agent_key *ak, *key;
 	int r;
 
-	r = store_get_key(store, job->name, &stored, err);
+	r = describe_stored(store, job, &key, err);
+	if (r >= 0 && key == NULL)
+		r = agent_error_set(err, -EOPNOTSUPP, "key.software", "%s is a software key: there is nothing that a TPM could certify", job->name);
 	if (r >= 0)
-		r = store_key_fingerprint(stored, job->fingerprint, err);
-	if (r >= 0)
-		r = agent_key_describe(stored->key, &job->info, err);
+		r = agent_key_describe(key, &job->info, err);
 	if (r >= 0)
 		r = store_get_ak(store, &ak, &job->made_ak, err);
-	return r < 0 ? r : agent_attest_certify(stored->key, ak, job->nonce, job->nonce_size, &job->attest, err);
+	return r < 0 ? r : agent_attest_certify(key, ak, job->nonce, job->nonce_size, &job->attest, err);
 }
 
 static int quote_run(struct store *store, struct op_job *base, struct agent_error **err)
@@ -201,13 +217,15 @@ static int append_key(sd_bus_message *m, const struct evidence_job *job)
 	if (r >= 0)
 		r = peer_append_string(m, "backend", job->backend);
 	if (r >= 0)
+		r = peer_append_string(m, "origin", job->origin);
+	if (r >= 0)
 		r = peer_append_string(m, "fingerprint", job->fingerprint[0] == '\0' ? NULL : job->fingerprint);
 	if (r >= 0)
 		r = append_hex(m, "tpm_name", job->info.name, job->info.name_size);
 	if (r >= 0)
 		r = append_hex(m, "public_area", job->info.public_area, job->info.public_area_size);
 	if (r >= 0)
-		r = append_attributes(m, job->info.attributes);
+		r = job->info.name_size == 0 ? 0 : append_attributes(m, job->info.attributes);
 	return r < 0 ? r : append_words(m, job->info.words, job->info.n_words);
 }
 
@@ -259,6 +277,8 @@ static int append_attest(sd_bus_message *m, const struct evidence_job *job)
 			r = append_pcrs(m, a);
 	} else if (r >= 0) {
 		r = peer_append_string(m, "key", job->name);
+		if (r >= 0)
+			r = peer_append_string(m, "origin", job->origin);
 		if (r >= 0)
 			r = peer_append_string(m, "fingerprint", job->fingerprint);
 		if (r >= 0)

@@ -15,6 +15,7 @@
 #include "agentd/core/key_permit.h"
 #include "agentd/core/store.h"
 #include "base/macro.h"
+#include "base/secret.h"
 
 #define SUBJECT_MAX 512
 /* What an application may ask for by itself; certificate requests go through the management API. */
@@ -26,7 +27,8 @@ struct key_job {
 	struct op_job base;
 	char name[33];
 	char subject[SUBJECT_MAX + 1];
-	enum agent_key_type type;
+	struct store_new_key new; /* KeyCreate, KeyImport */
+	struct secret pem;	  /* KeyImport: lent to new */
 	struct key_meta meta; /* KeyCreate: rights to give; KeyPublic, KeySign: rights that were found */
 	char *callers[KEY_RULES_MAX]; /* KeyAllow */
 	size_t n_callers;
@@ -37,11 +39,12 @@ struct key_job {
 	/* out */
 	uint8_t bytes[1024];
 	size_t size;
-	char *pem;
+	char *csr;
 	struct key_row {
 		char name[33];
-		const char *type;
-		const char *backend; /* a constant of the signer's backend */
+		const char *type, *origin;
+		const char *backend; /* a constant of the signer's backend; NULL: this key cannot be opened, see problem */
+		char problem[200];
 		char fingerprint[65];
 		struct key_meta meta; /* no purposes: none, or unreadable */
 	} rows[STORE_MAX_KEYS];
@@ -52,7 +55,8 @@ static void key_job_free(struct op_job *base)
 {
 	struct key_job *job = (struct key_job *)base;
 
-	free(job->pem);
+	free(job->csr);
+	secret_free(&job->pem);
 	for (size_t i = 0; i < job->n_callers; i++)
 		free(job->callers[i]);
 }
@@ -81,8 +85,9 @@ static int fill_row(struct key_row *row, struct store *store, const struct store
 
 	if (r < 0)
 		return r;
-	snprintf(row->name, sizeof(row->name), "%s", agent_key_get_name(key->key));
-	row->type = agent_key_type_name(agent_key_get_type(key->key));
+	snprintf(row->name, sizeof(row->name), "%s", key->name);
+	row->type = agent_key_type_name(agent_signer_get_type(key->signer));
+	row->origin = key_origin_name(key->origin);
 	row->backend = agent_signer_get_backend(key->signer);
 	if (key_meta_read(store->keys_fd, row->name, &row->meta, NULL) < 0)
 		row->meta = (struct key_meta){ .purposes = 0 };
@@ -116,7 +121,11 @@ static int append_row(sd_bus_message *m, const struct key_row *row)
 	if (r >= 0)
 		r = peer_append_string(m, "backend", row->backend);
 	if (r >= 0)
-		r = peer_append_string(m, "fingerprint", row->fingerprint);
+		r = peer_append_string(m, "origin", row->origin);
+	if (r >= 0)
+		r = peer_append_string(m, "fingerprint", row->backend == NULL ? NULL : row->fingerprint);
+	if (r >= 0)
+		r = peer_append_string(m, "problem", row->backend == NULL ? row->problem : NULL);
 	purposes_format(row->meta.purposes, purposes, sizeof(purposes));
 	if (r >= 0)
 		r = peer_append_string(m, "purposes", purposes);
@@ -130,6 +139,27 @@ static int append_row_of(sd_bus_message *m, const struct op_job *base, size_t i)
 
 /* ---- KeyList ---------------------------------------------------------------------------------------------------- */
 
+/* One key that cannot be used must not hide the others; a TPM that does not answer is everybody's problem. */
+static bool is_about_one_key(int r)
+{
+	return r == -EPERM || r == -EBADMSG || r == -EKEYREJECTED || r == -EOPNOTSUPP || r == -EINVAL || r == -ENOENT || r == -EMSGSIZE;
+}
+
+static int list_one(struct store *store, const char *name, struct key_row *row, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *e = NULL;
+	struct store_key *key;
+	int r = store_get_key(store, name, &key, &e);
+
+	if (r >= 0)
+		return fill_row(row, store, key, err);
+	if (!is_about_one_key(r))
+		return agent_error_move(err, &e);
+	snprintf(row->name, sizeof(row->name), "%s", name);
+	snprintf(row->problem, sizeof(row->problem), "%s", agent_error_message(e));
+	return 0;
+}
+
 static int list_run(struct store *store, struct op_job *base, struct agent_error **err)
 {
 	struct key_job *job = (struct key_job *)base;
@@ -139,12 +169,8 @@ static int list_run(struct store *store, struct op_job *base, struct agent_error
 
 	r = store_list_keys(store, names, &n, err);
 	for (size_t i = 0; i < n; i++) {
-		struct store_key *key;
-
 		if (r >= 0)
-			r = store_get_key(store, names[i], &key, err);
-		if (r >= 0)
-			r = fill_row(&job->rows[job->n_rows++], store, key, err);
+			r = list_one(store, names[i], &job->rows[job->n_rows++], err);
 		free(names[i]);
 	}
 	return r;
@@ -173,7 +199,7 @@ static int create_run(struct store *store, struct op_job *base, struct agent_err
 	struct store_key *key;
 	int r;
 
-	r = store_create_key(store, job->name, job->type, &job->meta, &key, err);
+	r = store_create_key(store, job->name, &job->new, &job->meta, &key, err);
 	if (r < 0)
 		return r;
 	job->n_rows = 1;
@@ -215,7 +241,7 @@ static void row_event(struct core *core, enum event_id id, const struct key_job 
 
 	purposes_format(row->meta.purposes, purposes, sizeof(purposes));
 	describe_callers(&row->meta, callers, sizeof(callers));
-	event_add(core, id, "key", row->name, "type", row->type, "fingerprint", row->fingerprint, "purposes", purposes, "callers", callers,
+	event_add(core, id, "key", row->name, "type", row->type, "origin", row->origin, "fingerprint", row->fingerprint, "purposes", purposes, "callers", callers,
 		  "user", job->base.call->caller.user, "source", job->base.call->caller.source, NULL);
 }
 
@@ -277,29 +303,80 @@ static int read_rights(sd_bus_message *m, struct key_meta *ret_rights, struct ag
 	return r;
 }
 
+/* Where the key will live: "" or "tpm", or "software". */
+static int take_backend(const char *text, bool *ret_is_software, struct agent_error **err)
+{
+	*ret_is_software = strcmp(text, "software") == 0;
+	if (*ret_is_software || text[0] == '\0' || strcmp(text, "tpm") == 0)
+		return 0;
+	return agent_error_set(err, -EINVAL, "key.backend", "a key lives in the TPM (tpm) or in a file (software)");
+}
+
+/* What follows name and type or key in the arguments. */
+static int submit_new(struct core *core, struct op_call *call, const char *name, const char *backend, struct key_job *job, struct agent_error **err)
+{
+	int r;
+
+	if (!store_key_name_is_valid(name))
+		r = agent_error_set(err, -EINVAL, "key.name", "a key name has 1 to 32 of a-z, 0-9 and dash and begins with a letter");
+	else
+		r = take_backend(backend, &job->new.is_software, err);
+	if (r >= 0)
+		r = read_rights(call->msg, &job->meta, err);
+	snprintf(job->name, sizeof(job->name), "%s", name);
+	return op_job_end(&job->base, r, WORKER_WORK, (unsigned)core->settings->tpm.keygen_timeout_s, err);
+}
+
 int op_key_create(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	const char *name, *type_name;
-	enum agent_key_type type;
-	struct key_meta rights;
+	const char *name, *backend, *type;
 	struct key_job *job;
 	int r;
 
-	if (sd_bus_message_read(call->msg, "ss", &name, &type_name) < 0)
+	if (sd_bus_message_read(call->msg, "sss", &name, &backend, &type) < 0)
 		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyCreate was called with arguments that cannot be read");
-	if (agent_key_type_parse(type_name, &type) < 0)
-		return agent_error_set(err, -EINVAL, "key.type", "a key is one of ec-p256, ec-p384, rsa-2048, rsa-3072");
-	if (!store_key_name_is_valid(name))
-		return agent_error_set(err, -EINVAL, "key.name", "a key name has 1 to 32 of a-z, 0-9 and dash and begins with a letter");
-	r = read_rights(call->msg, &rights, err);
-	if (r >= 0)
-		r = key_job_new(call, &job_create, &job, err);
+	r = key_job_new(call, &job_create, &job, err);
 	if (r < 0)
 		return r;
-	strcpy(job->name, name);
-	job->type = type;
-	job->meta = rights;
-	return op_job_submit(&job->base, WORKER_WORK, (unsigned)core->settings->tpm.keygen_timeout_s, err);
+	if (agent_key_type_parse(type, &job->new.type) >= 0)
+		return submit_new(core, call, name, backend, job, err);
+	op_job_free(&job->base);
+	return agent_error_set(err, -EINVAL, "key.type", "a key is one of ec-p256, ec-p384, rsa-2048, rsa-3072");
+}
+
+/* ---- KeyImport -------------------------------------------------------------------------------------------------- */
+
+static int import_reply(struct core *core, struct op_job *base, struct agent_error **err)
+{
+	struct key_job *job = (struct key_job *)base;
+
+	row_event(core, EVENT_KEY_IMPORTED, job);
+	return row_reply(job, err);
+}
+
+static const struct op_job_type job_import = { .name = "key import", .run = create_run, .reply = import_reply, .free = key_job_free };
+
+int op_key_import(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	const char *name, *backend, *pem;
+	struct key_job *job;
+	int r;
+
+	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
+	if (sd_bus_message_read(call->msg, "sss", &name, &backend, &pem) < 0)
+		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyImport was called with arguments that cannot be read");
+	if (pem[0] == '\0')
+		return agent_error_set(err, -EBADMSG, "import.format", "there is no private key: nothing was sent");
+	r = key_job_new(call, &job_import, &job, err);
+	if (r < 0)
+		return r;
+	if (secret_copy(&job->pem, pem, strlen(pem)) < 0) {
+		op_job_free(&job->base);
+		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for a private key");
+	}
+	job->new.pem = (const char *)job->pem.data;
+	job->new.pem_size = job->pem.size;
+	return submit_new(core, call, name, backend, job, err);
 }
 
 /* ---- KeyAllow --------------------------------------------------------------------------------------------------- */
@@ -391,12 +468,12 @@ static int csr_run(struct store *store, struct op_job *base, struct agent_error 
 	r = store_get_key(store, job->name, &key, err);
 	if (r >= 0)
 		r = key_is_meant(store, key, &job->meta, err);
-	return r < 0 ? r : agent_csr_new(store->ctx, key->signer, job->subject, &job->pem, err);
+	return r < 0 ? r : agent_csr_new(store->ctx, key->signer, job->subject, &job->csr, err);
 }
 
 static int pem_reply(struct core *core, struct op_job *base, struct agent_error **err)
 {
-	return op_reply(base->call, "s", ((struct key_job *)base)->pem);
+	return op_reply(base->call, "s", ((struct key_job *)base)->csr);
 }
 
 static const struct op_job_type job_csr = { .name = "certificate request", .run = csr_run, .reply = pem_reply, .free = key_job_free };

@@ -12,6 +12,7 @@
 #include "agentd/common/peer.h"
 #include "agentd/core/bus.h"
 #include "agentd/core/core.h"
+#include "agentd/core/store.h"
 #include "agentd/core/update.h"
 #include "base/macro.h"
 
@@ -96,6 +97,8 @@ static int append_status(struct core *core, sd_bus_message *m)
 		r = peer_append_u64(m, "tpm_commands", info.n_commands);
 	if (r >= 0)
 		r = peer_append_string(m, "srk_name", core->srk_name);
+	if (r >= 0)
+		r = peer_append_u64(m, "software_keys", store_count_software(core->keys_fd));
 	if (r >= 0 && core->has_floor)
 		r = peer_append_u64(m, "floor", core->floor);
 	if (r >= 0)

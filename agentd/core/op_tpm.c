@@ -141,6 +141,8 @@ static int append_status(struct core *core, const struct tpm_job *job, sd_bus_me
 		r = peer_append_u64(m, "commands", now.n_commands);
 	if (r >= 0)
 		r = peer_append_u64(m, "requests_waiting", now.n_waiting);
+	if (r >= 0)
+		r = peer_append_u64(m, "software_keys", store_count_software(core->keys_fd));
 	if (r >= 0 && job != NULL && job->has_info)
 		r = append_info(m, &job->info);
 	if (r >= 0 && job != NULL && job->has_floor)

@@ -47,7 +47,7 @@ static int app_run(struct store *store, struct op_job *base, struct agent_error 
 		r = key_is_meant(store, key, &job->meta, err);
 	if (r < 0)
 		return r;
-	type = agent_key_get_type(key->key);
+	type = agent_signer_get_type(key->signer);
 	r = agent_app_signature_digest(type, job->label, job->context, job->message, job->message_size, &hash, digest, &size, err);
 	if (r < 0)
 		return r;

@@ -3,7 +3,6 @@
 
 #include "agentd/core/store.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,9 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <openssl/evp.h>
-
-#include <agent/attest.h>
 #include <agent/cert.h>
 
 #include "agentd/common/settings.h"
@@ -69,13 +65,7 @@ int store_new(const struct settings *settings, struct store **ret_store, struct 
 
 void store_close(struct store *store)
 {
-	for (size_t i = 0; i < store->n_keys; i++) {
-		agent_signer_unref(store->keys[i].signer);
-		agent_key_unref(store->keys[i].key);
-	}
-	memset(store->keys, 0, sizeof(store->keys));
-	store->n_keys = 0;
-	store->ak = agent_key_unref(store->ak);
+	store_close_keys(store);
 	store->password = agent_password_free(store->password);
 	store->generation = agent_counter_unref(store->generation);
 	store->floor = agent_counter_unref(store->floor);
@@ -255,252 +245,7 @@ int store_get_password(struct store *store, struct agent_password **ret_password
 	return 0;
 }
 
-/* ---- keys ------------------------------------------------------------------------------------------------------- */
-
-bool store_key_name_is_valid(const char *name)
-{
-	size_t n = strlen(name);
-
-	if (n < 1 || n > 32 || name[0] < 'a' || name[0] > 'z')
-		return false;
-	return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
-}
-
-static bool is_reserved(const char *name)
-{
-	static const char *const reserved[] = { STORE_MAC, STORE_COUNTER_GENERATION, STORE_COUNTER_FLOOR, STORE_KEY_ATTEST, "srk" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)
-		if (strcmp(name, reserved[i]) == 0)
-			return true;
-	return false;
-}
-
-static int keep_key(struct store *store, struct agent_key *key, struct store_key **ret_key, struct agent_error **err)
-{
-	struct store_key *slot = &store->keys[store->n_keys];
-	int r;
-
-	r = agent_key_get_signer(key, &slot->signer, err);
-	if (r < 0) {
-		agent_key_unref(key);
-		return r;
-	}
-	slot->key = key;
-	store->n_keys++;
-	*ret_key = slot;
-	return 0;
-}
-
-int store_get_key(struct store *store, const char *name, struct store_key **ret_key, struct agent_error **err)
-{
-	struct agent_key *key = NULL;
-	int r;
-
-	for (size_t i = 0; i < store->n_keys; i++) {
-		if (strcmp(agent_key_get_name(store->keys[i].key), name) == 0) {
-			*ret_key = &store->keys[i];
-			return 0;
-		}
-	}
-	if (!store_key_name_is_valid(name) || is_reserved(name))
-		return agent_error_set(err, -ENOENT, "key.unknown", "there is no key of that name");
-	if (store->n_keys == STORE_MAX_KEYS)
-		return agent_error_set(err, -EDQUOT, "key.many", "%d keys are open, and that is the limit", STORE_MAX_KEYS);
-	r = agent_key_load(store->tpm, store->keys_fd, name, &key, err);
-	if (r == -ENOENT)
-		return agent_error_set(err, r, "key.unknown", "there is no key '%s'", name);
-	return r < 0 ? r : keep_key(store, key, ret_key, err);
-}
-
-int store_get_ak(struct store *store, struct agent_key **ret_ak, bool *ret_is_new, struct agent_error **err)
-{
-	int r;
-
-	*ret_is_new = false;
-	if (store->ak == NULL) {
-		*ret_is_new = faccessat(store->keys_fd, STORE_KEY_ATTEST ".pem", F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
-		r = agent_attest_key_open(store->tpm, store->keys_fd, STORE_KEY_ATTEST, AGENT_TPM_CREATE, &store->ak, err);
-		if (r < 0)
-			return agent_error_prefix(err, r, "attestation key");
-	}
-	*ret_ak = store->ak;
-	return 0;
-}
-
-int store_key_fingerprint(const struct store_key *key, char ret_text[65], struct agent_error **err)
-{
-	uint8_t digest[EVP_MAX_MD_SIZE];
-	const uint8_t *spki;
-	size_t size;
-	unsigned n = 0;
-
-	agent_signer_get_public(key->signer, &spki, &size);
-	if (EVP_Digest(spki, size, digest, &n, EVP_sha256(), NULL) != 1 || n != 32)
-		return agent_error_set(err, -ENOMEM, "key.fingerprint", "cannot compute a fingerprint");
-	hex_encode(digest, n, ret_text);
-	return 0;
-}
-
-void store_default_rights(struct key_meta *ret_rights)
-{
-	*ret_rights = (struct key_meta){
-		.purposes = PURPOSE_TLS_CLIENT | PURPOSE_CSR,
-		.rules = { { .kind = RULE_PROGRAM, .text = "link", .purposes = PURPOSE_TLS_CLIENT },
-			   { .kind = RULE_PROGRAM, .text = "fetch", .purposes = PURPOSE_TLS_CLIENT } },
-		.n_rules = 2,
-	};
-}
-
-static int write_rights(struct store *store, const struct store_key *key, const struct key_meta *rights, struct agent_error **err)
-{
-	struct key_meta meta = *rights;
-	const uint8_t *srk, *name;
-	size_t srk_size, name_size;
-	time_t now = time(NULL);
-	int r;
-
-	r = agent_tpm_get_srk_name(store->tpm, &srk, &srk_size);
-	agent_key_get_object_name(key->key, &name, &name_size);
-	if (r < 0 || srk_size * 2 > KEY_HEX_MAX || name_size * 2 > KEY_HEX_MAX)
-		return agent_error_set(err, r < 0 ? r : -EMSGSIZE, "tpm.srk", "the TPM gave no usable Name for a key");
-	hex_encode(srk, srk_size, meta.srk);
-	hex_encode(name, name_size, meta.name);
-	meta.created_s = now > 0 ? (uint64_t)now : 0;
-	return key_meta_write(store->keys_fd, agent_key_get_name(key->key), &meta, err);
-}
-
-/* 1: NAME.meta is there, whatever is in it. */
-static int has_rights(struct store *store, const char *name, struct agent_error **err)
-{
-	char file[48];
-	struct stat st;
-
-	snprintf(file, sizeof(file), "%s.meta", name);
-	if (fstatat(store->keys_fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return 1;
-	return errno == ENOENT ? 0 : agent_error_set(err, -errno, "state.dir", "cannot look at %s: %s", file, strerror(errno));
-}
-
-/* The key of an interrupted creation. */
-static int complete_key(struct store *store, const char *name, enum agent_key_type type, const struct key_meta *rights,
-			struct store_key **ret_key, struct agent_error **err)
-{
-	struct store_key *key;
-	int r;
-
-	r = has_rights(store, name, err);
-	if (r > 0)
-		r = agent_error_set(err, -EEXIST, "key.exists", "there is already a key '%s'", name);
-	if (r >= 0)
-		r = store_get_key(store, name, &key, err);
-	if (r >= 0 && agent_key_get_type(key->key) != type)
-		r = agent_error_set(err, -EEXIST, "key.exists", "there is already a key '%s' of another type", name);
-	if (r >= 0)
-		r = write_rights(store, key, rights, err);
-	if (r >= 0)
-		*ret_key = key;
-	return r;
-}
-
-int store_create_key(struct store *store, const char *name, enum agent_key_type type, const struct key_meta *rights,
-		     struct store_key **ret_key, struct agent_error **err)
-{
-	char *names[STORE_MAX_KEYS];
-	struct agent_key *key = NULL;
-	bool is_full, is_there = false;
-	size_t n = 0;
-	int r;
-
-	if (!store_key_name_is_valid(name) || is_reserved(name))
-		return agent_error_set(err, -EINVAL, "key.name",
-				       "a key name has 1 to 32 of a-z, 0-9 and dash, begins with a letter and is not a reserved one");
-	r = key_meta_check(rights, err);
-	if (r >= 0)
-		r = store_list_keys(store, names, &n, err);
-	if (r < 0)
-		return r;
-	is_full = n == STORE_MAX_KEYS;
-	while (n > 0) {
-		is_there |= strcmp(names[--n], name) == 0;
-		free(names[n]);
-	}
-	if (is_there)
-		return complete_key(store, name, type, rights, ret_key, err);
-	/* Not one more than can be listed. */
-	if (is_full || store->n_keys == STORE_MAX_KEYS)
-		return agent_error_set(err, -EDQUOT, "key.many", "%d keys are stored, and that is the limit", STORE_MAX_KEYS);
-	r = agent_key_create(store->tpm, type, store->keys_fd, name, &key, err);
-	if (r >= 0)
-		r = keep_key(store, key, ret_key, err);
-	return r < 0 ? r : write_rights(store, *ret_key, rights, err);
-}
-
-static int compare_names(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-int store_list_keys(struct store *store, char *ret_names[STORE_MAX_KEYS], size_t *ret_n, struct agent_error **err)
-{
-	int fd = openat(store->keys_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	size_t n = 0;
-	int r = 0;
-
-	if (dir == NULL) {
-		r = agent_error_set(err, -errno, "state.dir", "cannot read the folder of keys: %s", strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
-	while (r >= 0 && (entry = readdir(dir)) != NULL) {
-		size_t size = strlen(entry->d_name);
-		char name[64];
-
-		if (size < 5 || size >= sizeof(name) || strcmp(entry->d_name + size - 4, ".pem") != 0)
-			continue;
-		memcpy(name, entry->d_name, size - 4);
-		name[size - 4] = '\0';
-		if (!store_key_name_is_valid(name) || is_reserved(name))
-			continue;
-		if (n == STORE_MAX_KEYS)
-			r = agent_error_set(err, -EDQUOT, "key.many", "more than %d keys are stored", STORE_MAX_KEYS);
-		else if ((ret_names[n] = strdup(name)) == NULL)
-			r = agent_error_set(err, -ENOMEM, "state.memory", "no memory for a key's name");
-		else
-			n++;
-	}
-	closedir(dir);
-	if (r < 0) {
-		while (n > 0)
-			free(ret_names[--n]);
-		return r;
-	}
-	if (n > 1)
-		qsort(ret_names, n, sizeof(ret_names[0]), compare_names);
-	*ret_n = n;
-	return 0;
-}
-
 /* ---- provisioning ----------------------------------------------------------------------------------------------- */
-
-static int make_key(struct store *store, const char *name, const struct key_meta *rights, struct store_key **ret_key,
-		    struct agent_error **err)
-{
-	int r = store_get_key(store, name, ret_key, err);
-
-	if (r >= 0) {
-		r = has_rights(store, name, err);
-		return r != 0 ? r : write_rights(store, *ret_key, rights, err);
-	}
-	if (r != -ENOENT)
-		return r;
-	if (err != NULL)
-		*err = agent_error_free(*err);
-	return store_create_key(store, name, AGENT_KEY_EC_P256, rights, ret_key, err);
-}
 
 static int make_device_ca(struct store *store, struct agent_error **err)
 {
@@ -511,7 +256,7 @@ static int make_device_ca(struct store *store, struct agent_error **err)
 	int r;
 
 	/* For no caller: core itself signs certificates with it, and nothing else. */
-	r = make_key(store, STORE_KEY_DEVICE_CA, &(struct key_meta){ .purposes = 0 }, &key, err);
+	r = store_need_key(store, STORE_KEY_DEVICE_CA, &(struct key_meta){ .purposes = 0 }, &key, err);
 	if (r < 0)
 		return r;
 	r = file_read_at(store->keys_fd, STORE_FILE_DEVICE_CA, 16 * KIB, &store->device_ca_pem, &size, err);
@@ -556,7 +301,7 @@ int store_provision(struct store *store, struct agent_error **err)
 	if (r < 0)
 		return agent_error_prefix(err, r, "storage root key");
 	store_default_rights(&rights);
-	r = make_key(store, STORE_KEY_DEVICE, &rights, &key, err);
+	r = store_need_key(store, STORE_KEY_DEVICE, &rights, &key, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "key " STORE_KEY_DEVICE);
 	r = agent_tpm_counter_open(store->tpm, (uint32_t)s->tpm.nv_floor, store->keys_fd, STORE_COUNTER_FLOOR,

@@ -40,23 +40,50 @@ int store_provision(struct store *store, struct agent_error **err);
 /* The words a password must not contain; in store_open(). */
 int store_open_password(struct store *store, struct agent_error **err);
 
-/* a-z 0-9 and dash, 1 to 32, begins with a letter. */
+/* ---- keys (store_keys.c) ---------------------------------------------------------------------------------------- */
+
+/* NAME.pem, NAME.auth, NAME.meta. */
+#define STORE_FILE_NAME_MAX 64
+
+/* a-z 0-9 and dash, 1 to STORE_KEY_NAME_MAX, begins with a letter. */
 bool store_key_name_is_valid(const char *name);
-/* A stored key, opened on first use; the signer is lent. -ENOENT "key.unknown". */
+/*
+ * A stored key, opened on first use; lent until the next call. -ENOENT "key.unknown", -EPERM "key.software" (a software key, and
+ * keys.allow_software is false).
+ */
 int store_get_key(struct store *store, const char *name, struct store_key **ret_key, struct agent_error **err);
+void store_close_keys(struct store *store);
 /* The attestation key, lent; made when it is not there, which *ret_is_new tells. */
 int store_get_ak(struct store *store, struct agent_key **ret_ak, bool *ret_is_new, struct agent_error **err);
 /* SHA-256 of the SubjectPublicKeyInfo, hex. */
 int store_key_fingerprint(const struct store_key *key, char ret_text[65], struct agent_error **err);
+/* Fill srk, name and origin of @meta with what the key is. */
+int store_key_identity(struct store *store, const struct store_key *key, struct key_meta *meta, struct agent_error **err);
+
+struct store_new_key {
+	enum agent_key_type type; /* of a key to make */
+	bool is_software;	  /* never a fallback: asked for, and allowed by keys.allow_software */
+	const char *pem;	  /* private key to import instead; lent */
+	size_t pem_size;
+};
 /*
- * Make a key for the purposes and callers of @rights (its Names and time are filled in here) and write NAME.meta last. A key
- * without it is one whose making was interrupted, usable for nothing; it is completed. -EEXIST "key.exists", -EDQUOT "key.many".
+ * Make or import a key for the purposes and callers of @rights (its Names, origin and time are filled in here) and write NAME.meta
+ * last. A key without it is one whose making was interrupted, usable for nothing; making it again completes or replaces it.
+ * -EEXIST "key.exists", -EDQUOT "key.many".
  */
-int store_create_key(struct store *store, const char *name, enum agent_key_type type, const struct key_meta *rights,
+int store_create_key(struct store *store, const char *name, const struct store_new_key *new, const struct key_meta *rights,
 		     struct store_key **ret_key, struct agent_error **err);
+/* Open it, or make it (EC P-256 in the TPM) if there is none: provisioning. */
+int store_need_key(struct store *store, const char *name, const struct key_meta *rights, struct store_key **ret_key,
+		   struct agent_error **err);
+/* Close it; the files stay. */
+void store_forget_key(struct store *store, const char *name);
+int store_remove_key(struct store *store, const char *name, struct agent_error **err);
 /* Rights that a key gets when nobody says otherwise: client certificates of agentd-link and agentd-fetch. */
 void store_default_rights(struct key_meta *ret_rights);
 /* Names of the stored keys: at most STORE_MAX_KEYS, sorted; the caller frees each. */
 int store_list_keys(struct store *store, char *ret_names[STORE_MAX_KEYS], size_t *ret_n, struct agent_error **err);
+/* How many keys are files without a TPM; looks at the folder only. */
+uint64_t store_count_software(int keys_fd);
 
 #endif

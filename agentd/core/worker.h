@@ -18,11 +18,14 @@
 #include <agent/password.h>
 #include <agent/tpm.h>
 
+#include "agentd/core/key_rights.h"
+
 struct core;
 struct settings;
 struct worker;
 
 #define STORE_MAX_KEYS 16
+#define STORE_KEY_NAME_MAX 32
 
 /* What the thread owns. Members are NULL while the TPM or the record is not there. */
 struct store {
@@ -34,8 +37,10 @@ struct store {
 	struct agent_mac *mac;
 	struct agent_password *password;
 	struct store_key {
-		struct agent_key *key;
+		char name[STORE_KEY_NAME_MAX + 1];
+		struct agent_key *key; /* NULL for a software key */
 		struct agent_signer *signer;
+		enum key_origin origin;
 	} keys[STORE_MAX_KEYS]; /* opened on first use */
 	size_t n_keys;
 	struct agent_key *ak; /* attestation key, opened on first use */

@@ -68,6 +68,7 @@ int cmd_key_show(struct ctl *ctl, int argc, char **argv)
 		{ "name", "name" },
 		{ "type", "type" },
 		{ "backend", "backend" },
+		{ "origin", "origin" },
 		{ "fingerprint", "fingerprint" },
 		{ "tpm_name", "TPM Name" },
 		{ "attributes", "attributes" },

@@ -12,13 +12,15 @@
 #include "agentd/ctl/output.h"
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/secret.h"
 
 #define CALLERS_MAX 16
+#define PEM_MAX (16 * KIB)
 
 static void print_key(const json_t *key)
 {
 	static const struct { const char *member; int width; } columns[] = {
-		{ "name", 20 }, { "type", 10 }, { "backend", 10 }, { "fingerprint", 64 }, { "purposes", 0 },
+		{ "name", 20 }, { "type", 10 }, { "backend", 9 }, { "origin", 9 }, { "fingerprint", 64 }, { "purposes", 0 },
 	};
 	const json_t *caller;
 	size_t i;
@@ -27,6 +29,10 @@ static void print_key(const json_t *key)
 		if (i > 0)
 			fputc(' ', stdout);
 		print_padded(json_string_value(json_object_get(key, columns[i].member)), columns[i].width);
+	}
+	if (json_object_get(key, "problem") != NULL) {
+		fputs("; cannot be used: ", stdout);
+		print_text(stdout, json_string_value(json_object_get(key, "problem")));
 	}
 	json_array_foreach(json_object_get(key, "callers"), i, caller) {
 		fputs(i == 0 ? "; " : ", ", stdout);
@@ -48,7 +54,7 @@ int cmd_key_list(struct ctl *ctl, int argc, char **argv)
 	if (r == CTL_OK && ctl->is_json) {
 		print_json(reply.body);
 	} else if (r == CTL_OK) {
-		printf("%-20s %-10s %-10s %s\n", "NAME", "TYPE", "BACKEND", "FINGERPRINT (SHA-256 of the public key), PURPOSES; CALLERS");
+		printf("%-20s %-10s %-9s %-9s %s\n", "NAME", "TYPE", "BACKEND", "ORIGIN", "FINGERPRINT (SHA-256 of the public key), PURPOSES; CALLERS");
 		json_array_foreach(json_object_get(reply.body, "keys"), i, key)
 			print_key(key);
 	}
@@ -121,26 +127,48 @@ static int send_key(struct ctl *ctl, const char *method, const char *path, json_
 	return r;
 }
 
+/* Purposes and callers of a new key, as given on the command line. */
+struct rights {
+	const char *purposes, *callers;
+	int is_software;
+};
+#define RIGHTS_ROWS(r) { "--purposes", &(r).purposes, NULL }, { "--callers", &(r).callers, NULL }, { "--software", NULL, &(r).is_software }
+
+/* false after saying what is wrong; @body stays the caller's. */
+static bool add_rights(json_t *body, const struct rights *rights)
+{
+	json_t *list;
+
+	if (rights->is_software)
+		json_object_set_new(body, "backend", json_string("software"));
+	if (rights->purposes != NULL)
+		json_object_set_new(body, "purposes", list_new(rights->purposes, purpose_new));
+	if (rights->callers == NULL)
+		return true;
+	list = list_new(rights->callers, caller_new);
+	if (list == NULL)
+		return false;
+	json_object_set_new(body, "callers", list);
+	return true;
+}
+
+static int send_new_key(struct ctl *ctl, const char *path, json_t *body, const struct rights *rights)
+{
+	if (add_rights(body, rights))
+		return send_key(ctl, "POST", path, body);
+	json_decref(body);
+	return CTL_USAGE;
+}
+
 int cmd_key_create(struct ctl *ctl, int argc, char **argv)
 {
-	const char *name, *type = "ec-p256", *purposes = NULL, *callers = NULL;
-	const struct option_row rows[] = { { "--type", &type, NULL }, { "--purposes", &purposes, NULL }, { "--callers", &callers, NULL } };
-	json_t *body, *list;
+	const char *name, *type = "ec-p256";
+	struct rights rights = { 0 };
+	const struct option_row rows[] = { { "--type", &type, NULL }, RIGHTS_ROWS(rights) };
 
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &name, 1, 1) < 0)
 		return CTL_USAGE;
-	body = json_pack("{s:s, s:s}", "name", name, "type", type);
-	if (purposes != NULL)
-		json_object_set_new(body, "purposes", list_new(purposes, purpose_new));
-	if (callers != NULL) {
-		list = list_new(callers, caller_new);
-		if (list == NULL) {
-			json_decref(body);
-			return CTL_USAGE;
-		}
-		json_object_set_new(body, "callers", list);
-	}
-	return send_key(ctl, "POST", "/v1/keys", body);
+	return send_new_key(ctl, "/v1/keys", json_pack("{s:s, s:s}", "name", name, "type", type), &rights);
 }
 
 static char *key_path(const char *name, const char *what)
@@ -151,6 +179,42 @@ static char *key_path(const char *name, const char *what)
 		path = NULL;
 	curl_free(escaped);
 	return path;
+}
+
+/* All of stdin as a JSON text; NULL after saying why not. Never from the command line: other users see that. */
+static json_t *read_pem(void)
+{
+	_cleanup_secret_ struct secret text = { 0 };
+	json_t *pem = NULL;
+	size_t n = 0;
+
+	if (secret_alloc(&text, PEM_MAX + 1) >= 0)
+		n = fread(text.data, 1, PEM_MAX + 1, stdin);
+	if (n == 0 || ferror(stdin))
+		fputs("agentctl: no private key came on standard input\n", stderr);
+	else if (n > PEM_MAX)
+		fprintf(stderr, "agentctl: more than %zu bytes came on standard input; that is no private key\n", PEM_MAX);
+	else if (memchr(text.data, '\0', n) != NULL || (pem = json_stringn((const char *)text.data, n)) == NULL)
+		fputs("agentctl: standard input is not text, so it is no private key in PEM form\n", stderr);
+	return pem;
+}
+
+int cmd_key_import(struct ctl *ctl, int argc, char **argv)
+{
+	const char *name;
+	struct rights rights = { 0 };
+	const struct option_row rows[] = { RIGHTS_ROWS(rights) };
+	_cleanup_free_ char *path = NULL;
+	json_t *pem;
+
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &name, 1, 1) < 0)
+		return CTL_USAGE;
+	path = key_path(name, "import");
+	if (path == NULL)
+		return CTL_FAILED;
+	setvbuf(stdin, NULL, _IONBF, 0); /* no copy that nobody wipes */
+	pem = read_pem();
+	return pem == NULL ? CTL_USAGE : send_new_key(ctl, path, json_pack("{s:o}", "pem", pem), &rights);
 }
 
 int cmd_key_allow(struct ctl *ctl, int argc, char **argv)

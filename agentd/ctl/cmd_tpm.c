@@ -28,6 +28,7 @@ static const struct field fields[] = {
 	{ "password_increments", "writes of the password counter" },
 	{ "commands", "commands since start" },
 	{ "requests_waiting", "requests waiting" },
+	{ "software_keys", "keys that are files (software)" },
 };
 
 int cmd_tpm_status(struct ctl *ctl, int argc, char **argv)

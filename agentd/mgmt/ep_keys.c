@@ -17,18 +17,17 @@ void ep_keys_get(struct request *req)
 	request_call_send(req, request_call_new(req, "KeyList"), 0, on_list, NULL);
 }
 
-/* All calls take texts, then perhaps lists of texts; frees @call when it cannot be filled. */
-static void send_call(struct request *req, const char *member, const char *first, const char *second, const char *const lists[],
-		      uint64_t timeout_us, void (*on_reply)(struct request *req, sd_bus_message *reply))
+/* All calls take texts (up to a NULL), then perhaps lists of texts; frees @call when it cannot be filled. */
+static void send_call(struct request *req, const char *member, const char *const texts[], const char *const lists[], uint64_t timeout_us,
+		      void (*on_reply)(struct request *req, sd_bus_message *reply))
 {
 	sd_bus_message *call = request_call_new(req, member);
-	int r;
+	int r = 0;
 
 	if (call == NULL)
 		return;
-	r = sd_bus_message_append_basic(call, 's', first);
-	if (r >= 0 && second != NULL)
-		r = sd_bus_message_append_basic(call, 's', second);
+	for (; r >= 0 && *texts != NULL; texts++)
+		r = sd_bus_message_append_basic(call, 's', *texts);
 	for (; r >= 0 && lists != NULL && *lists != NULL; lists++) {
 		const json_t *text;
 		size_t i;
@@ -48,6 +47,11 @@ static void send_call(struct request *req, const char *member, const char *first
 	request_call_send(req, call, timeout_us, on_reply, NULL);
 }
 
+static const char *or_empty(const char *text)
+{
+	return text == NULL ? "" : text;
+}
+
 static void on_created(struct request *req, sd_bus_message *reply)
 {
 	reply_from_dict(req, reply);
@@ -55,20 +59,31 @@ static void on_created(struct request *req, sd_bus_message *reply)
 		req->reply.status = 201;
 }
 
-void ep_keys_post(struct request *req)
+static void send_new(struct request *req, const char *member, const char *name, const char *what)
 {
 	static const char *const lists[] = { "purposes", "callers", NULL };
+	const char *texts[] = { name, or_empty(args_text(req->args, "backend")), args_text(req->args, what), NULL };
 	/* Core gives up first, and says why. */
 	uint64_t timeout_us = ((uint64_t)req->m->settings->tpm.keygen_timeout_s + 10) * 1000000;
 
-	send_call(req, "KeyCreate", args_text(req->args, "name"), args_text(req->args, "type"), lists, timeout_us, on_created);
+	send_call(req, member, texts, lists, timeout_us, on_created);
+}
+
+void ep_keys_post(struct request *req)
+{
+	send_new(req, "KeyCreate", args_text(req->args, "name"), "type");
+}
+
+void ep_keys_import_post(struct request *req)
+{
+	send_new(req, "KeyImport", req->param, "pem");
 }
 
 void ep_keys_callers_put(struct request *req)
 {
 	static const char *const lists[] = { "callers", NULL };
 
-	send_call(req, "KeyAllow", req->param, NULL, lists, 0, reply_from_dict);
+	send_call(req, "KeyAllow", (const char *const[]){ req->param, NULL }, lists, 0, reply_from_dict);
 }
 
 static void on_csr(struct request *req, sd_bus_message *reply)
@@ -83,5 +98,5 @@ static void on_csr(struct request *req, sd_bus_message *reply)
 
 void ep_keys_csr_post(struct request *req)
 {
-	send_call(req, "KeyCsr", req->param, args_text(req->args, "subject"), NULL, 0, on_csr);
+	send_call(req, "KeyCsr", (const char *const[]){ req->param, args_text(req->args, "subject"), NULL }, NULL, 0, on_csr);
 }

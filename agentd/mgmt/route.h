@@ -96,6 +96,7 @@ ENDPOINT(ep_tpm_get);
 ENDPOINT(ep_tpm_doctor_get);
 ENDPOINT(ep_keys_get);
 ENDPOINT(ep_keys_post);
+ENDPOINT(ep_keys_import_post);
 ENDPOINT(ep_keys_callers_put);
 ENDPOINT(ep_keys_csr_post);
 ENDPOINT(ep_key_get);

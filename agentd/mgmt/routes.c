@@ -31,11 +31,26 @@ static const struct arg_rule args_credentials[] = {
 	{ NULL },
 };
 
+#define ARG_BACKEND { "backend", ARG_TEXT, OPTIONAL, 16, .values = "tpm software", .about = "software needs keys.allow_software in the configuration" }
+#define ARG_PURPOSES { "purposes", ARG_TEXTS, OPTIONAL, 32, .values = "tls-client csr sign-app seal", .about = "what for; left out: tls-client and csr" }
+#define ARG_CALLERS                                          \
+	{ "callers", ARG_TEXTS, OPTIONAL, 192, 1,            \
+	  .about = "applications that may use it: \"uid:1000\", \"group:meter\", \"unit:meter.service\", then purposes" }
+
 static const struct arg_rule args_key[] = {
 	{ "name", ARG_TEXT, REQUIRED, 32, 1, .bytes = KEY_NAME, .about = "begins with a letter" },
 	{ "type", ARG_TEXT, REQUIRED, 32, .values = KEY_TYPES },
-	{ "purposes", ARG_TEXTS, OPTIONAL, 32, .values = "tls-client csr sign-app seal", .about = "what for; left out: tls-client and csr" },
-	{ "callers", ARG_TEXTS, OPTIONAL, 192, 1, .about = "applications that may use it: \"uid:1000\", \"group:meter\", \"unit:meter.service\", then purposes" },
+	ARG_BACKEND,
+	ARG_PURPOSES,
+	ARG_CALLERS,
+	{ NULL },
+};
+
+static const struct arg_rule args_import[] = {
+	{ "pem", ARG_TEXT, REQUIRED, 16 * KIB, 1, .about = "private key: PKCS#8, EC PRIVATE KEY or RSA PRIVATE KEY, not encrypted", .is_secret = true },
+	ARG_BACKEND,
+	ARG_PURPOSES,
+	ARG_CALLERS,
 	{ NULL },
 };
 
@@ -130,6 +145,7 @@ static const struct arg_rule answer_status[] = {
 	{ "tpm_commands", ARG_NUMBER, REQUIRED, .about = "sent since start" },
 	{ "srk_name", ARG_TEXT, OPTIONAL, .bytes = HEX },
 	{ "floor", ARG_NUMBER, OPTIONAL, .about = "lowest security version that may be installed" },
+	{ "software_keys", ARG_NUMBER, REQUIRED, .about = "keys that are files without a TPM" },
 	{ "link_state", ARG_TEXT, REQUIRED, .values = "offline connecting online waiting disabled" },
 	{ "link_detail", ARG_TEXT, OPTIONAL, .about = "why" },
 	{ "update_stage", ARG_TEXT, REQUIRED, .values = UPDATE_STAGES },
@@ -160,6 +176,7 @@ static const struct arg_rule answer_tpm[] = {
 	{ "nv_indices", ARG_NUMBER, OPTIONAL },
 	{ "nv_counters", ARG_NUMBER, OPTIONAL },
 	{ "nv_counters_free", ARG_NUMBER, OPTIONAL },
+	{ "software_keys", ARG_NUMBER, REQUIRED, .about = "keys that are files without a TPM" },
 	{ "floor_increments", ARG_NUMBER, OPTIONAL, .about = "writes of this NV counter since provisioning" },
 	{ "password_increments", ARG_NUMBER, OPTIONAL, .about = "writes of this NV counter since provisioning" },
 	{ "commands", ARG_NUMBER, REQUIRED, .about = "sent since start" },
@@ -180,11 +197,16 @@ static const struct arg_rule answer_doctor[] = {
 	{ NULL },
 };
 
+#define KEY_BACKENDS "tpm software"
+#define KEY_ORIGINS "tpm imported software"
+
 static const struct arg_rule answer_key[] = {
 	{ "name", ARG_TEXT, REQUIRED },
-	{ "type", ARG_TEXT, REQUIRED },
-	{ "backend", ARG_TEXT, REQUIRED },
-	{ "fingerprint", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "SHA-256 of the SubjectPublicKeyInfo" },
+	{ "type", ARG_TEXT, OPTIONAL },
+	{ "backend", ARG_TEXT, OPTIONAL, .values = KEY_BACKENDS, .about = "where the private key is" },
+	{ "origin", ARG_TEXT, OPTIONAL, .values = KEY_ORIGINS, .about = "where it was made; of an imported key copies may exist" },
+	{ "fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "SHA-256 of the SubjectPublicKeyInfo" },
+	{ "problem", ARG_TEXT, OPTIONAL, .about = "why this key cannot be used; then the four before are missing" },
 	{ "purposes", ARG_TEXT, REQUIRED, .about = "separated by spaces" },
 	{ "callers", ARG_TEXTS, REQUIRED },
 	{ NULL },
@@ -198,7 +220,8 @@ static const struct arg_rule answer_keys[] = {
 static const struct arg_rule answer_key_details[] = {
 	{ "name", ARG_TEXT, REQUIRED },
 	{ "type", ARG_TEXT, REQUIRED },
-	{ "backend", ARG_TEXT, REQUIRED },
+	{ "backend", ARG_TEXT, REQUIRED, .values = KEY_BACKENDS },
+	{ "origin", ARG_TEXT, REQUIRED, .values = KEY_ORIGINS },
 	{ "fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "left out for \"ak\"" },
 	{ "tpm_name", ARG_TEXT, OPTIONAL, .bytes = HEX },
 	{ "public_area", ARG_TEXT, OPTIONAL, .bytes = HEX },
@@ -220,6 +243,7 @@ static const struct arg_rule answer_certify[] = {
 	{ "tpm_signature", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "the same as TPMT_SIGNATURE" },
 	{ "ak_public", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPM2B_PUBLIC of the attestation key" },
 	{ "key", ARG_TEXT, REQUIRED },
+	{ "origin", ARG_TEXT, REQUIRED, .values = "tpm imported" },
 	{ "fingerprint", ARG_TEXT, REQUIRED, .bytes = HEX },
 	{ "tpm_name", ARG_TEXT, REQUIRED, .bytes = HEX },
 	{ "key_public", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPM2B_PUBLIC" },
@@ -337,6 +361,9 @@ const struct route routes[] = {
 	{ POST,   "/v1/keys",              ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_key,         ep_keys_post, NULL,
 	  .status = 201, .answer = answer_key, .problems = "already-exists not-acceptable no-space",
 	  .summary = "Make a key in the TPM" },
+	{ POST,   "/v1/keys/*/import",     ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 24 * KIB,    args_import,      ep_keys_import_post, NULL,
+	  .param = param_key, .status = 201, .answer = answer_key, .problems = "already-exists not-acceptable no-space",
+	  .summary = "Take a private key that exists already into the TPM" },
 	{ PUT,    "/v1/keys/*/callers",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_callers,     ep_keys_callers_put, NULL,
 	  .param = param_key, .answer = answer_key, .problems = "not-acceptable no-space",
 	  .summary = "Which applications may use a key; replaces those of before" },

@@ -340,6 +340,9 @@ int agent_key_describe(const struct agent_key *key, struct agent_key_info *ret_i
 	if (r < 0)
 		return r;
 	info.n_words = words_of_object(info.attributes, info.words);
+	/* TPM 2.0 Part 3, 13.1: TPM2_Duplicate wants a policy session, and no session meets an empty policy. */
+	if ((info.attributes & TPMA_OBJECT_FIXEDTPM) == 0 && key->object->pub.publicArea.authPolicy.size == 0 && info.n_words < AGENT_WORDS_MAX)
+		info.words[info.n_words++] = "yet the TPM gives it to nobody: that needs a policy, and it has none (authPolicy empty)";
 	*ret_info = info;
 	return 0;
 }

@@ -207,6 +207,14 @@ void agent_key_get_object_name(const struct agent_key *key, const uint8_t **ret_
 	*ret_size = key->object->name.size;
 }
 
+const struct key_type *key_type_find(enum agent_key_type type)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(key_types); i++)
+		if (key_types[i]->type == type)
+			return key_types[i];
+	return NULL;
+}
+
 const struct key_type *key_type_of(const TPMT_PUBLIC *pub)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(key_types); i++)
@@ -239,7 +247,7 @@ int key_from_object(struct tpm_object *object, const char *name, struct agent_ke
 	return 0;
 }
 
-static int try_key(struct agent_key *key, struct agent_error **err)
+int key_try(struct agent_key *key, struct agent_error **err)
 {
 	static const uint8_t digest[32] = { 't', 'r', 'i', 'a', 'l' };
 	_cleanup_error_ struct agent_error *e = NULL;
@@ -248,42 +256,43 @@ static int try_key(struct agent_key *key, struct agent_error **err)
 	int r;
 
 	r = key_sign(key, key->kt->trial, AGENT_HASH_SHA256, digest, sizeof(digest), sig, &n, &e);
-	if (r == -EIO && strcmp(agent_error_name(e), "tpm.answer") == 0)
+	if (r == -EIO && key->kt->trial_decides && strcmp(agent_error_name(e), "tpm.answer") == 0)
 		return agent_error_set(err, -EOPNOTSUPP, "tpm.pss",
 				       "this TPM makes RSA-PSS signatures with a salt that TLS 1.3 does not accept; use an ec-p256 key");
 	return r < 0 ? agent_error_move(err, &e) : 0;
+}
+
+int key_name_is_free(int dir_fd, const char *name, struct agent_error **err)
+{
+	int r = tpm_check_name(name, err);
+
+	if (r >= 0)
+		r = object_exists(dir_fd, name, err);
+	return r > 0 ? agent_error_set(err, -EEXIST, "tpm.exists", "there is a key %s already", name) : r;
 }
 
 int agent_key_create(struct agent_tpm *tpm, enum agent_key_type type, int dir_fd, const char *name, struct agent_key **ret_key,
 		     struct agent_error **err)
 {
 	_cleanup_(agent_key_unrefp) struct agent_key *key = NULL;
-	const struct key_type *kt = NULL;
+	const struct key_type *kt = key_type_find(type);
 	struct tpm_object *object = NULL;
 	int r;
 
 	if (tpm == NULL || ret_key == NULL)
 		return agent_error_set(err, -EINVAL, "tpm.argument", "no TPM");
-	r = tpm_check_name(name, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(key_types); i++)
-		if (key_types[i]->type == type)
-			kt = key_types[i];
 	if (kt == NULL)
 		return agent_error_set(err, -EINVAL, "tpm.key-type", "key type %d is unknown", (int)type);
-	r = object_exists(dir_fd, name, err);
+	r = key_name_is_free(dir_fd, name, err);
 	if (r < 0)
 		return r;
-	if (r > 0)
-		return agent_error_set(err, -EEXIST, "tpm.exists", "there is a key %s already", name);
 	r = object_create(tpm, &kt->template, &object, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "key %s", name);
 	r = key_from_object(object, name, &key, err);
 	if (r < 0)
 		return r;
-	r = kt->trial == 0 ? 0 : try_key(key, err);
+	r = kt->trial_decides ? key_try(key, err) : 0;
 	if (r < 0)
 		return r;
 	r = object_store(key->object, dir_fd, name, err);

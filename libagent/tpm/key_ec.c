@@ -18,6 +18,7 @@
 DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
 DEFINE_CLEANUP(ECDSA_SIG *, ECDSA_SIG_free)
 DEFINE_CLEANUP(BIGNUM *, BN_free)
+DEFINE_CLEANUP(BIGNUM *, BN_clear_free)
 
 static size_t coordinate_size(const struct key_type *kt)
 {
@@ -98,6 +99,21 @@ static int ec_encode(const struct key_type *kt, const TPMT_SIGNATURE *sig, uint8
 	return 0;
 }
 
+/* TPM 2.0 Part 2, 11.2.5: coordinates and private number without leading zeros would be allowed; all bytes are always right. */
+static int ec_take_private(const struct key_type *kt, const EVP_PKEY *pkey, TPMT_PUBLIC *pub, TPMT_SENSITIVE *sensitive)
+{
+	_cleanup_(BN_clear_freep) BIGNUM *x = NULL, *y = NULL, *d = NULL;
+	int n = (int)coordinate_size(kt);
+
+	if (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_EC_PUB_X, &x) != 1 || EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_EC_PUB_Y, &y) != 1 ||
+	    EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_PRIV_KEY, &d) != 1 || BN_bn2binpad(x, pub->unique.ecc.x.buffer, n) != n ||
+	    BN_bn2binpad(y, pub->unique.ecc.y.buffer, n) != n || BN_bn2binpad(d, sensitive->sensitive.ecc.buffer, n) != n)
+		return -EBADMSG;
+	pub->unique.ecc.x.size = pub->unique.ecc.y.size = sensitive->sensitive.ecc.size = (UINT16)n;
+	sensitive->sensitiveType = TPM2_ALG_ECC;
+	return 0;
+}
+
 #define KEY_EC(symbol, key_type_, name_, curve)                                                   \
 	const struct key_type symbol = {                                                          \
 		.type = key_type_,                                                                \
@@ -116,6 +132,8 @@ static int ec_encode(const struct key_type *kt, const TPMT_SIGNATURE *sig, uint8
 		.get_public = ec_get_public,                                                      \
 		.prepare = ec_prepare,                                                            \
 		.encode = ec_encode,                                                              \
+		.take_private = ec_take_private,                                                  \
+		.trial = AGENT_SIGN_ECDSA,                                                        \
 	}
 
 KEY_EC(key_ec_p256, AGENT_KEY_EC_P256, "ec-p256", TPM2_ECC_NIST_P256);

@@ -18,6 +18,12 @@ struct agent_key {
 
 /* Takes @object over, also when it fails. */
 int key_from_object(struct tpm_object *object, const char *name, struct agent_key **ret_key, struct agent_error **err);
+/* One signature, made and verified. -EOPNOTSUPP "tpm.pss", "import.tpm" ... */
+int key_try(struct agent_key *key, struct agent_error **err);
+/* -EINVAL if @name is none, -EEXIST "tpm.exists" if there is such a key. */
+int key_name_is_free(int dir_fd, const char *name, struct agent_error **err);
+/* The row of a type; NULL if there is none. */
+const struct key_type *key_type_find(enum agent_key_type type);
 /* The row for a public area; NULL if there is none. */
 const struct key_type *key_type_of(const TPMT_PUBLIC *pub);
 

@@ -17,6 +17,7 @@
 
 DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
 DEFINE_CLEANUP(BIGNUM *, BN_free)
+DEFINE_CLEANUP(BIGNUM *, BN_clear_free)
 DEFINE_CLEANUP(OSSL_PARAM_BLD *, OSSL_PARAM_BLD_free)
 DEFINE_CLEANUP(OSSL_PARAM *, OSSL_PARAM_free)
 
@@ -68,6 +69,21 @@ static int rsa_encode(const struct key_type *kt, const TPMT_SIGNATURE *sig, uint
 	return 0;
 }
 
+/* TPM 2.0 Part 1, B.2: one of the primes is the private part. */
+static int rsa_take_private(const struct key_type *kt, const EVP_PKEY *pkey, TPMT_PUBLIC *pub, TPMT_SENSITIVE *sensitive)
+{
+	_cleanup_(BN_clear_freep) BIGNUM *n = NULL, *p = NULL;
+	int size = kt->template.publicArea.parameters.rsaDetail.keyBits / 8;
+
+	if (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1 || EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_FACTOR1, &p) != 1 ||
+	    BN_bn2binpad(n, pub->unique.rsa.buffer, size) != size || BN_bn2binpad(p, sensitive->sensitive.rsa.buffer, size / 2) != size / 2)
+		return -EBADMSG;
+	pub->unique.rsa.size = (UINT16)size;
+	sensitive->sensitive.rsa.size = (UINT16)(size / 2);
+	sensitive->sensitiveType = TPM2_ALG_RSA;
+	return 0;
+}
+
 static int rsa_set_padding(EVP_PKEY_CTX *pctx, enum agent_sign_scheme scheme)
 {
 	if (scheme == AGENT_SIGN_RSA_PKCS1)
@@ -99,7 +115,9 @@ static int rsa_set_padding(EVP_PKEY_CTX *pctx, enum agent_sign_scheme scheme)
 		.prepare = rsa_prepare,                                                                  \
 		.encode = rsa_encode,                                                                    \
 		.set_padding = rsa_set_padding,                                                          \
+		.take_private = rsa_take_private,                                                        \
 		.trial = AGENT_SIGN_RSA_PSS,                                                             \
+		.trial_decides = true,                                                                   \
 	}
 
 KEY_RSA(key_rsa_2048, AGENT_KEY_RSA_2048, "rsa-2048", 2048);

@@ -31,10 +31,13 @@ struct key_type {
 			size_t digest_size, TPMT_SIG_SCHEME *ret_scheme, TPM2B_DIGEST *ret_digest);
 	/* To the form of enum agent_sign_scheme; -EBADMSG if the TPM's answer is not of that form. */
 	int (*encode)(const struct key_type *kt, const TPMT_SIGNATURE *sig, uint8_t ret_sig[AGENT_SIGNATURE_MAX], size_t *ret_size);
+	/* Both halves of a key that was made outside: unique of @pub, type and private part of @sensitive. -EBADMSG if they do not fit. */
+	int (*take_private)(const struct key_type *kt, const EVP_PKEY *pkey, TPMT_PUBLIC *pub, TPMT_SENSITIVE *sensitive);
 	/* Optional: padding for a verification of @scheme. Returns 1 for success like EVP. */
 	int (*set_padding)(EVP_PKEY_CTX *pctx, enum agent_sign_scheme scheme);
-	/* Optional: scheme to try on a new key, because chips differ; 0 for none. */
+	/* To try a new key with; @trial_decides where chips differ, so that one just made is tried, too. */
 	enum agent_sign_scheme trial;
+	bool trial_decides;
 };
 
 extern const struct key_type key_ec_p256, key_ec_p384, key_rsa_2048, key_rsa_3072;

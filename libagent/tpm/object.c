@@ -19,8 +19,12 @@
 #include "tpm/name.h"
 #include "tpm/session.h"
 
-/* What a child of ours must be: made inside and not able to leave. TPM 2.0 Part 2, 8.3: TPMA_OBJECT */
+/*
+ * What a child of ours is: made inside and not able to leave, or all of that openly not so (imported, key_import.c). Nothing in
+ * between. TPM 2.0 Part 2, 8.3: TPMA_OBJECT
+ */
 #define BOUND (TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_USERWITHAUTH)
+#define IMPORTED TPMA_OBJECT_USERWITHAUTH
 
 /* ---- authValues --------------------------------------------------------- */
 
@@ -319,6 +323,16 @@ int object_store(const struct tpm_object *object, int dir_fd, const char *name, 
 	return file_replace_at(dir_fd, path, 0600, text, n, err);
 }
 
+/* A policy would be needed to duplicate an imported key, so it must have none. */
+static bool has_attributes(const TPMT_PUBLIC *pub, TPMA_OBJECT restricted)
+{
+	TPMA_OBJECT bound = pub->objectAttributes & BOUND;
+
+	if ((pub->objectAttributes & TPMA_OBJECT_RESTRICTED) != restricted || pub->authPolicy.size != 0)
+		return false;
+	return bound == BOUND || (bound == IMPORTED && restricted == 0);
+}
+
 static int open_object(struct agent_tpm *tpm, int dir_fd, const char *name, TPMA_OBJECT restricted, struct tpm_object **ret_object,
 		       struct agent_error **err)
 {
@@ -341,11 +355,11 @@ static int open_object(struct agent_tpm *tpm, int dir_fd, const char *name, TPMA
 	if (file.parent != tpm->srk_handle && file.parent != TPM2_RH_OWNER)
 		return agent_error_set(err, -EKEYREJECTED, "tpm.foreign", "%s: its parent is 0x%08x, the storage root key is 0x%08x", path,
 				       file.parent, tpm->srk_handle);
-	if ((file.pub.publicArea.objectAttributes & BOUND) != BOUND ||
-	    (file.pub.publicArea.objectAttributes & TPMA_OBJECT_RESTRICTED) != restricted || file.pub.publicArea.authPolicy.size != 0)
+	if (!has_attributes(&file.pub.publicArea, restricted))
 		return agent_error_set(err, -EKEYREJECTED, "tpm.attributes",
-				       "%s: attributes 0x%x: not a%s key that was made in this TPM and cannot leave it", path,
-				       file.pub.publicArea.objectAttributes, restricted != 0 ? " restricted" : "n unrestricted");
+				       "%s: attributes 0x%x: not a%s key that was made in this TPM and cannot leave it%s", path,
+				       file.pub.publicArea.objectAttributes, restricted != 0 ? " restricted" : "n unrestricted",
+				       restricted != 0 ? "" : ", and none imported without a policy");
 	o = object_new(tpm);
 	if (o == NULL)
 		return agent_error_set(err, -ENOMEM, "tpm.memory", "out of memory");

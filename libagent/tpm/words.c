@@ -19,7 +19,7 @@ struct word {
 /* TPM 2.0 Part 2, 8.3: TPMA_OBJECT */
 static const struct word object_words[] = {
 	SET(TPMA_OBJECT_SENSITIVEDATAORIGIN, "made in this TPM (sensitiveDataOrigin)"),
-	CLEAR(TPMA_OBJECT_SENSITIVEDATAORIGIN, "made outside and imported (no sensitiveDataOrigin)"),
+	CLEAR(TPMA_OBJECT_SENSITIVEDATAORIGIN, "made outside and imported, so copies may exist (no sensitiveDataOrigin)"),
 	SET(TPMA_OBJECT_FIXEDTPM, "cannot leave this TPM (fixedTPM)"),
 	CLEAR(TPMA_OBJECT_FIXEDTPM, "can leave this TPM (no fixedTPM)"),
 	SET(TPMA_OBJECT_FIXEDPARENT, "cannot get another parent (fixedParent)"),

@@ -2,7 +2,7 @@
 /*
  * libagent/tpm against a real (software) TPM, one command per run, driven by tests/e2e/10-tpm.sh:
  *
- *   test_tpm_live TCTI DIR provision | create NAME TYPE | sign NAME MESSAGE-FILE | counter NAME INDEX FLAGS N |
+ *   test_tpm_live TCTI DIR provision | create NAME TYPE | import NAME PEM-FILE | sign NAME MESSAGE-FILE | counter NAME INDEX FLAGS N |
  *                          mac NAME FLAGS TEXT | talk NAME | faults NAME | leak N | storm NAME N blocked|open
  *
  * Prints what it got; on failure "error NAME: sentence" and exits 1.
@@ -80,6 +80,19 @@ static int do_create(const char *name, const char *type_name)
 	if (agent_key_create(tpm, type, dir_fd, name, &key, &err) < 0)
 		return fail();
 	printf("created %s %s\n", agent_key_get_name(key), agent_key_type_name(agent_key_get_type(key)));
+	return 0;
+}
+
+static int do_import(const char *name, const char *file)
+{
+	_cleanup_(agent_key_unrefp) struct agent_key *key = NULL;
+	_cleanup_free_ char *pem = NULL;
+	size_t n;
+
+	if (file_read_at(AT_FDCWD, file, 1 << 20, &pem, &n, &err) < 0 || agent_key_import(tpm, dir_fd, name, pem, n, &key, &err) < 0)
+		return fail();
+	printf("imported %s %s%s, %" PRIu64 " commands\n", agent_key_get_name(key), agent_key_type_name(agent_key_get_type(key)),
+	       agent_key_is_imported(key) ? "" : " as its own", agent_tpm_get_n_commands(tpm));
 	return 0;
 }
 
@@ -416,6 +429,8 @@ static int run(struct agent_context *ctx, int argc, char **argv)
 		r = do_provision();
 	else if (strcmp(argv[3], "create") == 0 && argc == 6)
 		r = do_create(argv[4], argv[5]);
+	else if (strcmp(argv[3], "import") == 0 && argc == 6)
+		r = do_import(argv[4], argv[5]);
 	else if (strcmp(argv[3], "sign") == 0 && argc == 6)
 		r = do_sign(argv[4], argv[5]);
 	else if (strcmp(argv[3], "counter") == 0 && argc == 8)

@@ -41,6 +41,7 @@ static int nop(struct op_call *call)
 FAKE(op_session_check)
 FAKE(op_session_close) FAKE(op_password_set) FAKE(op_status_get) FAKE(op_events_get) FAKE(op_stream_pull) FAKE(op_key_list) FAKE(op_key_create)
 FAKE(op_app_sign) FAKE(op_key_allow) FAKE(op_key_csr) FAKE(op_key_public) FAKE(op_key_sign) FAKE(op_leaf_issue) FAKE(op_link_report) FAKE(op_session_open)
+FAKE(op_key_import)
 FAKE(op_key_describe) FAKE(op_key_certify) FAKE(op_tpm_quote) FAKE(op_tpm_counters) FAKE(op_tpm_ek)
 FAKE(op_tpm_status) FAKE(op_tpm_doctor)
 

@@ -23,6 +23,13 @@ static void a_description_is_read_whole_or_not_at_all(void **state)
 		{ HEAD "purposes none\n", true },
 		{ HEAD "purposes sign-app seal\ncaller unit:a@b.service sign-app seal\ncaller gid:44 seal\n", true },
 		{ HEAD "purposes csr sign-app\n", true },
+		{ HEAD "origin imported\npurposes none\n", true },
+		{ HEAD "origin software\npurposes csr\ncaller uid:1 csr\n", true },
+		{ HEAD "origin tpm\npurposes none\n", false },					/* said by leaving it out */
+		{ HEAD "origin imported\norigin imported\npurposes none\n", false },
+		{ HEAD "origin elsewhere\npurposes none\n", false },
+		{ HEAD "purposes none\norigin imported\n", false },
+		{ HEAD "origin imported\n", false },
 		{ "", false },
 		{ "version 1\n", false },
 		{ HEAD, false },
@@ -88,6 +95,13 @@ static void what_is_written_is_read_again(void **state)
 	assert_int_equal(fstatat(dir.fd, "app.meta", &st, 0), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_int_equal(key_meta_read(dir.fd, "none", &again, NULL), -ENOENT);
+	for (enum key_origin origin = KEY_MADE; origin <= KEY_SOFTWARE; origin++) {
+		meta.origin = origin;
+		assert_int_equal(key_meta_write(dir.fd, "app", &meta, &err), 0);
+		assert_int_equal(key_meta_read(dir.fd, "app", &again, &err), 0);
+		assert_int_equal(again.origin, origin);
+	}
+	assert_string_equal(key_origin_name(KEY_IMPORTED), "imported");
 	meta.purposes |= PURPOSE_SIGN_APP;
 	assert_int_equal(key_meta_write(dir.fd, "app", &meta, &err), -EINVAL);
 	assert_error(&err, -EINVAL, "key.purpose");

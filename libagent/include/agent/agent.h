@@ -15,6 +15,7 @@
 #include <agent/password.h>
 #include <agent/seal.h>
 #include <agent/signer.h>
+#include <agent/software.h>
 #include <agent/tls.h>
 #include <agent/tpm.h>
 #include <agent/update.h>

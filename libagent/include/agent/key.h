@@ -2,6 +2,7 @@
 #ifndef AGENT_KEY_H
 #define AGENT_KEY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,7 +16,7 @@ extern "C" {
 #endif
 
 /**
- * struct agent_key - a signing key made in and bound to the TPM
+ * struct agent_key - a signing key made in and bound to the TPM, or imported into it
  *
  * On disk: NAME.pem, a "TSS2 PRIVATE KEY" (draft-bottomley-tpm2-keys), and NAME.auth, its authValue (32 printable
  * characters, 192 random bits); both 0600. tpm2-openssl reads them: openssl ... -inkey NAME.pem -passin file:NAME.auth.
@@ -37,6 +38,27 @@ struct agent_key;
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_key_create(struct agent_tpm *tpm, enum agent_key_type type, int dir_fd, const char *name,
 						   struct agent_key **ret_key, struct agent_error **err);
+/**
+ * agent_key_import() - take a private key that was made elsewhere into the TPM and store it like one made there
+ * @tpm:     kept by the key
+ * @dir_fd:  folder for the files
+ * @name:    as for agent_key_create()
+ * @pem:     PKCS#8, "EC PRIVATE KEY" or "RSA PRIVATE KEY", not encrypted; the caller wipes it
+ * @size:    of @pem in bytes, at most 16 KiB
+ * @ret_key: the caller unrefs it
+ *
+ * EC P-256, P-384, RSA-2048 and RSA-3072. Wrapped for TPM2_Import with a fresh AES key that travels encrypted to the SRK (TPM 2.0
+ * Part 1, 23.3.2); no copy of @pem is kept. Its attributes do not claim fixedTPM, fixedParent and sensitiveDataOrigin, and with an
+ * empty policy nobody can duplicate it out of the TPM; but whoever has a copy from before has the key. One trial signature is made.
+ * Nothing is stored before all of that worked. Blocks.
+ * Returns 0, -EEXIST (tpm.exists), -EINVAL (import.encrypted, import.public, import.tpm-key), -EMSGSIZE (import.size), -EBADMSG
+ * (import.format), -EOPNOTSUPP (import.type; import.tpm: this TPM cannot), -EKEYREJECTED (import.weak), -errno of the files, or as
+ * agent_tpm_open() does. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_key_import(struct agent_tpm *tpm, int dir_fd, const char *name, const char *pem, size_t size,
+						   struct agent_key **ret_key, struct agent_error **err);
+/** agent_key_is_imported() - whether the key was made outside of the TPM (no sensitiveDataOrigin). Does not block. Since: 0.1 */
+AGENT_EXPORT bool agent_key_is_imported(const struct agent_key *key);
 /**
  * agent_key_load() - read a stored key and load it into the TPM
  *
