@@ -201,7 +201,7 @@ is "an empty key over the API is 422" "$(cat "$LAB/api.status")" 422
 api POST /v1/keys/refused/import -H 'Content-Type: application/json' -d "{\"pem\":\"$(head -c 17000 /dev/zero | tr '\0' a)\"}" > /dev/null
 like "a huge one 413 or 422" "$(cat "$LAB/api.status")" '^4(13|22)$'
 api POST /v1/keys/Bad_Name/import -H 'Content-Type: application/json' -d "$(jq -Rs '{pem: .}' < "$K/ec-p256.pem")" > /dev/null
-is "a bad name is 422" "$(cat "$LAB/api.status")" 422
+is "a bad name is 404" "$(cat "$LAB/api.status")" 404
 is "nothing of them is listed" "$(key refused)" ''
 # A power cut between NAME.pem and NAME.meta: of no use to anybody, and the same command again finishes it.
 lab_as agentd rm "$LAB/state/keys/mine.meta"
