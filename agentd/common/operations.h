@@ -8,7 +8,7 @@
 
 #include "base/wire_error.h"
 
-enum program { PROG_MGMT = 1u << 0, PROG_LINK = 1u << 1, PROG_FETCH = 1u << 2, PROG_INSTALL = 1u << 3, PROG_VENDOR = 1u << 4 /* any local application */ };
+enum program { PROG_MGMT = 1u << 0, PROG_LINK = 1u << 1, PROG_FETCH = 1u << 2, PROG_INSTALL = 1u << 3, PROG_VENDOR = 1u << 4 /* any local application */, PROG_LOGIN = 1u << 5 /* login programs of root */ };
 enum setup_gate {
 	SETUP_ANY = 0,
 	SETUP_MUST_CHANGE = 1,

@@ -40,35 +40,31 @@ uint64_t accounts_wall_s(void)
 
 /* ---- the count of failures on disk ------------------------------------------------------------------------------ */
 
-static uint64_t read_failures(struct core *core)
+static void read_failures(struct core *core, struct limit_counts *ret_counts)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	_cleanup_free_ char *path = NULL, *text = NULL;
-	uint64_t failures;
 	size_t size;
 	int r;
 
+	/* When someone or something broke it: the owner gets in by cookie or console, strangers do not. */
+	*ret_counts = (struct limit_counts){ .all = LIMITS_CLOSE_AFTER };
 	if (asprintf(&path, "%s/accounts/" FILE_FAILURES, core->settings->paths.state_dir) < 0) {
 		path = NULL;
-		return LIMITS_CLOSE_AFTER;
+		return;
 	}
-	r = file_read_at(AT_FDCWD, path, 64, &text, &size, &err);
+	r = file_read_at(AT_FDCWD, path, FAILURES_TEXT_MAX, &text, &size, &err);
 	if (r == -ENOENT)
-		return 0;
-	if (r >= 0)
-		r = failures_parse(text, size, &failures);
-	if (r >= 0)
-		return failures;
-	/* Someone or something broke it: the owner gets in by cookie, socket or console, strangers do not. */
-	service_log(LOG_WARNING, "%s cannot be read: strangers may not log in until a login by other means succeeds", path);
-	return LIMITS_CLOSE_AFTER;
+		*ret_counts = (struct limit_counts){ 0 };
+	else if (r < 0 || failures_parse(text, size, ret_counts) < 0)
+		service_log(LOG_WARNING, "%s cannot be read: strangers may not log in until a login by other means succeeds", path);
 }
 
 /* In the TPM thread. */
-static int write_failures(const struct store *store, uint64_t failures, struct agent_error **err)
+static int write_failures(const struct store *store, const struct limit_counts *counts, struct agent_error **err)
 {
-	char text[64];
-	size_t n = failures_format(failures, text, sizeof(text));
+	char text[FAILURES_TEXT_MAX];
+	size_t n = failures_format(counts, text);
 
 	return file_replace_at(store->accounts_fd, FILE_FAILURES, 0600, text, n, err);
 }
@@ -144,8 +140,8 @@ int accounts_start(struct core *core, struct agent_error **err)
 		return agent_error_set(err, r, "core.memory", "no memory for accounts");
 	if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
 		return agent_error_set(err, -EIO, "core.random", "no random numbers");
-	a->disk_failures = read_failures(core);
-	a->limits = limits_new(key, a->disk_failures, accounts_now_us());
+	read_failures(core, &a->disk_failures);
+	a->limits = limits_new(key, &a->disk_failures, accounts_now_us());
 	if (a->limits == NULL)
 		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for accounts");
 	r = sd_event_add_time(core->event, &a->timer, CLOCK_BOOTTIME, UINT64_MAX, 1000000, on_timer, a);
@@ -288,15 +284,30 @@ uint64_t account_unuse(struct core *core, uint64_t session_id)
 
 /* ---- tries ------------------------------------------------------------------------------------------------------ */
 
+void account_identify(const struct accounts *accounts, const struct caller *caller, const uint8_t *cookie_id, struct limit_who *ret_who)
+{
+	enum limit_bucket bucket = LIMIT_USER;
+
+	/* Only programs of root reach the login door, so only they can say that somebody is at a terminal. */
+	if (caller->program == PROG_LOGIN && strncmp(caller->source, "tty:", 4) == 0)
+		bucket = LIMIT_CONSOLE;
+	else if (caller->uid == BUS_NO_UID)
+		bucket = LIMIT_STRANGER;
+	else if (account_is_admin_uid(accounts, caller->uid))
+		bucket = LIMIT_ROOT;
+	limits_identify(accounts->limits, caller->source, bucket, cookie_id, accounts_now_us(), ret_who);
+}
+
 int account_try_admit(struct core *core, struct account_try *try, struct agent_error **err)
 {
 	struct limits *limits = core->accounts->limits;
 	unsigned retry_s = 0;
 	int r = limits_admit(limits, &try->who, accounts_now_us(), &retry_s);
 
-	if (r < 0 && try->who.bucket == LIMIT_STRANGER && limits_is_closed(limits))
+	if (r < 0 && limits_is_closed_for(limits, try->who.bucket))
 		return agent_error_set(err, r, "session.limited",
-				       "too many wrong passwords: only known browsers, the local socket and the console may log in (retry-after=%u)", retry_s);
+				       "too many wrong passwords: nobody may try here until an administrator has logged in by %s (retry-after=%u)",
+				       try->who.bucket == LIMIT_CONSOLE ? "the network" : "a known browser, a certificate or the console", retry_s);
 	if (r < 0)
 		return agent_error_set(err, r, "session.limited", "too many tries: wait before the next one (retry-after=%u)", retry_s);
 	try->is_admitted = true;
@@ -306,19 +317,21 @@ int account_try_admit(struct core *core, struct account_try *try, struct agent_e
 int account_try_run(struct accounts *accounts, struct store *store, struct account_try *try, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
+	struct limit_counts *disk = &accounts->disk_failures;
 	struct agent_password *password;
 	int r;
 
 	r = store_get_password(store, &password, err);
 	if (r < 0)
 		return r;
-	r = write_failures(store, accounts->disk_failures + 1, &why); /* before the hash: a power cut in between gains no try */
-	/* Strangers get no uncounted try. The owner must get in with a full disk, to make room. */
-	if (r < 0 && try->who.bucket == LIMIT_STRANGER) {
+	limit_counts_add(disk, try->who.bucket);
+	r = write_failures(store, disk, &why); /* before the hash: a power cut in between gains no try */
+	/* Whoever is not known gets no uncounted try. The owner must get in with a full disk, to make room. */
+	if (r < 0 && (try->who.bucket == LIMIT_STRANGER || try->who.bucket == LIMIT_USER)) {
+		limit_counts_take(disk, try->who.bucket);
 		agent_error_move(err, &why);
 		return agent_error_prefix(err, r, "cannot count a login");
 	}
-	accounts->disk_failures++;
 	why = agent_error_free(why);
 	if (try->user[0] != '\0')
 		r = agent_password_verify(password, (const char *)try->password.data, try->password.size, &why);
@@ -334,9 +347,12 @@ int account_try_run(struct accounts *accounts, struct store *store, struct accou
 		try->outcome = TRY_RIGHT;
 	else
 		agent_error_move(err, &why);
-	accounts->disk_failures = r == 0 ? 0 : accounts->disk_failures - 1;
+	if (r == 0)
+		*disk = (struct limit_counts){ 0 };
+	else
+		limit_counts_take(disk, try->who.bucket);
 	/* Failing here leaves a count that is too high by one, or a success forgotten at the next start: both are safe. */
-	(void)write_failures(store, accounts->disk_failures, NULL);
+	(void)write_failures(store, disk, NULL);
 	return r;
 }
 
@@ -360,7 +376,7 @@ void account_try_settle(struct core *core, struct account_try *try)
 	try->is_admitted = false;
 	switch (try->outcome) {
 	case TRY_RIGHT:
-		tell_changes(core, try, limits_succeeded(limits, &try->who, accounts_now_us()));
+		tell_changes(core, try, limits_succeeded(limits, &try->who, true, accounts_now_us()));
 		break;
 	case TRY_WRONG:
 		snprintf(uid, sizeof(uid), "%" PRIu32, try->uid);

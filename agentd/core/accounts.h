@@ -16,7 +16,7 @@ struct accounts {
 	sd_event_source *timer; /* for sessions that run out */
 	bool has_cookie_key;
 	uint8_t cookie_key[COOKIE_KEY_SIZE];
-	uint64_t disk_failures; /* the count as it is in STATE_DIR/accounts/failures; the TPM thread's once that runs */
+	struct limit_counts disk_failures; /* as in STATE_DIR/accounts/failures; the TPM thread's once that runs */
 	uint32_t *admin_uids;	/* members of group agentd-admin */
 	size_t n_admin_uids;
 };
@@ -58,6 +58,8 @@ struct account_try {
 	uint64_t generation;
 };
 
+/* Whose budget a try of @caller is taken from. @cookie_id: of a device cookie whose MAC is right, or NULL. */
+void account_identify(const struct accounts *accounts, const struct caller *caller, const uint8_t *cookie_id, struct limit_who *ret_who);
 /* 0, or -EDQUOT "session.limited" with "(retry-after=N)" at the end of the sentence. */
 int account_try_admit(struct core *core, struct account_try *try, struct agent_error **err);
 /*
@@ -70,8 +72,9 @@ void account_try_settle(struct core *core, struct account_try *try);
 /* Settles if need be, and wipes. */
 void account_try_clear(struct core *core, struct account_try *try);
 
-/* Text of the file with the count; in words, so that a torn or foreign one is told from a count of zero. */
-int failures_parse(const char *text, size_t size, uint64_t *ret_failures);
-size_t failures_format(uint64_t failures, char *text, size_t size);
+/* Text of the file with the counts; in words, so that a torn or foreign one is told from a count of zero. */
+#define FAILURES_TEXT_MAX 256
+int failures_parse(const char *text, size_t size, struct limit_counts *ret_counts);
+size_t failures_format(const struct limit_counts *counts, char text[FAILURES_TEXT_MAX]);
 
 #endif

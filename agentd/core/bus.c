@@ -24,6 +24,7 @@
 #include "base/macro.h"
 
 #define MAX_PEERS 4		   /* per listening socket: one program, and its next life while the old one still closes */
+#define MAX_LOGINS 32		   /* connections of login programs: sshd forks one per stranger */
 #define MAX_CALLS 64		   /* unanswered calls of one peer */
 #define MAX_UNREAD 32		   /* answers that an application may leave unread */
 #define PAUSE_US 100000		   /* after a call over the rate nothing is read for so long, or refusing would be our load */
@@ -50,6 +51,7 @@ struct door {
 	const char *fd_name;
 	const char *user;
 	enum program program;
+	unsigned max_peers;
 	int fd;
 	uint32_t uid; /* the one that may come in */
 	sd_event_source *io;
@@ -57,7 +59,7 @@ struct door {
 	struct peer *peers;
 };
 
-enum { DOOR_MGMT, DOOR_LINK, DOOR_VENDOR, DOORS_ };
+enum { DOOR_MGMT, DOOR_LINK, DOOR_VENDOR, DOOR_LOGIN, DOORS_ };
 
 struct bus {
 	struct door doors[DOORS_];
@@ -78,6 +80,8 @@ static const char *program_name(enum program program)
 		return "install";
 	case PROG_VENDOR:
 		return "vendor";
+	case PROG_LOGIN:
+		return "login";
 	}
 	return "?";
 }
@@ -295,12 +299,18 @@ static int identify(struct op_call *call, struct agent_error **err)
 		return agent_error_set(err, -EINVAL, "bus.arguments", "%s was called with arguments that cannot be read", call->op->method);
 	if (!source_is_valid(source))
 		return agent_error_set(err, -EINVAL, "bus.source", "%s was called with a malformed source", call->op->method);
+	call->caller.program = call->peer->program;
 	if (call->op->role == ACCOUNT_NONE) { /* SessionOpen: there is nobody yet */
 		snprintf(call->caller.source, sizeof(call->caller.source), "%s", source);
 		call->caller.uid = uid;
 		return 0;
 	}
-	return account_resolve(call->core, token, uid, source, &call->caller, err);
+	/* A login program asks for a person who has yet to show who he is: nobody is known by the program's uid. */
+	if (call->peer->program == PROG_LOGIN && token[0] == '\0')
+		return agent_error_set(err, -EACCES, "session.required", "log in first");
+	r = account_resolve(call->core, token, uid, source, &call->caller, err);
+	call->caller.program = call->peer->program;
+	return r;
 }
 
 /* Room for one more call, or the reason why not. */
@@ -460,9 +470,9 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
 	}
 	for (const struct peer *p = door->peers; p != NULL; p = p->next)
 		n++;
-	if (n >= MAX_PEERS) {
+	if (n >= door->max_peers) {
 		close(fd);
-		service_log(LOG_WARNING, "more than %d connections on %s: one refused", MAX_PEERS, door->fd_name);
+		service_log(LOG_WARNING, "more than %u connections on %s: one refused", door->max_peers, door->fd_name);
 		return 0;
 	}
 	r = peer_serve(fd, &bus, &err);
@@ -552,7 +562,7 @@ static int on_vendor(sd_event_source *source, int listen_fd, uint32_t revents, v
 
 /* ---- start and stop ----------------------------------------------------------------------------------------------- */
 
-/* Started as the user agentd, every program has its own user; otherwise they all share ours. */
+/* Started as the user agentd, every program has its own user (root for login programs); otherwise they all share ours. */
 static int expected_uid(const char *user, uint32_t *ret_uid, struct agent_error **err)
 {
 	const struct passwd *own = getpwnam("agentd");
@@ -560,6 +570,10 @@ static int expected_uid(const char *user, uint32_t *ret_uid, struct agent_error 
 
 	if (own == NULL || own->pw_uid != geteuid()) {
 		*ret_uid = (uint32_t)geteuid();
+		return 0;
+	}
+	if (strcmp(user, "root") == 0) {
+		*ret_uid = 0;
 		return 0;
 	}
 	other = getpwnam(user);
@@ -582,22 +596,21 @@ int bus_start(struct core *core, struct agent_error **err)
 		.calls_per_s = (unsigned)core->settings->vendor.calls_per_s,
 		.burst = (unsigned)core->settings->vendor.burst,
 	};
-	b->doors[DOOR_MGMT] = (struct door){ .fd_name = "core-mgmt", .user = "agentd-mgmt", .program = PROG_MGMT, .fd = -1, .core = core };
-	/* Whoever wants none leaves the socket away. */
-	b->doors[DOOR_VENDOR] = (struct door){ .fd_name = "core-vendor", .program = PROG_VENDOR, .fd = -1, .core = core };
-	b->doors[DOOR_VENDOR].fd = service_listen_fd("core-vendor");
-	b->doors[DOOR_LINK] = (struct door){ .fd_name = "core-link", .user = "agentd-link", .program = PROG_LINK, .fd = -1, .core = core };
+	b->doors[DOOR_MGMT] = (struct door){ .fd_name = "core-mgmt", .user = "agentd-mgmt", .program = PROG_MGMT, .fd = -1, .max_peers = MAX_PEERS };
+	b->doors[DOOR_VENDOR] = (struct door){ .fd_name = "core-vendor", .program = PROG_VENDOR, .fd = -1 };
+	b->doors[DOOR_LOGIN] = (struct door){ .fd_name = "core-login", .user = "root", .program = PROG_LOGIN, .fd = -1, .max_peers = MAX_LOGINS };
+	b->doors[DOOR_LINK] = (struct door){ .fd_name = "core-link", .user = "agentd-link", .program = PROG_LINK, .fd = -1, .max_peers = MAX_PEERS };
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(b->doors); i++) {
 		struct door *door = &b->doors[i];
 
-		if (i == DOOR_VENDOR)
-			continue;
+		door->core = core;
 		door->fd = service_listen_fd(door->fd_name);
-		if (door->fd < 0)
+		/* Whoever wants no applications or no login programs leaves their socket away. */
+		if (door->fd < 0 && i != DOOR_VENDOR && i != DOOR_LOGIN)
 			return agent_error_set(err, -ENOTSOCK, "bus.socket",
 					       "no socket '%s' was handed over: start agentd through systemd or agentd --supervise",
 					       door->fd_name);
-		r = expected_uid(door->user, &door->uid, err);
+		r = door->user == NULL ? 0 : expected_uid(door->user, &door->uid, err);
 	}
 	return r;
 }

@@ -70,6 +70,7 @@ struct caller {
 	bool is_limited;		    /* session of scope "password": may do nothing but change the password or leave */
 	uint32_t uid;			    /* BUS_NO_UID over the network */
 	uint64_t session_id;		    /* 0: no session, known by uid */
+	enum program program;		    /* through which door */
 };
 
 /* State of accounts.c; called once each. accounts_start() needs core->event and settings only. */
@@ -140,7 +141,7 @@ int op_reply_new(struct op_call *call, sd_bus_message **ret_reply, struct agent_
 int op_reply_send(struct op_call *call, sd_bus_message *reply);
 /* Answer with an error; takes and frees *err. Returns 0. */
 int op_fail(struct op_call *call, int r, struct agent_error **err);
-/* Program at the other end: "mgmt", "link", "fetch", "install", "vendor". */
+/* Program at the other end: "mgmt", "link", "fetch", "install", "vendor", "login". */
 const char *op_call_program(const struct op_call *call);
 /* Who is there, for rights on keys; lent (key_rights.h). */
 const struct key_caller *op_call_key_caller(const struct op_call *call);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The count of failed logins as it lies on disk. */
+/* The counts of failed logins as they lie on disk. */
 #include "config.h"
 
 #include <errno.h>
@@ -9,26 +9,33 @@
 
 #include "agentd/core/accounts.h"
 
-#define FAILURES_HEAD "agentd-failures 1\n"
+#define FAILURES_HEAD "agentd-failures 2\n"
 
-size_t failures_format(uint64_t failures, char *text, size_t size)
+/* In the order of enum limit_bucket. */
+#define FAILURES_FORMAT(n) \
+	FAILURES_HEAD "all %" n "\nstranger %" n "\ncookie %" n "\nuser %" n "\nroot %" n "\nconsole %" n "\n"
+
+size_t failures_format(const struct limit_counts *counts, char text[FAILURES_TEXT_MAX])
 {
-	int n = snprintf(text, size, FAILURES_HEAD "failures %" PRIu64 "\n", failures);
+	const uint64_t *by = counts->by;
+	int n = snprintf(text, FAILURES_TEXT_MAX, FAILURES_FORMAT(PRIu64), counts->all, by[LIMIT_STRANGER], by[LIMIT_COOKIE], by[LIMIT_USER],
+			 by[LIMIT_ROOT], by[LIMIT_CONSOLE]);
 
-	return n < 0 || (size_t)n >= size ? 0 : (size_t)n;
+	return n < 0 || n >= FAILURES_TEXT_MAX ? 0 : (size_t)n;
 }
 
-int failures_parse(const char *text, size_t size, uint64_t *ret_failures)
+int failures_parse(const char *text, size_t size, struct limit_counts *ret_counts)
 {
-	char again[64];
-	uint64_t n;
+	char again[FAILURES_TEXT_MAX];
+	struct limit_counts c = { 0 };
 
 	if (size >= sizeof(again) || memchr(text, '\0', size) != NULL)
 		return -EBADMSG;
-	if (sscanf(text, FAILURES_HEAD "failures %20" SCNu64, &n) != 1)
+	if (sscanf(text, FAILURES_FORMAT("20" SCNu64), &c.all, &c.by[LIMIT_STRANGER], &c.by[LIMIT_COOKIE], &c.by[LIMIT_USER],
+		   &c.by[LIMIT_ROOT], &c.by[LIMIT_CONSOLE]) != 1 + LIMIT_BUCKETS_)
 		return -EBADMSG;
-	if (failures_format(n, again, sizeof(again)) != size || memcmp(again, text, size) != 0)
+	if (failures_format(&c, again) != size || memcmp(again, text, size) != 0)
 		return -EBADMSG;
-	*ret_failures = n;
+	*ret_counts = c;
 	return 0;
 }

@@ -39,10 +39,10 @@ struct cookie {
 struct limits {
 	uint8_t key[16];
 	uint64_t random_state;
-	uint64_t failures;	     /* in a row */
-	unsigned n_pending_strangers;
-	uint64_t all_tat_us;	     /* theoretical arrival time of all strangers together (GCRA) */
-	uint64_t strangers_from_us, local_from_us; /* nobody before, after a start with failures on disk */
+	struct limit_counts counts;
+	unsigned n_pending[LIMIT_BUCKETS_]; /* under way */
+	uint64_t all_tat_us;		    /* theoretical arrival time of all strangers together (GCRA) */
+	uint64_t from_us[LIMIT_BUCKETS_];   /* nobody of a kind before: after a start with failures on disk, or its last failure */
 	struct source sources[N_SETS][N_WAYS];
 	struct source overflow;	     /* for whom there is no room */
 	struct cookie cookies[N_COOKIES];
@@ -184,18 +184,34 @@ static struct cookie *get_cookie(struct limits *l, const uint8_t *id, uint64_t n
 	return oldest;
 }
 
-void limits_identify(struct limits *limits, const char *source, bool is_local, const uint8_t *cookie_id, uint64_t now_us,
+void limits_identify(struct limits *limits, const char *source, enum limit_bucket bucket, const uint8_t *cookie_id, uint64_t now_us,
 		     struct limit_who *ret_who)
 {
 	uint8_t bytes[SOURCE_KEY_MAX];
 	size_t n = source_bytes(source, bytes);
-	const struct cookie *c = cookie_id == NULL || is_local ? NULL : get_cookie(limits, cookie_id, now_us);
+	const struct cookie *c = cookie_id == NULL || bucket != LIMIT_STRANGER ? NULL : get_cookie(limits, cookie_id, now_us);
 
-	*ret_who = (struct limit_who){ .bucket = is_local ? LIMIT_LOCAL : LIMIT_STRANGER, .key = limits_siphash(limits->key, bytes, n) };
+	*ret_who = (struct limit_who){ .bucket = bucket, .key = limits_siphash(limits->key, bytes, n) };
 	if (c != NULL && !c->is_void) {
 		ret_who->bucket = LIMIT_COOKIE;
 		memcpy(ret_who->cookie_id, cookie_id, LIMITS_COOKIE_ID_SIZE);
 	}
+}
+
+/* ---- counts ----------------------------------------------------------------------------------------------------- */
+
+void limit_counts_add(struct limit_counts *counts, enum limit_bucket bucket)
+{
+	counts->all++;
+	counts->by[bucket]++;
+}
+
+void limit_counts_take(struct limit_counts *counts, enum limit_bucket bucket)
+{
+	if (counts->all > 0)
+		counts->all--;
+	if (counts->by[bucket] > 0)
+		counts->by[bucket]--;
 }
 
 /* ---- table of sources ------------------------------------------------------------------------------------------- */
@@ -223,7 +239,10 @@ static struct source *find_source(struct limits *l, uint64_t key)
 	return NULL;
 }
 
-/* The entry of this source, made if need be: in place of a stale one, of a random idle one, or shared by all without room. */
+/*
+ * The entry of this source, made if need be: in place of a stale one, of a random one that neither tries nor has to wait
+ * (else a spray of addresses would wash a wait away), or shared by all without room.
+ */
 static struct source *get_source(struct limits *l, uint64_t key, uint64_t now_us)
 {
 	struct source *set = l->sources[key % N_SETS], *s = find_source(l, key);
@@ -239,7 +258,7 @@ static struct source *get_source(struct limits *l, uint64_t key, uint64_t now_us
 			s = &set[i];
 	from = (size_t)next_random(l);
 	for (size_t i = 0; i < N_WAYS && s == NULL; i++)
-		if (set[(from + i) % N_WAYS].n_pending == 0)
+		if (set[(from + i) % N_WAYS].n_pending == 0 && now_us >= set[(from + i) % N_WAYS].not_before_us)
 			s = &set[(from + i) % N_WAYS];
 	if (s == NULL)
 		return &l->overflow;
@@ -260,19 +279,39 @@ static uint64_t backoff_us(uint64_t n_failures)
 										(UINT64_C(1) << exponent) * SECOND;
 }
 
-struct limits *limits_new(const uint8_t key[16], uint64_t failures, uint64_t now_us)
+/* On this machine: after failure @n of its kind. */
+static uint64_t local_wait_us(uint64_t n)
+{
+	uint64_t wait_us = backoff_us(n);
+
+	if (n == 0)
+		return 0;
+	if (wait_us < LIMITS_LOCAL_INTERVAL_S * SECOND)
+		return LIMITS_LOCAL_INTERVAL_S * SECOND;
+	return wait_us > LIMITS_LOCAL_MAX_WAIT_S * SECOND ? LIMITS_LOCAL_MAX_WAIT_S * SECOND : wait_us;
+}
+
+static bool is_open_to_all(enum limit_bucket bucket)
+{
+	return bucket == LIMIT_STRANGER || bucket == LIMIT_USER;
+}
+
+struct limits *limits_new(const uint8_t key[16], const struct limit_counts *counts, uint64_t now_us)
 {
 	const uint64_t interval_us = LIMITS_STRANGERS_INTERVAL_S * SECOND;
 	struct limits *l = calloc(1, sizeof(*l));
-	uint64_t wait_us = backoff_us(failures);
+	uint64_t wait_us = backoff_us(counts->all);
 
 	if (l == NULL)
 		return NULL;
 	memcpy(l->key, key, sizeof(l->key));
-	l->failures = failures;
-	l->all_tat_us = now_us + (failures > LIMITS_STRANGERS_BURST ? LIMITS_STRANGERS_BURST : failures) * interval_us;
-	l->strangers_from_us = now_us + (wait_us > interval_us ? interval_us : wait_us);
-	l->local_from_us = failures > 0 ? now_us + LIMITS_LOCAL_INTERVAL_S * SECOND : now_us;
+	l->counts = *counts;
+	l->all_tat_us = now_us + (counts->all > LIMITS_STRANGERS_BURST ? LIMITS_STRANGERS_BURST : counts->all) * interval_us;
+	l->from_us[LIMIT_STRANGER] = now_us + (wait_us > interval_us ? interval_us : wait_us);
+	for (unsigned b = LIMIT_USER; b <= LIMIT_CONSOLE; b++) {
+		wait_us = local_wait_us(counts->by[b]);
+		l->from_us[b] = now_us + (wait_us == 0 && counts->all > 0 ? LIMITS_LOCAL_INTERVAL_S * SECOND : wait_us);
+	}
 	return l;
 }
 
@@ -284,12 +323,25 @@ struct limits *limits_free(struct limits *limits)
 
 uint64_t limits_get_failures(const struct limits *limits)
 {
-	return limits->failures;
+	return limits->counts.all;
 }
 
 bool limits_is_closed(const struct limits *limits)
 {
-	return limits->failures >= LIMITS_CLOSE_AFTER;
+	return limits->counts.all >= LIMITS_CLOSE_AFTER;
+}
+
+bool limits_is_closed_for(const struct limits *limits, enum limit_bucket bucket)
+{
+	return is_open_to_all(bucket) ? limits_is_closed(limits) : limits->counts.by[bucket] >= LIMITS_CLOSE_AFTER;
+}
+
+/* The same with those under way: they may all fail. */
+static bool is_full(const struct limits *l, enum limit_bucket bucket)
+{
+	if (is_open_to_all(bucket))
+		return l->counts.all + l->n_pending[LIMIT_STRANGER] + l->n_pending[LIMIT_USER] >= LIMITS_CLOSE_AFTER;
+	return l->counts.by[bucket] + l->n_pending[bucket] >= LIMITS_CLOSE_AFTER;
 }
 
 static int refuse(unsigned *ret_retry_s, uint64_t now_us, uint64_t until_us)
@@ -305,10 +357,12 @@ static int refuse(unsigned *ret_retry_s, uint64_t now_us, uint64_t until_us)
 int limits_admit(struct limits *limits, const struct limit_who *who, uint64_t now_us, unsigned *ret_retry_s)
 {
 	const uint64_t interval_us = LIMITS_STRANGERS_INTERVAL_S * SECOND;
-	uint64_t not_before_us = 0;
+	uint64_t not_before_us = limits->from_us[who->bucket];
 	struct source *s;
 	struct cookie *c;
 
+	if (is_full(limits, who->bucket))
+		return refuse(ret_retry_s, now_us, now_us + LIMITS_MAX_WAIT_S * SECOND);
 	if (who->bucket == LIMIT_COOKIE) {
 		c = get_cookie(limits, who->cookie_id, now_us);
 		if (c == NULL || c->is_void)
@@ -316,30 +370,22 @@ int limits_admit(struct limits *limits, const struct limit_who *who, uint64_t no
 		if (c->n_pending > 0)
 			return refuse(ret_retry_s, now_us, now_us);
 		c->n_pending++;
+		limits->n_pending[LIMIT_COOKIE]++;
 		return 0;
 	}
 	s = get_source(limits, who->key, now_us);
-	if (who->bucket == LIMIT_STRANGER) {
-		/* Those under way may all fail: count them as if they had. */
-		if (limits->failures + limits->n_pending_strangers >= LIMITS_CLOSE_AFTER)
-			return refuse(ret_retry_s, now_us, now_us + LIMITS_MAX_WAIT_S * SECOND);
-		not_before_us = limits->strangers_from_us;
-		if (limits->all_tat_us > (LIMITS_STRANGERS_BURST - 1) * interval_us &&
-		    limits->all_tat_us - (LIMITS_STRANGERS_BURST - 1) * interval_us > not_before_us)
-			not_before_us = limits->all_tat_us - (LIMITS_STRANGERS_BURST - 1) * interval_us;
-	} else {
-		not_before_us = limits->local_from_us;
-	}
+	if (who->bucket == LIMIT_STRANGER && limits->all_tat_us > (LIMITS_STRANGERS_BURST - 1) * interval_us &&
+	    limits->all_tat_us - (LIMITS_STRANGERS_BURST - 1) * interval_us > not_before_us)
+		not_before_us = limits->all_tat_us - (LIMITS_STRANGERS_BURST - 1) * interval_us;
 	if (s->not_before_us > not_before_us)
 		not_before_us = s->not_before_us;
-	if (now_us < not_before_us || s->n_pending > 0)
+	if (now_us < not_before_us || s->n_pending > 0 || (who->bucket == LIMIT_CONSOLE && limits->n_pending[LIMIT_CONSOLE] > 0))
 		return refuse(ret_retry_s, now_us, not_before_us);
 	s->n_pending++;
 	s->last_us = now_us;
-	if (who->bucket == LIMIT_STRANGER) {
-		limits->n_pending_strangers++;
+	limits->n_pending[who->bucket]++;
+	if (who->bucket == LIMIT_STRANGER)
 		limits->all_tat_us = (limits->all_tat_us > now_us ? limits->all_tat_us : now_us) + interval_us;
-	}
 	return 0;
 }
 
@@ -348,6 +394,8 @@ static void settle(struct limits *l, const struct limit_who *who, bool gives_tok
 {
 	*ret_source = NULL;
 	*ret_cookie = NULL;
+	if (l->n_pending[who->bucket] > 0)
+		l->n_pending[who->bucket]--;
 	if (who->bucket == LIMIT_COOKIE) {
 		*ret_cookie = find_cookie(l, who->cookie_id);
 		if (*ret_cookie != NULL && (*ret_cookie)->n_pending > 0)
@@ -359,12 +407,8 @@ static void settle(struct limits *l, const struct limit_who *who, bool gives_tok
 		*ret_source = &l->overflow;
 	if ((*ret_source)->n_pending > 0)
 		(*ret_source)->n_pending--;
-	if (who->bucket == LIMIT_STRANGER) {
-		if (l->n_pending_strangers > 0)
-			l->n_pending_strangers--;
-		if (gives_token_back && l->all_tat_us >= LIMITS_STRANGERS_INTERVAL_S * SECOND)
-			l->all_tat_us -= LIMITS_STRANGERS_INTERVAL_S * SECOND;
-	}
+	if (who->bucket == LIMIT_STRANGER && gives_token_back && l->all_tat_us >= LIMITS_STRANGERS_INTERVAL_S * SECOND)
+		l->all_tat_us -= LIMITS_STRANGERS_INTERVAL_S * SECOND;
 }
 
 unsigned limits_failed(struct limits *limits, const struct limit_who *who, uint64_t now_us)
@@ -374,8 +418,8 @@ unsigned limits_failed(struct limits *limits, const struct limit_who *who, uint6
 	unsigned changes = 0;
 
 	settle(limits, who, false, &s, &c);
-	limits->failures++;
-	if (limits->failures == LIMITS_CLOSE_AFTER)
+	limit_counts_add(&limits->counts, who->bucket);
+	if (limits->counts.all == LIMITS_CLOSE_AFTER)
 		changes |= LIMITS_CLOSED;
 	if (c != NULL) {
 		if (now_us - c->since_us >= 3600 * SECOND) {
@@ -390,23 +434,29 @@ unsigned limits_failed(struct limits *limits, const struct limit_who *who, uint6
 	if (s != NULL) {
 		s->last_us = now_us;
 		s->n_failures++;
-		s->not_before_us = now_us + (who->bucket == LIMIT_LOCAL ? LIMITS_LOCAL_INTERVAL_S * SECOND : backoff_us(s->n_failures));
+		s->not_before_us = now_us + (who->bucket == LIMIT_STRANGER ? backoff_us(s->n_failures) :
+									      local_wait_us(limits->counts.by[who->bucket]));
 		if (s->n_failures == LIMITS_FREE_TRIES)
 			changes |= LIMITS_BACKOFF_ENTERED;
+		/* There is one person at the console, however many terminals it has. */
+		if (who->bucket == LIMIT_CONSOLE)
+			limits->from_us[LIMIT_CONSOLE] = s->not_before_us;
 	}
 	return changes;
 }
 
-unsigned limits_succeeded(struct limits *limits, const struct limit_who *who, uint64_t now_us)
+unsigned limits_succeeded(struct limits *limits, const struct limit_who *who, bool is_admin, uint64_t now_us)
 {
-	unsigned changes = limits_is_closed(limits) ? LIMITS_OPENED : 0;
+	unsigned changes = is_admin && limits_is_closed(limits) ? LIMITS_OPENED : 0;
 	struct source *s;
 	struct cookie *c;
 
 	settle(limits, who, true, &s, &c);
-	limits->failures = 0;
-	limits->strangers_from_us = limits->local_from_us = 0;
-	if (c != NULL) {
+	if (is_admin) {
+		limits->counts = (struct limit_counts){ 0 };
+		memset(limits->from_us, 0, sizeof(limits->from_us));
+	}
+	if (c != NULL && is_admin) {
 		c->n_failures = 0;
 		c->since_us = now_us;
 	}

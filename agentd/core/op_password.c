@@ -151,7 +151,7 @@ static int find_out_proof(struct core *core, const struct caller *caller, bool h
 	if (s != NULL)
 		c->try.who = s->who;
 	else
-		limits_identify(core->accounts->limits, caller->source, caller->uid != BUS_NO_UID, NULL, accounts_now_us(), &c->try.who);
+		account_identify(core->accounts, caller, NULL, &c->try.who);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SessionOpen, SessionCheck, SessionClose. A login: who is that (cookie, address, uid), may they try now, hash in
+ * SessionOpen, LoginCheck, SessionCheck, SessionClose. A login: who is that (cookie, address, uid), may they try now, hash in
  * the TPM thread, session. Until the owner has set a password the factory secret opens a session that can do nothing else.
  */
 #include "config.h"
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agentd/common/peer.h"
 #include "agentd/core/accounts.h"
 #include "base/macro.h"
 
@@ -19,6 +20,8 @@ struct login {
 	struct op_call *call;
 	struct account_try try;
 	char cookie[COOKIE_TEXT_SIZE]; /* as it came, "" for none */
+	bool is_check;		       /* LoginCheck: a full session is wanted only if so said, a device cookie never */
+	bool wants_session;
 };
 
 static void login_free(void *data)
@@ -37,6 +40,13 @@ static int run(struct store *store, void *data, struct agent_error **err)
 	return account_try_run(login->call->core->accounts, store, &login->try, err);
 }
 
+/* A login program lets the person in by itself; it needs a session only to change the password with. */
+static int answer_without_session(struct core *core, struct login *login)
+{
+	event_add(core, EVENT_LOGIN_ACCEPTED, "user", login->try.user, "source", login->try.source, NULL);
+	return op_reply(login->call, "ssts", "", "full", UINT64_C(0), account_role_name(ACCOUNT_ADMIN));
+}
+
 static int answer(struct core *core, struct login *login, struct agent_error **err)
 {
 	const struct account_try *try = &login->try;
@@ -53,6 +63,8 @@ static int answer(struct core *core, struct login *login, struct agent_error **e
 
 	if (try->generation != core->generation)
 		return agent_error_set(err, -EACCES, "session.credentials", "the password was changed during this login");
+	if (login->is_check && !login->wants_session && !session.is_limited)
+		return answer_without_session(core, login);
 	memcpy(session.user, try->user, sizeof(session.user));
 	memcpy(session.source, try->source, sizeof(session.source));
 	r = account_open_session(core, &session, token, &expires_s, err);
@@ -60,10 +72,13 @@ static int answer(struct core *core, struct login *login, struct agent_error **e
 		return r;
 	if (session.is_limited)
 		event_add(core, EVENT_LABEL_CODE_USED, "source", try->source, NULL);
-	if (try->uid == BUS_NO_UID && core->accounts->has_cookie_key &&
-	    cookie_new(core->accounts->cookie_key, accounts_wall_s(), cookie) < 0)
+	if (!login->is_check && try->uid == BUS_NO_UID && core->accounts->has_cookie_key &&
+	    cookie_new(core->accounts->cookie_key, try->user, accounts_wall_s(), cookie) < 0)
 		cookie[0] = '\0'; /* a login without a cookie is still a login */
-	r = op_reply(login->call, "sstss", token, session.is_limited ? "password" : "full", expires_s, cookie, account_role_name(session.role));
+	if (login->is_check)
+		r = op_reply(login->call, "ssts", token, session.is_limited ? "password" : "full", expires_s, account_role_name(session.role));
+	else
+		r = op_reply(login->call, "sstss", token, session.is_limited ? "password" : "full", expires_s, cookie, account_role_name(session.role));
 	wipe(token, sizeof(token));
 	return r;
 }
@@ -98,10 +113,11 @@ static int login_start(struct core *core, struct login *login, struct agent_erro
 	struct accounts *a = core->accounts;
 	struct account_try *try = &login->try;
 	uint8_t id[LIMITS_COOKIE_ID_SIZE];
-	bool is_known = a->has_cookie_key && login->cookie[0] != '\0' && cookie_check(a->cookie_key, login->cookie, accounts_wall_s(), id);
+	bool is_known = a->has_cookie_key && login->cookie[0] != '\0' &&
+			cookie_check(a->cookie_key, try->user, login->cookie, accounts_wall_s(), id);
 	int r;
 
-	limits_identify(a->limits, try->source, try->uid != BUS_NO_UID, is_known ? id : NULL, accounts_now_us(), &try->who);
+	account_identify(a, &login->call->caller, is_known ? id : NULL, &try->who);
 	r = account_try_admit(core, try, err);
 	if (r >= 0)
 		r = worker_submit(core->worker, WORKER_HASH, &login_job, login, 0, err);
@@ -193,17 +209,11 @@ static int check_setup(const struct core *core, struct agent_error **err)
 	}
 }
 
-int op_session_open(struct core *core, struct op_call *call, struct agent_error **err)
+static int login_new(struct op_call *call, const char *user, const char *password, struct login **ret_login, struct agent_error **err)
 {
-	const char *user, *password, *cookie;
 	struct login *login;
-	int r;
+	int r = check_setup(call->core, err);
 
-	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
-	r = sd_bus_message_read(call->msg, "sss", &user, &password, &cookie);
-	if (r < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "SessionOpen was called with arguments that cannot be read");
-	r = check_setup(core, err);
 	if (r < 0)
 		return r;
 	login = calloc(1, sizeof(*login));
@@ -214,16 +224,80 @@ int op_session_open(struct core *core, struct op_call *call, struct agent_error 
 	memcpy(login->try.source, call->caller.source, sizeof(login->try.source));
 	if (strcmp(user, ACCOUNT_USER) == 0)
 		memcpy(login->try.user, ACCOUNT_USER, sizeof(ACCOUNT_USER));
-	if (strlen(cookie) == sizeof(login->cookie) - 1)
-		memcpy(login->cookie, cookie, sizeof(login->cookie));
 	r = secret_copy(&login->try.password, password, strnlen(password, PASSWORD_ARGUMENT_MAX));
 	if (r < 0) {
 		login_free(login);
 		return agent_error_set(err, r, "core.memory", "no memory for a login");
 	}
+	*ret_login = login;
+	return 0;
+}
+
+int op_session_open(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	const char *user, *password, *cookie;
+	struct login *login;
+	int r;
+
+	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
+	r = sd_bus_message_read(call->msg, "sss", &user, &password, &cookie);
+	if (r < 0)
+		return agent_error_set(err, -EINVAL, "bus.arguments", "SessionOpen was called with arguments that cannot be read");
+	r = login_new(call, user, password, &login, err);
+	if (r < 0)
+		return r;
+	if (strlen(cookie) == sizeof(login->cookie) - 1)
+		memcpy(login->cookie, cookie, sizeof(login->cookie));
 	if (call->caller.uid == BUS_NO_UID && !core->accounts->has_cookie_key)
 		return derive_then_start(core, login, err);
 	return login_start(core, login, err);
+}
+
+int op_login_check(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	const char *user, *password;
+	struct login *login;
+	int wants_session, r;
+
+	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
+	r = sd_bus_message_read(call->msg, "ssb", &user, &password, &wants_session);
+	if (r < 0)
+		return agent_error_set(err, -EINVAL, "bus.arguments", "LoginCheck was called with arguments that cannot be read");
+	r = login_new(call, user, password, &login, err);
+	if (r < 0)
+		return r;
+	login->is_check = true;
+	login->wants_session = wants_session != 0;
+	return login_start(core, login, err);
+}
+
+/* Nothing here that the label and the login page do not show. */
+int op_login_greet(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	const struct settings *s = core->settings;
+	sd_bus_message *reply;
+	int r = op_reply_new(call, &reply, err);
+
+	if (r < 0)
+		return r;
+	r = sd_bus_message_open_container(reply, 'a', "{sv}");
+	if (r >= 0)
+		r = peer_append_string(reply, "setup", core_setup_name(core));
+	if (r >= 0)
+		r = peer_append_string(reply, "serial", s->device.serial);
+	if (r >= 0)
+		r = peer_append_string(reply, "model", s->device.model);
+	if (r >= 0)
+		r = peer_append_string(reply, "device_ca_fingerprint", core->device_ca_fingerprint);
+	if (r >= 0)
+		r = peer_append_u64(reply, "password_min", (uint64_t)s->password.min_length);
+	if (r >= 0)
+		r = sd_bus_message_close_container(reply);
+	if (r < 0) {
+		sd_bus_message_unref(reply);
+		return agent_error_set(err, r, "bus.reply", "cannot answer LoginGreet: %s", strerror(-r));
+	}
+	return op_reply_send(call, reply);
 }
 
 int op_session_check(struct core *core, struct op_call *call, struct agent_error **err)

@@ -44,6 +44,7 @@ static const struct {
 	{ CHILD_CORE, CHILD_MGMT, "core-mgmt", "core-mgmt.sock", 0600 },
 	{ CHILD_CORE, CHILD_LINK, "core-link", "core-link.sock", 0600 },
 	{ CHILD_CORE, CHILD_CORE, "core-vendor", "vendor.sock", 0666 }, /* anybody local: the kernel says who, core decides by key */
+	{ CHILD_CORE, CHILD_COUNT_, "core-login", "login.sock", 0600 }, /* login programs: root, as we are */
 	{ CHILD_INSTALL, CHILD_CORE, "install", "install.sock", 0600 },
 	{ CHILD_FETCH, CHILD_CORE, "fetch", "fetch.sock", 0600 },
 	{ CHILD_MGMT, CHILD_MGMT, "mgmt-unix", "agentd.sock", 0666 }, /* anybody local: the kernel says who */
@@ -221,12 +222,14 @@ static int hand_over(struct handed_list *list, int fd, const char *fd_name, stru
 static int make_unix(const struct settings *s, size_t row, const struct identity identities[CHILD_COUNT_],
 		     struct handed_list *list, struct agent_error **err)
 {
+	const struct identity self = { .uid = geteuid(), .gid = getegid() };
+	const struct identity *owner = sockets[row].client == CHILD_COUNT_ ? &self : &identities[sockets[row].client];
 	_cleanup_close_ int fd = -1;
 	struct sockaddr_un address;
 	int r = socket_address(s->paths.run_dir, sockets[row].file, &address, err);
 
 	if (r >= 0)
-		r = bound_socket(&address, SOCK_STREAM, &identities[sockets[row].client], sockets[row].mode, &fd, err);
+		r = bound_socket(&address, SOCK_STREAM, owner, sockets[row].mode, &fd, err);
 	if (r >= 0 && listen(fd, BACKLOG_UNIX) < 0)
 		r = agent_error_set(err, -errno, "supervise.socket", "cannot listen on %s: %s", address.sun_path, strerror(errno));
 	return r < 0 ? r : hand_over(list, fd, sockets[row].fd_name, err);

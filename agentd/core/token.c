@@ -76,14 +76,23 @@ int token_new(char ret_text[TOKEN_TEXT_SIZE], uint8_t ret_hash[TOKEN_HASH_SIZE])
 #define COOKIE_SIZE (LIMITS_COOKIE_ID_SIZE + 8 + 32)
 #define COOKIE_BODY (LIMITS_COOKIE_ID_SIZE + 8)
 
-static bool cookie_mac(const uint8_t key[COOKIE_KEY_SIZE], const uint8_t *body, uint8_t ret_mac[32])
+#define COOKIE_USER_MAX 64
+
+/* Over the user as well, who is not in it. */
+static bool cookie_mac(const uint8_t key[COOKIE_KEY_SIZE], const char *user, const uint8_t *body, uint8_t ret_mac[32])
 {
+	uint8_t message[COOKIE_BODY + COOKIE_USER_MAX];
+	size_t n_user = strlen(user);
 	unsigned n = 32;
 
-	return HMAC(EVP_sha256(), key, COOKIE_KEY_SIZE, body, COOKIE_BODY, ret_mac, &n) != NULL;
+	if (n_user > COOKIE_USER_MAX)
+		return false;
+	memcpy(message, body, COOKIE_BODY);
+	memcpy(message + COOKIE_BODY, user, n_user);
+	return HMAC(EVP_sha256(), key, COOKIE_KEY_SIZE, message, COOKIE_BODY + n_user, ret_mac, &n) != NULL;
 }
 
-int cookie_new(const uint8_t key[COOKIE_KEY_SIZE], uint64_t now_s, char ret_text[COOKIE_TEXT_SIZE])
+int cookie_new(const uint8_t key[COOKIE_KEY_SIZE], const char *user, uint64_t now_s, char ret_text[COOKIE_TEXT_SIZE])
 {
 	uint8_t cookie[COOKIE_SIZE];
 
@@ -91,18 +100,19 @@ int cookie_new(const uint8_t key[COOKIE_KEY_SIZE], uint64_t now_s, char ret_text
 		return -EIO;
 	for (size_t i = 0; i < 8; i++)
 		cookie[LIMITS_COOKIE_ID_SIZE + i] = (uint8_t)(now_s >> (56 - 8 * i));
-	if (!cookie_mac(key, cookie, cookie + COOKIE_BODY))
+	if (!cookie_mac(key, user, cookie, cookie + COOKIE_BODY))
 		return -EIO;
 	base64url_encode(cookie, sizeof(cookie), ret_text);
 	return 0;
 }
 
-bool cookie_check(const uint8_t key[COOKIE_KEY_SIZE], const char *text, uint64_t now_s, uint8_t ret_id[LIMITS_COOKIE_ID_SIZE])
+bool cookie_check(const uint8_t key[COOKIE_KEY_SIZE], const char *user, const char *text, uint64_t now_s,
+		  uint8_t ret_id[LIMITS_COOKIE_ID_SIZE])
 {
 	uint8_t cookie[COOKIE_SIZE], mac[32];
 	uint64_t issued_s = 0;
 
-	if (base64url_decode(text, cookie, sizeof(cookie)) < 0 || !cookie_mac(key, cookie, mac) ||
+	if (base64url_decode(text, cookie, sizeof(cookie)) < 0 || !cookie_mac(key, user, cookie, mac) ||
 	    !secret_equal(&(struct secret){ .data = mac, .size = sizeof(mac) }, cookie + COOKIE_BODY, sizeof(mac)))
 		return false;
 	for (size_t i = 0; i < 8; i++)

@@ -22,11 +22,13 @@ int token_hash(const char *text, uint8_t ret_hash[TOKEN_HASH_SIZE]);
 #define COOKIE_LIFE_S (90 * UINT64_C(86400))
 
 /*
- * A device cookie says: this browser logged in here before. It is a budget of its own for failed logins and no credential.
+ * A device cookie says: this browser logged in here before, as this user. It is a budget of its own for failed logins of that
+ * user and no credential.
  * @now_s: seconds since 1970; only its difference counts, and a clock that stands before the time of issue proves nothing.
  */
-int cookie_new(const uint8_t key[COOKIE_KEY_SIZE], uint64_t now_s, char ret_text[COOKIE_TEXT_SIZE]);
-bool cookie_check(const uint8_t key[COOKIE_KEY_SIZE], const char *text, uint64_t now_s, uint8_t ret_id[LIMITS_COOKIE_ID_SIZE]);
+int cookie_new(const uint8_t key[COOKIE_KEY_SIZE], const char *user, uint64_t now_s, char ret_text[COOKIE_TEXT_SIZE]);
+bool cookie_check(const uint8_t key[COOKIE_KEY_SIZE], const char *user, const char *text, uint64_t now_s,
+		  uint8_t ret_id[LIMITS_COOKIE_ID_SIZE]);
 
 /* Without padding; -EBADMSG for other characters, other lengths and bits left over. */
 void base64url_encode(const uint8_t *data, size_t size, char *ret_text);

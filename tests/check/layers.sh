@@ -40,6 +40,7 @@ check agentd/link 'base/|agentd/common/|agentd/link/' 'tss2/|microhttpd|curl/'
 check agentd/fetch 'base/|agentd/common/|agentd/fetch/' 'tss2/|mosquitto|microhttpd'
 check agentd/install 'base/|agentd/common/|agentd/install/' 'tss2/|mosquitto|microhttpd|curl/|openssl/'
 check agentd/ctl 'base/|agentd/common/|agentd/ctl/' 'tss2/|mosquitto|microhttpd|openssl/'
+check agentd/pam 'agentd/common/login_door\.h' "$third_party"
 # Installed headers know libc and each other; only openssl.h mentions OpenSSL.
 for f in "$srcdir"/libagent/include/agent/*.h; do
   case $f in */openssl.h) continue ;; esac

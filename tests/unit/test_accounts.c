@@ -39,12 +39,12 @@ struct fixture {
 static uint64_t count_on_disk(struct fixture *f)
 {
 	_cleanup_free_ char *text = NULL;
-	uint64_t n = UINT64_MAX;
+	struct limit_counts counts = { .all = UINT64_MAX };
 	size_t size;
 
-	if (file_read_at(f->dir.fd, "accounts/failures", 64, &text, &size, NULL) == 0)
-		assert_int_equal(failures_parse(text, size, &n), 0);
-	return n;
+	if (file_read_at(f->dir.fd, "accounts/failures", FAILURES_TEXT_MAX, &text, &size, NULL) == 0)
+		assert_int_equal(failures_parse(text, size, &counts), 0);
+	return counts.all;
 }
 
 static int spying_mac(void *userdata, const uint8_t *data, size_t size, uint8_t ret_mac[AGENT_MAC_SIZE], struct agent_error **err)
@@ -110,7 +110,7 @@ static int try_password(struct fixture *f, const char *source, bool is_local, co
 	snprintf(try.user, sizeof(try.user), "%s", user);
 	snprintf(try.source, sizeof(try.source), "%s", source);
 	assert_int_equal(secret_copy(&try.password, password, strlen(password)), 0);
-	limits_identify(f->core.accounts->limits, source, is_local, cookie_id, accounts_now_us(), &try.who);
+	limits_identify(f->core.accounts->limits, source, is_local ? LIMIT_ROOT : LIMIT_STRANGER, cookie_id, accounts_now_us(), &try.who);
 	r = account_try_admit(&f->core, &try, NULL);
 	if (r == 0) {
 		r = account_try_run(f->core.accounts, &f->store, &try, NULL);
@@ -207,12 +207,43 @@ static void a_count_that_cannot_be_written_stops_strangers_but_not_the_owner(voi
 	assert_int_equal(account_failures(&f->core), 1);
 }
 
+/* Who is counted as what: only a program of root may speak of a terminal. */
+static void callers_are_counted_by_what_the_kernel_says(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		struct caller caller;
+		enum limit_bucket bucket;
+	} rows[] = {
+		{ { .source = "ip:192.0.2.1", .uid = BUS_NO_UID, .program = PROG_MGMT }, LIMIT_STRANGER },
+		{ { .source = "tty:ttyS0", .uid = BUS_NO_UID, .program = PROG_MGMT }, LIMIT_STRANGER },
+		{ { .source = "tty:ttyS0", .uid = BUS_NO_UID, .program = PROG_LOGIN }, LIMIT_CONSOLE },
+		{ { .source = "ip:192.0.2.1", .uid = BUS_NO_UID, .program = PROG_LOGIN }, LIMIT_STRANGER },
+		{ { .source = "unix:54321", .uid = 54321, .program = PROG_LOGIN }, LIMIT_USER },
+		{ { .source = "unix:54321", .uid = 54321, .program = PROG_MGMT }, LIMIT_USER },
+		{ { .source = "unix:0", .uid = 0, .program = PROG_MGMT }, LIMIT_ROOT },
+	};
+	struct limit_who http, ssh;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct limit_who w;
+
+		account_identify(f->core.accounts, &rows[i].caller, NULL, &w);
+		assert_int_equal(w.bucket, rows[i].bucket);
+	}
+	/* One address is one source, by whatever door it comes. */
+	account_identify(f->core.accounts, &rows[0].caller, NULL, &http);
+	account_identify(f->core.accounts, &rows[3].caller, NULL, &ssh);
+	assert_true(http.key == ssh.key);
+}
+
 static void a_hundred_failures_are_said_once(void **state)
 {
+	static const char at_99[] = "agentd-failures 2\nall 99\nstranger 90\ncookie 9\nuser 0\nroot 0\nconsole 0\n";
 	struct fixture *f = *state;
 
 	accounts_stop(&f->core);
-	assert_int_equal(file_replace_at(f->dir.fd, "accounts/failures", 0600, "agentd-failures 1\nfailures 99\n", 30, NULL), 0);
+	assert_int_equal(file_replace_at(f->dir.fd, "accounts/failures", 0600, at_99, strlen(at_99), NULL), 0);
 	start(f);
 	assert_int_equal(try_password(f, "ip:192.0.2.1", false, (const uint8_t *)"a device cookie", "admin", "wrong"), -EACCES);
 	assert_int_equal(n_events[EVENT_STRANGERS_CLOSED], 1);
@@ -230,7 +261,7 @@ static void refusals_tell_how_long_to_wait(void **state)
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(try_password(f, "ip:192.0.2.1", false, NULL, "admin", "wrong"), -EACCES);
 	assert_int_equal(n_events[EVENT_BACKOFF_ENTERED], 1);
-	limits_identify(f->core.accounts->limits, try.source, false, NULL, accounts_now_us(), &try.who);
+	limits_identify(f->core.accounts->limits, try.source, LIMIT_STRANGER, NULL, accounts_now_us(), &try.who);
 	assert_int_equal(account_try_admit(&f->core, &try, &err), -EDQUOT);
 	assert_non_null(strstr(agent_error_message(err), "(retry-after=1)"));
 	assert_error(&err, -EDQUOT, "session.limited");
@@ -293,6 +324,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_restart_goes_on_counting, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_count_that_cannot_be_read_keeps_strangers_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_count_that_cannot_be_written_stops_strangers_but_not_the_owner, setup, teardown),
+		cmocka_unit_test_setup_teardown(callers_are_counted_by_what_the_kernel_says, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_hundred_failures_are_said_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(refusals_tell_how_long_to_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_caller_is_known_by_token_or_by_uid, setup, teardown),

@@ -23,7 +23,7 @@ static struct temp_dir dir;
 static struct core core;
 static struct settings settings;
 static char events[4096];
-static int listen_fds[3], install_fd;
+static int listen_fds[4], install_fd;
 static enum account_role role;
 
 /* ---- fakes ------------------------------------------------------------------------------------------------------ */
@@ -39,6 +39,7 @@ static int nop(struct op_call *call)
 		return nop(call);                                                       \
 	}
 FAKE(op_session_check)
+FAKE(op_login_check) FAKE(op_login_greet)
 FAKE(op_session_close) FAKE(op_password_set) FAKE(op_status_get) FAKE(op_events_get) FAKE(op_stream_pull) FAKE(op_key_list) FAKE(op_key_create)
 FAKE(op_app_sign) FAKE(op_key_allow) FAKE(op_key_csr) FAKE(op_key_public) FAKE(op_key_sign) FAKE(op_leaf_issue) FAKE(op_link_report) FAKE(op_session_open)
 FAKE(op_key_import)
@@ -100,7 +101,7 @@ void service_log(int priority, const char *fmt, ...)
 
 int service_listen_fd(const char *name)
 {
-	return listen_fds[strcmp(name, "core-mgmt") == 0 ? 0 : strcmp(name, "core-link") == 0 ? 1 : 2];
+	return listen_fds[strcmp(name, "core-mgmt") == 0 ? 0 : strcmp(name, "core-link") == 0 ? 1 : strcmp(name, "core-login") == 0 ? 3 : 2];
 }
 
 /* The TPM thread: runs the job at once, tells of it in the next round of the loop. */
@@ -259,6 +260,7 @@ static int setup(void **state)
 	listen_fds[0] = listen_at("core-mgmt.sock");
 	listen_fds[1] = listen_at("core-link.sock");
 	listen_fds[2] = listen_at("vendor.sock");
+	listen_fds[3] = listen_at("login.sock");
 	settings.vendor.max_connections = 3;
 	settings.vendor.calls_per_s = 1;
 	settings.vendor.burst = 10;
@@ -367,6 +369,11 @@ static void whoever_asks_for_something_off_his_list_is_cut_off_and_written_down(
 		const char *socket_name, *interface, *method, *types;
 	} cases[] = {
 		{ "core-mgmt.sock", BUS_CORE, "KeySign", "" },
+		{ "core-mgmt.sock", BUS_CORE, "LoginCheck", "" },
+		{ "vendor.sock", BUS_CORE, "LoginCheck", "" },
+		{ "login.sock", BUS_CORE, "SessionOpen", "" },
+		{ "login.sock", BUS_CORE, "StatusGet", "" },
+		{ "login.sock", BUS_CORE, "LoginCheck", "" },
 		{ "core-mgmt.sock", BUS_CORE, "SetupGet", "" },
 		{ "core-mgmt.sock", BUS_CORE, "NoSuchThing", "" },
 		{ "core-link.sock", BUS_CORE, "SessionOpen", "" },
@@ -409,6 +416,18 @@ static void session_comes_before_gate_and_gate_before_role(void **state)
 	call(p, BUS_CORE, "UpdateBegin", "(sus)t", "good", BUS_NO_UID, "ip: x", (uint64_t)0);
 	assert_string_equal(p->error, "bus.source");
 	assert_string_equal(install.calls, "");
+	program_end(p);
+}
+
+/* Its uid is root's, and root may set the first password on the socket: not so the person in front of a login prompt. */
+static void a_login_program_is_nobody_by_its_uid(void **state)
+{
+	struct program_fake *p = program_start("login.sock");
+
+	call(p, BUS_CORE, "PasswordSet", "(sus)ss", "", (uint32_t)0, "tty:ttyS0", "", "walnut ferry 93 lantern");
+	assert_string_equal(p->error, "session.required");
+	call(p, BUS_CORE, "PasswordSet", "(sus)ss", "", (uint32_t)geteuid(), "unix:0", "", "walnut ferry 93 lantern");
+	assert_string_equal(p->error, "session.required");
 	program_end(p);
 }
 
@@ -671,6 +690,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(whoever_asks_for_something_off_his_list_is_cut_off_and_written_down),
+		T(a_login_program_is_nobody_by_its_uid),
 		T(session_comes_before_gate_and_gate_before_role),
 		T(a_peer_that_leaves_before_the_answer_is_no_trouble),
 		T(connections_and_calls_are_bounded),

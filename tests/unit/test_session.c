@@ -161,48 +161,61 @@ static void a_device_cookie_is_known_again_for_90_days(void **state)
 	char text[COOKIE_TEXT_SIZE], text2[COOKIE_TEXT_SIZE];
 
 	(void)state;
-	assert_int_equal(cookie_new(key, now_s, text), 0);
+	assert_int_equal(cookie_new(key, "admin", now_s, text), 0);
 	assert_int_equal(strlen(text), COOKIE_TEXT_SIZE - 1);
-	assert_true(cookie_check(key, text, now_s, id));
-	assert_true(cookie_check(key, text, now_s + 90 * 86400, id));
-	assert_false(cookie_check(key, text, now_s + 90 * 86400 + 1, id));
-	assert_true(cookie_check(key, text, 0, id));	/* a clock that lost its time */
-	assert_false(cookie_check(other_key, text, now_s, id));
-	assert_int_equal(cookie_new(key, now_s, text2), 0);
-	assert_true(cookie_check(key, text2, now_s, id2));
+	assert_true(cookie_check(key, "admin", text, now_s, id));
+	assert_true(cookie_check(key, "admin", text, now_s + 90 * 86400, id));
+	assert_false(cookie_check(key, "admin", text, now_s + 90 * 86400 + 1, id));
+	assert_true(cookie_check(key, "admin", text, 0, id));	/* a clock that lost its time */
+	assert_false(cookie_check(other_key, "admin", text, now_s, id));
+	assert_false(cookie_check(key, "viewer", text, now_s, id));	/* another user's */
+	assert_false(cookie_check(key, "", text, now_s, id));
+	assert_int_equal(cookie_new(key, "admin", now_s, text2), 0);
+	assert_true(cookie_check(key, "admin", text2, now_s, id2));
 	assert_memory_not_equal(id, id2, sizeof(id));
 	for (size_t i = 0; i < COOKIE_TEXT_SIZE - 1; i++) {
 		char kept = text[i];
 
 		text[i] = kept == 'A' ? 'B' : 'A';
-		assert_false(cookie_check(key, text, now_s, id));
+		assert_false(cookie_check(key, "admin", text, now_s, id));
 		text[i] = kept;
 	}
-	assert_false(cookie_check(key, "", now_s, id));
+	assert_false(cookie_check(key, "admin", "", now_s, id));
 }
 
-static void the_count_on_disk_is_read_as_written_and_nothing_else(void **state)
+static void the_counts_on_disk_are_read_as_written_and_nothing_else(void **state)
 {
-	static const char *const bad[] = { "", "agentd-failures 1\n", "agentd-failures 1\nfailures \n", "agentd-failures 1\nfailures -1\n",
-					   "agentd-failures 1\nfailures 07\n", "agentd-failures 1\nfailures 7", "agentd-failures 1\nfailures 7\n\n",
-					   "agentd-failures 2\nfailures 7\n", "agentd-failures 1\nfailures 99999999999999999999\n" };
-	static const uint64_t counts[] = { 0, 1, 99, 100, UINT64_MAX };
-	uint64_t n = 5;
-	char text[64];
+	static const char good[] = "agentd-failures 2\nall 7\nstranger 1\ncookie 2\nuser 3\nroot 0\nconsole 1\n";
+	static const char *const bad[] = { "", "agentd-failures 2\n", "agentd-failures 1\nfailures 7\n",
+					   "agentd-failures 2\nall -1\nstranger 1\ncookie 2\nuser 3\nroot 0\nconsole 1\n",
+					   "agentd-failures 2\nall 07\nstranger 1\ncookie 2\nuser 3\nroot 0\nconsole 1\n",
+					   "agentd-failures 2\nall 7\nstranger 1\ncookie 2\nuser 3\nroot 0\nconsole 1",
+					   "agentd-failures 2\nall 7\nstranger 1\ncookie 2\nuser 3\nroot 0\nconsole 1\n\n",
+					   "agentd-failures 2\nall 7\ncookie 2\nstranger 1\nuser 3\nroot 0\nconsole 1\n",
+					   "agentd-failures 2\nall 7\nstranger 1\ncookie 2\nuser 3\nroot 0\n",
+					   "agentd-failures 2\nall 99999999999999999999\nstranger 1\ncookie 2\nuser 3\nroot 0\nconsole 1\n" };
+	static const struct limit_counts cases[] = {
+		{ 0 }, { .all = 7, .by = { 1, 2, 3, 0, 1 } },
+		{ .all = UINT64_MAX, .by = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX } },
+	};
+	struct limit_counts n;
+	char text[FAILURES_TEXT_MAX];
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
-		size_t size = failures_format(counts[i], text, sizeof(text));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		size_t size = failures_format(&cases[i], text);
 
 		assert_true(size > 0);
+		memset(&n, 0xff, sizeof(n));
 		assert_int_equal(failures_parse(text, size, &n), 0);
-		assert_true(n == counts[i]);
+		assert_memory_equal(&n, &cases[i], sizeof(n));
 	}
-	n = 5;
+	assert_int_equal(failures_parse(good, strlen(good), &n), 0);
+	assert_true(n.all == 7 && n.by[LIMIT_USER] == 3 && n.by[LIMIT_CONSOLE] == 1);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_int_equal(failures_parse(bad[i], strlen(bad[i]), &n), -EBADMSG);
-	assert_int_equal(failures_parse("agentd-failures 1\nfailures 7\n\0", 30, &n), -EBADMSG);
-	assert_int_equal(n, 5);
+	assert_int_equal(failures_parse(good, sizeof(good), &n), -EBADMSG);
+	assert_true(n.all == 7);
 }
 
 int main(void)
@@ -216,7 +229,7 @@ int main(void)
 		cmocka_unit_test(ids_are_not_used_again),
 		cmocka_unit_test(base64url_matches_rfc_4648),
 		cmocka_unit_test(a_device_cookie_is_known_again_for_90_days),
-		cmocka_unit_test(the_count_on_disk_is_read_as_written_and_nothing_else),
+		cmocka_unit_test(the_counts_on_disk_are_read_as_written_and_nothing_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
