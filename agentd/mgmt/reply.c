@@ -205,8 +205,7 @@ void reply_problem(struct request *req, const char *slug, const char *error, con
 		reply_header(req, "Retry-After", "2");
 }
 
-/* "too short; contains the serial number" -> a list */
-static json_t *reasons_of(const char *message)
+json_t *reply_reasons(const char *message)
 {
 	json_t *list = json_array();
 
@@ -236,7 +235,7 @@ void reply_error(struct request *req, int r, struct agent_error **err)
 	for (size_t n = strlen(detail); n > 0 && detail[n - 1] == ' '; n--)
 		detail[n - 1] = '\0';
 	if (strcmp(slug, "weak-password") == 0)
-		extra = reasons_of(detail);
+		extra = reply_reasons(detail);
 	else if (strcmp(slug, "password-change-required") == 0)
 		extra = json_pack("{s:s}", "next", "/v1/credentials/admin");
 	if (strcmp(slug, "internal") == 0)

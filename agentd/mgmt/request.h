@@ -160,6 +160,8 @@ void reply_raw(struct request *req);
 void reply_log(struct request *req);
 /* One value or a{sv}, aa{sv}, as … at the read position of @message. NULL and errno in *ret_r on failure. */
 json_t *reply_json_from_bus(sd_bus_message *message);
+/* "too short; contains the serial number" -> {"reasons":[…]}, an empty list for "". */
+json_t *reply_reasons(const char *message);
 /* Reply 200 with a{sv}, for endpoints that add nothing. */
 void reply_from_dict(struct request *req, sd_bus_message *message);
 /* True if the reply may not go through libmicrohttpd any more. */

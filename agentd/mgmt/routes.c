@@ -31,6 +31,11 @@ static const struct arg_rule args_credentials[] = {
 	{ NULL },
 };
 
+static const struct arg_rule args_check[] = {
+	{ "new", ARG_TEXT, REQUIRED, 512, .is_secret = true },
+	{ NULL },
+};
+
 #define ARG_BACKEND { "backend", ARG_TEXT, OPTIONAL, 16, .values = "tpm software", .about = "software needs keys.allow_software in the configuration" }
 #define ARG_PURPOSES { "purposes", ARG_TEXTS, OPTIONAL, 32, .values = "tls-client csr sign-app seal", .about = "what for; left out: tls-client and csr" }
 #define ARG_CALLERS                                          \
@@ -131,6 +136,32 @@ static const struct arg_rule answer_credentials[] = {
 	{ "token", ARG_TEXT, OPTIONAL, .about = "of the new session; all from before are over" },
 	{ "scope", ARG_TEXT, REQUIRED, .values = "full" },
 	{ "expires_s", ARG_NUMBER, REQUIRED },
+	{ NULL },
+};
+
+static const struct arg_rule answer_check[] = {
+	{ "reasons", ARG_TEXTS, REQUIRED, .about = "against it; empty: it would be taken" },
+	{ NULL },
+};
+
+static const struct arg_rule session[] = {
+	{ "user", ARG_TEXT, REQUIRED },
+	{ "role", ARG_TEXT, REQUIRED },
+	{ "source", ARG_TEXT, REQUIRED, .about = "where it was opened from: \"ip:192.0.2.7\"" },
+	{ "age_s", ARG_NUMBER, REQUIRED },
+	{ "idle_s", ARG_NUMBER, REQUIRED, .about = "since its last use" },
+	{ "expires_s", ARG_NUMBER, REQUIRED, .about = "how long it lasts unused" },
+	{ "own", ARG_TRUTH, REQUIRED, .about = "the one that asks" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_sessions[] = {
+	{ "sessions", ARG_OBJECTS, REQUIRED, .members = session },
+	{ NULL },
+};
+
+static const struct arg_rule answer_ended[] = {
+	{ "ended", ARG_NUMBER, REQUIRED, .about = "how many" },
 	{ NULL },
 };
 
@@ -350,6 +381,12 @@ const struct route routes[] = {
 	{ PUT,    "/v1/credentials/admin", ROLE_SELF,   GATE_OPEN,    RATE_AUTH,  4 * KIB,     args_credentials, ep_credentials_put, NULL,
 	  .answer = answer_credentials, .problems = "wrong-credentials weak-password state-changed no-space",
 	  .summary = "Set or change the password" },
+	{ POST,   "/v1/credentials/check", ROLE_SELF,   GATE_OPEN,    RATE_WRITE, 4 * KIB,     args_check,       ep_password_check_post, NULL,
+	  .answer = answer_check, .summary = "Would this be taken as a password; nothing is kept or counted" },
+	{ GET,    "/v1/sessions",          ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_sessions_get, NULL,
+	  .answer = answer_sessions, .summary = "Who is logged in; all for an admin, else one's own" },
+	{ DELETE, "/v1/sessions",          ROLE_VIEW,   GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_sessions_delete, NULL,
+	  .answer = answer_ended, .summary = "End all of those but this one" },
 	{ GET,    "/v1/status",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_status_get, NULL,
 	  .answer = answer_status, .summary = "State of the device" },
 	{ GET,    "/v1/tpm",               ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_get, NULL,

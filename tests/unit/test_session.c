@@ -43,6 +43,24 @@ static void a_token_opens_its_session_and_no_other_text_does(void **state)
 	assert_null(session_find(&t, token, T0));
 }
 
+static void listening_does_not_keep_a_session_alive(void **state)
+{
+	struct sessions t = { 0 };
+	struct session gone;
+	char token[TOKEN_TEXT_SIZE];
+
+	(void)state;
+	assert_int_equal(session_add(&t, &full, T0, token, &gone), 0);
+	for (uint64_t s = 10; s < SESSION_IDLE_S; s += 10) {
+		struct session *found = session_find(&t, token, T0 + s * SECOND);
+
+		assert_non_null(found);
+		session_unuse(found);
+		assert_int_equal(session_expires_s(found, T0 + s * SECOND), SESSION_IDLE_S - s);
+	}
+	assert_null(session_find(&t, token, T0 + SESSION_IDLE_S * SECOND));
+}
+
 static void a_session_ends_after_15_idle_minutes(void **state)
 {
 	struct sessions t = { 0 };
@@ -222,6 +240,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_token_opens_its_session_and_no_other_text_does),
+		cmocka_unit_test(listening_does_not_keep_a_session_alive),
 		cmocka_unit_test(a_session_ends_after_15_idle_minutes),
 		cmocka_unit_test(a_session_ends_after_8_hours_however_busy),
 		cmocka_unit_test(a_limited_session_ends_after_10_minutes_and_there_is_one),

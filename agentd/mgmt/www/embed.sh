@@ -8,7 +8,8 @@ echo '#include "agentd/mgmt/www.h"'
 for file in index.html app.js style.css; do
 	name=www_$(echo "$file" | tr '.' '_')
 	echo "const unsigned char ${name}[] = {"
-	od -An -v -tx1 "$1/$file" | sed -e 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'
+	# One script for the browser, so one request of the few that strangers have: words.js goes first.
+	{ [ "$file" != app.js ] || cat "$1/words.js"; cat "$1/$file"; } | od -An -v -tx1 | sed -e 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'
 	echo '};'
 	echo "const size_t ${name}_size = sizeof($name);"
 done

@@ -1,0 +1,80 @@
+"use strict";
+/* Plain words for what the device says in names: refusals of an update, stages, events. */
+
+/* The longest name that begins an error's name counts. */
+const refusals = {
+  "update.signature": "The signature of this file is not right. It was not made for this device, or it was changed on the way.",
+  "update.signer": "Nobody this device trusts has signed this file.",
+  "update.threshold": "Not enough of the people who must sign an update have signed this file.",
+  "update.trust": "This device has no key to check updates with. Its maker has to install one.",
+  "update.expired": "The signer's certificate has run out. Ask for a newer file.",
+  "update.too-early": "The signer's certificate is not valid yet. Is the clock of the device right?",
+  "update.stale": "This update is older than what may be installed. Going back to old versions is not possible.",
+  "update.product": "This update is for another product.",
+  "update.failed-before": "This release was tried before and did not start. Get a newer one.",
+  "update.busy": "Another update is being installed. Wait until it is done.",
+  "update.pending": "An update is waiting to be kept or given up. Do that first.",
+  "update.policy": "The rules of this device do not allow this update now.",
+  "update.chunk": "A part of the file is damaged. Download it again and try once more.",
+  "update.hash": "The file is damaged. Download it again and try once more.",
+  "update.size": "The system in this file does not fit on this device.",
+  "update.stalled": "No data came for too long. Try again over a better connection.",
+  "update.pipe": "The upload was cut off. Try again.",
+  "container": "This file is not an update, or it is damaged.",
+  "manifest": "The description inside this file cannot be used. It was not made for this device.",
+  "slot": "The place for the new system cannot be written. The device may need service.",
+  "boot": "The boot loader cannot be told about the new system. The device may need service.",
+};
+
+const problems = {
+  "update-stale": "This update is older than what may be installed. Going back to old versions is not possible.",
+  "too-large": "The file is too large.",
+  "request-timeout": "The upload was too slow. Try again over a better connection.",
+  "no-space": "There is not enough space on the device.",
+  "busy": "The device is busy. Wait a moment and try again.",
+  "not-permitted": "Your role does not allow this.",
+  "core-unreachable": "The device is starting. Wait a moment and try again.",
+};
+
+function refusal(name, slug) {
+  let found = "";
+  for (const key of Object.keys(refusals))
+    if (name && name.startsWith(key) && key.length > found.length) found = key;
+  return found ? refusals[found] : problems[slug] || "The update was not accepted.";
+}
+
+const stages = {
+  idle: "No update is under way.",
+  receiving: "The update is arriving and is being checked.",
+  writing: "The update is being written beside the running system.",
+  written: "The update is in place.",
+  confirmed: "The running system is kept.",
+  failed: "The last update was not installed.",
+};
+
+const eventWords = {
+  "agent.started": "The security agent started", "agent.provisioned": "The device was provisioned",
+  "agent.program_restarted": "A program ended and was started again", "agent.peer_refused": "A program was cut off: it asked for what it may not",
+  "tpm.state": "The security chip changed state", "events.damaged": "The event log was damaged; the damaged part was set aside",
+  "session.created": "Login", "session.failed": "Wrong user or password", "session.ended": "Logout", "session.expired": "A session ran out",
+  "password.first_set": "The owner set the first password", "password.changed": "Password changed", "password.rejected": "A new password was refused",
+  "backoff.entered": "Too many wrong passwords: this source has to wait", "strangers.closed": "100 wrong passwords in a row: unknown clients are locked out",
+  "strangers.opened": "Unknown clients may try passwords again", "label_code.used": "Login with the code on the label",
+  "state.rollback_detected": "Old files were put back", "cert.minted": "New certificate for this page", "peer.throttled": "Requests over a limit",
+  "key.created": "A key was made", "key.refused": "A program asked for a key it may not use", "key.rights": "Other programs may use a key now",
+  "evidence.given": "Evidence was given", "update.begun": "An update is arriving", "update.refused": "An update was refused",
+  "update.installed": "An update is in place", "update.confirmed": "The new system was kept", "update.fell_back": "The new system did not start; the old one runs",
+  "update.rolled_back": "The other system was chosen", "update.floor_raised": "Older versions cannot be installed any more", "link.state": "Cloud connection changed",
+};
+
+const factWords = [
+  ["product", "Product"], ["model", "Model"], ["serial", "Serial number"], ["version", "Agent version"], ["booted_slot", "Running system"],
+  ["link_detail", "Connection"], ["tpm_detail", "Security chip"], ["uptime_s", "Running for"], ["login_failures", "Wrong passwords in a row"],
+];
+
+const lampWords = {
+  tpm_state: { READY: ["good", "Security chip ready"], OPENING: ["warn", "Security chip starting"], BUSY: ["warn", "Security chip busy"],
+    LOCKED_OUT: ["bad", "Security chip locked"], ABSENT: ["bad", "No security chip"], CHANGED: ["bad", "Other security chip"], FAILED: ["bad", "Security chip failed"] },
+  link_state: { online: ["good", "Cloud online"], offline: ["warn", "Cloud offline"], connecting: ["warn", "Cloud connecting"],
+    waiting: ["warn", "Cloud waiting"], disabled: ["", "Cloud not used"] },
+};
