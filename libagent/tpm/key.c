@@ -13,7 +13,7 @@
 
 #include "base/macro.h"
 #include "tpm/key_inside.h"
-#include "tpm/session.h"
+#include "tpm/signing.h"
 
 static const struct key_type *const key_types[] = { &key_ec_p256, &key_ec_p384, &key_rsa_2048, &key_rsa_3072 };
 
@@ -77,26 +77,10 @@ struct sign {
 
 static TSS2_RC attempt_sign(struct agent_tpm *tpm, void *userdata)
 {
-	static const TPMT_TK_HASHCHECK no_ticket = { .tag = TPM2_ST_HASHCHECK, .hierarchy = TPM2_RH_NULL };
 	struct sign *s = userdata;
-	TPMT_SIGNATURE *signature = NULL;
-	ESYS_TR session = ESYS_TR_NONE;
-	TSS2_RC rc;
+	TSS2_RC rc = object_need(s->key->object);
 
-	rc = object_need(s->key->object);
-	if (rc != TSS2_RC_SUCCESS)
-		return rc;
-	rc = session_start_plain(tpm, &session);
-	if (rc == TSS2_RC_SUCCESS)
-		rc = session_attributes(tpm, session, 0);
-	if (rc == TSS2_RC_SUCCESS)
-		rc = Esys_Sign(tpm->esys, s->key->object->handle, session, ESYS_TR_NONE, ESYS_TR_NONE, &s->digest, &s->scheme,
-			       &no_ticket, &signature);
-	session_end(tpm, &session, rc, true);
-	if (rc == TSS2_RC_SUCCESS)
-		s->signature = *signature;
-	Esys_Free(signature);
-	return rc;
+	return rc == TSS2_RC_SUCCESS ? signing_run(tpm, s->key->object, &s->digest, &s->scheme, &s->signature) : rc;
 }
 
 /* A signature made wrong (a fault, or done to the chip on purpose) can give the private key away: it does not leave here. */

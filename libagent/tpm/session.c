@@ -5,6 +5,21 @@
 
 static const TPMT_SYM_DEF aes_cfb = { .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB };
 
+void session_note(struct agent_tpm *tpm, ESYS_TR tr, TPM2_HANDLE handle)
+{
+	unsigned i = tpm->sessions[0].handle == 0 ? 0 : 1;
+
+	tpm->sessions[i].tr = tr;
+	tpm->sessions[i].handle = handle;
+}
+
+void session_forget(struct agent_tpm *tpm, TPM2_HANDLE handle)
+{
+	for (unsigned i = 0; i < TPM_N_SESSIONS; i++)
+		if (tpm->sessions[i].handle == handle)
+			tpm->sessions[i].handle = 0;
+}
+
 static TSS2_RC start(struct agent_tpm *tpm, TPM2_SE type, ESYS_TR salt_key, const TPMT_SYM_DEF *symmetric, ESYS_TR *ret_session)
 {
 	TPM2_HANDLE handle;
@@ -15,12 +30,8 @@ static TSS2_RC start(struct agent_tpm *tpm, TPM2_SE type, ESYS_TR salt_key, cons
 				   type, symmetric, TPM2_ALG_SHA256, &session);
 	if (rc != TSS2_RC_SUCCESS)
 		return rc;
-	if (Esys_TR_GetTpmHandle(tpm->esys, session, &handle) == TSS2_RC_SUCCESS) {
-		unsigned i = tpm->sessions[0].handle == 0 ? 0 : 1;
-
-		tpm->sessions[i].tr = session;
-		tpm->sessions[i].handle = handle;
-	}
+	if (Esys_TR_GetTpmHandle(tpm->esys, session, &handle) == TSS2_RC_SUCCESS)
+		session_note(tpm, session, handle);
 	*ret_session = session;
 	return TSS2_RC_SUCCESS;
 }

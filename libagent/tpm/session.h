@@ -19,5 +19,8 @@ TSS2_RC session_start_plain(struct agent_tpm *tpm, ESYS_TR *ret_session);
 TSS2_RC session_attributes(struct agent_tpm *tpm, ESYS_TR session, TPMA_SESSION attributes);
 /* @rc is what the last command in it returned; @was_last says that command had no CONTINUESESSION. */
 void session_end(struct agent_tpm *tpm, ESYS_TR *session, TSS2_RC rc, bool was_last);
+/* Sessions that exist in the TPM, so that they can be ended after contact was lost. @tr is ESYS_TR_NONE for one ESYS does not know. */
+void session_note(struct agent_tpm *tpm, ESYS_TR tr, TPM2_HANDLE handle);
+void session_forget(struct agent_tpm *tpm, TPM2_HANDLE handle);
 
 #endif
