@@ -84,6 +84,9 @@ static int remove_file(struct store *store, const char *key, const char *suffix,
 
 static int keep(struct store *store, const struct store_key *key, struct store_key **ret_key)
 {
+	/* A handshake shall find it in the TPM, whatever else was done meanwhile. */
+	if (strcmp(key->name, store->settings->mqtt.key) == 0)
+		agent_key_keep_loaded(key->key);
 	store->keys[store->n_keys] = *key;
 	*ret_key = &store->keys[store->n_keys++];
 	return 0;

@@ -251,7 +251,10 @@ static TSS2_RC run_patiently(struct agent_tpm *tpm, tpm_attempt_fn fn, void *use
 	bool was_evicted = false, was_started = false;
 
 	for (;;) {
-		TSS2_RC rc = fn(tpm, userdata);
+		TSS2_RC rc;
+
+		tpm->attempt_clock = tpm->use_clock;
+		rc = fn(tpm, userdata);
 
 		switch (rc_classify(rc)) {
 		case RC_RETRY:

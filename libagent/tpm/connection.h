@@ -51,6 +51,7 @@ struct agent_tpm {
 	uint64_t locked_until_ms; /* CLOCK_MONOTONIC; dictionary-attack lockout */
 	struct tpm_object *objects; /* every object in use, loaded or not */
 	uint64_t use_clock;	    /* for least recently used */
+	uint64_t attempt_clock;	    /* use_clock when the attempt under way began */
 	struct {
 		ESYS_TR tr;
 		TPM2_HANDLE handle;

@@ -185,6 +185,12 @@ enum agent_key_type agent_key_get_type(const struct agent_key *key)
 	return key->kt->type;
 }
 
+void agent_key_keep_loaded(struct agent_key *key)
+{
+	if (key != NULL)
+		key->object->is_kept = true;
+}
+
 void agent_key_get_object_name(const struct agent_key *key, const uint8_t **ret_name, size_t *ret_size)
 {
 	*ret_name = key->object->name.name;

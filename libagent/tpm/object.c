@@ -140,22 +140,34 @@ unsigned objects_evict(struct agent_tpm *tpm)
 	return n;
 }
 
+/* Should @a go before @b? What the attempt needs last, what is kept before that, then by age. */
+static bool goes_before(const struct tpm_object *a, const struct tpm_object *b)
+{
+	bool a_needed = a->last_use > a->tpm->attempt_clock, b_needed = b->last_use > b->tpm->attempt_clock;
+
+	if (a_needed != b_needed)
+		return b_needed;
+	if (a->is_kept != b->is_kept)
+		return b->is_kept;
+	return a->last_use < b->last_use;
+}
+
 void objects_make_room(struct agent_tpm *tpm)
 {
 	for (;;) {
-		struct tpm_object *oldest = NULL;
+		struct tpm_object *first = NULL;
 		unsigned n = 0;
 
 		for (struct tpm_object *o = tpm->objects; o != NULL; o = o->next) {
 			if (!is_loaded(o))
 				continue;
 			n++;
-			if (oldest == NULL || o->last_use < oldest->last_use)
-				oldest = o;
+			if (first == NULL || goes_before(o, first))
+				first = o;
 		}
-		if (oldest == NULL || n < OBJECT_N_LOADED)
+		if (first == NULL || n < OBJECT_N_LOADED)
 			return;
-		object_unload(oldest);
+		object_unload(first);
 	}
 }
 

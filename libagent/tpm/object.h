@@ -4,7 +4,7 @@
 /*
  * A child of the SRK: wrapped in NAME.pem, its authValue in NAME.auth, loaded when needed. Few chips have more than
  * three slots and the SRK wants one during salted commands, so at most OBJECT_N_LOADED of ours stay loaded; the least
- * recently used one makes room.
+ * recently used one makes room, one that is_kept only if no other can.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +27,7 @@ struct tpm_object {
 	TPM2B_NAME name;
 	struct secret auth;
 	bool is_public; /* a public key alone: no priv */
+	bool is_kept;	/* others make room first */
 	ESYS_TR handle;
 	uint64_t generation; /* of handle; 0 is never loaded */
 	uint64_t last_use;
@@ -53,7 +54,7 @@ struct tpm_object *object_free(struct tpm_object *object);
 TSS2_RC object_need(struct tpm_object *object);
 /* Within an attempt: free its slot now. */
 void object_unload(struct tpm_object *object);
-/* Within an attempt: unload the least recently used until one more fits. */
+/* Within an attempt: unload until one more fits, but nothing that the attempt itself needs. */
 void objects_make_room(struct agent_tpm *tpm);
 /* Within an attempt: unload all; returns how many. */
 unsigned objects_evict(struct agent_tpm *tpm);

@@ -11,6 +11,7 @@
  *            short: answer cut in the middle				noise: answer of pseudo-random bytes, its head is right
  *   COUNT    so often, then no more; 0 (default) for ever		AFTER    let this many such commands pass first
  * The first line that fits and is not used up decides. FILE.count holds "CODE NUMBER" for each command seen by this process.
+ * If there is a FILE.bus, the bytes of commands and answers are appended to it as they go over the bus.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -142,6 +143,21 @@ static void count(const struct fault *f, uint32_t code)
 	}
 }
 
+static void record(const struct fault *f, const uint8_t *bytes, size_t size)
+{
+	char path[sizeof(f->file) + 8];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s.bus", f->file);
+	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	/* A recording with gaps would prove nothing. */
+	if (write(fd, bytes, size) != (ssize_t)size)
+		abort();
+	close(fd);
+}
+
 static void decide(struct fault *f, uint32_t code)
 {
 	f->action = PASS;
@@ -187,6 +203,7 @@ static TSS2_RC fault_transmit(TSS2_TCTI_CONTEXT *tcti, size_t size, uint8_t cons
 		while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
 			;
 	}
+	record(f, command, size);
 	return Tss2_Tcti_Transmit(f->inner, size, command);
 }
 
@@ -212,6 +229,7 @@ static TSS2_RC fault_receive(TSS2_TCTI_CONTEXT *tcti, size_t *size, uint8_t *res
 	rc = Tss2_Tcti_Receive(f->inner, size, response, timeout);
 	if (rc != TSS2_RC_SUCCESS || response == NULL)
 		return rc;
+	record(f, response, *size);
 	if (f->action == LOSE)
 		return TSS2_TCTI_RC_IO_ERROR;
 	if (f->action == SHORT && *size > 12)

@@ -73,6 +73,13 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_key_load(struct agent_tpm *tpm, int dir_
 AGENT_EXPORT struct agent_key *agent_key_ref(struct agent_key *key);
 /** agent_key_unref() - one owner less; the last one takes the key out of the TPM. Takes NULL, returns NULL. Since: 0.1 */
 AGENT_EXPORT struct agent_key *agent_key_unref(struct agent_key *key);
+/**
+ * agent_key_keep_loaded() - this key is the one that matters: TLS connections wait for it
+ *
+ * A TPM has room for few keys, and those used last stay in it. A key marked so makes room for others only while the TPM
+ * needs all its room for one command, so that a handshake finds it there. Mark one. Does not block; NULL is ignored. Since: 0.1
+ */
+AGENT_EXPORT void agent_key_keep_loaded(struct agent_key *key);
 /** agent_key_get_name() - as given to create or load, lent. Since: 0.1 */
 AGENT_EXPORT const char *agent_key_get_name(const struct agent_key *key);
 /** agent_key_get_type() - what kind of key it is. Since: 0.1 */
