@@ -136,6 +136,24 @@ void op_call_refused(struct op_call *call, const char *key, const char *reason)
 		  or_null(peer->caller->unit), "method", call->op->method, "reason", reason, "left_out", or_null(left_out), NULL);
 }
 
+void op_call_used(struct op_call *call, enum event_id id, const char *key)
+{
+	struct peer *peer = call->peer;
+	char left_out[LEFT_OUT_SIZE], uid[16];
+
+	if (!peer_may_log(peer, VENDOR_USED, left_out))
+		return;
+	snprintf(uid, sizeof(uid), "%" PRIu32, peer->uid);
+	event_add(peer->core, id, "key", key, "uid", uid, "unit", or_null(peer->caller->unit), "left_out", or_null(left_out), NULL);
+}
+
+uint64_t op_call_n_unread(const struct op_call *call)
+{
+	uint64_t n = 0;
+
+	return call->peer->bus != NULL && sd_bus_get_n_queued_write(call->peer->bus, &n) >= 0 ? n : 0;
+}
+
 /* ---- peers ------------------------------------------------------------------------------------------------------ */
 
 static struct peer *peer_unref(struct peer *peer)

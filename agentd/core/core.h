@@ -147,6 +147,10 @@ const char *op_call_program(const struct op_call *call);
 const struct key_caller *op_call_key_caller(const struct op_call *call);
 /* Event key.refused for this call; within limits where anybody may be the caller. */
 void op_call_refused(struct op_call *call, const char *key, const char *reason);
+/* Event @id for this call, with key, uid and unit; within limits too. */
+void op_call_used(struct op_call *call, enum event_id id, const char *key);
+/* Answers that wait to be read at the other end. */
+uint64_t op_call_n_unread(const struct op_call *call);
 
 /* ---- audit events (audit.c) -------------------------------------------------------------------------------------- */
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/macro.h"
+#include "base/secret.h"
 
 #define CHUNK 4096
 #define HEADER 16 /* D-Bus specification, "Message Format": up to the length of the header fields */
@@ -67,6 +68,7 @@ static bool reserve(struct lane *lane, size_t capacity)
 /* Memory of a long message goes back when it has passed. */
 static void empty(struct lane *lane)
 {
+	wipe(lane->data, lane->size); /* it may have been somebody's secret */
 	lane->size = lane->sent = 0;
 	if (lane->capacity > CHUNK) {
 		free(TAKE_PTR(lane->data));

@@ -21,7 +21,7 @@ struct vendor_limits {
 };
 
 /* What is written down of one user, each with a budget of its own, so that one cannot push the other out. */
-enum vendor_event { VENDOR_REFUSED, VENDOR_THROTTLED, VENDOR_LOGS_ };
+enum vendor_event { VENDOR_REFUSED, VENDOR_THROTTLED, VENDOR_USED, VENDOR_LOGS_ };
 
 struct vendor_user {
 	bool is_used;

@@ -8,6 +8,8 @@
  *   vendor-app [-s SOCKET] csr KEY SUBJECT                   certificate request, to stdout
  *   vendor-app [-s SOCKET] cms KEY CERT FILE                 detached CMS signature over a file, DER to stdout
  *   vendor-app [-s SOCKET] sign KEY CONTEXT FILE             application signature, checked with the public half
+ *   vendor-app [-s SOCKET] seal KEY FILE [PCRS [SIGNER.der]]  seal a secret, to stdout; to PCRs "7,11", or to values somebody signs
+ *   vendor-app [-s SOCKET] unseal KEY FILE [SIGNATURES]      the secret again, to stdout
  *   vendor-app [-s SOCKET] repeat KEY N                      N signatures for TLS, to see what it costs
  *
  * Ends with 0, 1 (failed; the reason is on stderr) or 2 (usage).
@@ -254,19 +256,111 @@ static int do_sign(struct app *app, char **argv)
 	return 0;
 }
 
+/* ---- sealed secrets ------------------------------------------------------------------------------------------------ */
+
+#define FILE_MAX_BYTES 65536
+
+/* At most FILE_MAX_BYTES; the caller frees. */
+static uint8_t *read_file(const char *path, size_t *ret_size)
+{
+	FILE *file = fopen(path, "rb");
+	uint8_t *data = malloc(FILE_MAX_BYTES + 1);
+
+	if (file == NULL || data == NULL) {
+		perror(path);
+		free(data);
+		data = NULL;
+	} else {
+		*ret_size = fread(data, 1, FILE_MAX_BYTES + 1, file);
+	}
+	if (file != NULL)
+		fclose(file);
+	return data;
+}
+
+static uint32_t pcr_mask(const char *list)
+{
+	uint32_t mask = 0;
+	char *end;
+
+	for (; *list != '\0'; list = *end == ',' ? end + 1 : end) {
+		unsigned long pcr = strtoul(list, &end, 10);
+
+		if (end == list || pcr > 23)
+			return 0;
+		mask |= UINT32_C(1) << pcr;
+	}
+	return mask;
+}
+
+static int do_seal(struct app *app, char **argv)
+{
+	struct agent_seal_options options = { .policy = AGENT_SEAL_ALWAYS };
+	struct agent_error *err = NULL;
+	uint8_t *secret = NULL, *signer = NULL, *sealed = NULL;
+	size_t size = 0, sealed_size = 0;
+	int r = 1;
+
+	secret = read_file(argv[1], &size);
+	if (argv[2] != NULL) {
+		options.policy = argv[3] == NULL ? AGENT_SEAL_PCR : AGENT_SEAL_SIGNED_PCR;
+		options.pcr_mask = pcr_mask(argv[2]);
+	}
+	if (argv[2] != NULL && argv[3] != NULL)
+		options.signer = signer = read_file(argv[3], &options.signer_size);
+	if (secret != NULL && (options.policy != AGENT_SEAL_SIGNED_PCR || signer != NULL)) {
+		if (agent_client_seal(app->client, argv[0], secret, size, &options, &sealed, &sealed_size, &err) < 0)
+			r = failed(err);
+		else
+			r = fwrite(sealed, 1, sealed_size, stdout) == sealed_size ? 0 : 1;
+		OPENSSL_cleanse(secret, size);
+	}
+	free(secret);
+	free(signer);
+	free(sealed);
+	return r;
+}
+
+static int do_unseal(struct app *app, char **argv)
+{
+	static uint8_t secret[AGENT_CLIENT_SECRET_MAX];
+	struct agent_unseal_options options = { 0 };
+	struct agent_error *err = NULL;
+	uint8_t *sealed = NULL, *signatures = NULL;
+	size_t size = 0, n = 0;
+	int r = 1;
+
+	sealed = read_file(argv[1], &size);
+	if (argv[2] != NULL)
+		options.signatures = (char *)(signatures = read_file(argv[2], &options.signatures_size));
+	if (sealed != NULL && (argv[2] == NULL || signatures != NULL)) {
+		if (agent_client_unseal(app->client, argv[0], sealed, size, &options, secret, sizeof(secret), &n, &err) < 0)
+			r = failed(err);
+		else
+			r = fwrite(secret, 1, n, stdout) == n ? 0 : 1;
+		OPENSSL_cleanse(secret, sizeof(secret));
+	}
+	free(sealed);
+	free(signatures);
+	return r;
+}
+
 /* ---- */
 
 static const struct command {
 	const char *word, *usage;
 	int n_min, n_max;
+	int is_signing; /* wants a signer over the key */
 	int (*run)(struct app *app, char **argv); /* argv[0] is the name of the key */
 } commands[] = {
-	{ "tls", "KEY CERT CA HOST PORT [1.2]", 5, 6, do_tls },
-	{ "curl", "KEY CERT CA URL", 4, 4, do_curl },
-	{ "csr", "KEY SUBJECT", 2, 2, do_csr },
-	{ "cms", "KEY CERT FILE", 3, 3, do_cms },
-	{ "sign", "KEY CONTEXT FILE", 3, 3, do_sign },
-	{ "repeat", "KEY N", 2, 2, do_repeat },
+	{ "tls", "KEY CERT CA HOST PORT [1.2]", 5, 6, 1, do_tls },
+	{ "curl", "KEY CERT CA URL", 4, 4, 1, do_curl },
+	{ "csr", "KEY SUBJECT", 2, 2, 1, do_csr },
+	{ "cms", "KEY CERT FILE", 3, 3, 1, do_cms },
+	{ "sign", "KEY CONTEXT FILE", 3, 3, 1, do_sign },
+	{ "seal", "KEY FILE [PCRS [SIGNER.der]]", 2, 4, 0, do_seal },
+	{ "unseal", "KEY FILE [SIGNATURES]", 2, 3, 0, do_unseal },
+	{ "repeat", "KEY N", 2, 2, 1, do_repeat },
 };
 
 static int run(const struct command *command, const char *socket, char **argv)
@@ -277,7 +371,8 @@ static int run(const struct command *command, const char *socket, char **argv)
 
 	if (agent_context_new(&app.ctx) < 0)
 		return 1;
-	if (agent_client_open(app.ctx, socket, &app.client, &err) < 0 || agent_client_signer(app.client, argv[0], &app.signer, &err) < 0)
+	if (agent_client_open(app.ctx, socket, &app.client, &err) < 0 ||
+	    (command->is_signing && agent_client_signer(app.client, argv[0], &app.signer, &err) < 0))
 		failed(err);
 	else
 		r = command->run(&app, argv);

@@ -116,8 +116,12 @@ static int bus_error(const sd_bus_error *error, int r, struct agent_error **err)
 struct arguments {
 	const char *first, *second;
 	const uint32_t *numbers; /* two */
-	const void *bytes;
+	struct {
+		const void *data;
+		size_t size;
+	} bytes[5];
 	size_t n_bytes;
+	bool is_secret; /* wiped when call and answer are freed */
 };
 
 static int new_call(struct agent_client *c, const char *method, const struct arguments *a, sd_bus_message **ret_call)
@@ -130,8 +134,10 @@ static int new_call(struct agent_client *c, const char *method, const struct arg
 		r = sd_bus_message_append_basic(*ret_call, 's', a->second);
 	if (r >= 0 && a->numbers != NULL)
 		r = sd_bus_message_append(*ret_call, "uu", a->numbers[0], a->numbers[1]);
-	if (r >= 0 && a->bytes != NULL)
-		r = sd_bus_message_append_array(*ret_call, 'y', a->bytes, a->n_bytes);
+	for (size_t i = 0; i < a->n_bytes && r >= 0; i++)
+		r = sd_bus_message_append_array(*ret_call, 'y', a->bytes[i].data == NULL ? "" : a->bytes[i].data, a->bytes[i].size);
+	if (r >= 0 && a->is_secret)
+		r = sd_bus_message_sensitive(*ret_call);
 	return r;
 }
 
@@ -150,6 +156,8 @@ static int call_once(struct agent_client *c, const char *method, const struct ar
 		r = new_call(c, method, a, &call);
 	if (r >= 0)
 		r = sd_bus_call(c->bus, call, c->timeout_us, &error, ret_reply);
+	if (r >= 0 && a->is_secret)
+		(void)sd_bus_message_sensitive(*ret_reply);
 	if (r < 0)
 		r = bus_error(&error, r, err);
 	sd_bus_error_free(&error);
@@ -335,7 +343,7 @@ static int client_sign(void *userdata, enum agent_sign_scheme scheme, enum agent
 {
 	struct client_key *key = userdata;
 	const uint32_t numbers[2] = { (uint32_t)scheme, (uint32_t)hash };
-	struct arguments a = { .first = key->name, .numbers = numbers, .bytes = digest, .n_bytes = digest_size };
+	struct arguments a = { .first = key->name, .numbers = numbers, .bytes = { { digest, digest_size } }, .n_bytes = 1 };
 	int r = sign_once(key, &a, ret_sig, ret_size, err);
 
 	if (r != -ENOTCONN)
@@ -388,7 +396,7 @@ int agent_client_app_sign(struct agent_client *client, const char *key_name, con
 			  uint8_t ret_sig[AGENT_SIGNATURE_MAX], size_t *ret_size, char ret_label[AGENT_APP_LABEL_MAX + 1],
 			  struct agent_error **err)
 {
-	struct arguments a = { .first = key_name, .second = context, .bytes = size == 0 ? "" : data, .n_bytes = size };
+	struct arguments a = { .first = key_name, .second = context, .bytes = { { data, size } }, .n_bytes = 1 };
 	sd_bus_message *reply = NULL;
 	const char *label;
 	const void *sig;
@@ -409,6 +417,97 @@ int agent_client_app_sign(struct agent_client *client, const char *key_name, con
 		memcpy(ret_sig, sig, n);
 		*ret_size = n;
 		strcpy(ret_label, label);
+	}
+	sd_bus_message_unref(reply);
+	return r < 0 ? agent_error_prefix(err, r, "key %s", key_name) : 0;
+}
+
+/* ---- sealing -------------------------------------------------------------------------------------------------------- */
+
+/* Values of the PCRs in the mask, lowest first. Returns how many bytes. */
+static size_t pack_values(const struct agent_pcr_values *values, uint8_t ret_packed[AGENT_TPM_N_PCRS * AGENT_TPM_PCR_SIZE])
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < AGENT_TPM_N_PCRS; i++) {
+		if ((values->mask & UINT32_C(1) << i) == 0)
+			continue;
+		memcpy(ret_packed + n, values->value[i], AGENT_TPM_PCR_SIZE);
+		n += AGENT_TPM_PCR_SIZE;
+	}
+	return n;
+}
+
+int agent_client_seal(struct agent_client *client, const char *key_name, const uint8_t *secret, size_t secret_size,
+		      const struct agent_seal_options *options, uint8_t **ret_sealed, size_t *ret_sealed_size, struct agent_error **err)
+{
+	static const struct agent_seal_options none;
+	const struct agent_seal_options *o = options == NULL ? &none : options;
+	uint8_t packed[AGENT_TPM_N_PCRS * AGENT_TPM_PCR_SIZE];
+	uint32_t numbers[2] = { (uint32_t)o->policy, o->pcr_mask };
+	sd_bus_message *reply = NULL;
+	const void *sealed;
+	size_t n, n_packed = o->expected == NULL ? 0 : pack_values(o->expected, packed);
+	struct arguments a = {
+		.first = key_name,
+		.numbers = numbers,
+		.bytes = { { o->signer, o->signer_size }, { o->ref, o->ref_size }, { o->auth, o->auth_size }, { packed, n_packed },
+			   { secret, secret_size } },
+		.n_bytes = 5,
+		.is_secret = true,
+	};
+	int r;
+
+	if (client == NULL || key_name == NULL || secret == NULL || ret_sealed == NULL || ret_sealed_size == NULL)
+		return agent_error_set(err, -EINVAL, "client.argument", "sealing needs a client, a key and a secret");
+	if (secret_size == 0 || secret_size > AGENT_CLIENT_SECRET_MAX)
+		return agent_error_set(err, -EMSGSIZE, "seal.size", "a secret has 1 to %d bytes here, this one has %zu", AGENT_CLIENT_SECRET_MAX,
+				       secret_size);
+	if (o->expected != NULL && o->expected->mask != o->pcr_mask)
+		return agent_error_set(err, -EINVAL, "seal.argument", "the expected values are of other PCRs than those it is sealed to");
+	r = call(client, "Seal", &a, &reply, err);
+	if (r >= 0)
+		r = read_bytes(reply, AGENT_SEAL_MAX, &sealed, &n, err);
+	if (r >= 0 && (*ret_sealed = malloc(n)) == NULL)
+		r = agent_error_set(err, -ENOMEM, "memory", "no memory for a sealed secret of %zu bytes", n);
+	if (r >= 0) {
+		memcpy(*ret_sealed, sealed, n);
+		*ret_sealed_size = n;
+	}
+	sd_bus_message_unref(reply);
+	return r < 0 ? agent_error_prefix(err, r, "key %s", key_name) : 0;
+}
+
+int agent_client_unseal(struct agent_client *client, const char *key_name, const uint8_t *sealed, size_t sealed_size,
+			const struct agent_unseal_options *options, uint8_t *secret, size_t secret_size, size_t *ret_size,
+			struct agent_error **err)
+{
+	static const struct agent_unseal_options none;
+	const struct agent_unseal_options *o = options == NULL ? &none : options;
+	struct arguments a = {
+		.first = key_name,
+		.bytes = { { o->signatures, o->signatures_size }, { o->auth, o->auth_size }, { sealed, sealed_size } },
+		.n_bytes = 3,
+		.is_secret = true,
+	};
+	sd_bus_message *reply = NULL;
+	const void *data;
+	size_t n;
+	int r;
+
+	if (client == NULL || key_name == NULL || sealed == NULL || secret == NULL || ret_size == NULL)
+		return agent_error_set(err, -EINVAL, "client.argument", "unsealing needs a client, a key, sealed bytes and room");
+	if (sealed_size == 0 || sealed_size > AGENT_CLIENT_SEALED_MAX || o->signatures_size > AGENT_CLIENT_SEALED_MAX - sealed_size)
+		return agent_error_set(err, -EMSGSIZE, "seal.size", "sealed bytes and policy signatures have %zu bytes, limit %d",
+				       sealed_size + o->signatures_size, AGENT_CLIENT_SEALED_MAX);
+	r = call(client, "Unseal", &a, &reply, err);
+	if (r >= 0)
+		r = read_bytes(reply, AGENT_CLIENT_SECRET_MAX, &data, &n, err);
+	if (r >= 0 && n > secret_size)
+		r = agent_error_set(err, -ENOBUFS, "seal.buffer", "the secret has %zu bytes, the buffer %zu", n, secret_size);
+	if (r >= 0) {
+		memcpy(secret, data, n);
+		*ret_size = n;
 	}
 	sd_bus_message_unref(reply);
 	return r < 0 ? agent_error_prefix(err, r, "key %s", key_name) : 0;

@@ -2,7 +2,7 @@
 # A vendor's application, built from the installed package, uses the device's keys through agentd: another user, no TPM.
 # shellcheck source=tests/e2e/lib.sh disable=SC2119,SC2120,SC2317
 . "$(dirname "$0")/lib.sh"
-need swtpm curl jq openssl tpm2_getcap pkg-config make "${CC:-cc}"
+need swtpm curl jq openssl tpm2_getcap tpm2_pcrextend python3 pkg-config make "${CC:-cc}"
 pkg-config --exists libcurl libssl || { echo "SKIP: no development files of libcurl and OpenSSL"; exit 77; }
 
 VENDOR=$LAB/vendor
@@ -123,6 +123,94 @@ like "RSA in TLS 1.3" "$(said app tls rsa "$VENDOR/rsa.pem" "$CA" localhost "$PO
 like "RSA in TLS 1.2" "$(said app tls rsa "$VENDOR/rsa.pem" "$CA" localhost "$PORT" 1.2)" 'TLSv1.2, client key in agentd'
 kill "$SERVER" 2> /dev/null
 wait "$SERVER" 2> /dev/null
+
+# ---- sealed secrets
+secret() { printf 'db-password=%s\n' "correct horse battery staple"; }
+secret > "$VENDOR/secret"
+head -c 49152 /dev/urandom > "$VENDOR/full-secret"
+head -c 49153 /dev/urandom > "$VENDOR/long-secret"
+seal() { app seal "$@" > "$VENDOR/sealed.$1.tmp" 2> "$LAB/seal.err" && mv "$VENDOR/sealed.$1.tmp" "$VENDOR/sealed.$1"; }
+unseal() { app unseal "$@" > "$LAB/unsealed" 2> "$LAB/seal.err"; }
+like "a key that is not for it seals nothing" "$(said app seal device "$VENDOR/secret")" 'key\.refused'
+succeeds "a key of purpose seal, for one user" ctl key create vault --purposes seal --callers "uid:$APP_UID"
+succeeds "another one of the same user" ctl key create other-vault --purposes seal --callers "uid:$APP_UID"
+like "it signs nothing" "$(said app repeat vault 1)" 'key\.refused'
+succeeds "a secret is sealed" seal vault "$VENDOR/secret"
+fails "and cannot be read in the sealed bytes" grep -qa 'correct horse' "$VENDOR/sealed.vault"
+succeeds "and opens" unseal vault "$VENDOR/sealed.vault"
+succeeds "to the same bytes" cmp "$LAB/unsealed" "$VENDOR/secret"
+fails "not under another key" unseal other-vault "$VENDOR/sealed.vault"
+like "which is seal.auth" "$(cat "$LAB/seal.err")" 'not sealed under key other-vault.*seal\.auth'
+fails "not under a key that is not there" unseal nothing "$VENDOR/sealed.vault"
+sed 's/^nonce: ./nonce: f/' "$VENDOR/sealed.vault" > "$VENDOR/changed"
+cmp -s "$VENDOR/changed" "$VENDOR/sealed.vault" && sed 's/^nonce: ./nonce: e/' "$VENDOR/sealed.vault" > "$VENDOR/changed"
+fails "changed bytes do not open" unseal vault "$VENDOR/changed"
+like "which is seal.file" "$(cat "$LAB/seal.err")" 'seal\.file'
+fails "cut ones neither" unseal vault <(head -c 500 "$VENDOR/sealed.vault")
+like "the event log says who got it" "$(events secret.unsealed | jq -c 'map({key, uid})')" "\"key\":\"vault\",\"uid\":\"$APP_UID\""
+like "and who put it there" "$(events secret.sealed | jq -c 'map(.key)')" 'vault'
+succeeds "a secret at the limit" seal vault "$VENDOR/full-secret"
+succeeds "opens" unseal vault "$VENDOR/sealed.vault"
+succeeds "whole" cmp "$LAB/unsealed" "$VENDOR/full-secret"
+fails "one over it is refused" seal vault "$VENDOR/long-secret"
+like "with the limit" "$(cat "$LAB/seal.err")" '49152 bytes here.*seal\.size'
+if [ -n "$ROOT" ]; then
+  as_uid "$STRANGER_UID" "$VENDOR/vendor-app" -s "$RUN/vendor.sock" unseal vault "$VENDOR/sealed.vault" > "$LAB/unsealed" 2> "$LAB/seal.err"
+  like "another user is refused" "$(cat "$LAB/seal.err")" 'key\.refused'
+  is "and gets nothing" "$(stat -c %s "$LAB/unsealed")" 0
+  like "and is named" "$(events key.refused | jq -c 'map({key, uid, method})')" "\"key\":\"vault\",\"uid\":\"$STRANGER_UID\",\"method\":\"Unseal\""
+fi
+# PCRs, and PCRs that somebody signs: PCR 16 may be extended and reset by anybody.
+pcr() { tpm2_pcrreset -T "$TCTI" 16 && for v; do tpm2_pcrextend -T "$TCTI" "16:sha256=$(printf '%064d' "$v")"; done; } > /dev/null 2>&1
+pcr 1
+succeeds "sealed to a PCR" seal vault "$VENDOR/secret" 16
+succeeds "opens while the PCR has that value" unseal vault "$VENDOR/sealed.vault"
+pcr 1 2
+fails "not when it has another" unseal vault "$VENDOR/sealed.vault"
+like "which names the PCR" "$(cat "$LAB/seal.err")" 'PCR 16.*seal\.pcr'
+openssl ecparam -name prime256v1 -genkey -noout -out "$LAB/policy.key" 2> /dev/null
+openssl pkey -in "$LAB/policy.key" -pubout -outform DER -out "$VENDOR/policy.der" 2> /dev/null
+LIVE=$BUILD/tests/tpm/test_seal_live
+if [ -x "$LIVE" ]; then
+  succeeds "sealed to PCR values that a key signs" seal vault "$VENDOR/secret" 16 "$VENDOR/policy.der"
+  fails "does not open without a signature" unseal vault "$VENDOR/sealed.vault"
+  approve() { "$LIVE" "$TCTI" "$LAB" pcrs 16 now > /dev/null && "$LIVE" "$TCTI" "$LAB" sign policy.key "$1" values=now > "$LAB/out" && install -m 644 "$LAB/$1" "$VENDOR/$1"; }
+  approve sig.1
+  succeeds "opens with one over the values of now" unseal vault "$VENDOR/sealed.vault" "$VENDOR/sig.1"
+  succeeds "to the same bytes" cmp "$LAB/unsealed" "$VENDOR/secret"
+  pcr 3
+  fails "after an update the old signature does not do" unseal vault "$VENDOR/sealed.vault" "$VENDOR/sig.1"
+  approve sig.2
+  succeeds "and one over the new values opens the same bytes" unseal vault "$VENDOR/sealed.vault" "$VENDOR/sig.2"
+else
+  echo "# not tried: signed PCR policies ($LIVE is not built)"
+fi
+ctl key allow vault > /dev/null 2>&1 || ctl key allow vault "uid:4000000000" > /dev/null
+fails "a right that was taken back counts at once" unseal vault "$VENDOR/sealed.vault"
+ctl key allow vault "uid:$APP_UID" > /dev/null
+seal vault "$VENDOR/secret"
+lab_agent_stop
+lab_agent_start
+succeeds "after a restart of the agent it opens" unseal vault "$VENDOR/sealed.vault"
+fails "no secret is in any log or event" grep -rqa 'correct horse' "$LAB/log" "$LAB/state"
+succeeds "and the search would find it" grep -rqa 'correct horse' "$VENDOR"
+core_memory() { python3 - "$(cat "$RUN/pids/agentd")" "$1" << 'PY'
+import re, sys
+pid, n = sys.argv[1], 0
+with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as mem:
+    for line in maps:
+        m = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
+        if not m or "[vvar]" in line or "[vsyscall]" in line: continue
+        try:
+            mem.seek(int(m[1], 16)); n += mem.read(int(m[2], 16) - int(m[1], 16)).count(sys.argv[2].encode())
+        except (OSError, ValueError): pass
+print(n)
+PY
+}
+if [ -n "$ROOT" ] && ! grep -q '^#define AGENT_SANITIZERS' "$BUILD/config.h"; then
+  is "and none is left in the memory of core" "$(core_memory "correct horse battery")" 0
+  [ "$(core_memory "$LAB_SERIAL")" -gt 0 ] || not_ok "what is there would be found"
+fi
 
 # ---- eight at once, while the agent's own connection lives
 end=$((SECONDS + 3)) pids=

@@ -86,6 +86,33 @@ static int answer_app(sd_bus_message *m, struct agent_signer *signer)
 	return answer_bytes(m, sig, n, "uid:7");
 }
 
+/* Seals by turning bits over, if every argument came as it was sent. */
+static int answer_seal(sd_bus_message *m, bool is_unseal)
+{
+	struct { const void *data; size_t size; } part[5];
+	static uint8_t out[AGENT_CLIENT_SEALED_MAX];
+	size_t n = is_unseal ? 3 : 5;
+	uint32_t policy, mask;
+	const char *name;
+	int r;
+
+	r = sd_bus_message_read(m, "s", &name);
+	if (r >= 0 && !is_unseal)
+		r = sd_bus_message_read(m, "uu", &policy, &mask);
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = sd_bus_message_read_array(m, 'y', &part[i].data, &part[i].size);
+	if (r < 0 || strcmp(name, "vault") != 0)
+		_exit(3);
+	if (!is_unseal && (policy != AGENT_SEAL_PCR || mask != 0x10001 || part[0].size != 6 || part[1].size != 3 || part[2].size != 4 ||
+			   part[3].size != 64 || ((const uint8_t *)part[3].data)[0] != 0xaa || ((const uint8_t *)part[3].data)[32] != 0xbb))
+		_exit(3);
+	if (is_unseal && (part[0].size != 10 || part[1].size != 4))
+		_exit(3);
+	for (size_t i = 0; i < part[n - 1].size; i++)
+		out[i] = ((const uint8_t *)part[n - 1].data)[i] ^ 0xff;
+	return answer_bytes(m, out, part[n - 1].size, NULL);
+}
+
 static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	struct agent_error *err = NULL;
@@ -117,6 +144,8 @@ static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error)
 		sd_bus_close(sd_bus_message_get_bus(m));
 		return 1;
 	}
+	if (strcmp(member, "Seal") == 0 || strcmp(member, "Unseal") == 0)
+		return answer_seal(m, strcmp(member, "Unseal") == 0) < 0 ? -1 : 1;
 	return (strcmp(member, "KeySign") == 0 ? answer_sign(m, signer) : answer_app(m, signer)) < 0 ? -1 : 1;
 }
 
@@ -292,6 +321,62 @@ static void what_agentd_says_is_passed_on(void **state)
 	}
 }
 
+static void a_secret_is_sealed_with_all_its_options(void **state)
+{
+	static const enum act acts[] = { ACT_SERVE, ACT_NONSENSE, ACT_END };
+	static const uint8_t secret[AGENT_CLIENT_SECRET_MAX + 1] = "secret";
+	static uint8_t opened[AGENT_CLIENT_SECRET_MAX], big[AGENT_CLIENT_SEALED_MAX + 1];
+	struct agent_pcr_values values = { .mask = 0x10001 };
+	struct agent_seal_options options = {
+		.policy = AGENT_SEAL_PCR, .pcr_mask = 0x10001, .expected = &values, .signer = (const uint8_t *)"signer", .signer_size = 6,
+		.ref = (const uint8_t *)"ref", .ref_size = 3, .auth = (const uint8_t *)"auth", .auth_size = 4,
+	};
+	struct agent_unseal_options show = { .signatures = "signatures", .signatures_size = 10, .auth = (const uint8_t *)"auth", .auth_size = 4 };
+	struct agent_error *err = NULL;
+	struct agent_client *client;
+	uint8_t *sealed = NULL;
+	size_t n = 0, n_opened = 0;
+	struct lab lab;
+
+	memset(values.value[0], 0xaa, AGENT_TPM_PCR_SIZE);
+	memset(values.value[16], 0xbb, AGENT_TPM_PCR_SIZE);
+	lab_start(&lab, acts);
+	assert_int_equal(agent_client_open(lab.ctx, lab.path, &client, &err), 0);
+	assert_int_equal(agent_client_seal(client, "vault", secret, AGENT_CLIENT_SECRET_MAX, &options, &sealed, &n, &err), 0);
+	assert_int_equal(n, AGENT_CLIENT_SECRET_MAX);
+	assert_memory_not_equal(sealed, secret, 6);
+	/* Mistakes that are not sent at all. */
+	assert_int_equal(agent_client_seal(client, NULL, secret, 6, &options, &sealed, &n, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "client.argument");
+	assert_int_equal(agent_client_seal(client, "vault", secret, sizeof(secret), &options, &sealed, &n, &err), -EMSGSIZE);
+	assert_error(&err, -EMSGSIZE, "seal.size");
+	assert_int_equal(agent_client_seal(client, "vault", secret, 0, &options, &sealed, &n, &err), -EMSGSIZE);
+	assert_error(&err, -EMSGSIZE, "seal.size");
+	options.pcr_mask = 1;
+	assert_int_equal(agent_client_seal(client, "vault", secret, 6, &options, &sealed, &n, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "seal.argument");
+	assert_int_equal(agent_client_unseal(client, "vault", sealed, n, &show, NULL, 0, &n_opened, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "client.argument");
+	assert_int_equal(agent_client_unseal(client, "vault", big, sizeof(big), &show, opened, sizeof(opened), &n_opened, &err), -EMSGSIZE);
+	assert_error(&err, -EMSGSIZE, "seal.size");
+	assert_int_equal(agent_client_unseal(client, "vault", big, sizeof(big) - 5, &show, opened, sizeof(opened), &n_opened, &err), -EMSGSIZE);
+	assert_error(&err, -EMSGSIZE, "seal.size");
+	/* A buffer that is too short is left alone. */
+	assert_int_equal(agent_client_unseal(client, "vault", sealed, n, &show, opened, 5, &n_opened, &err), -ENOBUFS);
+	assert_error(&err, -ENOBUFS, "seal.buffer");
+	assert_int_equal(opened[0], 0);
+	assert_int_equal(agent_client_unseal(client, "vault", sealed, n, &show, opened, sizeof(opened), &n_opened, &err), 0);
+	assert_int_equal(n_opened, n);
+	assert_memory_equal(opened, secret, n);
+	agent_client_unref(client);
+	assert_int_equal(agent_client_open(lab.ctx, lab.path, &client, &err), 0);
+	assert_int_equal(agent_client_unseal(client, "vault", sealed, n, &show, opened, sizeof(opened), &n_opened, &err), -EPROTO);
+	assert_error(&err, -EPROTO, "bus.protocol");
+	agent_client_unref(client);
+	free(sealed);
+	lab_end(&lab);
+}
+
 static void callers_mistakes_are_refused(void **state)
 {
 	struct agent_error *err = NULL;
@@ -404,6 +489,7 @@ int main(void)
 		cmocka_unit_test(another_key_after_a_restart_is_refused),
 		cmocka_unit_test(an_agentd_that_goes_away_again_and_again_is_an_error),
 		cmocka_unit_test(what_agentd_says_is_passed_on),
+		cmocka_unit_test(a_secret_is_sealed_with_all_its_options),
 		cmocka_unit_test(callers_mistakes_are_refused),
 		cmocka_unit_test(an_application_signature_is_bound_to_key_label_context_and_message),
 		cmocka_unit_test(each_key_type_verifies),

@@ -46,6 +46,7 @@ FAKE(op_app_sign) FAKE(op_key_allow) FAKE(op_key_csr) FAKE(op_key_public) FAKE(o
 FAKE(op_key_import)
 FAKE(op_key_describe) FAKE(op_key_certify) FAKE(op_tpm_quote) FAKE(op_tpm_counters) FAKE(op_tpm_ek)
 FAKE(op_tpm_status) FAKE(op_tpm_doctor)
+FAKE(op_seal) FAKE(op_unseal)
 
 static struct op_call *kept;
 

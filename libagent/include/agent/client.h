@@ -8,6 +8,7 @@
 #include <agent/common.h>
 #include <agent/context.h>
 #include <agent/error.h>
+#include <agent/seal.h>
 #include <agent/signer.h>
 
 #ifdef __cplusplus
@@ -25,6 +26,12 @@ extern "C" {
 
 /** AGENT_APP_LABEL_MAX - longest label of a signing application, in bytes. Since: 0.1 */
 #define AGENT_APP_LABEL_MAX 128
+
+/** AGENT_CLIENT_SECRET_MAX - longest secret of agent_client_seal(), in bytes. Since: 0.1 */
+#define AGENT_CLIENT_SECRET_MAX 49152
+
+/** AGENT_CLIENT_SEALED_MAX - most sealed bytes and policy signatures together of agent_client_unseal(). Since: 0.1 */
+#define AGENT_CLIENT_SEALED_MAX 65536
 
 /**
  * struct agent_client - a program that asks agentd to use the device's keys
@@ -92,6 +99,36 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_client_app_sign(struct agent_client *cli
 							const void *data, size_t size, uint8_t ret_sig[AGENT_SIGNATURE_MAX],
 							size_t *ret_size, char ret_label[AGENT_APP_LABEL_MAX + 1],
 							struct agent_error **err);
+
+/**
+ * agent_client_seal() - have agentd seal a secret that only this device, and only callers of that key, get back
+ * @key_name:    a key of purpose seal: a drawer, so to speak. What was sealed under it opens under it and no other
+ * @secret:      1 to AGENT_CLIENT_SECRET_MAX bytes; only read. Of more, seal a key and encrypt with that
+ * @options:     as for agent_seal(), all policies; NULL is AGENT_SEAL_ALWAYS. The password is the application's own and may be left out
+ * @ret_sealed:  sealed form, not secret; store it anywhere; the caller frees it with free()
+ *
+ * Who removes the key makes what was sealed under it useless. Messages with secrets are wiped here and in agentd. Refused
+ * until the owner has set a password. Blocks.
+ * Returns 0 or as a signer of agent_client_signer() does, -EMSGSIZE (seal.size), -EKEYEXPIRED (setup.password-change-required),
+ * and the errors of agent_seal(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_client_seal(struct agent_client *client, const char *key_name, const uint8_t *secret,
+						    size_t secret_size, const struct agent_seal_options *options, uint8_t **ret_sealed,
+						    size_t *ret_sealed_size, struct agent_error **err);
+/**
+ * agent_client_unseal() - get a secret back
+ * @key_name:    the key it was sealed under
+ * @sealed:      from agent_client_seal()
+ * @options:     policy signatures and the application's password, as for agent_unseal(); NULL if neither is needed
+ * @secret:      buffer of the caller; one of @sealed_size bytes is always enough. Written on success only
+ *
+ * Refused until the owner has set a password; works while the device is in recovery. Each use is an audit event (secret.unsealed) with key, user and unit; many are summed up. Blocks.
+ * Returns 0 or as a signer of agent_client_signer() does, -EKEYEXPIRED, -EKEYREJECTED (seal.auth: sealed under another key, or another
+ * password), and the other errors of agent_unseal(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_client_unseal(struct agent_client *client, const char *key_name, const uint8_t *sealed,
+						      size_t sealed_size, const struct agent_unseal_options *options, uint8_t *secret,
+						      size_t secret_size, size_t *ret_size, struct agent_error **err);
 
 /**
  * agent_app_signature_digest() - what an application signature signs
