@@ -62,14 +62,17 @@ static int drawer_password(struct store *store, const struct seal_job *job, stru
 {
 	static const char domain[] = "libagent-seal-v1";
 	_cleanup_secret_ struct secret text = { 0 }, key = { 0 };
+	_cleanup_error_ struct agent_error *e = NULL;
 	size_t name_size = strlen(job->name) + 1, n = 0;
 	char path[64], *file = NULL;
 	int r;
 
 	snprintf(path, sizeof(path), "%s.auth", job->name);
-	r = file_read_at(store->keys_fd, path, KEY_SECRET_MAX, &file, &n, err);
+	r = file_read_at(store->keys_fd, path, KEY_SECRET_MAX, &file, &n, &e);
+	if (r == -ENOENT)
+		return agent_error_set(err, -EOPNOTSUPP, "seal.key", "key %s has no secret in a TPM: nothing can be sealed under it", job->name);
 	if (r < 0)
-		return agent_error_prefix(err, r, "key %s", job->name);
+		return agent_error_move(err, &e);
 	r = n < 16 ? -EBADMSG : secret_copy(&key, file, n);
 	wipe(file, n);
 	free(file);

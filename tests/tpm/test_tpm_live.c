@@ -2,7 +2,7 @@
 /*
  * libagent/tpm against a real (software) TPM, one command per run, driven by tests/e2e/10-tpm.sh:
  *
- *   test_tpm_live TCTI DIR provision | create NAME TYPE | import NAME PEM-FILE | sign NAME MESSAGE-FILE | counter NAME INDEX FLAGS N |
+ *   test_tpm_live TCTI DIR provision | probe | create NAME TYPE | import NAME PEM-FILE | sign NAME MESSAGE-FILE | counter NAME INDEX FLAGS N |
  *                          mac NAME FLAGS TEXT | talk NAME | faults NAME | leak N | storm NAME N blocked|open
  *
  * Prints what it got; on failure "error NAME: sentence" and exits 1.
@@ -67,6 +67,17 @@ static int do_provision(void)
 	if (file_replace_at(dir_fd, "srk.name", 0600, text, 2 * n, &err) < 0)
 		return fail();
 	printf("srk %s\n", text);
+	return 0;
+}
+
+static int do_probe(void)
+{
+	struct agent_tpm_info info = { 0 };
+
+	if (agent_tpm_probe(tpm, &info, &err) < 0)
+		return fail();
+	printf("maker %s firmware %08" PRIx32 " objects-free %" PRIu32 " lockout %" PRIu32 " of %" PRIu32 "\n", info.manufacturer, info.firmware_1,
+	       info.n_objects_free, info.lockout_counter, info.lockout_max);
 	return 0;
 }
 
@@ -427,6 +438,8 @@ static int run(struct agent_context *ctx, int argc, char **argv)
 		return fail();
 	if (strcmp(argv[3], "provision") == 0)
 		r = do_provision();
+	else if (strcmp(argv[3], "probe") == 0)
+		r = do_probe();
 	else if (strcmp(argv[3], "create") == 0 && argc == 6)
 		r = do_create(argv[4], argv[5]);
 	else if (strcmp(argv[3], "import") == 0 && argc == 6)
