@@ -180,6 +180,8 @@ static const char *why_text_is_refused(const char *group, const char *name, cons
 		if (strcmp(name, "run_dir") == 0 && n > RUN_DIR_MAX)
 			return "must have at most 88 bytes, as socket addresses are short";
 	}
+	if (strcmp(group, "console") == 0 && n > 0 && text[0] != '/')
+		return "must be empty or begin with an absolute path";
 	if (strcmp(group, "device") == 0 && strcmp(name, "serial") == 0 && n > 0 && !is_word(text, 64))
 		return "must be 1 to 64 letters, digits, dots, dashes and underscores";
 	if (strcmp(group, "device") == 0 && n > 128)

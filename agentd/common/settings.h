@@ -28,6 +28,7 @@ struct settings {
 	struct { char *tcti; int64_t srk_handle, nv_password, nv_floor, nv_write_budget, sign_timeout_s, keygen_timeout_s, probe_s; } tpm;
 	struct { bool allow_software; } keys;
 	struct { int64_t min_length, cost; } password;
+	struct { char *admin, *operator, *viewer; } console;
 	struct { bool https; char *listen; char **hosts; int64_t max_connections, max_per_source, idle_exit_s; } mgmt;
 	struct {
 		bool enable;

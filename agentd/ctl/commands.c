@@ -11,6 +11,7 @@ const struct command commands[] = {
 	{ "passwd", "[--stdin]", "set or change the owner's password; --stdin: current and new on two lines", cmd_passwd },
 	{ "login", "[--user NAME] [--stdin]", "log in; --stdin: the password on one line", cmd_login },
 	{ "logout", "", "end the session", cmd_logout },
+	{ "console", "", "login program for a getty on a terminal of the device", cmd_console },
 	{ "key list", "", "keys of the device", cmd_key_list },
 	{ "key create", "NAME [--type TYPE] [--purposes LIST] [--callers LIST] [--software]",
 	  "make a key in the TPM: ec-p256 (default), ec-p384, rsa-2048, rsa-3072; for tls-client, csr, sign-app, seal", cmd_key_create },

@@ -24,6 +24,7 @@ enum {
 
 struct ctl {
 	const char *socket;
+	const char *config;	/* file named by --config, or NULL */
 	bool is_json;
 	char *token;		/* of a session, or NULL */
 	bool is_stored_token;	/* kept from an earlier login: it may be dead by now */

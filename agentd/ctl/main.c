@@ -103,7 +103,7 @@ int main(int argc, char **argv)
 		} else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc) {
 			ctl.socket = argv[++i];
 		} else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) {
-			config = argv[++i];
+			config = ctl.config = argv[++i];
 		} else if (strcmp(argv[i], "--version") == 0) {
 			printf("agentctl %s\n", PACKAGE_VERSION);
 			return CTL_OK;

@@ -5,7 +5,8 @@ stdout, its last line says how the program ended ("exit 0", "signal 9", "alive",
 
     expect REGEX   wait until it was seen (after what was seen by the last expect); else "missing REGEX" and the end
     send TEXT      type a line            raw TEXT    type exactly this, with Python escapes
-    hangup         pull the plug          stay        leave it running and stop here (it is hung up)
+    hangup         pull the plug
+    idle SECONDS   look on
     size N         type N times "x"       end         wait until the program ends
 
 TALK_TIMEOUT: seconds for each wait, 20 if not set.
@@ -79,10 +80,11 @@ def main():
             type_bytes(rest.encode().decode("unicode_escape").encode("latin-1"))
         elif verb == "size":
             type_bytes(b"x" * int(rest))
-        elif verb in ("hangup", "stay"):
-            if verb == "stay":
-                while read(0.5) and not select.select([fd], [], [], 0)[0]:
-                    break
+        elif verb == "idle":
+            deadline = time.monotonic() + float(rest)
+            while time.monotonic() < deadline and read(0.05):
+                pass
+        elif verb == "hangup":
             os.close(fd)
             deadline = time.monotonic() + TIMEOUT
             while time.monotonic() < deadline:
