@@ -43,7 +43,7 @@ static const char *const calls_read_files[] = {
 };
 
 static const char *const calls_write_files[] = {
-	"pwrite64", "pwritev", "ftruncate", "ftruncate64", "fallocate", "fsync", "fdatasync", "sync_file_range",
+	"pwrite64", "pwritev", "ftruncate", "ftruncate64", "fallocate", "fsync", "fdatasync", "syncfs", "sync_file_range",
 	"sync_file_range2", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "chmod",
 	"fchmod", "fchmodat", "utimensat", "utimensat_time64", "copy_file_range",
 };

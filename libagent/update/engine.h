@@ -6,6 +6,7 @@
 
 #include <agent/update.h>
 
+#include "base/secret.h"
 #include "update/boot.h"
 #include "update/journal.h"
 #include "update/slot.h"
@@ -17,6 +18,7 @@ struct agent_update {
 	unsigned n_min_signers, n_tries;
 	bool allow_compat;
 	enum agent_update_raw raw_signatures;
+	struct secret key;	/* struct stream_key, or empty */
 	char *selections[BOOT_SLOTS_MAX];	/* "SLOT=SET,MODE" */
 	size_t n_selections;
 	int state_fd, lock_fd;

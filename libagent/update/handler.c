@@ -9,6 +9,8 @@
 
 static const struct update_handler *const update_handlers[] = {
 	&handler_raw,
+	&handler_rawfile,
+	&handler_archive,
 };
 
 const struct update_handler *handler_find(const char *type)

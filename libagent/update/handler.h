@@ -15,6 +15,8 @@
 
 struct update_handler {
 	const char *type;	/* "type" of the image in the manifest */
+	/* Once per slot, after it was marked not bootable and before the first byte; NULL if there is nothing to do. */
+	int (*prepare)(const struct slot *slot, struct agent_error **err);
 	/*
 	 * May the image go there? Looks only. @ret_max_bytes is what fits from its offset on. -ENOSPC slot.size, -EINVAL slot.type.
 	 */
@@ -35,6 +37,8 @@ struct update_handler {
 };
 
 extern const struct update_handler handler_raw;
+extern const struct update_handler handler_rawfile;
+extern const struct update_handler handler_archive;
 
 /* NULL if there is none. */
 const struct update_handler *handler_find(const char *type);

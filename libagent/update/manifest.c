@@ -385,7 +385,7 @@ static int members_check(const struct manifest *m, struct agent_error **err)
 
 			if (strcmp(image->slot_class, other->slot_class) != 0)
 				continue;
-			if (strcmp(image->type, other->type) == 0 && strcmp(image->type, "raw") != 0)
+			if (strcmp(image->type, "raw") != 0 && strcmp(other->type, "raw") != 0)
 				continue;	/* files beside each other */
 			if (strcmp(image->type, other->type) != 0 || image->offset == other->offset)
 				return agent_error_set(err, -EBADMSG, "manifest.duplicate", "%s and %s are both for the slot class %s", other->member,

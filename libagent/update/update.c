@@ -108,6 +108,7 @@ struct agent_update *agent_update_free(struct agent_update *u)
 	close_fdp(&u->lock_fd);
 	close_fdp(&u->state_fd);
 	slot_table_clear(&u->slots);
+	secret_free(&u->key);
 	for (size_t i = 0; i < u->n_selections; i++)
 		free(u->selections[i]);
 	free(u->trust_dir);
@@ -157,6 +158,29 @@ int agent_update_set_selection(struct agent_update *u, const char *name, const c
 	return 0;
 }
 
+int agent_update_set_key(struct agent_update *u, const uint8_t *key, size_t key_size, const uint8_t *iv, struct agent_error **err)
+{
+	_cleanup_secret_ struct secret fresh = { 0 };
+	struct stream_key *k;
+
+	if (u == NULL || (key == NULL && key_size != 0) || (key_size != 0 && key_size != 16 && key_size != 24 && key_size != 32))
+		return agent_error_set(err, -EINVAL, "update.key", "a key for encrypted images has 16, 24 or 32 bytes, not %zu", key_size);
+	secret_free(&u->key);
+	if (key_size == 0)
+		return 0;
+	if (secret_alloc(&fresh, sizeof(*k)) < 0)
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a key");
+	fresh.size = sizeof(*k);
+	k = (struct stream_key *)(void *)fresh.data;
+	memcpy(k->key, key, key_size);
+	k->key_size = key_size;
+	if (iv != NULL)
+		memcpy(k->iv, iv, sizeof(k->iv));
+	u->key = fresh;
+	fresh = (struct secret){ 0 };
+	return 0;
+}
+
 int agent_update_get_status(struct agent_update *u, struct agent_update_status *ret_status, struct agent_error **err)
 {
 	const struct boot_slot *target;
@@ -196,6 +220,7 @@ struct install {
 	uint8_t *tables[MANIFEST_IMAGES_MAX];
 	uint64_t table_bytes;
 	bool is_done[MANIFEST_IMAGES_MAX];
+	bool is_prepared[SLOTS_MAX];
 	bool has_begun;
 	uint64_t done_bytes, total_bytes;	/* stored payload */
 	agent_update_progress_fn progress;
@@ -326,11 +351,31 @@ static int writing_begin(struct install *in, struct agent_error **err)
 	return engine_store_boot(u, &next, err);
 }
 
+static int slot_prepare(struct install *in, size_t i, struct agent_error **err)
+{
+	const struct update_handler *handler = handler_find(in->manifest->images[i].type);
+	bool *is_prepared = &in->is_prepared[in->slots[i] - in->u->slots.items];
+	int r = *is_prepared || handler->prepare == NULL ? 0 : handler->prepare(in->slots[i], err);
+
+	*is_prepared = *is_prepared || r == 0;
+	return r;
+}
+
+/* What the device cannot decrypt is refused before anything is touched. */
+static int key_check(const struct install *in, struct agent_error **err)
+{
+	for (size_t i = 0; i < in->manifest->n_images; i++)
+		if (in->manifest->images[i].cipher[0] != '\0' && in->u->key.size == 0)
+			return agent_error_set(err, -ENOKEY, "update.key", "%s is encrypted, and this device has no key for updates", in->manifest->images[i].member);
+	return 0;
+}
+
 static int image_install(struct install *in, size_t i, struct container *container, uint64_t member_bytes, struct agent_error **err)
 {
 	struct manifest_image *image = &in->manifest->images[i];
 	const struct stream_job job = { .container = container, .image = image, .table = in->tables[i], .slot = in->slots[i],
-					.max_bytes = in->max_bytes[i], .progress = image_progress, .userdata = in };
+					.max_bytes = in->max_bytes[i],
+					.key = (const struct stream_key *)(const void *)in->u->key.data, .progress = image_progress, .userdata = in };
 	struct stream_result result;
 	int r = 0;
 
@@ -352,6 +397,8 @@ static int image_install(struct install *in, size_t i, struct container *contain
 		return agent_error_set(err, -EBADMSG, "update.order", "chunk table %s must come before %s", image->table_member, image->member);
 	if (!in->has_begun)
 		r = writing_begin(in, err);
+	if (r == 0)
+		r = slot_prepare(in, i, err);
 	if (r == 0)
 		r = stream_image(&job, &result, err);
 	if (r < 0)
@@ -421,6 +468,8 @@ static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t n
 		r = release_check(in, verified_buf_signers(verified), floor, now_s, err);
 	if (r == 0)
 		r = targets_find(in, err);
+	if (r == 0)
+		r = key_check(in, err);
 	if (r == 0)
 		r = members_install(in, container, err);
 	if (r == 0)

@@ -165,6 +165,77 @@ sign_cms
 pack far.swu crc image
 refuses "an offset that leaves no room for a size that is not signed" slot.size far.swu --compat
 
+# ---- encrypted -------------------------------------------------------------------------------------------------------
+key=$(openssl rand -hex 32) iv=$(openssl rand -hex 16)
+echo "$key $iv" > aes.key
+printf 'key=%s\niv=%s\n' "$key" "$iv" > generator.key
+echo "$(openssl rand -hex 32) $iv" > other.key
+echo "$(openssl rand -hex 16) $iv" > short.key
+gzip -9 -n -k -f image
+for mode in cbc ctr; do
+  for source in image image.gz; do
+    openssl enc "-aes-256-$mode" -in "$source" -out payload -K "$key" -iv "$iv" -nosalt
+    more="encrypted = \"aes-$mode\";"
+    [ "$source" = image ] || more="$more compressed = \"zlib\";"
+    both_modes payload "$more"
+    sign_cms
+    pack "enc-$mode.swu" crc payload
+    installs "AES-$mode over $source" "enc-$mode.swu" --key aes.key
+  done
+done
+both_modes payload "encrypted = \"aes-ctr-256\"; compressed = \"zlib\"; ivt = \"$iv\";"
+sign_cms
+pack ivt.swu crc payload
+sed "s/ .*/ 00000000000000000000000000000000/" aes.key > no-iv.key
+installs "an IV of its own" ivt.swu --key no-iv.key
+refuses "no key on the device" update.key enc-cbc.swu --compat
+breaks "a key of another length" update.key ivt.swu --key short.key
+openssl enc -aes-256-cbc -in image -out payload -K "$key" -iv "$iv" -nosalt
+both_modes payload 'encrypted = true;'
+sign_cms
+pack plain-cbc.swu crc payload
+breaks "another key, found by the padding" 'update.(decryption|size)' plain-cbc.swu --key other.key
+device
+succeeds "swupdate decrypts the same file" swupdate -k "$PKI/update-ca.pem" -K aes.key -H gw:1 -e stable,copy-2 -M -m -i plain-cbc.swu
+succeeds "  equal bytes" cmp -n 3000001 image slot.b
+
+# ---- files and archives -------------------------------------------------------------------------------------------------
+mkdir -p tree/bin tree/share/deep
+printf '#!/bin/sh\n' > tree/bin/tool
+chmod 755 tree/bin/tool
+head -c 700000 /dev/urandom > tree/share/deep/data
+: > tree/empty
+(cd tree && tar -cf ../tree.tar . && tar -czf ../tree.tar.gz . && tar --format=pax -cf ../pax.tar .)
+echo setting > setting.conf
+folders() { rm -rf app.a app.b; mkdir app.a app.b; echo old > app.b/left-over; }
+with_folders() { local b=$1; shift; probe "$b" --compat --slot "app:a:$W/app.a" --slot "app:b:$W/app.b" "$@"; }
+file_element() { # FILE MORE
+  printf '{ filename = "%s"; sha256 = "%s"; %s properties = { slot-class = "app"; create-destination = "true"; }; }' "$1" "$(sha256sum < "$1" | cut -c1-64)" "$2"
+}
+for archive in tree.tar tree.tar.gz pax.tar; do
+  describe "images: ( $(element image "device = \"$W/slot.b\";") ); files: ( $(file_element "$archive" 'type = "archive"; path = "/";'), $(file_element setting.conf 'path = "/etc/app/setting.conf";') );"
+  sign_cms
+  pack files.swu crc image "$archive" setting.conf
+  device
+  folders
+  succeeds "$archive and a file beside an image" with_folders files.swu
+  diff -r tree app.b -x etc > diff.out
+  succeeds "  equal files, nothing left over" test ! -s diff.out
+  is "  modes too" "$(stat -c %a app.b/bin/tool)" 755
+  succeeds "  the file is there" cmp setting.conf app.b/etc/app/setting.conf
+  cmp -s -n 3000001 image slot.b && ok "  and the image"
+done
+ln -s /etc/passwd tree/link
+(cd tree && tar -cf ../link.tar .)
+rm tree/link
+describe "images: ( $(element image "device = \"$W/slot.b\";") ); files: ( $(file_element link.tar 'type = "archive"; path = "/";') );"
+sign_cms
+pack link.swu crc image link.tar
+device
+folders
+like "links in an archive are refused" "$(with_folders link.swu)" '^update.archive: .*link'
+if grep -q '^primary=a$' env && ! grep -qE '^slot.b.tries_left=[1-9]' env; then ok "  slot b is not bootable"; else not_ok "slot b is bootable: $(cat env)"; fi
+
 # ---- swugenerator ------------------------------------------------------------------------------------------------------
 mkdir -p gen && cp image gen/
 cat > gen/sw-description << TEMPLATE
@@ -189,6 +260,13 @@ installs "  it installs" gen-cms.swu
 device
 succeeds "  and with swupdate" swupdate -k "$PKI/update-ca.pem" -H gw:1 -e stable,copy-2 -M -m -i gen-cms.swu
 succeeds "  equal bytes" cmp -n 3000001 image slot.b
+sed -i 's/compressed = "zlib";/compressed = "zlib"; encrypted = true;/' gen/sw-description
+succeeds "swugenerator makes a bundle, encrypted" generate ../gen-enc.swu "CMS,$PKI/signer.key,$PKI/signer.pem" -K "$W/generator.key"
+installs "  it installs" gen-enc.swu --key aes.key
+device
+succeeds "  and with swupdate" swupdate -k "$PKI/update-ca.pem" -K aes.key -H gw:1 -e stable,copy-2 -M -m -i gen-enc.swu
+succeeds "  equal bytes" cmp -n 3000001 image slot.b
+sed -i 's/ encrypted = true;//' gen/sw-description
 succeeds "swugenerator makes a bundle, bare RSA" generate ../gen-rsa.swu "RSA,$W/raw.key"
 cp raw.pub "$LAB/trust/update/raw.pub"
 installs "  it installs, by policy" gen-rsa.swu --raw rsa

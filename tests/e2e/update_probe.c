@@ -38,15 +38,39 @@ static int select_all(struct agent_update *u, char **selections, size_t n, struc
 	return r;
 }
 
+static size_t hex(const char *text, uint8_t *out, size_t max)
+{
+	size_t n = 0;
+
+	for (unsigned byte; n < max && sscanf(text + 2 * n, "%2x", &byte) == 1; n++)
+		out[n] = (uint8_t)byte;
+	return n;
+}
+
+/* As "swupdate -K": "KEY IV" in hexadecimal digits. */
+static int key_load(struct agent_update *u, const char *path, struct agent_error **err)
+{
+	uint8_t key[32], iv[AGENT_UPDATE_IV_SIZE];
+	char key_text[65] = "", iv_text[33] = "";
+	FILE *f = fopen(path, "r");
+
+	if (f == NULL || fscanf(f, "%64s %32s", key_text, iv_text) != 2)
+		exit(2);
+	fclose(f);
+	hex(iv_text, iv, sizeof(iv));
+	return agent_update_set_key(u, key, hex(key_text, key, sizeof(key)), iv, err);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "trust", 1, NULL, 't' },  { "product", 1, NULL, 'p' }, { "state", 1, NULL, 's' }, { "env", 1, NULL, 'e' },
 		{ "slot", 1, NULL, 'l' },   { "compat", 0, NULL, 'c' },  { "raw", 1, NULL, 'r' },   { "selection", 1, NULL, 'x' },
-		{ "signers", 1, NULL, 'n' }, { "now", 1, NULL, 'w' },	 { 0 },
+		{ "signers", 1, NULL, 'n' }, { "now", 1, NULL, 'w' },	 { "key", 1, NULL, 'k' },
+		{ 0 },
 	};
 	struct agent_update_options o = { .n_min_signers = 1, .boot_backend = "file", .n_tries = 3, .product = "gw:1" };
-	char *slots[MAX], *selections[MAX];
+	char *slots[MAX], *selections[MAX], *key_file = NULL;
 	size_t n_slots = 0, n_selections = 0;
 	unsigned long long now = (unsigned long long)time(NULL);
 	struct agent_context *ctx = NULL;
@@ -62,6 +86,7 @@ int main(int argc, char **argv)
 		case 'e': o.boot_config = optarg; break;
 		case 'c': o.allow_compat = 1; break;
 		case 'n': o.n_min_signers = (unsigned)atoi(optarg); break;
+		case 'k': key_file = optarg; break;
 		case 'w': now = strtoull(optarg, NULL, 10); break;
 		case 'r': o.raw_signatures = strcmp(optarg, "rsa-pss") == 0 ? AGENT_UPDATE_RAW_RSA_PSS : AGENT_UPDATE_RAW_RSA; break;
 		case 'l':
@@ -82,6 +107,8 @@ int main(int argc, char **argv)
 		r = add_slots(u, slots, n_slots, &err);
 	if (r == 0)
 		r = select_all(u, selections, n_selections, &err);
+	if (r == 0 && key_file != NULL)
+		r = key_load(u, key_file, &err);
 	if (r == 0)
 		r = agent_update_settle(u, &err);
 	if (r == 0)

@@ -282,7 +282,7 @@ static void weak_digests_and_missing_attributes_are_refused(void **state)
 	}
 }
 
-static void each_property_of_the_signer_is_checked_and_named(void **state)
+static void rauc_1124_each_property_of_the_signer_is_checked_and_named(void **state)
 {
 	const struct {
 		struct cert_spec spec;
@@ -331,7 +331,7 @@ static void an_expired_ca_is_named(void **state)
 	identity_free(&id);
 }
 
-static void the_time_is_the_caller_s_and_not_the_system_s(void **state)
+static void rauc_353_the_time_is_the_caller_s_and_not_the_system_s(void **state)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	size_t size;
@@ -347,7 +347,7 @@ static void the_time_is_the_caller_s_and_not_the_system_s(void **state)
 }
 
 /* SWUpdate CVE-2026-109399: the embedded intermediate completed the chain of a sibling's leaf. */
-static void embedded_certificates_build_no_chain(void **state)
+static void swupdate_CVE_2026_109399_embedded_certificates_build_no_chain(void **state)
 {
 	struct identity sibling = certs_make("Sibling CA", &ca, SPEC_CA), leaf = certs_make("Sibling leaf", &sibling, SPEC_SIGNER);
 	const struct identity *id = &leaf;
@@ -386,7 +386,7 @@ static void the_same_name_with_another_key_is_not_the_pinned_ca(void **state)
 	identity_free(&id);
 }
 
-static void the_threshold_counts_distinct_keys(void **state)
+static void tuf_CVE_2020_6174_the_threshold_counts_distinct_keys(void **state)
 {
 	struct identity second = certs_make("Second signer", &ca, SPEC_SIGNER), again, stranger = certs_make("Stranger", NULL, SPEC_SIGNER);
 	const struct {
@@ -433,7 +433,7 @@ static void the_threshold_counts_distinct_keys(void **state)
 	identity_free(&stranger);
 }
 
-static void a_threshold_of_zero_is_refused(void **state)
+static void fwupd_CVE_2020_10759_a_threshold_of_zero_is_refused(void **state)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	size_t size;
@@ -543,15 +543,15 @@ int main(void)
 		T(any_changed_byte_and_any_cut_is_refused),
 		T(other_forms_are_refused),
 		T(weak_digests_and_missing_attributes_are_refused),
-		T(each_property_of_the_signer_is_checked_and_named),
+		T(rauc_1124_each_property_of_the_signer_is_checked_and_named),
 		T(key_usage_may_be_absent),
 		T(an_expired_ca_is_named),
-		T(the_time_is_the_caller_s_and_not_the_system_s),
-		T(embedded_certificates_build_no_chain),
+		T(rauc_353_the_time_is_the_caller_s_and_not_the_system_s),
+		T(swupdate_CVE_2026_109399_embedded_certificates_build_no_chain),
 		T(a_leaf_cannot_issue_signers),
 		T(the_same_name_with_another_key_is_not_the_pinned_ca),
-		T(the_threshold_counts_distinct_keys),
-		T(a_threshold_of_zero_is_refused),
+		T(tuf_CVE_2020_6174_the_threshold_counts_distinct_keys),
+		T(fwupd_CVE_2020_10759_a_threshold_of_zero_is_refused),
 		T(revocation_counts_where_there_is_a_list),
 		T(a_certificate_need_not_come_along_when_it_is_pinned),
 		T(a_strange_trust_folder_is_refused_whole),

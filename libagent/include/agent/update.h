@@ -90,6 +90,20 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_update_add_slot(struct agent_update *upd
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_selection(struct agent_update *update, const char *name, const char *selection,
 							     struct agent_error **err);
 
+/** AGENT_UPDATE_IV_SIZE - bytes of an initialisation vector, one block of AES. Since: 0.1 */
+#define AGENT_UPDATE_IV_SIZE 16
+
+/**
+ * agent_update_set_key() - the AES key of encrypted images
+ * @key:      16, 24 or 32 bytes; copied, kept out of core dumps and wiped by agent_update_free()
+ * @iv:       AGENT_UPDATE_IV_SIZE bytes for images that bring none, or NULL for zeros
+ *
+ * Takes the place of one set before; a @key_size of 0 forgets it. A caller keeps it sealed, agent_seal(), and gives it for one
+ * installation. Errors: -EINVAL update.key, -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_key(struct agent_update *update, const uint8_t *key, size_t key_size, const uint8_t *iv,
+						       struct agent_error **err);
+
 /** enum agent_update_path - what a path must be open for. Since: 0.1 */
 enum agent_update_path {
 	AGENT_UPDATE_PATH_READ = 1u << 0,
@@ -154,7 +168,7 @@ struct agent_update_status {
  *
  * Returns 0: the new slot is tried at the next boot. -EBADMSG (container.*, manifest.*, update.chunk, .chunk-table, .hash,
  * .member, .order, .size, .classes, .compression, .decryption, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
- * (update.trust), -ESTALE (update.stale, .too-early, .expired), -EPERM (update.product, update.device), -EALREADY (update.failed-before),
+ * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired), -EPERM (update.product, update.device), -EALREADY (update.failed-before),
  * -EOPNOTSUPP (manifest.unsupported, .profile), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
  * roll back first; slot.busy: mounted), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
  * boot environment said (journal.*, boot.*). Since: 0.1
