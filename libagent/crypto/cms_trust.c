@@ -136,12 +136,9 @@ static int add_file(struct cms_trust *trust, int dir_fd, const char *name, unsig
 	return add_crl(trust, name, bio, strncmp(data, "-----", 5) == 0, err);
 }
 
-int cms_trust_load(struct agent_context *ctx, const char *path, struct cms_trust **ret_trust, struct agent_error **err)
+static int trust_new(struct agent_context *ctx, struct cms_trust **ret_trust, struct agent_error **err)
 {
 	_cleanup_(cms_trust_freep) struct cms_trust *trust = calloc(1, sizeof(*trust));
-	_cleanup_(closedirp) DIR *dir = NULL;
-	struct dirent *entry;
-	unsigned n_crls = 0;
 	int r;
 
 	if (trust == NULL)
@@ -154,6 +151,47 @@ int cms_trust_load(struct agent_context *ctx, const char *path, struct cms_trust
 	trust->store = X509_STORE_new();
 	if (trust->certs == NULL || trust->store == NULL)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory for certificates");
+	*ret_trust = TAKE_PTR(trust);
+	return 0;
+}
+
+int cms_trust_parse(struct agent_context *ctx, const char *certs, const struct cms_trust *crls_of, struct cms_trust **ret_trust,
+		    struct agent_error **err)
+{
+	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
+	_cleanup_(BIO_free_allp) BIO *bio = BIO_new_mem_buf(certs, -1);
+	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(crls_of->store);
+	int r = bio == NULL ? agent_error_set(err, -ENOMEM, "memory", "no memory for certificates") : trust_new(ctx, &trust, err);
+
+	if (r == 0)
+		r = add_certs(trust, "the list of certificates", bio, err);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
+		X509_CRL *crl = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(objects, i));
+
+		if (crl != NULL && X509_STORE_add_crl(trust->store, crl) != 1)
+			return openssl_error_set(err, -ENOMEM, "update.trust", "cannot add a revocation list");
+	}
+	*ret_trust = TAKE_PTR(trust);
+	return 0;
+}
+
+void cms_trust_skip_crls(struct cms_trust *trust, bool skip)
+{
+	trust->skips_crls = skip;
+}
+
+int cms_trust_load(struct agent_context *ctx, const char *path, struct cms_trust **ret_trust, struct agent_error **err)
+{
+	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
+	_cleanup_(closedirp) DIR *dir = NULL;
+	struct dirent *entry;
+	unsigned n_crls = 0;
+	int r = trust_new(ctx, &trust, err);
+
+	if (r < 0)
+		return r;
 	dir = opendir(path);
 	if (dir == NULL)
 		return agent_error_set(err, -errno, "update.trust", "cannot open the folder of update signers %s: %s", path, strerror(errno));
@@ -255,7 +293,7 @@ static int verify_chain(const struct cms_trust *trust, X509 *cert, uint64_t now_
 	if (check == NULL || X509_STORE_CTX_init(check, trust->store, cert, NULL) != 1)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory to check a certificate");
 	X509_STORE_CTX_set_time(check, 0, (time_t)now_s);
-	X509_STORE_CTX_set_flags(check, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL | flags);
+	X509_STORE_CTX_set_flags(check, (trust->skips_crls ? 0 : X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) | flags);
 	X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(check), AUTH_LEVEL);
 	X509_STORE_CTX_set_verify_cb(check, crl_is_optional);
 	ok = X509_verify_cert(check) == 1;

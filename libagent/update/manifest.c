@@ -327,7 +327,7 @@ static int selections_parse(const json_t *group, unsigned depth, struct manifest
 
 /* ---- the agent group -------------------------------------------------------------------------------------------------- */
 
-static const char *const agent_keys[] = { "profile", "release-id", "security-version", "products", "min-signers", "not-before", "not-after", NULL };
+static const char *const agent_keys[] = { "profile", "release-id", "security-version", "products", "min-signers", "not-before", "not-after", "trust-policy", NULL };
 
 static int optional_u64(const json_t *group, const char *key, uint64_t min, uint64_t max, uint64_t *value, struct agent_error **err)
 {
@@ -365,15 +365,25 @@ static int agent_parse(const json_t *agent, struct manifest *m, struct agent_err
 		r = optional_u64(agent, "not-after", 1, INT64_MAX, &m->not_after_s, err);
 	m->n_min_signers = (unsigned)n_min_signers;
 	m->is_strict = true;
+	if (r == 0 && json_object_get(agent, "trust-policy") != NULL)
+		r = part_member(agent, "agent", "trust-policy", m->trust_member, err);
+	if (r == 0 && strlen(m->trust_member) > sizeof(m->trust_member) - 5)
+		r = agent_error_set(err, -EBADMSG, "manifest.value", "agent: trust-policy has no room for \".sig\" behind it");
+	if (r == 0 && m->trust_member[0] != '\0')
+		snprintf(m->trust_signature, sizeof(m->trust_signature), "%.250s.sig", m->trust_member);
 	return r;
 }
 
 /* No member serves twice, none shadows the first two, and no image lies on another. */
 static int members_check(const struct manifest *m, struct agent_error **err)
 {
-	const char *names[2 + 2 * MANIFEST_IMAGES_MAX] = { MANIFEST_NAME, SIGNATURE_NAME };
+	const char *names[4 + 2 * MANIFEST_IMAGES_MAX] = { MANIFEST_NAME, SIGNATURE_NAME };
 	size_t n = 2;
 
+	if (m->trust_member[0] != '\0') {
+		names[n++] = m->trust_member;
+		names[n++] = m->trust_signature;
+	}
 	for (size_t i = 0; i < m->n_images; i++) {
 		const struct manifest_image *image = &m->images[i];
 

@@ -62,6 +62,7 @@ struct manifest {
 	char release_id[MANIFEST_TEXT_MAX + 1];
 	uint64_t security_version;		/* 0 in a stock bundle */
 	unsigned n_min_signers;			/* 1 if the bundle does not ask for more */
+	char trust_member[256], trust_signature[256];	/* a change of signers, and its signature; or empty */
 	uint64_t not_before_s, not_after_s;	/* 0 means no limit */
 	char *products[MANIFEST_PRODUCTS_MAX];	/* stock bundle: its hardware-compatibility */
 	size_t n_products;

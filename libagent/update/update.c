@@ -15,6 +15,7 @@
 #include "update/handler.h"
 #include "update/manifest.h"
 #include "update/stream.h"
+#include "update/trust.h"
 #include "update/verify.h"
 
 _Static_assert((int)AGENT_UPDATE_RAW_RSA == (int)CMS_RAW_RSA && (int)AGENT_UPDATE_RAW_RSA_PSS == (int)CMS_RAW_RSA_PSS, "the same values");
@@ -215,6 +216,11 @@ struct install {
 	struct agent_update *u;
 	struct manifest *manifest;
 	const char *target;
+	struct trust trust;
+	char *trust_text;	/* a change of signers, until its signature has come */
+	size_t trust_size;
+	bool has_changed_trust;
+	uint64_t now_s;
 	const struct slot *slots[MANIFEST_IMAGES_MAX];
 	uint64_t max_bytes[MANIFEST_IMAGES_MAX];
 	uint8_t *tables[MANIFEST_IMAGES_MAX];
@@ -393,6 +399,8 @@ static int image_install(struct install *in, size_t i, struct container *contain
 	if (image->plain_bytes > in->max_bytes[i])
 		return agent_error_set(err, -ENOSPC, "slot.size", "%s: image of %" PRIu64 " bytes at offset %" PRIu64 " does not fit, there is room for %" PRIu64,
 				       image->member, image->plain_bytes, image->offset, in->max_bytes[i]);
+	if (in->manifest->trust_member[0] != '\0' && !in->has_changed_trust)
+		return agent_error_set(err, -EBADMSG, "update.order", "%s and its signature must come before %s", in->manifest->trust_member, image->member);
 	if (image->has_chunks && in->tables[i] == NULL)
 		return agent_error_set(err, -EBADMSG, "update.order", "chunk table %s must come before %s", image->table_member, image->member);
 	if (!in->has_begun)
@@ -412,10 +420,32 @@ static int image_install(struct install *in, size_t i, struct container *contain
 	return 0;
 }
 
+/* First the policy, then its signature, and both before the first image: from here on others sign. */
+static int trust_install(struct install *in, struct container *container, const struct member *member, struct agent_error **err)
+{
+	_cleanup_free_ char *signature = NULL;
+	int r;
+
+	if (strcmp(member->name, in->manifest->trust_member) == 0) {
+		in->trust_size = (size_t)member->size_bytes;
+		return verify_load(container, member, TRUST_POLICY_MAX, &in->trust_text, err);
+	}
+	if (in->trust_text == NULL)
+		return agent_error_set(err, -EBADMSG, "update.order", "%s must come before %s", in->manifest->trust_member, member->name);
+	r = verify_load(container, member, SIGNATURE_MAX, &signature, err);
+	if (r == 0)
+		r = trust_advance(in->u->ctx, &in->trust, in->u->state_fd, in->u->n_min_signers, in->trust_text, in->trust_size, signature,
+				  (size_t)member->size_bytes, in->now_s, err);
+	in->has_changed_trust = r == 0;
+	return r;
+}
+
 static int member_install(struct install *in, struct container *container, const struct member *member, struct agent_error **err)
 {
 	const struct manifest *m = in->manifest;
 
+	if (m->trust_member[0] != '\0' && (strcmp(member->name, m->trust_member) == 0 || strcmp(member->name, m->trust_signature) == 0))
+		return trust_install(in, container, member, err);
 	for (size_t i = 0; i < m->n_images; i++) {
 		if (strcmp(member->name, m->images[i].member) == 0)
 			return image_install(in, i, container, member->size_bytes, err);
@@ -458,8 +488,11 @@ static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t n
 	r = slot_table_other(&u->slots, u->booted, &in->target, err);
 	if (r == 0)
 		r = container_new(fd, &container, err);
+	/* Read anew for each bundle: a certificate or CRL that was put there counts at once. */
 	if (r == 0)
-		r = verify_manifest(u->ctx, &(struct verify_policy){ .trust_dir = u->trust_dir, .n_min_signers = u->n_min_signers,
+		r = trust_load(u->ctx, u->trust_dir, u->state_fd, u->n_min_signers, &in->trust, err);
+	if (r == 0)
+		r = verify_manifest(&(struct verify_policy){ .trust = in->trust.certs, .n_min_signers = in->trust.n_min_signers,
 				    .raw = u->allow_compat ? (enum cms_raw)u->raw_signatures : CMS_RAW_NONE, .now_s = now_s }, container, &verified, err);
 	if (r == 0)
 		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .product = u->product,
@@ -486,7 +519,7 @@ static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t n
 int agent_update_install(struct agent_update *u, int fd, uint64_t floor, uint64_t now_s, agent_update_progress_fn progress, void *userdata,
 			 struct agent_error **err)
 {
-	struct install in = { .u = u, .progress = progress, .userdata = userdata };
+	struct install in = { .u = u, .now_s = now_s, .progress = progress, .userdata = userdata };
 	enum agent_update_stage before;
 	int r;
 
@@ -513,5 +546,7 @@ int agent_update_install(struct agent_update *u, int fd, uint64_t floor, uint64_
 	for (size_t i = 0; i < MANIFEST_IMAGES_MAX; i++)
 		free(in.tables[i]);
 	manifest_free(in.manifest);
+	trust_clear(&in.trust);
+	free(in.trust_text);
 	return r;
 }

@@ -10,10 +10,27 @@
 #include "crypto/cms.h"
 #include "update/verify_private.h"
 
+int verify_load(struct container *container, const struct member *member, size_t max, char **ret_data, struct agent_error **err)
+{
+	_cleanup_free_ char *data = NULL;
+	int r;
+
+	if (member->size_bytes == 0 || member->size_bytes > max)
+		return agent_error_set(err, -EMSGSIZE, "container.size", "%s has %" PRIu64 " bytes, allowed are 1 to %zu", member->name, member->size_bytes, max);
+	data = malloc((size_t)member->size_bytes + 1);
+	if (data == NULL)
+		return agent_error_set(err, -ENOMEM, "container.memory", "no memory for %s", member->name);
+	r = container_read(container, data, (size_t)member->size_bytes, err);
+	if (r < 0)
+		return r;
+	data[member->size_bytes] = '\0';
+	*ret_data = TAKE_PTR(data);
+	return 0;
+}
+
 /* The next member must be @name with 1 to @max bytes; whole into memory, with a NUL after it. */
 static int member_load(struct container *container, const char *name, size_t max, char **ret_data, size_t *ret_size, struct agent_error **err)
 {
-	_cleanup_free_ char *data = NULL;
 	struct member member;
 	int r;
 
@@ -22,24 +39,12 @@ static int member_load(struct container *container, const char *name, size_t max
 		return r;
 	if (r == 0 || strcmp(member.name, name) != 0)
 		return agent_error_set(err, -EBADMSG, "container.order", "the bundle has %s where %s must be", r == 0 ? "its end" : member.name, name);
-	if (member.size_bytes == 0 || member.size_bytes > max)
-		return agent_error_set(err, -EMSGSIZE, "container.size", "%s has %" PRIu64 " bytes, allowed are 1 to %zu", name, member.size_bytes, max);
-	data = malloc((size_t)member.size_bytes + 1);
-	if (data == NULL)
-		return agent_error_set(err, -ENOMEM, "container.memory", "no memory for %s", name);
-	r = container_read(container, data, (size_t)member.size_bytes, err);
-	if (r < 0)
-		return r;
-	data[member.size_bytes] = '\0';
 	*ret_size = (size_t)member.size_bytes;
-	*ret_data = TAKE_PTR(data);
-	return 0;
+	return verify_load(container, &member, max, ret_data, err);
 }
 
-int verify_manifest(struct agent_context *ctx, const struct verify_policy *policy, struct container *container, struct verified_buf **ret_buf,
-		    struct agent_error **err)
+int verify_manifest(const struct verify_policy *policy, struct container *container, struct verified_buf **ret_buf, struct agent_error **err)
 {
-	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
 	_cleanup_free_ char *manifest = NULL, *signature = NULL;
 	size_t manifest_size = 0, signature_size = 0;
 	struct verified_buf *buf;
@@ -47,19 +52,16 @@ int verify_manifest(struct agent_context *ctx, const struct verify_policy *polic
 	bool is_raw = false;
 	int r;
 
-	/* Read anew for each bundle: a certificate or CRL that was put there counts at once. */
-	r = cms_trust_load(ctx, policy->trust_dir, &trust, err);
-	if (r == 0)
-		r = member_load(container, MANIFEST_NAME, MANIFEST_MAX, &manifest, &manifest_size, err);
+	r = member_load(container, MANIFEST_NAME, MANIFEST_MAX, &manifest, &manifest_size, err);
 	if (r == 0)
 		r = member_load(container, SIGNATURE_NAME, SIGNATURE_MAX, &signature, &signature_size, err);
 	if (r < 0)
 		return r;
 	is_raw = policy->raw != CMS_RAW_NONE && !cms_is_signed_data(signature, signature_size);
 	if (is_raw)
-		r = cms_verify_raw(trust, policy->raw, signature, signature_size, manifest, manifest_size, policy->n_min_signers, &n_signers, err);
+		r = cms_verify_raw(policy->trust, policy->raw, signature, signature_size, manifest, manifest_size, policy->n_min_signers, &n_signers, err);
 	else
-		r = cms_verify(trust, signature, signature_size, manifest, manifest_size, policy->n_min_signers, policy->now_s, &n_signers, err);
+		r = cms_verify(policy->trust, signature, signature_size, manifest, manifest_size, policy->n_min_signers, policy->now_s, &n_signers, err);
 	if (r < 0)
 		return r;
 	buf = calloc(1, sizeof(*buf));

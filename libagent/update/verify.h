@@ -25,18 +25,19 @@ struct verified_buf;
 
 /* Who may sign, and how. */
 struct verify_policy {
-	const char *trust_dir;
+	const struct cms_trust *trust;
 	unsigned n_min_signers;
 	enum cms_raw raw;	/* a plain RSA signature as well, for stock bundles */
 	uint64_t now_s;
 };
 
 /*
- * Read the first two members, which must be these, into memory and check the signatures (CMS, detached, DER) against what
- * is pinned in the trust folder. -EBADMSG container.*, -EMSGSIZE, -EKEYREJECTED update.signature, .signer or .threshold.
+ * Read the first two members, which must be these, into memory and check the signatures (CMS, detached, DER) against those
+ * who may sign. -EBADMSG container.*, -EMSGSIZE, -EKEYREJECTED update.signature, .signer or .threshold.
  */
-int verify_manifest(struct agent_context *ctx, const struct verify_policy *policy, struct container *container, struct verified_buf **ret_buf,
-		    struct agent_error **err);
+int verify_manifest(const struct verify_policy *policy, struct container *container, struct verified_buf **ret_buf, struct agent_error **err);
+/* The current member whole, with a NUL after it. -EMSGSIZE container.size. */
+int verify_load(struct container *container, const struct member *member, size_t max, char **ret_data, struct agent_error **err);
 struct verified_buf *verified_buf_free(struct verified_buf *buf);
 DEFINE_CLEANUP(struct verified_buf *, verified_buf_free)
 

@@ -72,7 +72,9 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_update_new(struct agent_context *ctx, co
 /** agent_update_free() - release the engine and its lock; takes NULL, returns NULL. Since: 0.1 */
 AGENT_EXPORT struct agent_update *agent_update_free(struct agent_update *update);
 /**
- * agent_update_add_slot() - device or file @path is slot @name ("a") of class @slot_class ("rootfs")
+ * agent_update_add_slot() - device, file or folder @path is slot @name ("a") of class @slot_class ("rootfs")
+ *
+ * A folder, the top of a mounted file system, takes files and archives; it is emptied before.
  *
  * All strings are copied; class and name are 1 to 16 of a-z, 0-9, '-' and '_', the path is absolute. There are two slot
  * names in all, each with one slot per class. Errors: -EINVAL slot.name or slot.path, -EEXIST slot.duplicate, -ENOSPC
@@ -167,8 +169,8 @@ struct agent_update_status {
  * the inactive slot not bootable and the stage FAILED.
  *
  * Returns 0: the new slot is tried at the next boot. -EBADMSG (container.*, manifest.*, update.chunk, .chunk-table, .hash,
- * .member, .order, .size, .classes, .compression, .decryption, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
- * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired), -EPERM (update.product, update.device), -EALREADY (update.failed-before),
+ * .member, .order, .size, .classes, .compression, .decryption, .path, .archive, .overlap, .trust-policy, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
+ * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired, .trust-version), -EPERM (update.product, update.device, update.bootenv), -EALREADY (update.failed-before),
  * -EOPNOTSUPP (manifest.unsupported, .profile), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
  * roll back first; slot.busy: mounted), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
  * boot environment said (journal.*, boot.*). Since: 0.1
