@@ -13,6 +13,7 @@
 #include <agent/mac.h>
 #include <agent/mqtt.h>
 #include <agent/password.h>
+#include <agent/queue.h>
 #include <agent/seal.h>
 #include <agent/signer.h>
 #include <agent/software.h>
