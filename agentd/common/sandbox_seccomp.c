@@ -148,6 +148,8 @@ static int add_common_with_arguments(scmp_filter_ctx ctx, unsigned groups)
 	const uint64_t block_ioctls[] = { BLKGETSIZE64, BLKSSZGET, BLKPBSZGET, BLKROGET, BLKFLSBUF, BLKDISCARD, BLKZEROOUT };
 	/* a U-Boot environment in flash: erase, unlock, bad blocks; update of a UBI volume */
 	const uint64_t flash_ioctls[] = { MEMGETINFO, MEMERASE, MEMUNLOCK, MEMLOCK, MEMGETBADBLOCK, UBI_IOCVOLUP };
+	/* an EFI variable that is marked immutable; without the capability the answer is no */
+	const uint64_t efi_ioctls[] = { FS_IOC_GETFLAGS, FS_IOC_SETFLAGS };
 	const uint64_t prctls[] = { PR_SET_NAME, PR_GET_NAME, PR_SET_VMA, PR_GET_DUMPABLE };
 	const uint64_t self[] = { (uint64_t)getpid() }, none[] = { 0 };
 	int r;
@@ -157,6 +159,8 @@ static int add_common_with_arguments(scmp_filter_ctx ctx, unsigned groups)
 		r = add_values(ctx, "ioctl", 1, block_ioctls, ARRAY_SIZE(block_ioctls));
 	if (r >= 0 && (groups & CALLS_BLOCK_DEVICE))
 		r = add_values(ctx, "ioctl", 1, flash_ioctls, ARRAY_SIZE(flash_ioctls));
+	if (r >= 0 && (groups & CALLS_BLOCK_DEVICE))
+		r = add_values(ctx, "ioctl", 1, efi_ioctls, ARRAY_SIZE(efi_ioctls));
 	if (r >= 0)
 		r = add_values(ctx, "prctl", 0, prctls, ARRAY_SIZE(prctls));
 	if (r >= 0)

@@ -12,7 +12,7 @@
 #include "update/lines.h"
 
 static const struct boot_backend *const boot_backends[] = {
-	&boot_file, &boot_grub, &boot_systemd,
+	&boot_efi, &boot_file, &boot_grub, &boot_script, &boot_systemd,
 #if defined(HAVE_UBOOTENV)
 	&boot_uboot,
 #endif

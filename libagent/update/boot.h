@@ -25,6 +25,7 @@ struct boot_slot {
 	uint64_t security_version;
 	char release[MANIFEST_TEXT_MAX + 1]; /* empty while unknown or being written */
 	char version[MANIFEST_TEXT_MAX + 1];
+	bool is_stray;		/* in service by others' doing, never confirmed: the next store takes it out */
 };
 
 struct boot_state {
@@ -37,6 +38,7 @@ struct boot_state {
 /* @config is update.boot_config of agentd.conf: each backend says what kind of path it wants. */
 struct boot_backend {
 	const char *name;	/* update.boot_backend of agentd.conf */
+	unsigned max_tries;	/* what its boot loader can count; 0: BOOT_TRIES_MAX */
 	/* -ENOENT boot.missing when there is nothing yet, -EBADMSG boot.format, -EINVAL boot.config, -errno boot.read. */
 	int (*load)(const char *config, struct boot_state *ret_state, struct agent_error **err);
 	/* Durable when it returns; what is not ours in the environment is kept. -errno boot.write, -EINVAL boot.config. */
@@ -45,8 +47,10 @@ struct boot_backend {
 	int (*paths)(const char *config, agent_update_path_fn fn, void *userdata, struct agent_error **err);
 };
 
+extern const struct boot_backend boot_efi;
 extern const struct boot_backend boot_file;
 extern const struct boot_backend boot_grub;
+extern const struct boot_backend boot_script;
 extern const struct boot_backend boot_systemd;
 #if defined(HAVE_UBOOTENV)
 extern const struct boot_backend boot_uboot;
@@ -59,6 +63,12 @@ struct boot_slot *boot_state_slot(struct boot_state *state, const char *name);
 bool boot_slot_is_bootable(const struct boot_slot *slot);
 /* The same choice for the boot loader, whatever the order of the slots; @booted is its own word and not compared. */
 bool boot_state_is_equal(const struct boot_state *a, const struct boot_state *b);
+/*
+ * The state as text, one key=value a line: the file of "file", the record of "efi", the words of "script". Parse cuts @text
+ * up; @what begins the sentence of -EBADMSG boot.format. The caller frees what print made.
+ */
+int boot_text_parse(char *text, const char *what, struct boot_state *ret_state, struct agent_error **err);
+int boot_text_print(const struct boot_state *state, char **ret_text, size_t *ret_size, struct agent_error **err);
 /* The folder of @config, which is a file replaced by rename: the common @paths. */
 int boot_paths_folder(const char *config, agent_update_path_fn fn, void *userdata, struct agent_error **err);
 

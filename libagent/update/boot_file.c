@@ -52,22 +52,12 @@ static int slot_key_parse(struct boot_state *state, const char *key, const char 
 	return -EBADMSG;
 }
 
-static int file_load(const char *config, struct boot_state *ret_state, struct agent_error **err)
+int boot_text_parse(char *text, const char *what, struct boot_state *ret_state, struct agent_error **err)
 {
 	struct boot_state state = { 0 };
-	_cleanup_free_ char *data = NULL;
-	char *cursor, *key, *value;
-	size_t size = 0;
+	char *cursor = text, *key, *value;
 	int r;
 
-	r = file_read_at(AT_FDCWD, config, LINES_FILE_MAX, &data, &size, NULL);
-	if (r == -ENOENT)
-		return agent_error_set(err, r, "boot.missing", "there is no boot environment %s", config);
-	if (r < 0)
-		return agent_error_set(err, r, "boot.read", "cannot read the boot environment %s: %s", config, strerror(-r));
-	if (strlen(data) != size)
-		return agent_error_set(err, -EBADMSG, "boot.format", "boot environment %s holds a NUL byte", config);
-	cursor = data;
 	while ((r = lines_next(&cursor, &key, &value)) > 0) {
 		if (strcmp(key, "primary") == 0)
 			r = lines_get_name(value, state.primary, sizeof(state.primary));
@@ -78,14 +68,48 @@ static int file_load(const char *config, struct boot_state *ret_state, struct ag
 		else
 			r = -EBADMSG; /* a misspelt key must not pass for an absent one */
 		if (r < 0)
-			return agent_error_set(err, r, "boot.format", "boot environment %s: key %s or its value is not known", config, key);
+			return agent_error_set(err, r, "boot.format", "%s: key %s or its value is not known", what, key);
 	}
 	if (r < 0)
-		return agent_error_set(err, r, "boot.format", "boot environment %s: a line is not key=value", config);
+		return agent_error_set(err, r, "boot.format", "%s: a line is not key=value", what);
 	if (state.primary[0] == '\0')
-		return agent_error_set(err, -EBADMSG, "boot.format", "boot environment %s has no primary", config);
+		return agent_error_set(err, -EBADMSG, "boot.format", "%s has no primary", what);
 	*ret_state = state;
 	return 0;
+}
+
+int boot_text_print(const struct boot_state *state, char **ret_text, size_t *ret_size, struct agent_error **err)
+{
+	FILE *out = open_memstream(ret_text, ret_size);
+
+	if (out == NULL)
+		return agent_error_set(err, -ENOMEM, "boot.write", "no memory for the boot environment");
+	fprintf(out, "primary=%s\nbooted=%s\n", state->primary, state->booted);
+	for (size_t i = 0; i < state->n_slots; i++) {
+		const struct boot_slot *s = &state->slots[i];
+
+		fprintf(out, "slot.%s.good=%d\nslot.%s.tries_left=%u\nslot.%s.security_version=%" PRIu64 "\nslot.%s.release=%s\nslot.%s.version=%s\n",
+			s->name, s->is_good, s->name, s->n_tries_left, s->name, s->security_version, s->name, s->release, s->name, s->version);
+	}
+	return fclose(out) != 0 ? agent_error_set(err, -ENOMEM, "boot.write", "no memory for the boot environment") : 0;
+}
+
+static int file_load(const char *config, struct boot_state *ret_state, struct agent_error **err)
+{
+	_cleanup_free_ char *data = NULL;
+	char what[300];
+	size_t size = 0;
+	int r;
+
+	r = file_read_at(AT_FDCWD, config, LINES_FILE_MAX, &data, &size, NULL);
+	if (r == -ENOENT)
+		return agent_error_set(err, r, "boot.missing", "there is no boot environment %s", config);
+	if (r < 0)
+		return agent_error_set(err, r, "boot.read", "cannot read the boot environment %s: %s", config, strerror(-r));
+	if (strlen(data) != size)
+		return agent_error_set(err, -EBADMSG, "boot.format", "boot environment %s holds a NUL byte", config);
+	snprintf(what, sizeof(what), "boot environment %s", config);
+	return boot_text_parse(data, what, ret_state, err);
 }
 
 static int file_store(const char *config, const struct boot_state *state, struct agent_error **err)
@@ -93,20 +117,10 @@ static int file_store(const char *config, const struct boot_state *state, struct
 	_cleanup_error_ struct agent_error *why = NULL;
 	_cleanup_free_ char *text = NULL;
 	size_t size = 0;
-	FILE *out = open_memstream(&text, &size);
-	int r;
+	int r = boot_text_print(state, &text, &size, err);
 
-	if (out == NULL)
-		return agent_error_set(err, -ENOMEM, "boot.write", "no memory for the boot environment");
-	fprintf(out, "# written by agentd-install and the boot loader\nprimary=%s\nbooted=%s\n", state->primary, state->booted);
-	for (size_t i = 0; i < state->n_slots; i++) {
-		const struct boot_slot *s = &state->slots[i];
-
-		fprintf(out, "slot.%s.good=%d\nslot.%s.tries_left=%u\nslot.%s.security_version=%" PRIu64 "\nslot.%s.release=%s\nslot.%s.version=%s\n",
-			s->name, s->is_good, s->name, s->n_tries_left, s->name, s->security_version, s->name, s->release, s->name, s->version);
-	}
-	if (fclose(out) != 0)
-		return agent_error_set(err, -ENOMEM, "boot.write", "no memory for the boot environment");
+	if (r < 0)
+		return r;
 	r = file_replace_at(AT_FDCWD, config, 0644, text, size, &why);
 	return r < 0 ? agent_error_set(err, r, "boot.write", "boot environment %s: %s", config, agent_error_message(why)) : 0;
 }

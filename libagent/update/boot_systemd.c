@@ -251,6 +251,7 @@ static int state_get(struct entries *entries, struct boot_state *ret_state, stru
 		if (first == NULL || compare(e, first) < 0)
 			first = e;
 		slot->is_good = e->left == NO_COUNTER && !e->is_trial;
+		slot->is_stray = e->left == NO_COUNTER && e->is_trial;
 		slot->n_tries_left = e->left > 0 ? (unsigned)e->left : 0;
 		if (e->left == 0 && e->done == 0)
 			continue;

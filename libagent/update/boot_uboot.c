@@ -176,13 +176,17 @@ static int state_set(struct uboot_ctx *ctx, const struct boot_state *state, stru
 	return r;
 }
 
-/* libubootenv would notice as well, and leak its buffer. CRC, flags, "name=value" with a NUL each, one more NUL. */
+/*
+ * CRC, flags, "name=value" with a NUL each, one more NUL. libubootenv notices when that is too much, and leaks its buffer; but
+ * then it appends ".flags=name:xy,name:xy..." for the variables that have attributes without looking where the buffer ends
+ * (version 0.3: it adds up what snprintf() would have written). It does not tell which have some, so there must be room for all.
+ */
 static bool does_fit(struct uboot_ctx *ctx, size_t size)
 {
-	size_t n = 4 + 1 + 1;
+	size_t n = 4 + 1 + 1 + strlen(".flags=") + 1;
 
 	for (void *entry = libuboot_iterator(ctx, NULL); entry != NULL; entry = libuboot_iterator(ctx, entry))
-		n += strlen(libuboot_getname(entry)) + strlen(libuboot_getvalue(entry)) + 2;
+		n += strlen(libuboot_getname(entry)) + strlen(libuboot_getvalue(entry)) + 2 + strlen(libuboot_getname(entry)) + strlen(":xy,");
 	return n <= size;
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "context.h"
 #include "update/engine.h"
@@ -12,11 +13,16 @@
 static int booted_find(struct agent_update *u, struct boot_state *state, struct agent_error **err)
 {
 	const char *booted = u->booted_option[0] != '\0' ? u->booted_option : state->booted;
+	struct stat root;
+	int r;
 
 	if (booted[0] == '\0')
 		return agent_error_set(err, -ENOENT, "boot.booted", "neither settings nor boot environment say which slot is running");
 	if (slot_name_check(booted) < 0 || boot_state_slot(state, booted) == NULL)
 		return agent_error_set(err, -EBADMSG, "boot.booted", "the running slot %s is not in the boot environment", booted);
+	r = stat("/", &root) < 0 ? 0 : slot_table_check_running(&u->slots, booted, root.st_dev, err);
+	if (r < 0)
+		return r;
 	strcpy(u->booted, booted);
 	strcpy(state->booted, u->booted);
 	return 0;
@@ -80,12 +86,21 @@ int engine_load(struct agent_update *u, struct agent_error **err)
 	return 0;
 }
 
+/* Firmware that lists all it finds, systemd-bless-boot after a loader was refused: the slot that runs is not judged by that. */
+static bool has_stray(const struct agent_update *u, const struct boot_state *state)
+{
+	for (size_t i = 0; i < state->n_slots; i++)
+		if (state->slots[i].is_stray && strcmp(state->slots[i].name, u->booted) != 0)
+			return true;
+	return false;
+}
+
 int engine_store_boot(struct agent_update *u, const struct boot_state *next, struct agent_error **err)
 {
 	struct boot_state now = { 0 };
 	int r;
 
-	if (u->boot->load(u->boot_config, &now, NULL) == 0 && boot_state_is_equal(&now, next)) {
+	if (u->boot->load(u->boot_config, &now, NULL) == 0 && boot_state_is_equal(&now, next) && !has_stray(u, &now)) {
 		u->boot_state = *next;
 		return 0;
 	}
@@ -97,7 +112,7 @@ int engine_store_boot(struct agent_update *u, const struct boot_state *next, str
 
 void engine_disable_slot(struct boot_slot *slot)
 {
-	slot->is_good = false;
+	slot->is_good = slot->is_stray = false;
 	slot->n_tries_left = 0;
 }
 
@@ -128,7 +143,7 @@ int engine_switch(struct agent_update *u, struct agent_error **err)
 	if (target == NULL)
 		return no_target(u, err);
 	target->is_good = false;
-	target->n_tries_left = u->n_tries;
+	target->n_tries_left = u->boot->max_tries != 0 && u->n_tries > u->boot->max_tries ? u->boot->max_tries : u->n_tries;
 	target->security_version = u->journal.security_version;
 	strcpy(target->release, u->journal.release_id);
 	strcpy(target->version, u->journal.version);
@@ -160,6 +175,21 @@ static int give_up(struct agent_update *u, bool remember, struct agent_error **e
 	return r;
 }
 
+static int strays_remove(struct agent_update *u, struct agent_error **err)
+{
+	struct boot_state next = u->boot_state;
+
+	if (!has_stray(u, &next))
+		return 0;
+	for (size_t i = 0; i < next.n_slots; i++)
+		if (next.slots[i].is_stray && strcmp(next.slots[i].name, u->booted) != 0) {
+			context_log(u->ctx, "slot %s was put into service by others and is taken out again", next.slots[i].name);
+			engine_disable_slot(&next.slots[i]);
+		}
+	strcpy(next.primary, u->booted);
+	return engine_store_boot(u, &next, err);
+}
+
 int agent_update_settle(struct agent_update *u, struct agent_error **err)
 {
 	const struct boot_slot *target;
@@ -168,6 +198,8 @@ int agent_update_settle(struct agent_update *u, struct agent_error **err)
 	if (u == NULL)
 		return -EINVAL;
 	r = engine_load(u, err);
+	if (r == 0)
+		r = strays_remove(u, err);
 	if (r < 0)
 		return r;
 	if (u->journal.stage == AGENT_UPDATE_WRITING)
@@ -218,6 +250,7 @@ int agent_update_confirm(struct agent_update *u, uint64_t *ret_floor, struct age
 	if (target == NULL)
 		return no_target(u, err);
 	target->is_good = true;
+	target->is_stray = false;
 	target->n_tries_left = 0;
 	strcpy(next.primary, target->name);
 	/* In the same write: what the floor is about to rule out must not boot either. */

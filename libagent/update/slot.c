@@ -118,6 +118,19 @@ const struct slot *slot_table_by_device(const struct slot_table *table, const ch
 			return &table->items[i];
 	}
 	return NULL;
+
+int slot_table_check_running(const struct slot_table *table, const char *booted, dev_t root_dev, struct agent_error **err)
+{
+	for (size_t i = 0; i < table->n; i++) {
+		const struct slot *slot = &table->items[i];
+		struct stat st;
+
+		if (stat(slot->path, &st) < 0 || !S_ISBLK(st.st_mode) || st.st_rdev != root_dev || strcmp(slot->name, booted) == 0)
+			continue;
+		return agent_error_set(err, -EBADMSG, "boot.booted", "%s of slot %s is mounted as /, but slot %s is said to be running: check agent.slot= in its boot entry",
+				       slot->path, slot->name, booted);
+	}
+	return 0;
 }
 
 int slot_open(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err)

@@ -4,6 +4,7 @@
 /* The device's own table of slots: a class ("rootfs") in two copies ("a", "b"). A bundle names classes only. Error names: slot.*. */
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <agent/error.h>
 
@@ -34,6 +35,12 @@ int slot_table_find(const struct slot_table *table, const char *slot_class, cons
 
 /* The slot whose path this is, or leads to the same device, or whose folder lies on this device. NULL if there is none. */
 const struct slot *slot_table_by_device(const struct slot_table *table, const char *device);
+
+/*
+ * Is @booted, a boot loader's word, true? @root_dev is st_dev of the root folder: where a slot's device is mounted there, that
+ * is the slot that runs. -EBADMSG boot.booted. A root behind dm-verity, an overlay or in a container tells nothing: 0.
+ */
+int slot_table_check_running(const struct slot_table *table, const char *booted, dev_t root_dev, struct agent_error **err);
 
 /*
  * Open for writing and reading: a block device (exclusively, so that a mounted one is refused) or a regular file, nothing

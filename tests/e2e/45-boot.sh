@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Boot backends with the boot loaders' own tools on the other side: fw_printenv and fw_setenv for U-Boot, the real GRUB
-# (grub-emu) running examples/boot/grub.cfg on an ext4 image, bootctl for systemd-boot. For each: install, reboot, confirm,
-# then a release that is never confirmed and falls back.
+# (grub-emu) running examples/boot/grub.cfg on an ext4 image, bootctl for systemd-boot, efibootmgr for EFI variables, a program
+# run by systemd-socket-activate for "script". For each: install, reboot, confirm, then a release that is never confirmed and
+# falls back.
 . "$(dirname "$0")/lib.sh"
-need swtpm cpio jq mkenvimage fw_printenv fw_setenv grub-emu grub-editenv grub-script-check mkfs.ext4 debugfs script
+need swtpm cpio jq mkenvimage fw_printenv fw_setenv grub-emu grub-editenv grub-script-check mkfs.ext4 debugfs script efibootmgr systemd-socket-activate
+TRIES="2 1 0" # boots after the first
 B=$LAB/boot
 RELEASE=0
 backend_name=
@@ -33,17 +35,17 @@ story() {
   use "$backend" "$config" a
   succeeds "$backend: a bundle is installed" ctl update install "$LAB/bundles/$RELEASE.0.swu"
   is "$backend: slot b comes first" "$("first_$backend_name")" b
-  is "$backend: slot a is good, slot b has three tries" "$("get_$backend_name" a) $("get_$backend_name" b)" "1 0 0 3"
+  is "$backend: slot a is good, slot b has ${TRIES_ALL:=3} tries" "$("get_$backend_name" a) $("get_$backend_name" b)" "1 0 0 $TRIES_ALL"
   reboot_with "$backend" "$config"
   is "$backend: slot b boots" "$BOOTED" b
-  is "$backend: a try is counted" "$("get_$backend_name" b)" "0 2"
-  is "$backend: the agent sees it" "$(field stage) $(field tries_left)" "trying 2"
+  is "$backend: a try is counted" "$("get_$backend_name" b)" "0 ${TRIES%% *}"
+  is "$backend: the agent sees it" "$(field stage) $(field tries_left)" "trying ${TRIES%% *}"
   succeeds "$backend: confirmed" ctl update confirm
   is "$backend: slot b is good, slot a below the floor is out" "$("get_$backend_name" a) $("get_$backend_name" b)" "0 0 1 0"
   reboot_with "$backend" "$config"
   is "$backend: slot b boots again" "$BOOTED" b
   succeeds "$backend: the next one goes to slot a" ctl update install "$LAB/bundles/$RELEASE.1.swu"
-  for left in 2 1 0; do
+  for left in $TRIES; do
     reboot_with "$backend" "$config"
     is "$backend: unconfirmed, slot a has $left tries left" "$BOOTED $("get_$backend_name" a)" "a 0 $left"
   done
@@ -200,4 +202,60 @@ if entries | grep -q agent-a; then
 else
   echo "# no bootctl, or no namespace to run it in: systemd-boot not tested ($(tail -n 1 "$LAB/log/bootctl.out"))"
 fi
+
+# ---- EFI variables, in a folder that stands for efivarfs: the files are made and read by efibootmgr
+export EFIVARFS_PATH=$B/efivars/
+E=$EFIVARFS_PATH
+efi() { efibootmgr "$@" 2> "$LAB/log/efibootmgr.err"; }
+efi_number() { efi | sed -n "s/^Boot\\(....\\)\\*\\? agent-$1$/\\1/p"; }
+efi_order() { efi | sed -n 's/^BootOrder: //p'; }
+efi_next() { efi | sed -n 's/^BootNext: //p'; }
+first_efi() {
+  local n
+  n=$(efi_next)
+  [ -n "$n" ] || n=$(efi_order | cut -d, -f1)
+  efi | sed -n "s/^Boot$n\\*\\? agent-\\(.*\\)$/\\1/p"
+}
+get_efi() { # good left
+  local n
+  n=$(efi_number "$1")
+  case ,$(efi_order), in *",$n,"*) echo "1 0" ;; *) if [ "$(efi_next)" = "$n" ]; then echo "0 1"; else echo "0 0"; fi ;; esac
+}
+boot_efi() { # the firmware's part
+  first_efi
+  if [ -n "$(efi_next)" ]; then efi -N > "$LAB/out"; fi
+}
+mkdir -p "$E"
+printf '\7\0\0\0\0\0' > "$E/BootCurrent-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+truncate -s 32M "$LAB/efi.disk"
+printf 'label: gpt\nstart=2048,size=32768,type=uefi\n' | sfdisk -q "$LAB/efi.disk"
+if loop=$(losetup -f --show "$LAB/efi.disk" 2> "$LAB/log/losetup.err") &&
+  efi -c -d "$loop" -p 1 -L agent-a -l '\EFI\agent\a.efi' -u 'agent.slot=a' > "$LAB/out" &&
+  efi -C -d "$loop" -p 1 -L agent-b -l '\EFI\agent\b.efi' -u 'agent.slot=b' > "$LAB/out" &&
+  efi -C -d "$loop" -p 1 -L Rescue -l '\EFI\rescue.efi' > "$LAB/out"; then
+  efi -o "$(efi_number a),0002" > "$LAB/out"
+  lab_own -R agentd-install: "$B"
+  TRIES=0 TRIES_ALL=1 backend_name=efi story efi "${E%/}:$B/efi.record"
+  is "efi: the entry of others stays last in BootOrder" "$(efi_order | sed 's/.*,//')" 0002
+else
+  echo "# no loop device for efibootmgr: efi not tested ($(cat "$LAB/log/losetup.err" "$LAB/log/efibootmgr.err"))"
+fi
+[ -z "${loop:-}" ] || losetup -d "$loop"
+
+# ---- a program of the vendor, run by the init system and not by the agent
+export BOOT_STATE=$B/script.state
+printf 'primary=a\nbooted=a\nslot.a.good=1\n' > "$BOOT_STATE"
+chmod 755 "$LAB" "$B"
+systemd-socket-activate -l "$B/boot.sock" --accept --inetd -E BOOT_STATE sh "$LAB_SOURCE/examples/boot/boot-program.sh" 2> "$LAB/log/boot-program.err" &
+SERVER=$!
+wait_for 5 test -S "$B/boot.sock"
+sget() { sed -n "s/^$1=//p" "$BOOT_STATE"; }
+first_script() { sget primary; }
+get_script() { echo "$(sget "slot.$1.good") $(sget "slot.$1.tries_left")"; }
+boot_script() { sh "$LAB_SOURCE/examples/demo-bootloader.sh" "$BOOT_STATE"; }
+lab_own -R agentd-install: "$B"
+TRIES="2 1 0" TRIES_ALL=3 backend_name=script story script "$B/boot.sock"
+kill "$SERVER"
+wait "$SERVER" 2> "$LAB/out"
+fails "script: with nobody on the socket nothing is installed" ctl update install "$LAB/bundles/$RELEASE.0.swu"
 done_testing

@@ -3,6 +3,11 @@
 #define TESTS_UNIT_BOOT_RIGS_H
 /* The boot environments as factories leave them, with something in each that belongs to others. After update_fixture.h. */
 #include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #include <zlib.h>
 
@@ -140,6 +145,141 @@ static inline void rig_uboot_make(struct device *d)
 static const struct boot_rig rig_uboot = { .backend = &boot_uboot, .make = rig_uboot_make };
 #endif
 
+/* ---- EFI variables ------------------------------------------------------------------------------------------------ */
+
+#define EFI_GUID "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+static inline const char *efi_path(struct device *d, const char *name)
+{
+	static char path[192];
+
+	snprintf(path, sizeof(path), "%s/vars/%s-" EFI_GUID, d->dir.path, name);
+	return path;
+}
+
+static inline void efi_variable(struct device *d, const char *name, const void *data, size_t size)
+{
+	uint8_t file[512] = { 7 };
+
+	memcpy(file + 4, data, size);
+	assert_int_equal(file_replace_at(AT_FDCWD, efi_path(d, name), 0644, file, 4 + size, NULL), 0);
+}
+
+/* Boot#### as "efibootmgr -C -p 1 -L LABEL -l '\EFI\agent\a.efi'" (version 17) made it, but for the label and the attributes. */
+static inline void efi_entry(struct device *d, const char *name, const char *label, uint8_t attributes)
+{
+	static const uint8_t path_list[] = {
+		0x04, 0x01, 0x2a, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x80, 0x00, 0x00, 0x00,
+		0x00, 0x00, 0x00, 0x6e, 0xef, 0x19, 0x84, 0xa8, 0xcb, 0x47, 0xc1, 0xaf, 0x75, 0x91, 0x07, 0xd2, 0x23, 0x33, 0xf6, 0x02, 0x02,
+		0x04, 0x04, 0x26, 0x00, 0x5c, 0x00, 0x45, 0x00, 0x46, 0x00, 0x49, 0x00, 0x5c, 0x00, 0x61, 0x00, 0x67, 0x00, 0x65, 0x00, 0x6e,
+		0x00, 0x74, 0x00, 0x5c, 0x00, 0x61, 0x00, 0x2e, 0x00, 0x65, 0x00, 0x66, 0x00, 0x69, 0x00, 0x00, 0x00, 0x7f, 0xff, 0x04, 0x00,
+	};
+	uint8_t data[256] = { attributes, 0, 0, 0, sizeof(path_list), 0 };
+	size_t n = 6;
+
+	for (size_t i = 0; i <= strlen(label); i++, n += 2)
+		data[n] = (uint8_t)label[i];
+	memcpy(data + n, path_list, sizeof(path_list));
+	efi_variable(d, name, data, n + sizeof(path_list));
+}
+
+static inline void rig_efi_make(struct device *d)
+{
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s/vars", d->dir.path);
+	assert_int_equal(mkdir(path, 0755), 0);
+	snprintf(d->env, sizeof(d->env), "%s/vars:%s/record", d->dir.path, d->dir.path);
+	efi_entry(d, "Boot0000", "agent-a", 1);
+	efi_entry(d, "Boot00C1", "agent-b", 1);
+	efi_entry(d, "Boot0003", "Rescue", 1);
+	efi_entry(d, "Boot0005", "agent", 1);
+	efi_variable(d, "BootCurrent", "\0\0", 2);
+	efi_variable(d, "BootOrder", "\5\0\0\0\3\0", 6);
+}
+
+/* The firmware's part. */
+static inline void rig_efi_count_down(struct device *d, const struct boot_state *next)
+{
+	if (unlink(efi_path(d, "BootNext")) < 0)
+		assert_int_equal(errno, ENOENT);
+}
+
+static const struct boot_rig rig_efi = { .backend = &boot_efi, .make = rig_efi_make, .count_down = rig_efi_count_down };
+
+/* ---- the vendor's program ----------------------------------------------------------------------------------------- */
+
+/* What d->env + ".mode" names is done wrong. */
+static inline void script_answer(struct device *d, int fd)
+{
+	char text[8192] = "", path[128], answer[8300] = "error there is no such request\nend\n", mode[32] = "";
+	_cleanup_free_ char *kept = NULL;
+	size_t n = 0;
+	ssize_t r;
+
+	while ((n < 4 || strcmp(text + n - 4, "end\n") != 0) && (r = read(fd, text + n, sizeof(text) - 1 - n)) > 0)
+		text[n += (size_t)r] = '\0';
+	snprintf(path, sizeof(path), "%s.mode", d->env);
+	if (file_read_at(AT_FDCWD, path, sizeof(mode) - 1, &kept, NULL, NULL) == 0)
+		snprintf(mode, sizeof(mode), "%s", kept);
+	free(TAKE_PTR(kept));
+	if (strcmp(mode, "silent") == 0 || n < 4 || strcmp(text + n - 4, "end\n") != 0)
+		return;
+	text[n - 4] = '\0';
+	snprintf(path, sizeof(path), "%s.state", d->env);
+	if (strcmp(text, "load\n") == 0 && file_read_at(AT_FDCWD, path, 8192, &kept, NULL, NULL) == 0)
+		snprintf(answer, sizeof(answer), "%send\n", kept);
+	else if (strcmp(text, "load\n") == 0)
+		strcpy(answer, "missing\nend\n");
+	else if (strncmp(text, "store\n", 6) == 0 && strcmp(mode, "lies") == 0)
+		strcpy(answer, "ok\nend\n");
+	else if (strncmp(text, "store\n", 6) == 0 && strcmp(mode, "full") != 0 && file_replace_at(AT_FDCWD, path, 0644, text + 6, strlen(text + 6), NULL) == 0)
+		strcpy(answer, "ok\nend\n");
+	else if (strncmp(text, "store\n", 6) == 0)
+		strcpy(answer, "error no space in flash\nend\n");
+	if (strcmp(mode, "short") == 0)
+		answer[strlen(answer) - 1] = '\0';
+	if (strcmp(mode, "long") == 0) {
+		memset(answer, 'x', sizeof(answer) - 1);
+		answer[sizeof(answer) - 1] = '\0';
+	}
+	(void)!send(fd, answer, strlen(answer), MSG_NOSIGNAL);
+}
+
+static inline void rig_script_make(struct device *d)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s.state", d->env);
+	text_write(path, FACTORY_ENV);
+	strcpy(address.sun_path, d->env);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	d->server = fork();
+	assert_true(d->server >= 0);
+	while (d->server == 0) {
+		int peer;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		peer = accept(fd, NULL, NULL);
+		if (peer < 0)
+			_exit(1);
+		script_answer(d, peer);
+		close(peer);
+	}
+	close(fd);
+}
+
+static inline void rig_script_unmake(struct device *d)
+{
+	kill(d->server, SIGKILL);
+	waitpid(d->server, NULL, 0);
+}
+
+static const struct boot_rig rig_script = { .backend = &boot_script, .tells_booted = true, .make = rig_script_make, .unmake = rig_script_unmake };
+
 /* ---- steps -------------------------------------------------------------------------------------------------------- */
 
 /* The life of a device, one change of the boot environment after the other. */
@@ -157,6 +297,17 @@ static const struct boot_state life[] = {
 	{ "a", "", { { "a", false, 1, 9223372036854775807, "0123456789012345678901234567890123456789012345678901234567890123", "v" },
 		     { "b", true, 0, 5, "r-1", "0123456789012345678901234567890123456789012345678901234567890123" } }, 2 },
 };
+
+/* As far as the boot loader of this rig can count. */
+static inline struct boot_state life_of(struct device *d, size_t i)
+{
+	struct boot_state s = life[i];
+
+	for (size_t k = 0; k < s.n_slots; k++)
+		if (d->rig->backend->max_tries != 0 && s.slots[k].n_tries_left > d->rig->backend->max_tries)
+			s.slots[k].n_tries_left = d->rig->backend->max_tries;
+	return s;
+}
 
 static inline struct boot_state load(struct device *d)
 {

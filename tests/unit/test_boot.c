@@ -24,13 +24,25 @@ static bool is_due(void)
 	return fault != NO_FAULT && n_steps_until_fault-- == 0;
 }
 
+/* The firmware takes a variable whole or not at all. */
+static bool is_efi_variable(int fd)
+{
+	char link[32], path[256];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n < 0 ? 0 : n] = '\0';
+	return strstr(path, "/vars/") != NULL;
+}
+
 /* These definitions come before the C library's, for libubootenv as well. */
 static ssize_t write_with_fault(int fd, const void *data, size_t n, off_t offset, bool has_offset)
 {
 	bool due = fd > 2 && is_due();
 	ssize_t r;
 
-	if (due && fault == KILL_BEFORE)
+	if (due && (fault == KILL_BEFORE || (fault == KILL_TORN && is_efi_variable(fd))))
 		kill(getpid(), SIGKILL);
 	if (due && (fault == DISK_FULL || fault == DEVICE_FAULT)) {
 		errno = fault == DISK_FULL ? ENOSPC : EIO;
@@ -39,6 +51,8 @@ static ssize_t write_with_fault(int fd, const void *data, size_t n, off_t offset
 	if (due && fault == KILL_TORN)
 		n = n < 512 ? n / 2 : n / 2 / 512 * 512;
 	r = has_offset ? syscall(SYS_pwrite64, fd, data, n, offset) : syscall(SYS_write, fd, data, n);
+	if (r > 0 && is_efi_variable(fd))
+		syscall(SYS_ftruncate, fd, n);
 	if (due)
 		kill(getpid(), SIGKILL);
 	return r;
@@ -83,6 +97,34 @@ int renameat(int from_fd, const char *from, int to_fd, const char *to)
 	return r;
 }
 
+int unlinkat(int fd, const char *path, int flags);
+int unlinkat(int fd, const char *path, int flags)
+{
+	int s = other_step(), r;
+
+	if (s < 0)
+		return -1;
+	r = (int)syscall(SYS_unlinkat, fd, path, flags);
+	if (s > 0)
+		kill(getpid(), SIGKILL);
+	return r;
+}
+
+ssize_t send(int fd, const void *data, size_t n, int flags);
+ssize_t send(int fd, const void *data, size_t n, int flags)
+{
+	int s = fault == KILL_TORN ? 0 : other_step();
+	bool is_torn = fault == KILL_TORN && is_due();
+	ssize_t r;
+
+	if (s < 0)
+		return -1;
+	r = syscall(SYS_sendto, fd, data, is_torn ? n / 2 : n, flags, NULL, 0);
+	if (s > 0 || is_torn)
+		kill(getpid(), SIGKILL);
+	return r;
+}
+
 int fsync(int fd);
 int fsync(int fd)
 {
@@ -122,7 +164,7 @@ static int with_fault(enum fault f, int n, int (*step)(struct device *d, const v
 /* ---- every backend ------------------------------------------------------------------------------------------------ */
 
 static const struct boot_rig *const rigs[] = {
-	&rig_file, &rig_grub, &rig_systemd,
+	&rig_efi, &rig_file, &rig_grub, &rig_script, &rig_systemd,
 #if defined(HAVE_UBOOTENV)
 	&rig_uboot,
 #endif
@@ -158,6 +200,15 @@ static void check_foreign(struct device *d)
 		}
 		text_read(entry_path(d, "rescue.conf"), text, sizeof(text));
 		assert_string_equal(text, "title Rescue\nlinux /rescue\n");
+	} else if (d->rig == &rig_efi) {
+		/* In the order of the firmware, those of others stay where they were. */
+		_cleanup_free_ char *order = NULL;
+		size_t n = 0;
+
+		assert_int_equal(file_read_at(AT_FDCWD, efi_path(d, "BootOrder"), sizeof(text), &order, &n, NULL), 0);
+		assert_true(n >= 4 + 3 * 2 && n <= 4 + 4 * 2);
+		assert_memory_equal(order, "\7\0\0\0\5\0", 6);
+		assert_memory_equal(order + n - 2, "\3\0", 2);
 	} else if (d->rig == &rig_grub) {
 		char path[160];
 
@@ -175,13 +226,13 @@ static void what_is_stored_is_loaded(void **state)
 	assert_true(boot_state_is_equal(&life[0], &(struct boot_state){ "a", "", { { "b", false, 0, 0, "", "" }, { "a", true, 0, 0, "", "" } }, 2 }));
 	for (size_t i = 0; i < 2 * ARRAY_SIZE(life); i++) {
 		_cleanup_error_ struct agent_error *err = NULL;
-		const struct boot_state *wanted = &life[i % ARRAY_SIZE(life)];
+		const struct boot_state wanted = life_of(d, i % ARRAY_SIZE(life));
 		struct boot_state now;
 
-		if (d->rig->backend->store(d->env, wanted, &err) < 0)
+		if (d->rig->backend->store(d->env, &wanted, &err) < 0)
 			fail_msg("%s, state %zu: %s", d->rig->backend->name, i, agent_error_message(err));
 		now = load(d);
-		assert_true(boot_state_is_equal(&now, wanted));
+		assert_true(boot_state_is_equal(&now, &wanted));
 		check_foreign(d);
 	}
 }
@@ -191,8 +242,8 @@ static void check_after_fault(struct device *d, const struct boot_state *old, co
 	struct boot_state now = load(d), again;
 	bool is_bootable = false;
 
-	if (d->rig == &rig_systemd) {
-		/* Several renames: on the way from one to the other, and always something to boot. */
+	if (d->rig == &rig_systemd || d->rig == &rig_efi) {
+		/* Several renames, or variables: on the way from one to the other, and always something to boot. */
 		for (size_t i = 0; i < now.n_slots; i++)
 			is_bootable = is_bootable || boot_slot_is_bootable(&now.slots[i]);
 		assert_true(is_bootable);
@@ -213,11 +264,12 @@ static void a_write_may_be_cut_anywhere(void **state)
 	for (size_t i = 0; i + 1 < ARRAY_SIZE(life); i++)
 		for (enum fault f = KILL_BEFORE; f <= KILL_AFTER; f++)
 			for (int n = 0;; n++) {
+				const struct boot_state old = life_of(d, i), next = life_of(d, i + 1);
 				int r;
 
-				assert_int_equal(d->rig->backend->store(d->env, &life[i], NULL), 0);
-				r = with_fault(f, n, step_store, d, &life[i + 1]);
-				check_after_fault(d, &life[i], &life[i + 1]);
+				assert_int_equal(d->rig->backend->store(d->env, &old, NULL), 0);
+				r = with_fault(f, n, step_store, d, &next);
+				check_after_fault(d, &old, &next);
 				if (r != 1) {
 					assert_int_equal(r, 0);
 					assert_true(n > 0);
@@ -233,15 +285,16 @@ static void a_full_disk_or_a_faulty_one_is_reported(void **state)
 	for (size_t i = 0; i + 1 < ARRAY_SIZE(life); i++)
 		for (enum fault f = DISK_FULL; f <= DEVICE_FAULT; f++)
 			for (int n = 0;; n++) {
+				const struct boot_state old = life_of(d, i), next = life_of(d, i + 1);
 				_cleanup_error_ struct agent_error *err = NULL;
 				int r;
 
-				assert_int_equal(d->rig->backend->store(d->env, &life[i], NULL), 0);
+				assert_int_equal(d->rig->backend->store(d->env, &old, NULL), 0);
 				fault = f;
 				n_steps_until_fault = n;
-				r = d->rig->backend->store(d->env, &life[i + 1], &err);
+				r = d->rig->backend->store(d->env, &next, &err);
 				fault = NO_FAULT;
-				check_after_fault(d, &life[i], &life[i + 1]);
+				check_after_fault(d, &old, &next);
 				if (n_steps_until_fault >= 0) {
 					assert_int_equal(r, 0);
 					break;
@@ -250,7 +303,9 @@ static void a_full_disk_or_a_faulty_one_is_reported(void **state)
 				if (r == 0 && strcmp(d->rig->backend->name, "uboot") == 0)
 					continue;
 				assert_true(r < 0);
-				assert_string_equal(agent_error_name(err), "boot.write");
+				/* "script" loads once more after it stored. */
+				if (d->rig != &rig_script || strcmp(agent_error_name(err), "boot.read") != 0)
+					assert_string_equal(agent_error_name(err), "boot.write");
 			}
 }
 
@@ -290,6 +345,10 @@ static void a_sandbox_is_told_the_paths(void **state)
 	assert_int_equal(agent_update_boot_paths(name, d->env, path_note, list, NULL), 0);
 	if (strcmp(name, "file") == 0)
 		snprintf(wanted, sizeof(wanted), "%s:3\n", d->dir.path);
+	else if (strcmp(name, "efi") == 0)
+		snprintf(wanted, sizeof(wanted), "%s/vars:3\n%s:3\n", d->dir.path, d->dir.path);
+	else if (strcmp(name, "script") == 0)
+		wanted[0] = '\0';
 	else if (strcmp(name, "grub") == 0)
 		snprintf(wanted, sizeof(wanted), "%s.0:3\n%s.1:3\n", d->env, d->env);
 	else if (strcmp(name, "systemd-boot") == 0)
@@ -297,7 +356,7 @@ static void a_sandbox_is_told_the_paths(void **state)
 	else
 		snprintf(wanted, sizeof(wanted), "%s:1\n%s.0:7\n%s.1:7\n/var/lock/fw_printenv.lock:3\n", d->env, d->env, d->env);
 	assert_string_equal(list, wanted);
-	assert_int_equal(agent_update_boot_paths(name, d->env, path_stop, NULL, NULL), -E2BIG);
+	assert_int_equal(agent_update_boot_paths(name, d->env, path_stop, NULL, NULL), wanted[0] == '\0' ? 0 : -E2BIG);
 	assert_int_equal(agent_update_boot_paths("lilo", d->env, path_note, list, NULL), -EINVAL);
 	assert_int_equal(agent_update_boot_paths(NULL, d->env, path_note, list, NULL), -EINVAL);
 	assert_int_equal(agent_update_boot_paths(name, NULL, path_note, list, NULL), -EINVAL);
@@ -321,10 +380,11 @@ static void updates_there_and_back(void **state)
 	assert_int_equal(step_confirm(d, NULL), 0);
 	assert_int_equal(step_rollback(d, NULL), 0);
 	assert_string_equal(reboot(d), "b");
-	/* Never confirmed: the boot loader gives up after two tries. */
+	/* Never confirmed: the boot loader gives up after two tries, if it can count so far. */
 	assert_int_equal(step_install(d, "r-3"), 0);
 	assert_string_equal(reboot(d), "a");
-	assert_string_equal(reboot(d), "a");
+	if (d->rig->backend->max_tries != 1)
+		assert_string_equal(reboot(d), "a");
 	assert_string_equal(reboot(d), "b");
 	check_stage(d, AGENT_UPDATE_FAILED, "r-3");
 	assert_int_equal(step_install(d, "r-3"), -EALREADY);
@@ -379,10 +439,15 @@ static void power_may_fail_anywhere_in_an_update(void **state)
 						assert_string_equal(reboot(d), "a");
 					}
 					check_stage(d, AGENT_UPDATE_FAILED, "r-1");
+				} else if (rig->backend->max_tries == 1 && phase == 1 && r == 1 && strcmp(reboot(d), "a") == 0) {
+					/* Its one try was the boot before: not confirmed is not kept. */
+					check_stage(d, AGENT_UPDATE_FAILED, "r-1");
+					assert_string_equal(reboot(d), "a");
 				} else {
 					struct boot_state s;
 
-					assert_string_equal(reboot(d), "b");
+					if (rig->backend->max_tries != 1)
+						assert_string_equal(reboot(d), "b");
 					if (phase == 0 || r == 1)
 						assert_true(step_confirm(d, NULL) == 0 || (phase == 1 && step_confirm(d, NULL) == -ENOENT));
 					s = load(d);

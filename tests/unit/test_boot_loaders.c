@@ -8,6 +8,8 @@
 #include "tests/unit/boot_rigs.h"
 
 #include <errno.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 
 /* ---- GRUB --------------------------------------------------------------------------------------------------------- */
 
@@ -357,11 +359,282 @@ static void a_full_u_boot_environment_keeps_what_it_had(void **state)
 	assert_int_equal(boot_uboot.store(d->env, &dashed, &err), -EINVAL);
 	assert_error(&err, -EINVAL, "boot.config");
 }
+
+/* libubootenv 0.3 writes ".flags" without looking where its buffer ends: up to the last byte, nothing may break. */
+static void attributes_in_a_nearly_full_u_boot_environment_do_no_harm(void **state)
+{
+	static const char head[] = "BOOT_ORDER=a b\0BOOT_a_GOOD=1\0ethaddr=02:00:00:00:00:01\0.flags=ethaddr:mo,serial:so,BOOT_ORDER:sa,bootcmd:sa\0bootcmd=x\0serial=1\0big=";
+	struct device *d = *state;
+	unsigned n_stored = 0, n_full = 0;
+
+	for (size_t size = UBOOT_BYTES - 1000; size < UBOOT_BYTES - 5; size += 3) {
+		_cleanup_error_ struct agent_error *err = NULL;
+		_cleanup_free_ char *variables = malloc(size);
+		struct boot_state s;
+		int r;
+
+		memset(variables, 'x', size);
+		memcpy(variables, head, sizeof(head) - 1);
+		variables[size - 1] = variables[size - 2] = '\0';
+		uboot_copy(d, 0, 7, variables, size);
+		uboot_copy(d, 1, 0, "bootcmd=old\0", 12);
+		r = boot_uboot.store(d->env, &life[10], &err);
+		if (r < 0)
+			assert_error(&err, -ENOSPC, "boot.write");
+		n_stored += r == 0;
+		n_full += r < 0;
+		if (r < 0)
+			continue;
+		s = load(d);
+		assert_true(boot_state_is_equal(&s, &life[10]));
+	}
+	assert_true(n_stored > 10 && n_full > 10);
+}
 #endif
+
+/* ---- EFI variables ------------------------------------------------------------------------------------------------ */
+
+static void variable_is(struct device *d, const char *name, const char *bytes, size_t size)
+{
+	_cleanup_free_ char *data = NULL;
+	size_t n = 0;
+
+	assert_int_equal(file_read_at(AT_FDCWD, efi_path(d, name), 512, &data, &n, NULL), 0);
+	assert_int_equal(n, size);
+	assert_memory_equal(data, bytes, size);
+}
+
+static void efi_variables_have_the_bytes_the_firmware_wants(void **state)
+{
+	struct device *d = *state;
+	const struct boot_state tried = life_of(d, 1);
+
+	assert_int_equal(boot_efi.store(d->env, &tried, NULL), 0);
+	variable_is(d, "BootNext", "\7\0\0\0\xc1\0", 6);
+	variable_is(d, "BootOrder", "\7\0\0\0\5\0\0\0\3\0", 10);
+	rig_efi_count_down(d, &tried);
+	assert_int_equal(boot_efi.store(d->env, &life[2], NULL), 0);
+	variable_is(d, "BootOrder", "\7\0\0\0\5\0\xc1\0\0\0\3\0", 12);
+	assert_int_equal(boot_efi.store(d->env, &life[3], NULL), 0);
+	variable_is(d, "BootOrder", "\7\0\0\0\5\0\xc1\0\3\0", 10);
+	assert_int_equal(access(efi_path(d, "BootNext"), F_OK), -1);
+	/* Somebody wants to boot from a stick once: that is not ours to take back. */
+	efi_variable(d, "BootNext", "\3\0", 2);
+	assert_int_equal(boot_efi.store(d->env, &life[2], NULL), 0);
+	variable_is(d, "BootNext", "\7\0\0\0\3\0", 6);
+	assert_string_equal(load(d).primary, "b");
+}
+
+static void a_slot_that_others_put_into_boot_order_is_not_good(void **state)
+{
+	struct device *d = *state;
+	struct boot_state s;
+
+	assert_int_equal(step_install(d, "r-1"), 0);
+	assert_string_equal(reboot(d), "b");
+	/* The firmware could not start it, and lists all entries that it finds. */
+	strcpy(d->booted, "a");
+	efi_variable(d, "BootOrder", "\5\0\0\0\3\0\xc1\0", 8);
+	s = load(d);
+	assert_false(boot_slot_is_bootable(boot_state_slot(&s, "b")));
+	check_stage(d, AGENT_UPDATE_FAILED, "r-1");
+	variable_is(d, "BootOrder", "\7\0\0\0\5\0\0\0\3\0", 10);
+}
+
+static void bad_efi_variables_are_refused(void **state)
+{
+	static const struct {
+		const char *name, *data;
+		size_t size;
+		int r;
+		const char *error;
+	} cases[] = {
+		{ "BootOrder", "\0\0\3", 3, -EBADMSG, "boot.format" }, { "BootOrder", "\3\0", 2, -EINVAL, "boot.config" },
+		{ "BootOrder", "", 0, -EINVAL, "boot.config" }, { "BootNext", "\0", 1, -EBADMSG, "boot.format" },
+		{ "BootNext", "\0\0\0\0", 4, -EBADMSG, "boot.format" }, { "Boot00C1", "\1\0\0\0\0\0a\0g\0", 10, 0, NULL },
+		{ "Boot00C1", "", 0, 0, NULL }, { "Boot0007", "\1\0\0\0\0\0a\0g\0e\0n\0t\0-\0a\0\0\0", 22, -EBADMSG, "boot.format" },
+		{ "Boot0007", "\1\0\0\0\0\0a\0g\0e\0n\0t\0-\0c\0\0\0", 22, -EBADMSG, "boot.format" },
+		{ "Boot0000", "\0\0\0\0\0\0a\0g\0e\0n\0t\0-\0a\0\0\0", 22, -EINVAL, "boot.config" },
+		{ "Boot00c2", "\1\0\0\0\0\0a\0g\0e\0n\0t\0-\0a\0\0\0", 22, 0, NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_error_ struct agent_error *err = NULL;
+		struct boot_state s;
+		void *fresh = NULL;
+		struct device *d;
+
+		device_setup_rig(&fresh, &rig_efi);
+		d = fresh;
+		efi_variable(d, cases[i].name, cases[i].data, cases[i].size);
+		if (boot_efi.load(d->env, &s, &err) != cases[i].r)
+			fail_msg("case %zu: %s", i, err == NULL ? "taken" : agent_error_message(err));
+		if (cases[i].error != NULL)
+			assert_error(&err, cases[i].r, cases[i].error);
+		device_teardown(&fresh);
+	}
+}
+
+static void efi_configurations_that_cannot_work_are_refused(void **state)
+{
+	struct device *d = *state;
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct boot_state s, none = life[0];
+
+	assert_int_equal(boot_efi.load("/sys/firmware/efi/efivars", &s, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "boot.config");
+	assert_int_equal(boot_efi.load("/nowhere:/x", &s, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "boot.config");
+	assert_int_equal(boot_efi.load(":/x", &s, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "boot.config");
+	/* Never without a slot to fall back to. */
+	none.slots[0].is_good = false;
+	assert_int_equal(boot_efi.store(d->env, &none, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "boot.config");
+	assert_int_equal(unlink(efi_path(d, "Boot00C1")), 0);
+	assert_int_equal(boot_efi.store(d->env, &life[0], &err), -EINVAL);
+	assert_error(&err, -EINVAL, "boot.config");
+	assert_int_equal(unlink(efi_path(d, "Boot0000")), 0);
+	assert_int_equal(boot_efi.load(d->env, &s, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "boot.config");
+}
+
+static void an_immutable_efi_variable_is_written_and_stays_so(void **state)
+{
+	struct device *d = *state;
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct boot_state s;
+	int fd = open(efi_path(d, "BootOrder"), O_RDONLY | O_CLOEXEC), flags = 0, set;
+
+	assert_true(fd >= 0);
+	set = ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 ? (flags | FS_IMMUTABLE_FL) : 0;
+	if (set == 0 || ioctl(fd, FS_IOC_SETFLAGS, &set) < 0) {
+		close(fd);
+		print_message("# no immutable files here (%s): not tested\n", strerror(errno));
+		skip();
+	}
+	assert_int_equal(boot_efi.store(d->env, &life[2], NULL), 0);
+	s = load(d);
+	assert_true(boot_state_is_equal(&s, &life[2]));
+	assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &flags), 0);
+	assert_true((flags & FS_IMMUTABLE_FL) != 0);
+	flags &= ~FS_IMMUTABLE_FL;
+	assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
+	close(fd);
+}
+
+/* ---- the vendor's program ----------------------------------------------------------------------------------------- */
+
+static void a_boot_program_that_does_wrong_is_found_out(void **state)
+{
+	static const struct {
+		const char *mode, *error;
+		bool loads;
+	} cases[] = {
+		{ "silent", "boot.read", false }, { "short", "boot.read", false }, { "long", "boot.read", false }, { "full", "boot.write", true }, { "lies", "boot.write", true },
+	};
+	struct device *d = *state;
+	char path[128], text[64];
+	struct boot_state s;
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	snprintf(path, sizeof(path), "%s.mode", d->env);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		text_write(path, cases[i].mode);
+		assert_int_equal(boot_script.load(d->env, &s, &err), cases[i].loads ? 0 : -EIO);
+		if (!cases[i].loads)
+			assert_error(&err, -EIO, cases[i].error);
+		assert_int_equal(boot_script.store(d->env, &life[1 + i], &err), -EIO);
+		assert_error(&err, -EIO, "boot.write");
+	}
+	assert_int_equal(unlink(path), 0);
+	snprintf(path, sizeof(path), "%s.state", d->env);
+	text_write(path, "primary=a\nslot.a.godo=1\n");
+	assert_int_equal(boot_script.load(d->env, &s, &err), -EBADMSG);
+	assert_error(&err, -EBADMSG, "boot.format");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(boot_script.load(d->env, &s, &err), -ENOENT);
+	assert_error(&err, -ENOENT, "boot.missing");
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	snprintf(path, sizeof(path), "/%s/%.*s", text, 60, text);
+	assert_int_equal(boot_script.load(path, &s, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "boot.config");
+}
+
+static void a_boot_program_of_another_user_is_not_asked(void **state)
+{
+	struct device *d = *state;
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct boot_state s;
+	pid_t pid;
+	int status, fd, ready[2];
+
+	if (geteuid() != 0) {
+		print_message("# needs root to be another user: not tested\n");
+		skip();
+	}
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/other", d->dir.path);
+	assert_int_equal(chmod(d->dir.path, 0777), 0);
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		if (setuid(12345) < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 1) < 0)
+			_exit(1);
+		(void)!write(ready[1], "", 1);
+		pause();
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &status, 1), 1);
+	close(ready[0]);
+	assert_int_equal(boot_script.load(address.sun_path, &s, &err), -EPERM);
+	assert_error(&err, -EPERM, "boot.config");
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
+/* ---- which slot runs ---------------------------------------------------------------------------------------------- */
+
+static void the_boot_loaders_word_is_compared_with_what_is_mounted(void **state)
+{
+	static const char *const devices[] = { "/dev/loop0", "/dev/vda", "/dev/sda", "/dev/mmcblk0", "/dev/ram0", "/dev/nvme0n1" };
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct slot_table table = { 0 };
+	struct stat st = { 0 };
+	size_t i = 0;
+
+	while (i < ARRAY_SIZE(devices) && (stat(devices[i], &st) < 0 || !S_ISBLK(st.st_mode)))
+		i++;
+	if (i == ARRAY_SIZE(devices)) {
+		print_message("# no block device here: not tested\n");
+		skip();
+	}
+	assert_int_equal(slot_table_add(&table, "rootfs", "a", devices[i], NULL), 0);
+	assert_int_equal(slot_table_add(&table, "rootfs", "b", "/dev/null", NULL), 0);
+	/* The loader's variable names the slot that it could not start. */
+	assert_int_equal(slot_table_check_running(&table, "b", st.st_rdev, &err), -EBADMSG);
+	assert_error(&err, -EBADMSG, "boot.booted");
+	assert_int_equal(slot_table_check_running(&table, "a", st.st_rdev, &err), 0);
+	assert_int_equal(slot_table_check_running(&table, "b", st.st_rdev + 1, &err), 0);
+	slot_table_clear(&table);
+}
 
 static int setup_grub(void **state)
 {
 	return device_setup_rig(state, &rig_grub);
+}
+
+static int setup_efi(void **state)
+{
+	return device_setup_rig(state, &rig_efi);
+}
+
+static int setup_script(void **state)
+{
+	return device_setup_rig(state, &rig_script);
 }
 
 static int setup_systemd(void **state)
@@ -383,15 +656,24 @@ int main(void)
 		T(a_torn_grub_block_is_not_believed, grub),
 		T(damaged_grub_blocks_are_refused, grub),
 		T(new_grub_blocks_are_made_and_full_ones_refused, grub),
+		cmocka_unit_test(the_boot_loaders_word_is_compared_with_what_is_mounted),
 		T(entries_carry_the_counters_of_systemd_boot, systemd),
 		T(a_slot_blessed_by_others_is_not_good, systemd),
 		T(bad_boot_entries_are_refused, systemd),
 		T(names_of_others_and_doubles_do_no_harm, systemd),
+		T(efi_variables_have_the_bytes_the_firmware_wants, efi),
+		T(a_slot_that_others_put_into_boot_order_is_not_good, efi),
+		T(bad_efi_variables_are_refused, efi),
+		T(efi_configurations_that_cannot_work_are_refused, efi),
+		T(an_immutable_efi_variable_is_written_and_stays_so, efi),
+		T(a_boot_program_that_does_wrong_is_found_out, script),
+		T(a_boot_program_of_another_user_is_not_asked, script),
 #if defined(HAVE_UBOOTENV)
 		T(one_u_boot_copy_is_enough, uboot),
 		T(bad_u_boot_variables_are_refused, uboot),
 		T(u_boot_configurations_that_cannot_work_are_refused, uboot),
 		T(a_full_u_boot_environment_keeps_what_it_had, uboot),
+		T(attributes_in_a_nearly_full_u_boot_environment_do_no_harm, uboot),
 #endif
 	};
 

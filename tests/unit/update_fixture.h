@@ -31,6 +31,7 @@ struct boot_rig {
 	const struct boot_backend *backend;
 	bool tells_booted;	/* else the kernel command line does */
 	void (*make)(struct device *d);	/* as the factory leaves it, d->env is its argument: slot a is good and runs */
+	void (*unmake)(struct device *d);
 	void (*count_down)(struct device *d, const struct boot_state *next); /* NULL: next is stored */
 };
 
@@ -41,6 +42,7 @@ struct device {
 	struct agent_context *ctx;
 	struct identity signer, second, stranger;
 	char slot[2][96], env[96], state[96], trust[96];
+	pid_t server;	/* of rig_script */
 	uint8_t image[IMAGE_BYTES];
 };
 
@@ -131,6 +133,8 @@ static inline int device_teardown(void **state)
 		EVP_PKEY_free(ids[i]->key);
 	}
 	agent_context_unref(d->ctx);
+	if (d->rig->unmake != NULL)
+		d->rig->unmake(d);
 	temp_dir_remove(&d->dir);
 	test_free(d);
 	return 0;
