@@ -48,6 +48,7 @@ struct settings {
 		char *boot_backend, *boot_config, *booted_slot;
 		struct slot_settings slots;
 	} update;
+	struct { char **units, **commands; bool mqtt; int64_t deadline_s, command_timeout_s; } health;
 };
 
 /* AGENT_SYSCONFDIR/agentd/agentd.conf, then agentd.conf.d/?*.conf beside it in name order, later rows win. */

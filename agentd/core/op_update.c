@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <agent/update.h>
+
 #include "agentd/common/peer.h"
 #include "agentd/core/ask.h"
 #include "agentd/core/audit.h"
@@ -25,7 +27,6 @@
 #define PIPE_BYTES (256 * 1024)
 #define STALL_US (UINT64_C(600) * 1000000)	/* no byte for this long: give the installation up */
 #define DOWNLOAD_END_US (UINT64_C(30) * 1000000) /* a download goes on after the installation ended: cut it */
-#define FLOOR_MAX_STEPS 1000 /* increments of one confirmation; NV wears. docs/design/core.md: security-version is a count, not a date */
 #define FLOOR_TIMEOUT_S 600
 
 /* What agentd-install says, copied. */
@@ -599,10 +600,10 @@ static int floor_run(struct store *store, void *data, struct agent_error **err)
 
 	if (store->floor == NULL)
 		return agent_error_set(err, -EKEYREJECTED, "update.floor", "the rollback floor in the TPM was made again by somebody else");
-	r = agent_counter_raise(store->floor, job->target, FLOOR_MAX_STEPS, err);
+	r = agent_counter_raise(store->floor, job->target, AGENT_UPDATE_FLOOR_STEPS_MAX, err);
 	if (r == -ERANGE)
 		agent_error_set(err, r, "update.floor", "security version %" PRIu64 " is more than %d above the floor; it is a count of releases, "
-				"not a date", job->target, FLOOR_MAX_STEPS);
+				"not a date", job->target, AGENT_UPDATE_FLOOR_STEPS_MAX);
 	if (r >= 0)
 		r = agent_counter_get(store->floor, &job->reached, err);
 	if (r < 0)

@@ -31,6 +31,7 @@ const struct command commands[] = {
 	{ "update status", "", "slots, stage and result of the last installation", cmd_update_status },
 	{ "update confirm", "", "the running slot is good: keep it, raise the floor", cmd_update_confirm },
 	{ "update rollback", "", "boot the other slot next time", cmd_update_rollback },
+	{ "update health", "", "wait for the health checks of agentd.conf, then confirm the new release or roll it back", cmd_update_health },
 	{ "events", "[--follow] [--limit N]", "audit log; --limit: only the last N (default 50)", cmd_events },
 	{ "completion", "bash", "print shell completion", cmd_completion },
 };
@@ -73,7 +74,8 @@ void commands_help(FILE *out)
 	      "  --version        print the version and leave\n"
 	      "  --help           print this, or after a command its usage\n\n"
 	      "Exit codes: 0 done, 1 failed, 2 usage, 3 not logged in or wrong password, 4 refused (role, or the password has\n"
-	      "to be set first), 5 not found, 6 too many tries or busy, 7 agent not reachable, 8 update refused, 9 update too old.\n"
+	      "to be set first), 5 not found, 6 too many tries or busy, 7 agent not reachable, 8 update refused, 9 update too old,\n"
+	      "10 the new release is not healthy and was rolled back: reboot.\n"
 	      "See agentctl(1).\n", out);
 }
 

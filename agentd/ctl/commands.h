@@ -55,6 +55,7 @@ int cmd_update_install(struct ctl *ctl, int argc, char **argv);
 int cmd_update_status(struct ctl *ctl, int argc, char **argv);
 int cmd_update_confirm(struct ctl *ctl, int argc, char **argv);
 int cmd_update_rollback(struct ctl *ctl, int argc, char **argv);
+int cmd_update_health(struct ctl *ctl, int argc, char **argv);
 int cmd_events(struct ctl *ctl, int argc, char **argv);
 int cmd_completion(struct ctl *ctl, int argc, char **argv);
 

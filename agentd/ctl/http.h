@@ -19,7 +19,8 @@ enum {
 	CTL_BUSY = 6,		/* rate limited or busy: try again later */
 	CTL_UNREACHABLE = 7,
 	CTL_UPDATE_REFUSED = 8,
-	CTL_UPDATE_STALE = 9
+	CTL_UPDATE_STALE = 9,
+	CTL_UNHEALTHY = 10	/* the new release was rolled back: reboot */
 };
 
 struct ctl {

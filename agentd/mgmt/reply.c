@@ -52,6 +52,7 @@ static const struct mapping {
 	{ "/v1/update", -EPIPE, NULL, "update-refused" },
 	{ "/v1/update", -ENODATA, NULL, "update-refused" },
 	{ "/v1/update", -EALREADY, NULL, "update-refused" }, /* it fell back before */
+	{ "/v1/update", -ERANGE, "update.", "update-refused" },
 	{ "/v1/update", -EINVAL, NULL, "not-acceptable" },
 	{ "/v1/update", -ENOENT, "boot.", "not-ready" },
 	{ "/v1/update", -ENOENT, "slot.", "not-ready" },

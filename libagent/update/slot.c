@@ -118,6 +118,7 @@ const struct slot *slot_table_by_device(const struct slot_table *table, const ch
 			return &table->items[i];
 	}
 	return NULL;
+}
 
 int slot_table_check_running(const struct slot_table *table, const char *booted, dev_t root_dev, struct agent_error **err)
 {

@@ -260,6 +260,11 @@ static int release_check(const struct install *in, unsigned n_signers, uint64_t 
 	if (m->security_version < floor)
 		return agent_error_set(err, -ESTALE, "update.stale", "release %s has security version %" PRIu64 ", the floor is %" PRIu64, m->release_id,
 				       m->security_version, floor);
+	/* Now rather than at the confirmation, when the slot runs and could not be made good. */
+	if (m->security_version - floor > AGENT_UPDATE_FLOOR_STEPS_MAX)
+		return agent_error_set(err, -ERANGE, "update.jump", "release %s has security version %" PRIu64 ", more than %d above the floor %" PRIu64
+				       "; it is a count of releases that mend something, not a date", m->release_id, m->security_version,
+				       AGENT_UPDATE_FLOOR_STEPS_MAX, floor);
 	if (m->not_before_s != 0 && now_s < m->not_before_s)
 		return agent_error_set(err, -ESTALE, "update.too-early", "release %s is valid from %" PRIu64 " on, the clock says %" PRIu64, m->release_id,
 				       m->not_before_s, now_s);

@@ -38,6 +38,7 @@ agentd-mgmt.service 17
 agentd-link.service 15
 agentd-fetch.service 17
 agentd-install.service 10
+agentd-health.service 66
 LIMITS
 
 if command -v systemd-sysusers > /dev/null; then

@@ -502,7 +502,6 @@ static void efi_configurations_that_cannot_work_are_refused(void **state)
 static void an_immutable_efi_variable_is_written_and_stays_so(void **state)
 {
 	struct device *d = *state;
-	_cleanup_error_ struct agent_error *err = NULL;
 	struct boot_state s;
 	int fd = open(efi_path(d, "BootOrder"), O_RDONLY | O_CLOEXEC), flags = 0, set;
 

@@ -116,6 +116,7 @@ static void what_may_not_be_installed_touches_nothing(void **state)
 		{ { .twice_the_same = true }, 0, 2, -EKEYREJECTED, NULL },
 		{ { .extra_agent = "min-signers = 2;" }, 0, 1, -EKEYREJECTED, "update.signer" },
 		{ { 0 }, 6, 1, -ESTALE, "update.stale" },
+		{ { .security_version = 1001 }, 0, 1, -ERANGE, "update.jump" },
 		{ { .product = "gw:2" }, 0, 1, -EPERM, "update.product" },
 		{ { .product = "gw" }, 0, 1, -EPERM, "update.product" },
 		{ { .extra_agent = "not-before = 1800000001L;" }, 0, 1, -ESTALE, "update.too-early" },

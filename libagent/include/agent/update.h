@@ -156,6 +156,9 @@ struct agent_update_status {
 	unsigned n_tries_left;
 };
 
+/* The floor is counted up by one in NV memory: a release may be at most so many security versions above it. Since: 0.1 */
+#define AGENT_UPDATE_FLOOR_STEPS_MAX 1000
+
 /**
  * agent_update_install() - read a bundle from @fd and put it into the inactive slot
  * @fd:       readable and blocking, may be a pipe; read once, front to back, to its end; stays the caller's
@@ -170,7 +173,8 @@ struct agent_update_status {
  *
  * Returns 0: the new slot is tried at the next boot. -EBADMSG (container.*, manifest.*, update.chunk, .chunk-table, .hash,
  * .member, .order, .size, .classes, .compression, .decryption, .path, .archive, .overlap, .trust-policy, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
- * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired, .trust-version), -EPERM (update.product, update.device, update.bootenv), -EALREADY (update.failed-before),
+ * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired, .trust-version), -ERANGE (update.jump: more than
+ * AGENT_UPDATE_FLOOR_STEPS_MAX above @floor), -EPERM (update.product, update.device, update.bootenv), -EALREADY (update.failed-before),
  * -EOPNOTSUPP (manifest.unsupported, .profile), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
  * roll back first; slot.busy: mounted), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
  * boot environment said (journal.*, boot.*). Since: 0.1

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# A new release confirms itself when it is healthy and is rolled back when it is not: commands, broker connection, deadline.
+. "$(dirname "$0")/lib.sh"
+need swtpm mosquitto cpio jq
+CHECKS=$LAB/checks
+
+health_config() { # COMMANDS [more of the group]
+  lab_agent_stop
+  lab_config "health: { deadline_s = 5; command_timeout_s = 2; commands = [ $1 ]; ${2:-} };"
+  lab_agent_start
+}
+# As root at boot, without anybody's session.
+health() { XDG_RUNTIME_DIR=$LAB/nobody "$AGENTCTL" --config "$CONF" update health; }
+field() { ctl --json update status | jq -r ".$1"; }
+online() { [ "$(ctl --json status | jq -r .link_state)" = online ]; }
+try_release() { # N: installed, rebooted into, agent up
+  lab_bundle "$1.0" "$LAB/bundles/image" "$2"
+  ctl update install "$LAB/bundles/$1.0.swu" > "$LAB/out" 2>&1 || not_ok "installing $1: $(cat "$LAB/out")"
+  lab_reboot
+}
+
+lab_up
+set_password
+mkdir -p "$CHECKS"
+head -c 1M /dev/urandom > "$LAB/bundles/image"
+printf '#!/bin/sh\ntest -e "%s/$1"\n' "$CHECKS" > "$CHECKS/has"
+printf '#!/bin/sh\nsleep 600 & echo $! > "%s/sleeper"; wait\n' "$CHECKS" > "$CHECKS/hang"
+chmod 755 "$CHECKS" "$CHECKS/has" "$CHECKS/hang"
+
+health_config "\"$CHECKS/has up\""
+succeeds "with no release under trial there is nothing to do" health
+try_release 1 1
+is "a release is tried" "$(field stage)" trying
+(sleep 2; touch "$CHECKS/up") &
+succeeds "it is confirmed once the check passes and the broker is reached" health
+is "and good" "$(field stage) $(field booted_slot) $(field floor)" "idle b 1"
+succeeds "again: nothing to do" health
+
+try_release 2 2
+rm "$CHECKS/up"
+exits "a check that never passes: rolled back after the deadline" 10 health
+is "the release is remembered" "$(field stage) $(field failed_release_id)" "failed release-2.0"
+lab_reboot
+is "and the old slot runs, with the floor as it was" "$(field booted_slot) $(field floor)" "b 1"
+exits "the failed release is not installed again" 8 ctl update install "$LAB/bundles/2.0.swu"
+succeeds "the old slot has nothing to confirm" health
+
+health_config "\"$CHECKS/hang\""
+try_release 3 2
+exits "a check that hangs counts as failed" 10 health
+sleeper=$(cat "$CHECKS/sleeper")
+gone() { ! kill -0 "$sleeper" 2> /dev/null; }
+succeeds "and what it started was killed" wait_for 5 gone
+lab_reboot
+
+health_config "\"relative/path\""
+try_release 4 2
+exits "a command without an absolute path is not run" 10 health
+lab_reboot
+
+health_config ""
+lab_broker_stop
+try_release 5 2
+exits "no broker: rolled back" 10 health
+lab_reboot
+health_config "" "mqtt = false;"
+try_release 6 2
+succeeds "no broker, and none wanted: confirmed" health
+is "the floor rose" "$(field floor)" 2
+
+# A date is no security version: said before anything is written, not when the new slot runs and cannot be confirmed.
+lab_bundle 7.0 "$LAB/bundles/image" 20261121
+before=$(field target_slot)
+exits "a jump of the security version that could never be confirmed is refused" 8 ctl update install "$LAB/bundles/7.0.swu"
+like "by name" "$(cat "$LAB/out")" "more than 1000 above the floor"
+is "before anything was touched" "$(field stage) $(field target_slot)" "idle $before"
+done_testing
