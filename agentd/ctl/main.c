@@ -69,7 +69,6 @@ static int run(struct ctl *ctl, const char *config, int argc, char **argv)
 			command_help(stdout, command);
 			return CTL_OK;
 		}
-	ctl->config = config;
 	if (ctl->socket == NULL) {
 		found = socket_from_config(config);
 		if (found == NULL)
