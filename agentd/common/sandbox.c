@@ -82,6 +82,7 @@ static const struct {
 	{ AT_TRUST, "broker", SANDBOX_READ, LINK },
 	{ AT_MQTT_CA, NULL, SANDBOX_READ, LINK },
 	{ AT_MQTT_CERT, NULL, SANDBOX_READ, LINK },
+	{ AT_TRUST, "mgmt", SANDBOX_READ, MGMT },
 	{ AT_TRUST, "fetch", SANDBOX_READ, FETCH },
 	{ AT_FETCH_CA, NULL, SANDBOX_READ, FETCH },
 	/* Name lookup. resolv.conf is replaced while we run, so its folder is granted and not the file; the user's rights

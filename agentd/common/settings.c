@@ -518,6 +518,24 @@ static int read_drop_ins(const char *file, struct settings *s, struct agent_erro
 	return r;
 }
 
+static bool is_client_role(const char *row)
+{
+	static const char *const roles[] = { "viewer ", "operator ", "admin " };
+	static const char *const selectors[] = { "spki:", "cn:", "dns:", "uri:", "email:" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(roles); i++) {
+		size_t n = strlen(roles[i]);
+
+		if (strncmp(row, roles[i], n) != 0)
+			continue;
+		for (size_t k = 0; k < ARRAY_SIZE(selectors); k++)
+			if (strncmp(row + n, selectors[k], strlen(selectors[k])) == 0)
+				return k == 0 ? strlen(row + n) == 5 + 64 && strspn(row + n + 5, "0123456789abcdefABCDEF") == 64 :
+						row[n + strlen(selectors[k])] != '\0';
+	}
+	return false;
+}
+
 /* What only the whole can tell. */
 static int check_whole(const struct settings *s, struct agent_error **err)
 {
@@ -529,6 +547,10 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 		if (required[i].value[0] == '\0')
 			return agent_error_set(err, -EINVAL, "config.missing", "%s:1: device.%s must be set: %s", s->file,
 					       required[i].name, find_row("device", required[i].name)->meaning);
+	for (char **row = s->mgmt.client_roles; row != NULL && *row != NULL; row++)
+		if (!is_client_role(*row))
+			return agent_error_set(err, -EINVAL, "config.range", "%s:1: mgmt.client_roles \"%s\": a row is viewer, operator or admin, a space, "
+					       "and spki:HEX, cn:NAME, dns:NAME, uri:NAME or email:NAME", s->file, *row);
 	if (s->mqtt.enable && s->mqtt.host[0] == '\0')
 		return agent_error_set(err, -EINVAL, "config.missing", "%s:1: mqtt.host must be set when mqtt.enable is true", s->file);
 	if (s->mqtt.backoff_min_ms > s->mqtt.backoff_max_ms)

@@ -29,7 +29,7 @@ struct settings {
 	struct { bool allow_software; } keys;
 	struct { int64_t min_length, cost; } password;
 	struct { char *admin, *operator, *viewer; } console;
-	struct { bool https; char *listen; char **hosts; int64_t max_connections, max_per_source, idle_exit_s; } mgmt;
+	struct { bool https; char *listen; char **hosts; char *client_listen; char **client_roles; int64_t max_connections, max_per_source, idle_exit_s; } mgmt;
 	struct {
 		bool enable;
 		char *host;

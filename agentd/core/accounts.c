@@ -14,6 +14,7 @@
 #include <syslog.h>
 #include <time.h>
 
+#include "agentd/core/clients.h"
 #include "base/file.h"
 #include "base/macro.h"
 
@@ -251,6 +252,10 @@ int account_resolve(struct core *core, const char *token, uint32_t uid, const ch
 			return agent_error_set(err, -EACCES, "session.required", "log in first");
 		snprintf(caller.user, sizeof(caller.user), ACCOUNT_USER);
 		caller.role = ACCOUNT_ADMIN;
+		*ret_caller = caller;
+		return 0;
+	}
+	if (clients_find(core, token, &caller)) {
 		*ret_caller = caller;
 		return 0;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include "agentd/core/clients.h"
 #include "agentd/core/core.h"
 
 #include <errno.h>
@@ -237,6 +238,7 @@ int core_main(const char *purpose, int argc, char **argv)
 			code = exit_code_for(r);
 	}
 	r = worker_stop(core.worker);
+	clients_free(&core);
 	accounts_stop(&core);
 	bus_stop(&core);
 	updates_stop(&core);

@@ -22,6 +22,7 @@
 #include "agentd/core/worker.h"
 
 struct accounts;
+struct clients;
 struct audit;
 struct bus;
 struct key_caller;
@@ -37,6 +38,7 @@ struct core {
 	struct worker *worker;
 	struct audit *audit; /* audit.c */
 	struct bus *bus;
+	struct clients *clients; /* known by a certificate: op_client.c; NULL until there is one */
 	struct accounts *accounts; /* sessions and limits: accounts.c */
 	struct updates *updates;   /* op_update.c */
 	bool is_stream_asleep;	   /* agentd-mgmt has seen all there is: op_stream.c */

@@ -235,17 +235,17 @@ static int make_unix(const struct settings *s, size_t row, const struct identity
 	return r < 0 ? r : hand_over(list, fd, sockets[row].fd_name, err);
 }
 
-static int make_tcp(const struct settings *s, struct handed_list *list, struct agent_error **err)
+static int make_tcp(const char *text, const char *setting, const char *fd_name, struct handed_list *list, struct agent_error **err)
 {
 	struct sockaddr_storage address;
 	_cleanup_close_ int fd = -1;
 	const int yes = 1, no = 0;
 	socklen_t size;
 
-	if (address_parse(s->mgmt.listen, &address, &size) < 0)
-		return agent_error_set(err, -EINVAL, "supervise.listen", "mgmt.listen \"%s\" is not ADDRESS:PORT", s->mgmt.listen);
+	if (address_parse(text, &address, &size) < 0)
+		return agent_error_set(err, -EINVAL, "supervise.listen", "%s \"%s\" is not ADDRESS:PORT", setting, text);
 	fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 && errno == EAFNOSUPPORT && strncmp(s->mgmt.listen, "[::]:", 5) == 0) {
+	if (fd < 0 && errno == EAFNOSUPPORT && strncmp(text, "[::]:", 5) == 0) {
 		/* A kernel without IPv6: "everywhere" is then all of IPv4. */
 		struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = ((struct sockaddr_in6 *)(void *)&address)->sin6_port };
 
@@ -258,8 +258,8 @@ static int make_tcp(const struct settings *s, struct handed_list *list, struct a
 	if (fd >= 0 && address.ss_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof(no));
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, size) < 0 || listen(fd, BACKLOG_TCP) < 0)
-		return agent_error_set(err, -errno, "supervise.listen", "cannot listen on %s (mgmt.listen): %s", s->mgmt.listen, strerror(errno));
-	return hand_over(list, fd, "mgmt-https", err);
+		return agent_error_set(err, -errno, "supervise.listen", "cannot listen on %s (%s): %s", text, setting, strerror(errno));
+	return hand_over(list, fd, fd_name, err);
 }
 
 int sockets_make(const struct settings *settings, const struct identity identities[CHILD_COUNT_],
@@ -271,7 +271,9 @@ int sockets_make(const struct settings *settings, const struct identity identiti
 		if (settings->vendor.enable || strcmp(sockets[i].fd_name, "core-vendor") != 0)
 			r = make_unix(settings, i, identities, &ret_handed[sockets[i].child], err);
 	if (r >= 0 && settings->mgmt.https)
-		r = make_tcp(settings, &ret_handed[CHILD_MGMT], err);
+		r = make_tcp(settings->mgmt.listen, "mgmt.listen", "mgmt-https", &ret_handed[CHILD_MGMT], err);
+	if (r >= 0 && settings->mgmt.https && settings->mgmt.client_listen[0] != '\0')
+		r = make_tcp(settings->mgmt.client_listen, "mgmt.client_listen", "mgmt-client", &ret_handed[CHILD_MGMT], err);
 	return r;
 }
 

@@ -335,6 +335,21 @@ static bool has_nul_in_head(struct conn *c, const uint8_t *data, size_t size)
 	return false;
 }
 
+static bool move_out(struct conn *c);
+
+/* A new request begins: the answer to the last one must be out of the relay, or it could not be told from libmicrohttpd's own. */
+static bool is_last_reply_out(struct conn *c)
+{
+	while (c->is_reply_due && c->state == CONN_OPEN && !c->out_eof && move_out(c))
+		;
+	if (c->state != CONN_OPEN || c->out_eof)
+		return true;
+	if (bytes_left(&c->out))
+		return false;
+	c->is_reply_due = false;
+	return true;
+}
+
 /* Client to libmicrohttpd. True if something moved; the connection may be dead afterwards. */
 static bool move_in(struct conn *c)
 {
@@ -357,7 +372,7 @@ static bool move_in(struct conn *c)
 			shutdown(c->relay_fd, SHUT_WR);
 		return true;
 	}
-	if (c->net_eof)
+	if (c->net_eof || (c->phase == PHASE_IDLE && !is_last_reply_out(c)) || c->state == CONN_DEAD)
 		return false;
 	n = net_read(c, piece, sizeof(piece));
 	if (n == -EAGAIN)
@@ -384,9 +399,7 @@ static bool move_in(struct conn *c)
 	if (c->phase == PHASE_IDLE)
 		conn_set_phase(c, PHASE_HEAD);
 	if (c->phase == PHASE_HEAD && has_nul_in_head(c, piece, (size_t)n)) {
-		static const char refusal[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-
-		conn_answer_and_close(c, refusal, sizeof(refusal) - 1);
+		reply_to_broken_head(c, 400);
 		return true;
 	}
 	if (open_relay(c) < 0) {
@@ -401,6 +414,27 @@ static bool move_in(struct conn *c)
 		return false;
 	}
 	return m == n;
+}
+
+/* libmicrohttpd answers what it cannot parse with HTML of its own; ours is the documented answer. "100 Continue" is its business. */
+static bool replace_foreign_answer(struct conn *c, const uint8_t *data, size_t size)
+{
+	static const char begin[] = "HTTP/1.1 ";
+	size_t n = sizeof(begin) - 1;
+	uint8_t rest[512];
+	unsigned status;
+
+	if (size < n + 3 || memcmp(data, begin, n) != 0)
+		return false;
+	status = 100u * (data[n] - '0') + 10u * (data[n + 1] - '0') + (data[n + 2] - '0');
+	if (status < 400 || status > 599)
+		return false;
+	while (recv(c->relay_fd, rest, sizeof(rest), 0) > 0)
+		;
+	if (c->req != NULL)
+		request_abandon(c->req);
+	reply_to_broken_head(c, status);
+	return true;
 }
 
 /* libmicrohttpd to client. */
@@ -456,6 +490,8 @@ static bool move_out(struct conn *c)
 		close_relay(c);
 		return true;
 	}
+	if (!c->is_reply_due && replace_foreign_answer(c, piece, (size_t)n))
+		return true;
 	m = net_write(c, piece, (size_t)n);
 	if (m < 0 && m != -EAGAIN) {
 		conn_close(c, true);
@@ -557,12 +593,31 @@ static void on_hello(struct conn *c)
 	tls_queue_run(c->m);
 }
 
+/*
+ * A client in TLS 1.3 is done before we look at its certificate, and its request is on the way: closing now would answer that
+ * with a reset, which takes the alert out of its hands.
+ */
+static void linger_after_alert(struct conn *c)
+{
+	SSL_free(c->ssl);
+	c->ssl = NULL;
+	c->out_eof = true;
+	shutdown(c->net_fd, SHUT_WR);
+	set_state(c, CONN_LINGER);
+	update_events(c);
+	tls_queue_run(c->m);
+}
+
 static void do_handshake(struct conn *c)
 {
 	int r;
 
 	ERR_clear_error();
 	r = SSL_accept(c->ssl);
+	if (r == 1 && c->is_client_door && client_handshake_done(c) < 0) {
+		conn_close(c, true);
+		return;
+	}
 	if (r == 1) {
 		set_state(c, CONN_OPEN);
 		c->phase = PHASE_IDLE;
@@ -577,13 +632,17 @@ static void do_handshake(struct conn *c)
 		sd_event_source_set_io_events(c->net_io, r == SSL_ERROR_WANT_WRITE ? EPOLLOUT : EPOLLIN);
 		return;
 	}
+	if (c->is_client_door && client_handshake_failed(c)) {
+		linger_after_alert(c);
+		return;
+	}
 	/* Not rude: the alert in the socket tells an honest client what was wrong. */
 	conn_close(c, false);
 }
 
 void conn_start_handshake(struct conn *c)
 {
-	if (tls_session_new(c->m, c->net_fd, &c->ssl) < 0) {
+	if (tls_session_new(c->m, c) < 0) {
 		conn_close(c, true);
 		return;
 	}

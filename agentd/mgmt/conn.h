@@ -33,6 +33,8 @@ struct conn_bytes {
 
 struct request;
 
+#define CLIENT_SPKI_SIZE 65 /* SHA-256 in hex and NUL */
+
 struct conn {
 	struct conn *next, *prev;
 	struct mgmt *m;
@@ -40,8 +42,13 @@ struct conn {
 	uint32_t uid;		/* BUS_NO_UID over the network */
 	char local_ip[48];	/* address the client reached, "" on the Unix socket */
 	bool is_tls, is_unix;
+	bool is_client_door;	/* client.c: a certificate of the client is asked for */
+	char client_spki[CLIENT_SPKI_SIZE];	/* of its certificate, "" before the handshake is over */
+	char client_subject[128];
+	const char *client_reason;	/* why its certificate is refused, a constant */
 	bool is_known;		/* a caller has logged in on it: no longer the first to be evicted */
 	bool net_eof, mhd_open, out_eof;
+	bool is_reply_due;	/* what comes from libmicrohttpd next is an answer of ours */
 	int net_fd, relay_fd, mhd_fd;
 	SSL *ssl;
 	enum conn_state state;
@@ -71,11 +78,26 @@ bool conn_evict(struct mgmt *m, bool is_unix);
 /* Go on after the TLS queue let it through. */
 void conn_start_handshake(struct conn *c);
 
+#define LISTEN_MAX 8
 /* listener.c */
-int listener_new(struct mgmt *m, const int *unix_fds, size_t n_unix, const int *https_fds, size_t n_https, struct agent_error **err);
+struct listener_fds {
+	int unix_fds[LISTEN_MAX], https_fds[LISTEN_MAX], client_fds[LISTEN_MAX];
+	size_t n_unix, n_https, n_client;
+};
+int listener_new(struct mgmt *m, const struct listener_fds *fds, struct agent_error **err);
 void listener_free(struct mgmt *m);
 /* HTTPS is accepted only while there is a certificate. */
 void listener_enable_https(struct mgmt *m);
+
+/* client.c; m->clients is NULL without that door */
+int clients_new(struct mgmt *m);
+void clients_free(struct mgmt *m);
+/* Makes @ctx ask for certificates; whoever is connected by one has to come again. Negative: nobody can be let in now. */
+int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx);
+bool client_files_changed(const struct mgmt *m);
+int client_handshake_done(struct conn *c);
+/* Tells core why, if it was about a certificate; true then. */
+bool client_handshake_failed(struct conn *c);
 
 /* tls.c */
 int tls_new(struct mgmt *m, struct agent_error **err);
@@ -85,7 +107,7 @@ void tls_renew(struct mgmt *m);
 bool tls_is_ready(const struct mgmt *m);
 /* @local_ip becomes a name of the certificate if it is not one yet. */
 void tls_learn_address(struct mgmt *m, const char *local_ip);
-int tls_session_new(struct mgmt *m, int fd, SSL **ret_ssl);
+int tls_session_new(struct mgmt *m, struct conn *c);
 /* Lets waiting connections start their handshake, least recently served source first. */
 void tls_queue_run(struct mgmt *m);
 /* Looks at the bytes in the kernel without reading: 1 complete, 0 wait for *ret_want bytes, negative: not a ClientHello. */

@@ -13,7 +13,6 @@
 #include "agentd/mgmt/conn.h"
 #include "base/macro.h"
 
-#define FDS_MAX 8
 #define UNIX_MAX 16		/* connections on the Unix socket in all, beside those of the network */
 #define UNIX_PER_UID 8
 #define ACCEPTS_PER_TURN 64
@@ -21,8 +20,8 @@
 
 struct listener {
 	struct mgmt *m;
-	sd_event_source *unix_io[FDS_MAX], *https_io[FDS_MAX], *resume_timer;
-	size_t n_unix, n_https;
+	sd_event_source *unix_io[LISTEN_MAX], *https_io[2 * LISTEN_MAX], *resume_timer;
+	size_t n_unix, n_https;	/* n_https: both doors of the network */
 };
 
 static void reset(int fd)
@@ -108,7 +107,7 @@ static void pause_accepting(struct listener *l, int r)
 		sd_event_source_set_enabled(l->https_io[i], SD_EVENT_OFF);
 }
 
-static void accept_all(struct listener *l, int listen_fd, bool is_unix)
+static void accept_all(struct listener *l, int listen_fd, bool is_unix, bool is_client_door)
 {
 	struct mgmt *m = l->m;
 
@@ -118,6 +117,7 @@ static void accept_all(struct listener *l, int listen_fd, bool is_unix)
 		char local_ip[48] = "";
 		uint32_t uid = BUS_NO_UID;
 		struct source source;
+		struct conn *c;
 		int fd = accept4(listen_fd, (struct sockaddr *)&peer, &peer_size, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0) {
@@ -151,19 +151,26 @@ static void accept_all(struct listener *l, int listen_fd, bool is_unix)
 		}
 		if (!is_unix)
 			tls_learn_address(m, local_ip);
-		(void)conn_new(m, fd, &source, uid, !is_unix, local_ip, NULL);
+		if (conn_new(m, fd, &source, uid, !is_unix, local_ip, &c) == 0)
+			c->is_client_door = is_client_door;
 	}
 }
 
 static int on_unix(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	accept_all(userdata, fd, true);
+	accept_all(userdata, fd, true, false);
 	return 0;
 }
 
 static int on_https(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	accept_all(userdata, fd, false);
+	accept_all(userdata, fd, false, false);
+	return 0;
+}
+
+static int on_client_door(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	accept_all(userdata, fd, false, true);
 	return 0;
 }
 
@@ -187,7 +194,7 @@ static int add(struct listener *l, int fd, sd_event_io_handler_t handler, sd_eve
 	return sd_event_add_io(l->m->event, ret_io, fd, EPOLLIN, handler, l);
 }
 
-int listener_new(struct mgmt *m, const int *unix_fds, size_t n_unix, const int *https_fds, size_t n_https, struct agent_error **err)
+int listener_new(struct mgmt *m, const struct listener_fds *fds, struct agent_error **err)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 	int r = 0;
@@ -196,10 +203,12 @@ int listener_new(struct mgmt *m, const int *unix_fds, size_t n_unix, const int *
 		return agent_error_set(err, -ENOMEM, "mgmt.start", "out of memory");
 	l->m = m;
 	m->listener = l;
-	for (; r >= 0 && l->n_unix < n_unix && l->n_unix < FDS_MAX; l->n_unix++)
-		r = add(l, unix_fds[l->n_unix], on_unix, &l->unix_io[l->n_unix]);
-	for (; r >= 0 && l->n_https < n_https && l->n_https < FDS_MAX; l->n_https++)
-		r = add(l, https_fds[l->n_https], on_https, &l->https_io[l->n_https]);
+	for (; r >= 0 && l->n_unix < fds->n_unix; l->n_unix++)
+		r = add(l, fds->unix_fds[l->n_unix], on_unix, &l->unix_io[l->n_unix]);
+	for (size_t i = 0; r >= 0 && i < fds->n_https; i++, l->n_https++)
+		r = add(l, fds->https_fds[i], on_https, &l->https_io[l->n_https]);
+	for (size_t i = 0; r >= 0 && i < fds->n_client; i++, l->n_https++)
+		r = add(l, fds->client_fds[i], on_client_door, &l->https_io[l->n_https]);
 	if (r < 0)
 		return agent_error_set(err, r, "mgmt.start", "cannot watch a listening socket: %s", strerror(-r));
 	listener_enable_https(m);

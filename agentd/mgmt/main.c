@@ -13,31 +13,42 @@
 #include "agentd/mgmt/mgmt.h"
 #include "base/macro.h"
 
-#define LISTEN_MAX 8
+static size_t take_fds(const char *name, int *ret_fds)
+{
+	int n = service_listen_fds(name, ret_fds, LISTEN_MAX);
+
+	return n < 0 ? 0 : (size_t)n;
+}
+
+static void close_fds(const int *fds, size_t *n)
+{
+	while (*n > 0)
+		close(fds[--*n]);
+}
 
 static int start(struct service *service, struct mgmt **ret_mgmt, struct agent_error **err)
 {
-	int unix_fds[LISTEN_MAX], https_fds[LISTEN_MAX];
-	int n_unix = service_listen_fds("mgmt-unix", unix_fds, LISTEN_MAX);
-	int n_https = service_listen_fds("mgmt-https", https_fds, LISTEN_MAX);
+	struct listener_fds fds = { .n_unix = 0 };
 	struct mgmt *m;
 	int r;
 
-	if (n_unix < 0)
-		n_unix = 0;
-	if (n_https < 0)
-		n_https = 0;
-	if (n_unix == 0 && n_https == 0)
+	fds.n_unix = take_fds("mgmt-unix", fds.unix_fds);
+	fds.n_https = take_fds("mgmt-https", fds.https_fds);
+	fds.n_client = take_fds("mgmt-client", fds.client_fds);
+	if (fds.n_unix == 0 && fds.n_https == 0)
 		return agent_error_set(err, -ENOENT, "mgmt.sockets",
 				       "no listening socket was handed over; start agentd-mgmt through its socket units or \"agentd --supervise\"");
 	r = mgmt_new(service->settings, service->event, &m, err);
 	if (r < 0)
 		return r;
 	*ret_mgmt = m;
-	if (!service->settings->mgmt.https)
-		while (n_https > 0)
-			close(https_fds[--n_https]);
-	if (n_https > 0) {
+	if (!service->settings->mgmt.https) {
+		close_fds(fds.https_fds, &fds.n_https);
+		close_fds(fds.client_fds, &fds.n_client);
+	}
+	if (fds.n_client > 0 && clients_new(m) < 0)
+		return agent_error_set(err, -ENOMEM, "mgmt.start", "out of memory");
+	if (fds.n_https + fds.n_client > 0) {
 		r = tls_new(m, err);
 		if (r < 0)
 			return r;
@@ -45,7 +56,7 @@ static int start(struct service *service, struct mgmt **ret_mgmt, struct agent_e
 	r = sandbox_enter(SANDBOX_MGMT, service->settings, NULL, 0, err);
 	if (r < 0)
 		return r;
-	r = listener_new(m, unix_fds, (size_t)n_unix, https_fds, (size_t)n_https, err);
+	r = listener_new(m, &fds, err);
 	if (r < 0)
 		return r;
 	core_connect(m);

@@ -14,7 +14,8 @@
 #include "agentd/mgmt/request.h"
 #include "base/macro.h"
 
-#define SUMMARY_US UINT64_C(60000000)
+#define SECOND_US UINT64_C(1000000)
+#define SUMMARY_US (60 * SECOND_US)
 
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -46,17 +47,42 @@ void mgmt_idle_update(struct mgmt *m)
 	sd_event_source_set_enabled(m->idle_timer, SD_EVENT_ONESHOT);
 }
 
-/* One line a minute, however many there were: a flood must not become a flood of log lines. */
+static int on_told(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	return 0;
+}
+
+/* Once a minute, however many there were: a flood must not become a flood of events. */
+static int on_summary(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct mgmt *m = userdata;
+	sd_bus_message *call = NULL;
+
+	if (core_message(m, "PeersThrottled", &call, NULL) < 0)
+		return sd_event_source_set_time(source, usec + SUMMARY_US) < 0 ? 0 : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	if (sd_bus_message_append(call, "tt", m->n_refused, m->n_limited) >= 0 && core_send(m, call, 0, on_told, m, NULL, NULL) >= 0)
+		m->n_refused = m->n_limited = 0;
+	sd_bus_message_unref(call);
+	return 0;
+}
+
+/* The first one of a minute is told soon, what follows when the minute is over. */
 static void summary(struct mgmt *m)
 {
-	uint64_t now_us = mgmt_now_us(m);
+	uint64_t now_us = mgmt_now_us(m), at;
 
-	if (m->last_summary_us != 0 && now_us - m->last_summary_us < SUMMARY_US)
+	if (m->n_refused + m->n_limited > 1)
 		return;
-	service_log(LOG_NOTICE, "%llu connections turned away, %llu requests over a limit since the last such line",
-		    (unsigned long long)m->n_refused, (unsigned long long)m->n_limited);
-	m->n_refused = m->n_limited = 0;
-	m->last_summary_us = now_us;
+	at = now_us + SECOND_US;
+	if (m->last_summary_us != 0 && m->last_summary_us + SUMMARY_US > at)
+		at = m->last_summary_us + SUMMARY_US;
+	m->last_summary_us = at;
+	if (m->summary_timer == NULL) {
+		(void)sd_event_add_time(m->event, &m->summary_timer, CLOCK_MONOTONIC, at, 0, on_summary, m);
+		return;
+	}
+	sd_event_source_set_time(m->summary_timer, at);
+	sd_event_source_set_enabled(m->summary_timer, SD_EVENT_ONESHOT);
 }
 
 void mgmt_count_refused(struct mgmt *m)
@@ -134,10 +160,12 @@ struct mgmt *mgmt_free(struct mgmt *m)
 	http_stop(m);
 	conn_reap(m);
 	tls_free(m);
+	clients_free(m);
 	core_disconnect(m);
 	sd_event_source_disable_unref(m->retry_timer);
 	sd_event_source_disable_unref(m->lost_defer);
 	sd_event_source_disable_unref(m->idle_timer);
+	sd_event_source_disable_unref(m->summary_timer);
 	sd_event_source_disable_unref(m->reap_defer);
 	limit_table_free(m->limits);
 	for (size_t i = 0; i < m->n_names; i++)

@@ -14,6 +14,7 @@
 #include "agentd/common/settings.h"
 #include "agentd/mgmt/limit.h"
 
+struct clients;
 struct conn;
 struct listener;
 struct stream;
@@ -38,6 +39,7 @@ struct mgmt {
 	/* listener.c, tls.c, conn.c */
 	struct listener *listener;
 	struct tls *tls;		/* NULL without HTTPS */
+	struct clients *clients;	/* client.c; NULL without a door for client certificates */
 	struct conn *conns;		/* all, newest first */
 	struct conn *dead_conns;	/* to be freed in the next turn */
 	sd_event_source *reap_defer;
@@ -48,7 +50,8 @@ struct mgmt {
 	size_t n_names;
 	sd_event_source *idle_timer;
 	struct stream *streams;		/* ep_stream.c */
-	uint64_t n_refused, n_limited;	/* since the last summary line */
+	uint64_t n_refused, n_limited;	/* since the last event peer.throttled */
+	sd_event_source *summary_timer;
 	uint64_t last_summary_us;
 };
 
@@ -58,7 +61,7 @@ struct mgmt *mgmt_free(struct mgmt *m);
 /* Arms the timer of mgmt.idle_exit_s when no connection is left, disarms it otherwise. */
 void mgmt_idle_update(struct mgmt *m);
 uint64_t mgmt_now_us(struct mgmt *m);
-/* Counts what was turned away; a line per minute says how many. */
+/* Counts what was turned away; an event per minute says how many. */
 void mgmt_count_refused(struct mgmt *m);
 void mgmt_count_limited(struct mgmt *m);
 

@@ -25,6 +25,7 @@ static const struct mapping {
 	{ NULL, 0, "bus.lost", "core-unreachable" },
 	{ NULL, 0, "bus.connect", "not-ready" }, /* core does not reach another program */
 	{ NULL, 0, "slot.open", "slot-unavailable" },
+	{ NULL, 0, "boot.not-bootable", "slot-not-bootable" },
 	{ NULL, 0, "boot.", "slot-unavailable" },
 	{ NULL, -EDQUOT, NULL, "too-many-requests" },
 	{ NULL, -EKEYEXPIRED, NULL, "password-change-required" },
@@ -309,6 +310,7 @@ enum MHD_Result reply_queue(struct request *req)
 		return MHD_NO;
 	}
 	reply_log(req);
+	req->conn->is_reply_due = true;
 	conn_set_phase(req->conn, reply->is_stream ? PHASE_EVENTS : PHASE_REPLY);
 	if (reply->is_stream)
 		response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4 * KIB, stream_read, req, NULL);
@@ -330,6 +332,42 @@ enum MHD_Result reply_queue(struct request *req)
 	return result;
 }
 
+static void print_fields(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		fprintf(out, "%s: %s\r\n", fields[i].name, fields[i].value);
+	fprintf(out, "Content-Security-Policy: %s\r\n", CSP_API);
+}
+
+void reply_to_broken_head(struct conn *c, unsigned status)
+{
+	const char *slug = status == 414 ? "target-too-long" :
+			   status == 431 ? "head-too-large" :
+			   status == 413 ? "too-large" :
+			   status == 500 ? "busy" : /* out of memory */
+					   "bad-request";
+	const struct problem *p = problem_find(slug);
+	char body[256], *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	int n = snprintf(body, sizeof(body), "{\"type\":\"urn:agentd:problem:%s\",\"title\":\"%s\",\"status\":%u,\"detail\":\"the request cannot be read\"}\n",
+			 p->slug, p->title, p->status);
+
+	if (out == NULL) {
+		conn_close(c, true);
+		return;
+	}
+	fprintf(out, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Length: %d\r\nContent-Type: application/problem+json\r\n", p->status,
+		MHD_get_reason_phrase_for(p->status), n);
+	print_fields(out);
+	fprintf(out, "\r\n%s", body);
+	if (fclose(out) == 0)
+		conn_answer_and_close(c, text, size);
+	else
+		conn_close(c, true);
+	free(text);
+}
+
 /* libmicrohttpd can answer before a body or after it, but not in its middle; an upload that is refused must not go on. */
 void reply_raw(struct request *req)
 {
@@ -345,9 +383,7 @@ void reply_raw(struct request *req)
 	if (out != NULL) {
 		fprintf(out, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Length: %zu\r\n", reply->status,
 			MHD_get_reason_phrase_for(reply->status), reply->size);
-		for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
-			fprintf(out, "%s: %s\r\n", fields[i].name, fields[i].value);
-		fprintf(out, "Content-Security-Policy: %s\r\n", CSP_API);
+		print_fields(out);
 		if (reply->type != NULL)
 			fprintf(out, "Content-Type: %s\r\n", reply->type);
 		for (size_t i = 0; i < reply->n_headers; i++)

@@ -160,6 +160,7 @@ void request_begin(struct request *req)
 	req->stage = STAGE_WHO;
 	conn_set_phase(req->conn, PHASE_CORE);
 	req->route = route_find(req->method, req->path, req->param, sizeof(req->param), req->allow, sizeof(req->allow));
+	client_fill_token(req);
 	if (stage_limit(req) && stage_who(req))
 		stage_gate(req);
 }
@@ -269,7 +270,7 @@ void request_end(struct request *req)
 	if (req->route->args != NULL) {
 		r = args_parse(req->body == NULL ? "" : req->body, req->body_size, req->route->args, &req->args, &err);
 		if (r < 0) {
-			reply_problem(req, r == -EMSGSIZE ? "too-large" : r == -EINVAL ? "not-acceptable" : "bad-request",
+			reply_problem(req, r == -EMSGSIZE || r == -EINVAL ? "not-acceptable" : "bad-request",
 				      agent_error_name(err), agent_error_message(err), NULL);
 			return;
 		}

@@ -71,6 +71,8 @@ struct request {
 	char host[256], origin[300], content_type[64];
 	char token[TOKEN_MAX_BYTES + 1], cookie_token[TOKEN_MAX_BYTES + 1], device_cookie[256];
 	char fetch_site[24], last_event_id[24];
+	bool is_asked_again;
+	bool is_by_certificate;	/* the token is the one of the client certificate, client.c */
 	bool has_bearer, has_cookie, has_x_agentd, has_length, is_chunked, has_host, has_origin, has_bad_token;
 	uint64_t content_length;
 	unsigned n_fields, n_type, n_auth, n_cookie, n_te, n_expect;
@@ -115,6 +117,7 @@ void request_abandon(struct request *req);
 /* limit.c's and who.c's and gate.c's part in request_begin(); false when a reply was set. */
 bool stage_limit(struct request *req);
 bool stage_who(struct request *req);
+void stage_who_ask(struct request *req);
 void stage_gate(struct request *req);
 void stage_passed(struct request *req);
 
@@ -126,6 +129,13 @@ sd_bus_message *request_plain_call_new(struct request *req, const char *member);
 void request_call_send(struct request *req, sd_bus_message *message, uint64_t timeout_us,
 		       void (*on_reply)(struct request *req, sd_bus_message *message),
 		       void (*on_error)(struct request *req, int r, struct agent_error **err));
+
+/* client.c: is this a request that a client certificate speaks for; its token, if there is one already; get one */
+bool client_is_asking(const struct request *req);
+void client_fill_token(struct request *req);
+void client_drop_token(struct request *req);
+void client_present(struct request *req);
+bool client_is_expired(const struct request *req);
 
 /* http.c */
 int http_start(struct mgmt *m, struct agent_error **err);
@@ -157,6 +167,8 @@ unsigned reply_status(const char *slug);
 /* Send what is set: through libmicrohttpd, or straight to the client when the body has not been read to its end. */
 enum MHD_Result reply_queue(struct request *req);
 void reply_raw(struct request *req);
+/* The answer to what libmicrohttpd could not parse and would answer with a page of its own. */
+void reply_to_broken_head(struct conn *c, unsigned status);
 void reply_log(struct request *req);
 /* One value or a{sv}, aa{sv}, as … at the read position of @message. NULL and errno in *ret_r on failure. */
 json_t *reply_json_from_bus(sd_bus_message *message);

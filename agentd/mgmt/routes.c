@@ -430,10 +430,10 @@ const struct route routes[] = {
 	  .status = 202, .answer = answer_fetch, .problems = UPDATE_PROBLEMS,
 	  .summary = "Download and install a bundle" },
 	{ POST,   "/v1/update/confirm",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post, NULL,
-	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed",
+	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed not-found",
 	  .summary = "The booted slot is good" },
 	{ POST,   "/v1/update/rollback",   ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_rollback_post, NULL,
-	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed",
+	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed slot-not-bootable",
 	  .summary = "Boot the other slot next" },
 	{ GET,    "/v1/events",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_events_get, query_events,
 	  .answer = answer_events, .summary = "Audit events" },
@@ -531,9 +531,7 @@ bool route_has_problem(const struct route *route, const char *slug)
 		return true;
 	if (route->role == ROLE_ANYONE && route->media == NULL && has_word("core-unreachable timeout", slug))
 		return true;
-	if (route->role > ROLE_SELF && has_word("not-permitted password-change-required not-ready", slug))
-		return true;
-	if (route->role == ROLE_SELF && has_word("not-ready", slug))
+	if (route->role != ROLE_ANYONE && has_word("not-permitted password-change-required not-ready", slug))
 		return true;
 	if (route->body_cap != BODY_NONE && has_word("length-required unsupported-media-type request-timeout", slug))
 		return true;

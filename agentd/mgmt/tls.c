@@ -39,6 +39,8 @@ struct tls {
 	struct mgmt *m;
 	EVP_PKEY *key;
 	SSL_CTX *ctx;		/* NULL until core has issued a certificate */
+	SSL_CTX *client_ctx;	/* the same and asks for a certificate; NULL when nobody can be let in that way */
+	char *leaf_pem, *ca_pem;
 	X509 *leaf;
 	char *addresses[ADDRESSES_MAX];
 	size_t n_addresses;
@@ -134,6 +136,23 @@ static void check_after(struct tls *t, uint64_t delay_us)
 	sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
 }
 
+/* Without authorities, or with a revocation list that cannot be read, there is none: the door lets nobody in. */
+static void client_ctx_make(struct tls *t)
+{
+	SSL_CTX *ctx = NULL;
+	X509 *leaf = NULL;
+
+	SSL_CTX_free(t->client_ctx);
+	t->client_ctx = NULL;
+	if (t->m->clients == NULL || t->leaf_pem == NULL || ctx_new(t->key, t->leaf_pem, t->ca_pem, &ctx, &leaf) < 0)
+		return;
+	X509_free(leaf);
+	if (client_ctx_prepare(t->m, ctx) < 0)
+		SSL_CTX_free(ctx);
+	else
+		t->client_ctx = ctx;
+}
+
 static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
 {
 	struct tls *t = userdata;
@@ -163,6 +182,11 @@ static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 	X509_free(t->leaf);
 	t->ctx = ctx;
 	t->leaf = leaf;
+	free(t->leaf_pem);
+	free(t->ca_pem);
+	t->leaf_pem = strdup(leaf_pem);
+	t->ca_pem = strdup(ca_pem);
+	client_ctx_make(t);
 	check_after(t, CHECK_US);
 	service_log(LOG_INFO, "HTTPS has a new certificate");
 	listener_enable_https(t->m);
@@ -261,16 +285,22 @@ void tls_learn_address(struct mgmt *m, const char *local_ip)
 	}
 }
 
-int tls_session_new(struct mgmt *m, int fd, SSL **ret_ssl)
+int tls_session_new(struct mgmt *m, struct conn *c)
 {
-	SSL *ssl = m->tls == NULL || m->tls->ctx == NULL ? NULL : SSL_new(m->tls->ctx);
+	struct tls *t = m->tls;
+	SSL_CTX *ctx;
+	SSL *ssl;
 
-	if (ssl == NULL || SSL_set_fd(ssl, fd) != 1) {
+	if (t != NULL && c->is_client_door && client_files_changed(m))
+		client_ctx_make(t);
+	ctx = t == NULL ? NULL : c->is_client_door ? t->client_ctx : t->ctx;
+	ssl = ctx == NULL ? NULL : SSL_new(ctx);
+	if (ssl == NULL || SSL_set_fd(ssl, c->net_fd) != 1 || SSL_set_app_data(ssl, c) != 1) {
 		SSL_free(ssl);
 		return -ENOMEM;
 	}
 	SSL_set_accept_state(ssl);
-	*ret_ssl = ssl;
+	c->ssl = ssl;
 	return 0;
 }
 
@@ -350,6 +380,9 @@ void tls_free(struct mgmt *m)
 	sd_event_source_disable_unref(t->timer);
 	sd_event_source_disable_unref(t->queue_timer);
 	SSL_CTX_free(t->ctx);
+	SSL_CTX_free(t->client_ctx);
+	free(t->leaf_pem);
+	free(t->ca_pem);
 	X509_free(t->leaf);
 	EVP_PKEY_free(t->key);
 	for (size_t i = 0; i < t->n_addresses; i++)

@@ -21,6 +21,13 @@ static void on_unknown(struct request *req, int r, struct agent_error **err)
 		return;
 	}
 	limit_session_remove(req->m->limits, token);
+	if (req->is_by_certificate && !req->is_asked_again) {
+		/* Core has forgotten it, the certificate is still good. */
+		req->is_asked_again = true;
+		client_drop_token(req);
+		client_present(req);
+		return;
+	}
 	refuse(req);
 }
 
@@ -65,14 +72,28 @@ static void on_known(struct request *req, sd_bus_message *reply)
 	stage_gate(req);
 }
 
+void stage_who_ask(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "SessionCheck"), 0, on_known, on_unknown);
+}
+
 bool stage_who(struct request *req)
 {
 	if (req->route->role == ROLE_ANYONE)
 		return true;
+	if (client_is_asking(req)) {
+		if (client_is_expired(req))
+			refuse(req);
+		else if (req->is_by_certificate)
+			stage_who_ask(req);
+		else
+			client_present(req);
+		return false;
+	}
 	if (req->has_bad_token || (!req->has_bearer && !req->has_cookie && !req->conn->is_unix)) {
 		refuse(req);
 		return false;
 	}
-	request_call_send(req, request_call_new(req, "SessionCheck"), 0, on_known, on_unknown);
+	stage_who_ask(req);
 	return false;
 }

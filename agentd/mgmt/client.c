@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The door for client certificates. OpenSSL checks the chain in the handshake, so that a client hears the right alert; which
+ * role a certificate has is core's decision (ClientOpen), and what it gives us is a token like any other. No session is ever
+ * resumed here: that would skip the check.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include "agentd/common/service.h"
+#include "agentd/mgmt/conn.h"
+#include "agentd/mgmt/request.h"
+#include "base/buf.h"
+#include "base/macro.h"
+#include "base/secret.h"
+
+#define CA_FILE "mgmt/clients.pem"
+#define CRL_FILE "mgmt/clients.crl"
+#define TOKENS 8
+#define NAMES_MAX 16
+
+struct client_token {
+	char spki[CLIENT_SPKI_SIZE];
+	char token[TOKEN_MAX_BYTES + 1];
+};
+
+struct clients {
+	char *ca_path, *crl_path;
+	struct stat ca, crl;	/* as they were when they were read */
+	struct client_token tokens[TOKENS];
+	size_t next_token;
+};
+
+/* ---- certificates in the handshake -------------------------------------------------------------------------------- */
+
+static const char *reason_of(int error)
+{
+	switch (error) {
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+		return "expired";
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+		return "not valid yet";
+	case X509_V_ERR_INVALID_PURPOSE:
+		return "not made for client authentication";
+	case X509_V_ERR_CERT_REVOKED:
+		return "revoked";
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+		return "issued by an authority that is not trusted here";
+	case X509_V_ERR_CRL_HAS_EXPIRED:
+		return "the revocation list is out of date";
+	case X509_V_ERR_UNABLE_TO_GET_CRL:
+		return "there is no revocation list of its authority";
+	default:
+		return X509_verify_cert_error_string(error);
+	}
+}
+
+/* In ASCII and short: it comes from a stranger. */
+static void subject_text(const X509 *cert, char *ret_text, size_t size)
+{
+	char line[256] = "";
+
+	if (cert != NULL)
+		X509_NAME_oneline(X509_get_subject_name(cert), line, sizeof(line));
+	for (char *p = line; *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
+			*p = '?';
+	snprintf(ret_text, size, "%s", line);
+}
+
+static void remember(struct conn *c, X509_STORE_CTX *ctx, int error)
+{
+	if (c->client_reason != NULL)
+		return;
+	c->client_reason = reason_of(error);
+	subject_text(X509_STORE_CTX_get_current_cert(ctx), c->client_subject, sizeof(c->client_subject));
+}
+
+static int on_verify(int ok, X509_STORE_CTX *ctx)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct conn *c = ssl == NULL ? NULL : SSL_get_app_data(ssl);
+	X509 *cert = X509_STORE_CTX_get_current_cert(ctx);
+
+	if (c == NULL)
+		return 0;
+	/* OpenSSL takes a certificate without extendedKeyUsage for one of any purpose. */
+	if (ok && X509_STORE_CTX_get_error_depth(ctx) == 0 &&
+	    (cert == NULL || (X509_get_extension_flags(cert) & EXFLAG_XKUSAGE) == 0 || (X509_get_extended_key_usage(cert) & XKU_SSL_CLIENT) == 0)) {
+		X509_STORE_CTX_set_error(ctx, X509_V_ERR_INVALID_PURPOSE);
+		ok = 0;
+	}
+	if (!ok)
+		remember(c, ctx, X509_STORE_CTX_get_error(ctx));
+	return ok;
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static void look(const struct clients *clients, struct stat *ret_ca, struct stat *ret_crl)
+{
+	if (stat(clients->ca_path, ret_ca) < 0)
+		memset(ret_ca, 0, sizeof(*ret_ca));
+	if (stat(clients->crl_path, ret_crl) < 0)
+		memset(ret_crl, 0, sizeof(*ret_crl));
+}
+
+bool client_files_changed(const struct mgmt *m)
+{
+	struct stat ca, crl;
+
+	look(m->clients, &ca, &crl);
+	return !is_same_file(&ca, &m->clients->ca) || !is_same_file(&crl, &m->clients->crl);
+}
+
+/* Everybody has to show a certificate again, also those who are connected. */
+static void forget_all(struct mgmt *m)
+{
+	wipe(m->clients->tokens, sizeof(m->clients->tokens));
+	for (struct conn *c = m->conns, *next; c != NULL; c = next) {
+		next = c->next;
+		if (c->is_client_door && c->state == CONN_OPEN)
+			conn_close(c, false);
+	}
+}
+
+int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
+{
+	struct clients *clients = m->clients;
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	STACK_OF(X509_NAME) *names;
+
+	forget_all(m);
+	look(clients, &clients->ca, &clients->crl);
+	ERR_clear_error();
+	if (clients->ca.st_size == 0 || X509_STORE_load_file(store, clients->ca_path) != 1) {
+		service_log(LOG_WARNING, "client certificates: %s holds no authority; nobody gets in by certificate", clients->ca_path);
+		return -ENOENT;
+	}
+	if (clients->crl.st_mode != 0) {
+		X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+
+		if (lookup == NULL || X509_load_crl_file(lookup, clients->crl_path, X509_FILETYPE_PEM) < 1) {
+			service_log(LOG_ERR, "client certificates: %s cannot be read; nobody gets in by certificate", clients->crl_path);
+			return -EBADMSG;
+		}
+		X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+	}
+	names = SSL_load_client_CA_file(clients->ca_path);
+	if (names != NULL)
+		SSL_CTX_set_client_CA_list(ctx, names);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
+	SSL_CTX_set_security_level(ctx, 2);
+	SSL_CTX_set_num_tickets(ctx, 0);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	return 0;
+}
+
+static int on_told(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	return 0;
+}
+
+bool client_handshake_failed(struct conn *c)
+{
+	struct mgmt *m = c->m;
+	unsigned long error = ERR_peek_error();
+	sd_bus_message *call = NULL;
+
+	if (c->client_reason == NULL && ERR_GET_REASON(error) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
+		c->client_reason = "no certificate was shown";
+	if (c->client_reason == NULL)	/* not about a certificate: a scanner, a client that left */
+		return false;
+	mgmt_count_refused(m);
+	/* One budget for all of it: whoever floods the door must not flood the log. */
+	if (limit_take(m->limits, LIMIT_LOG, "", 0, mgmt_now_us(m)) > 0 || core_message(m, "ClientRefused", &call, NULL) < 0)
+		return true;
+	if (sd_bus_message_append(call, "(sus)ss", "", c->uid, c->source.text, c->client_subject, c->client_reason) >= 0)
+		(void)core_send(m, call, 0, on_told, m, NULL, NULL);
+	sd_bus_message_unref(call);
+	return true;
+}
+
+int client_handshake_done(struct conn *c)
+{
+	X509 *cert = SSL_get0_peer_certificate(c->ssl);
+	unsigned char *der = NULL, digest[32];
+	int size = cert == NULL ? -1 : i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	int r = size > 0 && EVP_Digest(der, (size_t)size, digest, NULL, EVP_sha256(), NULL) == 1 ? 0 : -EIO;
+
+	if (r == 0)
+		hex_encode(digest, sizeof(digest), c->client_spki);
+	OPENSSL_free(der);
+	return r;
+}
+
+/* ---- requests ----------------------------------------------------------------------------------------------------- */
+
+static struct client_token *find_token(struct mgmt *m, const char *spki)
+{
+	for (size_t i = 0; i < TOKENS; i++)
+		if (m->clients->tokens[i].token[0] != '\0' && strcmp(m->clients->tokens[i].spki, spki) == 0)
+			return &m->clients->tokens[i];
+	return NULL;
+}
+
+bool client_is_asking(const struct request *req)
+{
+	return req->conn->is_client_door && !req->has_cookie && !req->has_bad_token && (!req->has_bearer || req->is_by_certificate);
+}
+
+void client_fill_token(struct request *req)
+{
+	const struct client_token *t;
+
+	if (!client_is_asking(req) || (t = find_token(req->m, req->conn->client_spki)) == NULL)
+		return;
+	snprintf(req->token, sizeof(req->token), "%s", t->token);
+	req->has_bearer = req->is_by_certificate = true;
+}
+
+void client_drop_token(struct request *req)
+{
+	struct client_token *t = find_token(req->m, req->conn->client_spki);
+
+	if (t != NULL)
+		wipe(t, sizeof(*t));
+	req->token[0] = '\0';
+	req->has_bearer = req->is_by_certificate = false;
+}
+
+static void keep_token(struct mgmt *m, const char *spki, const char *token)
+{
+	struct client_token *t = find_token(m, spki);
+
+	if (t == NULL) {
+		t = &m->clients->tokens[m->clients->next_token];
+		m->clients->next_token = (m->clients->next_token + 1) % TOKENS;
+	}
+	snprintf(t->spki, sizeof(t->spki), "%s", spki);
+	snprintf(t->token, sizeof(t->token), "%s", token);
+}
+
+static void on_opened(struct request *req, sd_bus_message *reply)
+{
+	const char *token;
+
+	if (sd_bus_message_read(reply, "s", &token) < 0) {
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		return;
+	}
+	keep_token(req->m, req->conn->client_spki, token);
+	client_fill_token(req);
+	stage_who_ask(req);
+}
+
+static int append_name(sd_bus_message *call, const GENERAL_NAME *name)
+{
+	const char *kind = name->type == GEN_DNS ? "dns" : name->type == GEN_URI ? "uri" : name->type == GEN_EMAIL ? "email" : NULL;
+	const ASN1_IA5STRING *value = kind == NULL ? NULL : name->d.ia5;
+	char text[300];
+	int n = value == NULL ? 0 : ASN1_STRING_length(value);
+
+	if (n <= 0 || n > 255)
+		return 0;
+	/* A NUL or anything beyond ASCII inside is somebody's trick: such a name is no name. */
+	for (int i = 0; i < n; i++)
+		if (ASN1_STRING_get0_data(value)[i] <= 0x20 || ASN1_STRING_get0_data(value)[i] > 0x7e)
+			return 0;
+	snprintf(text, sizeof(text), "%s:%.*s", kind, n, (const char *)ASN1_STRING_get0_data(value));
+	return sd_bus_message_append(call, "s", text);
+}
+
+static int append_names(sd_bus_message *call, const X509 *cert)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	int r = sd_bus_message_open_container(call, 'a', "s");
+
+	for (int i = 0; r >= 0 && i < sk_GENERAL_NAME_num(names) && i < NAMES_MAX; i++)
+		r = append_name(call, sk_GENERAL_NAME_value(names, i));
+	GENERAL_NAMES_free(names);
+	return r < 0 ? r : sd_bus_message_close_container(call);
+}
+
+/* The common name, if there is exactly one and it is plain. */
+static void common_name(const X509 *cert, char *ret_text, size_t size)
+{
+	const X509_NAME *subject = X509_get_subject_name(cert);
+	int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+	unsigned char *text = NULL;
+	int n;
+
+	ret_text[0] = '\0';
+	if (at < 0 || X509_NAME_get_index_by_NID(subject, NID_commonName, at) >= 0)
+		return;
+	n = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+	for (int i = 0; i < n; i++)
+		if (text[i] < 0x20 || text[i] > 0x7e)
+			n = -1;
+	if (n > 0 && (size_t)n < size) {
+		memcpy(ret_text, text, (size_t)n);
+		ret_text[n] = '\0';
+	}
+	OPENSSL_free(text);
+}
+
+void client_present(struct request *req)
+{
+	X509 *cert = SSL_get0_peer_certificate(req->conn->ssl);
+	sd_bus_message *call;
+	char cn[128];
+	int r;
+
+	if (cert == NULL || X509_cmp_current_time(X509_get0_notAfter(cert)) < 0) {
+		reply_problem(req, "authentication-required", "client.expired", "the client certificate has expired", NULL);
+		return;
+	}
+	call = request_plain_call_new(req, "ClientOpen");
+	if (call == NULL)
+		return;
+	common_name(cert, cn, sizeof(cn));
+	r = sd_bus_message_append(call, "(sus)ss", "", req->conn->uid, req->conn->source.text, req->conn->client_spki, cn);
+	if (r >= 0)
+		r = append_names(call, cert);
+	if (r < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, on_opened, NULL);
+}
+
+bool client_is_expired(const struct request *req)
+{
+	X509 *cert = req->conn->ssl == NULL ? NULL : SSL_get0_peer_certificate(req->conn->ssl);
+
+	return cert == NULL || X509_cmp_current_time(X509_get0_notAfter(cert)) < 0;
+}
+
+int clients_new(struct mgmt *m)
+{
+	struct clients *clients = calloc(1, sizeof(*clients));
+
+	m->clients = clients;
+	if (clients == NULL || asprintf(&clients->ca_path, "%s/" CA_FILE, m->settings->paths.trust_dir) < 0 ||
+	    asprintf(&clients->crl_path, "%s/" CRL_FILE, m->settings->paths.trust_dir) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+void clients_free(struct mgmt *m)
+{
+	if (m->clients == NULL)
+		return;
+	free(m->clients->ca_path);
+	free(m->clients->crl_path);
+	wipe(m->clients, sizeof(*m->clients));
+	free(m->clients);
+	m->clients = NULL;
+}
