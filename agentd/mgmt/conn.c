@@ -510,7 +510,8 @@ static void update_events(struct conn *c)
 {
 	uint32_t net = 0, relay = 0;
 
-	if (!c->net_eof && !bytes_left(&c->in))
+	/* The next request waits until the last answer is out, see is_last_reply_out(). */
+	if (!c->net_eof && !bytes_left(&c->in) && !(c->phase == PHASE_IDLE && c->is_reply_due && bytes_left(&c->out)))
 		net |= EPOLLIN;
 	if (bytes_left(&c->out))
 		net |= EPOLLOUT;

@@ -111,14 +111,15 @@ def walk(doc, state, name, door, *tokens):
         except (OSError, ssl.SSLError):
             print(state, name.replace(" ", "_"), "-", "-", 0, "no-door")
             return
-    # Logging out last: it ends what the others need.
-    cells = [(m, p) for p in paths_of(rows) for m in METHODS if (m, p) != ("DELETE", "/v1/session")] + [("DELETE", "/v1/session")]
+    # Logging out last: it ends what the others need, also the other tokens.
+    last = [("DELETE", "/v1/sessions"), ("DELETE", "/v1/session")]
+    cells = [(m, p) for p in paths_of(rows) for m in METHODS if (m, p) not in last] + [c for c in last if c[1] in paths_of(rows)]
     for n, (method, path) in enumerate(cells):
         headers = {}
         if method in ("POST", "PUT", "PATCH"):
             headers["Content-Length"] = "0"
         if tokens:
-            headers["Authorization"] = "Bearer " + tokens[n % len(tokens)]
+            headers["Authorization"] = "Bearer " + tokens[0 if (method, path) in last else n % len(tokens)]
         status, slug = caller.ask(method, concrete(path), headers)
         print(state, name.replace(" ", "_"), method, path, status, slug, flush=True)
 
