@@ -216,7 +216,7 @@ int account_open_session(struct core *core, const struct session *session, char 
 	if (r < 0)
 		return agent_error_set(err, r, "core.random", "no random numbers for a session");
 	if (displaced.id != 0)
-		tell_expired(core, &displaced, displaced.is_limited ? "a newer login with the label code" : "too many sessions");
+		tell_expired(core, &displaced, displaced.is_limited ? "a newer login to set a password" : "too many sessions");
 	*ret_expires_s = session_expires_s(session_find(&a->sessions, ret_token, now_us), now_us);
 	event_add(core, EVENT_SESSION_CREATED, "user", session->user, "source", session->source, "scope",
 		  session->is_limited ? "password" : "full", NULL);
@@ -231,6 +231,31 @@ void account_close_session(struct core *core, uint64_t session_id)
 	if (s != NULL)
 		session_end(s);
 	arm_timer(core->accounts);
+}
+
+void account_end_sessions_of(struct core *core, const char *user)
+{
+	struct sessions *sessions = &core->accounts->sessions;
+
+	for (size_t i = 0; i < SESSIONS_MAX; i++)
+		if (sessions->slots[i].id != 0 && strcmp(sessions->slots[i].user, user) == 0)
+			session_end(&sessions->slots[i]);
+	arm_timer(core->accounts);
+}
+
+enum account_role account_role_of(enum agent_account_role role)
+{
+	return role == AGENT_ROLE_ADMIN ? ACCOUNT_ADMIN : role == AGENT_ROLE_OPERATOR ? ACCOUNT_OPERATOR : ACCOUNT_VIEWER;
+}
+
+/* Is what the session was opened with still in force? */
+static bool is_good(const struct core *core, const struct session *s)
+{
+	const struct agent_account *account = core_find_account(core, s->user);
+
+	if (core->setup == AGENT_SETUP_FACTORY)
+		return s->is_limited && s->since == core->generation;
+	return account != NULL && account->since == s->since && account->must_change == s->is_limited;
 }
 
 void account_end_all_sessions(struct core *core)
@@ -261,8 +286,8 @@ int account_resolve(struct core *core, const char *token, uint32_t uid, const ch
 	}
 	/* A token that counts for nothing is refused also from root: whoever shows one wants to be known by it. */
 	s = session_find(&a->sessions, token, accounts_now_us());
-	if (s != NULL && s->generation != core->generation) {
-		session_end(s); /* the password was changed under it */
+	if (s != NULL && !is_good(core, s)) {
+		session_end(s); /* password or role was changed under it */
 		s = NULL;
 	}
 	arm_timer(a);
@@ -319,6 +344,14 @@ int account_try_admit(struct core *core, struct account_try *try, struct agent_e
 	return 0;
 }
 
+static void find_account(const struct agent_password *password, struct account_try *try)
+{
+	if (agent_password_find(password, try->user, &try->account, NULL) < 0)
+		try->account = (struct agent_account){ .name = ACCOUNT_USER, .role = AGENT_ROLE_ADMIN, .must_change = true,
+						       .since = agent_password_get_generation(password) };
+	try->is_limited = try->account.must_change;
+}
+
 int account_try_run(struct accounts *accounts, struct store *store, struct account_try *try, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
@@ -338,12 +371,9 @@ int account_try_run(struct accounts *accounts, struct store *store, struct accou
 		return agent_error_prefix(err, r, "cannot count a login");
 	}
 	why = agent_error_free(why);
-	if (try->user[0] != '\0')
-		r = agent_password_verify(password, (const char *)try->password.data, try->password.size, &why);
-	else
-		r = agent_password_verify_dummy(password, (const char *)try->password.data, try->password.size, &why);
-	try->setup = agent_password_get_state(password);
-	try->generation = agent_password_get_generation(password);
+	r = agent_password_verify(password, try->user[0] != '\0' ? try->user : NULL, (const char *)try->password.data, try->password.size, &why);
+	if (r == 0)
+		find_account(password, try);
 	if (r == -EACCES && strcmp(agent_error_name(why), "password.wrong") == 0) {
 		try->outcome = TRY_WRONG;
 		return agent_error_set(err, r, "session.credentials", "wrong user or password");
@@ -352,7 +382,8 @@ int account_try_run(struct accounts *accounts, struct store *store, struct accou
 		try->outcome = TRY_RIGHT;
 	else
 		agent_error_move(err, &why);
-	if (r == 0)
+	/* Anybody else's success clears nothing: whoever knows one password would have any number of guesses at another. */
+	if (r == 0 && try->account.role == AGENT_ROLE_ADMIN)
 		*disk = (struct limit_counts){ 0 };
 	else
 		limit_counts_take(disk, try->who.bucket);
@@ -381,7 +412,7 @@ void account_try_settle(struct core *core, struct account_try *try)
 	try->is_admitted = false;
 	switch (try->outcome) {
 	case TRY_RIGHT:
-		tell_changes(core, try, limits_succeeded(limits, &try->who, true, accounts_now_us()));
+		tell_changes(core, try, limits_succeeded(limits, &try->who, try->account.role == AGENT_ROLE_ADMIN, accounts_now_us()));
 		break;
 	case TRY_WRONG:
 		snprintf(uid, sizeof(uid), "%" PRIu32, try->uid);

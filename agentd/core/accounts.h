@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef CORE_ACCOUNTS_H
 #define CORE_ACCOUNTS_H
-/* Sessions, limits and device cookies of core, for op_session.c and op_password.c. The one account is called "admin". */
+/* Sessions, limits and device cookies of core, for op_session.c, op_password.c and op_account.c. */
 #include "agentd/core/core.h"
 #include "agentd/core/limits.h"
 #include "agentd/core/session.h"
 #include "base/secret.h"
 
-#define ACCOUNT_USER "admin"
+#define ACCOUNT_USER AGENT_FIRST_ACCOUNT /* who root is taken for, and what the factory secret opens */
 
 struct accounts {
 	struct core *core;
@@ -36,8 +36,11 @@ int account_open_session(struct core *core, const struct session *session, char 
 			 struct agent_error **err);
 /* End a session; the caller tells the audit log. */
 void account_close_session(struct core *core, uint64_t session_id);
-/* After the password changed: every session from before is over. */
+/* Everybody's; after a reset. */
 void account_end_all_sessions(struct core *core);
+/* After something about an account changed: every session of it from before is over. */
+void account_end_sessions_of(struct core *core, const char *user);
+enum account_role account_role_of(enum agent_account_role role);
 
 enum try_outcome { TRY_UNKNOWN, TRY_WRONG, TRY_RIGHT };
 
@@ -47,15 +50,15 @@ enum try_outcome { TRY_UNKNOWN, TRY_WRONG, TRY_RIGHT };
  */
 struct account_try {
 	struct limit_who who;
-	char user[CALLER_USER_MAX + 1]; /* ACCOUNT_USER, or "" for one that does not exist */
+	char user[CALLER_USER_MAX + 1]; /* "" for one that does not exist */
 	char source[CALLER_SOURCE_MAX + 1];
 	uint32_t uid;
 	struct secret password;
 	bool is_admitted; /* and not yet settled */
 	/* written by account_try_run() */
 	enum try_outcome outcome;     /* an errno would not do: a file or a TPM may say -EACCES as well */
-	enum agent_setup_state setup; /* that it was compared under */
-	uint64_t generation;
+	bool is_limited;	      /* right, but good for nothing than to set a password: the factory secret, or chosen by somebody else */
+	struct agent_account account; /* whose it is; for the factory secret @since is the generation */
 };
 
 /* Whose budget a try of @caller is taken from. @cookie_id: of a device cookie whose MAC is right, or NULL. */

@@ -77,6 +77,7 @@ static void look_at_store(struct store *store, struct worker_news *news, bool wa
 		store->setup = agent_password_get_state(store->password);
 	news->setup = store->is_open || store->setup_is_known ? (int)store->setup : SETUP_STATE_UNKNOWN;
 	news->generation = store->password == NULL ? 0 : agent_password_get_generation(store->password);
+	news->n_accounts = agent_password_get_accounts(store->password, news->accounts);
 	if (!was_opened || !store->is_open)
 		return;
 	if (agent_tpm_get_srk_name(store->tpm, &name, &size) >= 0) {
@@ -123,8 +124,11 @@ static void take_news(struct core *core, const struct worker_news *news)
 		core->floor = news->floor;
 	}
 	/* Once known, the state of the record stays known while the TPM is away. */
-	if (news->setup != SETUP_STATE_UNKNOWN)
+	if (news->setup != SETUP_STATE_UNKNOWN) {
+		memcpy(core->people, news->accounts, sizeof(core->people));
+		core->n_people = news->n_accounts;
 		core_setup_changed(core, news->setup, news->generation);
+	}
 }
 
 static unsigned sign_timeout(struct core *core)

@@ -44,6 +44,8 @@ struct core {
 	bool is_stream_asleep;	   /* agentd-mgmt has seen all there is: op_stream.c */
 	int setup;		   /* enum agent_setup_state or SETUP_STATE_UNKNOWN, as of the last word from the worker */
 	uint64_t generation;	   /* password generation that goes with it */
+	struct agent_account people[AGENT_ACCOUNTS_MAX]; /* who may log in, likewise */
+	size_t n_people;
 	char *srk_name;		   /* hex, NULL while unknown */
 	char *device_ca_pem;	   /* certificate of the device CA, NULL while unknown */
 	char *device_ca_fingerprint;
@@ -98,6 +100,8 @@ uint64_t account_failures(const struct core *core);
  * state differs from before. Whoever changes the password calls it as well, after ending the older sessions.
  */
 void core_setup_changed(struct core *core, int setup, uint64_t generation);
+/* The account of that name, lent; NULL if there is none. */
+const struct agent_account *core_find_account(const struct core *core, const char *user);
 /* "factory", "active", "recovery", "unprovisioned" or, while the TPM does not answer, "unavailable". */
 const char *core_setup_name(const struct core *core);
 

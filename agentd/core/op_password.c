@@ -23,7 +23,8 @@ struct change {
 	struct account_try try;
 	struct secret new_password;
 	bool needs_current;
-	uint64_t generation;  /* that the caller was known under */
+	uint64_t since;	      /* that the caller was known under: of the account, in factory state the generation */
+	bool is_first;
 	/* written by run() */
 	uint64_t new_generation; /* in force afterwards */
 	int new_setup;
@@ -55,7 +56,7 @@ static int run(struct store *store, void *data, struct agent_error **err)
 	r = store_get_password(store, &password, err);
 	if (r < 0)
 		return r;
-	r = agent_password_change(password, c->generation, (const char *)c->new_password.data, c->new_password.size, err);
+	r = agent_password_change(password, c->try.user, c->since, (const char *)c->new_password.data, c->new_password.size, err);
 	c->new_setup = (int)agent_password_get_state(password);
 	c->new_generation = agent_password_get_generation(password);
 	return r;
@@ -64,19 +65,20 @@ static int run(struct store *store, void *data, struct agent_error **err)
 /* The record is another now, whether or not somebody still waits for the answer. */
 static void spread(struct core *core, const struct change *c)
 {
-	account_end_all_sessions(core);
+	account_end_sessions_of(core, c->try.user);
 	core_setup_changed(core, c->new_setup, c->new_generation);
-	event_add(core, c->generation == 1 ? EVENT_PASSWORD_FIRST_SET : EVENT_PASSWORD_CHANGED, "user", ACCOUNT_USER, "source",
+	event_add(core, c->is_first ? EVENT_PASSWORD_FIRST_SET : EVENT_PASSWORD_CHANGED, "user", c->try.user, "source",
 		  c->call->caller.source, NULL);
 }
 
 static int answer(struct core *core, struct change *c, struct agent_error **err)
 {
 	const struct caller *caller = &c->call->caller;
+	const struct agent_account *account = core_find_account(core, c->try.user);
 	struct session session = {
-		.role = ACCOUNT_ADMIN,
+		.role = account == NULL ? caller->role : account_role_of(account->role),
 		.uid = caller->uid,
-		.generation = c->new_generation,
+		.since = c->new_generation,
 		.who = c->try.who,
 	};
 	char token[TOKEN_TEXT_SIZE] = "";
@@ -111,7 +113,7 @@ static void done(struct core *core, void *data, int r, struct agent_error **err)
 	if (r != -ETIMEDOUT)
 		settle(core, c, r);
 	if (r == -EINVAL)
-		event_add(core, EVENT_PASSWORD_REJECTED, "user", ACCOUNT_USER, "source", c->call->caller.source, "reason",
+		event_add(core, EVENT_PASSWORD_REJECTED, "user", c->try.user, "source", c->call->caller.source, "reason",
 			  agent_error_message(*err), NULL);
 	if (r == 0)
 		r = answer(core, c, err);
@@ -132,17 +134,22 @@ static const struct job_ops change_job = { .name = "password change", .run = run
 static int find_out_proof(struct core *core, const struct caller *caller, bool has_current, struct change *c, struct agent_error **err)
 {
 	const struct session *s = session_get(&core->accounts->sessions, caller->session_id);
+	const struct agent_account *account = core_find_account(core, c->try.user);
 
 	if (caller->session_id != 0 && s == NULL)
 		return agent_error_set(err, -EACCES, "session.required", "this session is over: log in again");
-	c->generation = s != NULL ? s->generation : core->generation;
-	c->needs_current = true;
-	if (core->setup == AGENT_SETUP_FACTORY) {
-		if (caller->is_limited) /* the factory secret opened it */
-			c->needs_current = false;
-		else if (s == NULL && account_is_owner_of_process(caller->uid) && !has_current)
-			c->needs_current = false;
-	}
+	c->is_first = core->setup == AGENT_SETUP_FACTORY;
+	if (s != NULL)
+		c->since = s->since;
+	else if (c->is_first)
+		c->since = core->generation;
+	else if (account != NULL)
+		c->since = account->since;
+	else
+		return agent_error_set(err, -ENOENT, "account.unknown", "there is no account \"%s\" any more: log in with another", c->try.user);
+	c->needs_current = !caller->is_limited; /* the factory secret, or the password to be replaced, opened a limited one */
+	if (c->is_first && s == NULL && account_is_owner_of_process(caller->uid) && !has_current)
+		c->needs_current = false;
 	if (c->needs_current && !has_current)
 		return agent_error_set(err, -EACCES, "password.current", "%s",
 				       core->setup == AGENT_SETUP_FACTORY ? "the code on the label is needed as the current password" :
@@ -169,7 +176,7 @@ int op_password_set(struct core *core, struct op_call *call, struct agent_error 
 	if (c == NULL)
 		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for a password change");
 	c->call = op_call_ref(call);
-	memcpy(c->try.user, ACCOUNT_USER, sizeof(ACCOUNT_USER));
+	memcpy(c->try.user, call->caller.user, sizeof(c->try.user));
 	memcpy(c->try.source, call->caller.source, sizeof(c->try.source));
 	c->try.uid = call->caller.uid;
 	r = secret_copy(&c->try.password, current, strnlen(current, PASSWORD_ARGUMENT_MAX));

@@ -44,24 +44,26 @@ static int run(struct store *store, void *data, struct agent_error **err)
 static int answer_without_session(struct core *core, struct login *login)
 {
 	event_add(core, EVENT_LOGIN_ACCEPTED, "user", login->try.user, "source", login->try.source, NULL);
-	return op_reply(login->call, "ssts", "", "full", UINT64_C(0), account_role_name(ACCOUNT_ADMIN));
+	return op_reply(login->call, "ssts", "", "full", UINT64_C(0), account_role_name(account_role_of(login->try.account.role)));
 }
 
 static int answer(struct core *core, struct login *login, struct agent_error **err)
 {
 	const struct account_try *try = &login->try;
+	const struct agent_account *account = core_find_account(core, try->user);
 	struct session session = {
-		.role = ACCOUNT_ADMIN,
-		.is_limited = try->setup != AGENT_SETUP_ACTIVE,
+		.role = account_role_of(try->account.role),
+		.is_limited = try->is_limited,
 		.uid = try->uid,
-		.generation = try->generation,
+		.since = try->account.since,
 		.who = try->who,
 	};
 	char token[TOKEN_TEXT_SIZE], cookie[COOKIE_TEXT_SIZE] = "";
 	uint64_t expires_s;
 	int r;
 
-	if (try->generation != core->generation)
+	if (core->setup == AGENT_SETUP_FACTORY ? try->account.since != core->generation :
+						 account == NULL || account->since != try->account.since)
 		return agent_error_set(err, -EACCES, "session.credentials", "the password was changed during this login");
 	if (login->is_check && !login->wants_session && !session.is_limited)
 		return answer_without_session(core, login);
@@ -70,7 +72,7 @@ static int answer(struct core *core, struct login *login, struct agent_error **e
 	r = account_open_session(core, &session, token, &expires_s, err);
 	if (r < 0)
 		return r;
-	if (session.is_limited)
+	if (core->setup == AGENT_SETUP_FACTORY)
 		event_add(core, EVENT_LABEL_CODE_USED, "source", try->source, NULL);
 	if (!login->is_check && try->uid == BUS_NO_UID && core->accounts->has_cookie_key &&
 	    cookie_new(core->accounts->cookie_key, try->user, accounts_wall_s(), cookie) < 0)
@@ -222,8 +224,8 @@ static int login_new(struct op_call *call, const char *user, const char *passwor
 	login->call = op_call_ref(call);
 	login->try.uid = call->caller.uid;
 	memcpy(login->try.source, call->caller.source, sizeof(login->try.source));
-	if (strcmp(user, ACCOUNT_USER) == 0)
-		memcpy(login->try.user, ACCOUNT_USER, sizeof(ACCOUNT_USER));
+	if (call->core->setup == AGENT_SETUP_FACTORY ? strcmp(user, ACCOUNT_USER) == 0 : core_find_account(call->core, user) != NULL)
+		snprintf(login->try.user, sizeof(login->try.user), "%s", user);
 	r = secret_copy(&login->try.password, password, strnlen(password, PASSWORD_ARGUMENT_MAX));
 	if (r < 0) {
 		login_free(login);

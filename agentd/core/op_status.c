@@ -21,6 +21,14 @@ const char *core_setup_name(const struct core *core)
 	return core->setup == SETUP_STATE_UNKNOWN ? "unavailable" : agent_setup_state_name((enum agent_setup_state)core->setup);
 }
 
+const struct agent_account *core_find_account(const struct core *core, const char *user)
+{
+	for (size_t i = 0; i < core->n_people; i++)
+		if (strcmp(core->people[i].name, user) == 0)
+			return &core->people[i];
+	return NULL;
+}
+
 void core_setup_changed(struct core *core, int setup, uint64_t generation)
 {
 	int before = core->setup;

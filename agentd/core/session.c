@@ -34,7 +34,8 @@ int session_add(struct sessions *sessions, const struct session *session, uint64
 		return r;
 	memset(ret_displaced, 0, sizeof(*ret_displaced));
 	for (size_t i = 0; session->is_limited && i < SESSIONS_MAX; i++)
-		if (sessions->slots[i].id != 0 && sessions->slots[i].is_limited)
+		if (sessions->slots[i].id != 0 && sessions->slots[i].is_limited &&
+		    strcmp(sessions->slots[i].user, session->user) == 0)
 			slot = &sessions->slots[i];
 	for (size_t i = 0; slot == NULL && i < SESSIONS_MAX; i++)
 		if (sessions->slots[i].id == 0)

@@ -19,7 +19,7 @@ struct session {
 	enum account_role role;
 	bool is_limited;
 	uint32_t uid;
-	uint64_t generation; /* of the password it was opened with */
+	uint64_t since; /* of the account it was opened for, agent_account; of the label secret: the generation */
 	struct limit_who who; /* whose budget a further password try of this session is taken from */
 	uint64_t opened_us, used_us, used_before_us;
 };
@@ -31,7 +31,7 @@ struct sessions {
 
 /*
  * Enter a copy of @session under a new id and token. When all are taken the least recently used one goes; of limited ones
- * there is one at a time, the newest. The one that had to go is in *ret_displaced (id 0: none). -EIO without random numbers.
+ * each person has one at a time, the newest. The one that had to go is in *ret_displaced (id 0: none). -EIO without random numbers.
  */
 int session_add(struct sessions *sessions, const struct session *session, uint64_t now_us, char ret_token[TOKEN_TEXT_SIZE],
 		struct session *ret_displaced);

@@ -17,6 +17,8 @@ struct worker_news {
 	bool is_open;
 	int setup; /* enum agent_setup_state, or SETUP_STATE_UNKNOWN */
 	uint64_t generation;
+	struct agent_account accounts[AGENT_ACCOUNTS_MAX];
+	size_t n_accounts;
 	bool has_floor;
 	uint64_t floor;
 	char *srk_name, *device_ca_pem, *device_ca_fingerprint; /* after opening only */

@@ -215,6 +215,30 @@ int pwhash_compute(const char *password, size_t size, const char *setting, char 
 	return bad_setting(err);
 }
 
+int pwhash_check(const char *text, struct agent_error **err)
+{
+#ifdef HAVE_YESCRYPT
+	size_t n_salt, n_hash = 0;
+	bool is_good = false;
+
+	/* "$y$" parameters "$" salt "$" 43 digits: 256 bits */
+	for (size_t i = PWHASH_COST_FOREIGN - 1; i < ARRAY_SIZE(yescrypt_settings); i++)
+		is_good |= strncmp(text, "$y$", 3) == 0 && strncmp(text + 3, yescrypt_settings[i], 3) == 0 && text[6] == '$';
+	if (is_good) {
+		n_salt = strspn(text + 7, CRYPT_DIGITS);
+		is_good = n_salt >= 16 && n_salt <= 86 && text[7 + n_salt] == '$';
+		n_hash = is_good ? strspn(text + 8 + n_salt, CRYPT_DIGITS) : 0;
+		is_good = n_hash == 43 && text[8 + n_salt + n_hash] == '\0';
+	}
+	if (!is_good)
+		return agent_error_set(err, -EINVAL, "password.hash", "the hash is no yescrypt string (crypt(5)) of cost %d to %d",
+				       PWHASH_COST_FOREIGN, PWHASH_COST_MAX);
+	return 0;
+#else
+	return agent_error_set(err, -EOPNOTSUPP, "password.hash", "this build has no yescrypt, so it takes no hash made elsewhere");
+#endif
+}
+
 int pwhash_verify(const char *password, size_t size, const char *text, bool *ret_matches, struct agent_error **err)
 {
 	char computed[PWHASH_MAX] = { 0 }, stored[PWHASH_MAX] = { 0 };

@@ -18,26 +18,13 @@
 #include "context.h"
 #include "crypto/pwhash.h"
 #include "password/factory.h"
-#include "password/record.h"
 #include "password/rules.h"
+#include "password/store.h"
 
 #define FILE_NEW "new"
 #define FILE_CURRENT "current"
+#define FILE_LABEL "label"
 #define DEFAULT_COST 5
-#define MAX_CONTEXT_WORDS 16
-
-struct agent_password {
-	struct agent_context *ctx;
-	struct agent_counter *generation;
-	struct agent_mac *mac;
-	int dir_fd;
-	unsigned min_length, cost;
-	char *context_words[MAX_CONTEXT_WORDS + 1];
-	bool is_settled;	/* false: a commit broke off, so disk and counter must be looked at again */
-	enum agent_setup_state state;
-	struct record record;	/* valid in FACTORY and ACTIVE */
-	struct secret label_secret; /* the factory secret once somebody proved to know it, so that it is not set as the password */
-};
 
 static const char *const state_names[] = {
 	[AGENT_SETUP_UNPROVISIONED] = "unprovisioned",
@@ -56,7 +43,7 @@ struct agent_password *agent_password_free(struct agent_password *password)
 	if (password == NULL)
 		return NULL;
 	secret_free(&password->label_secret);
-	for (size_t i = 0; i < MAX_CONTEXT_WORDS; i++)
+	for (size_t i = 0; i < STORE_CONTEXT_WORDS; i++)
 		free(password->context_words[i]);
 	if (password->dir_fd >= 0)
 		close(password->dir_fd);
@@ -84,7 +71,8 @@ uint64_t agent_password_get_generation(const struct agent_password *password)
 enum presence { FOUND_NONE, FOUND_BAD, FOUND_GOOD };
 
 /* Something damaged, forged or too large is FOUND_BAD; an error means that the disk or the TPM did not answer. */
-static int load(struct agent_password *p, const char *name, enum presence *ret_presence, struct record *ret_record, struct agent_error **err)
+static int load(struct agent_password *p, const char *name, enum presence *ret_presence, struct record *ret_record, struct verifier *ret_label,
+		struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
 	_cleanup_free_ char *text = NULL;
@@ -95,7 +83,7 @@ static int load(struct agent_password *p, const char *name, enum presence *ret_p
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0)
-		r = record_parse(text, size, p->mac, ret_record, &why);
+		r = ret_record != NULL ? record_parse(text, size, p->mac, ret_record, &why) : label_parse(text, size, p->mac, ret_label, &why);
 	if (r == -EBADMSG || r == -EMSGSIZE || r == -EINVAL || r == -ELOOP) {
 		context_log(p->ctx, "accounts/%s: %s", name, agent_error_message(why));
 		*ret_presence = FOUND_BAD;
@@ -131,15 +119,21 @@ static void adopt(struct agent_password *p, const struct record *record)
 		secret_free(&p->label_secret);
 }
 
+static bool counts(const struct agent_password *p, enum presence presence, const struct record *record, uint64_t counter)
+{
+	/* Without the label nobody could ever get in, nor would it be the secret of this unit. */
+	return presence == FOUND_GOOD && record->generation == counter && (record->kind == RECORD_OWNER || p->has_label);
+}
+
 /*
  * The start rule. The counter alone says which record counts; a file that does not go with it was left by a crash before
  * the counter moved, or put back by somebody. With the counter at zero nothing was ever committed, so a lone `new` is the
  * left-over of a provisioning that broke off; anything else that does not fit is RECOVERY and is left as it is.
  */
-static int settle(struct agent_password *p, struct agent_error **err)
+int store_settle(struct agent_password *p, struct agent_error **err)
 {
 	struct record new_record, current_record;
-	enum presence has_new, has_current;
+	enum presence has_new, has_current, has_label;
 	uint64_t counter;
 	int r;
 
@@ -148,20 +142,23 @@ static int settle(struct agent_password *p, struct agent_error **err)
 	r = agent_counter_get(p->generation, &counter, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "password generation");
-	r = load(p, FILE_NEW, &has_new, &new_record, err);
+	r = load(p, FILE_NEW, &has_new, &new_record, NULL, err);
 	if (r == 0)
-		r = load(p, FILE_CURRENT, &has_current, &current_record, err);
+		r = load(p, FILE_CURRENT, &has_current, &current_record, NULL, err);
+	if (r == 0)
+		r = load(p, FILE_LABEL, &has_label, NULL, &p->label, err);
 	if (r < 0)
 		return r;
+	p->has_label = has_label == FOUND_GOOD;
 	if (counter == 0) {
 		p->state = has_current == FOUND_NONE ? AGENT_SETUP_UNPROVISIONED : AGENT_SETUP_RECOVERY;
 		if (has_new != FOUND_NONE && p->state == AGENT_SETUP_UNPROVISIONED)
 			r = remove_new(p, err);
-	} else if (has_new == FOUND_GOOD && new_record.generation == counter) {
+	} else if (counts(p, has_new, &new_record, counter)) {
 		r = rename_new(p, err);
 		if (r == 0)
 			adopt(p, &new_record);
-	} else if (has_current == FOUND_GOOD && current_record.generation == counter) {
+	} else if (counts(p, has_current, &current_record, counter)) {
 		/* Also without a `new`: the rename before a crash may not be on disk yet. */
 		r = has_new == FOUND_NONE ? dir_sync(p->dir_fd, err) : remove_new(p, err);
 		if (r == 0)
@@ -176,22 +173,32 @@ static int settle(struct agent_password *p, struct agent_error **err)
 	return 0;
 }
 
+static bool is_in_force(const struct agent_password *p, const struct record *record)
+{
+	if (agent_password_get_generation(p) != record->generation || p->record.kind != record->kind || p->record.n != record->n)
+		return false;
+	for (size_t i = 0; i < record->n; i++) {
+		const struct record_account *a = &p->record.accounts[i], *b = &record->accounts[i];
+
+		if (strcmp(a->account.name, b->account.name) != 0 || a->account.role != b->account.role ||
+		    a->account.must_change != b->account.must_change || memcmp(a->verifier.mac, b->verifier.mac, AGENT_MAC_SIZE) != 0)
+			return false;
+	}
+	return true;
+}
+
 /*
  * new + fsync + fsync of the folder, counter, rename + fsync of the folder. Before the counter moved the old record counts,
- * after it the new one; whichever step fails, settle() finds out which of the two it is.
+ * after it the new one; whichever step fails, store_settle() finds out which of the two it is.
  */
-static int commit(struct agent_password *p, struct record *record, const char *hash, struct agent_error **err)
+int store_commit(struct agent_password *p, const struct record *record, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
 	_cleanup_free_ char *text = NULL;
 	uint64_t counter = 0;
 	size_t size;
-	int r = record_set_setting(record, hash, err);
+	int r = record_format(record, p->mac, &text, &size, err);
 
-	if (r == 0)
-		r = record_compute_verifier(p->mac, record->generation, hash, record->verifier, err);
-	if (r == 0)
-		r = record_format(record, p->mac, &text, &size, err);
 	if (r < 0)
 		return r;
 	p->is_settled = false;
@@ -213,13 +220,27 @@ static int commit(struct agent_password *p, struct record *record, const char *h
 		return 0;
 	}
 	/* The counter may have moved although we were told otherwise: then the new record is the one that counts. */
-	if (settle(p, &why) == 0 && agent_password_get_generation(p) == record->generation &&
-	    memcmp(p->record.verifier, record->verifier, sizeof(record->verifier)) == 0) {
+	if (store_settle(p, &why) == 0 && is_in_force(p, record)) {
 		if (err != NULL)
 			*err = agent_error_free(*err);
 		return 0;
 	}
 	return r;
+}
+
+int store_write_label(struct agent_password *p, const struct verifier *label, struct agent_error **err)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	int r = label_format(label, p->mac, &text, &size, err);
+
+	if (r == 0)
+		r = file_replace_at(p->dir_fd, FILE_LABEL, 0600, text, size, err);
+	if (r < 0)
+		return r;
+	p->label = *label;
+	p->has_label = true;
+	return 0;
 }
 
 /* ---- open ------------------------------------------------------------------------------------------------------ */
@@ -235,8 +256,8 @@ static int copy_options(struct agent_password *p, const struct agent_password_op
 	if (p->cost > 11)
 		return agent_error_set(err, -EINVAL, "password.options", "hash cost %u, possible are 1 to 11", p->cost);
 	for (const char *const *word = options == NULL ? NULL : options->context_words; word != NULL && *word != NULL; word++) {
-		if (n == MAX_CONTEXT_WORDS)
-			return agent_error_set(err, -EINVAL, "password.options", "more than %d context words", MAX_CONTEXT_WORDS);
+		if (n == STORE_CONTEXT_WORDS)
+			return agent_error_set(err, -EINVAL, "password.options", "more than %d context words", STORE_CONTEXT_WORDS);
 		p->context_words[n] = strdup(*word);
 		if (p->context_words[n++] == NULL)
 			return agent_error_set(err, -ENOMEM, "password.memory", "no memory for context words");
@@ -263,7 +284,7 @@ int agent_password_open(struct agent_context *ctx, int dir_fd, struct agent_coun
 	p->mac = agent_mac_ref(mac);
 	r = copy_options(p, options, err);
 	if (r == 0)
-		r = settle(p, err);
+		r = store_settle(p, err);
 	if (r < 0)
 		return r;
 	*ret_password = TAKE_PTR(p);
@@ -272,10 +293,9 @@ int agent_password_open(struct agent_context *ctx, int dir_fd, struct agent_coun
 
 /* ---- verify ---------------------------------------------------------------------------------------------------- */
 
-/* Settled and with a record, or the reason why not. */
-static int get_ready(struct agent_password *p, struct agent_error **err)
+int store_get_ready(struct agent_password *p, struct agent_error **err)
 {
-	int r = settle(p, err);
+	int r = store_settle(p, err);
 
 	if (r < 0)
 		return r;
@@ -287,14 +307,45 @@ static int get_ready(struct agent_password *p, struct agent_error **err)
 	return 0;
 }
 
+struct record_account *store_find(struct record *record, const char *user)
+{
+	for (size_t i = 0; user != NULL && i < record->n; i++)
+		if (strcmp(record->accounts[i].account.name, user) == 0)
+			return &record->accounts[i];
+	return NULL;
+}
+
+size_t agent_password_get_accounts(const struct agent_password *password, struct agent_account ret_accounts[AGENT_ACCOUNTS_MAX])
+{
+	if (password == NULL || ret_accounts == NULL || password->state != AGENT_SETUP_ACTIVE)
+		return 0;
+	for (size_t i = 0; i < password->record.n; i++)
+		ret_accounts[i] = password->record.accounts[i].account;
+	return password->record.n;
+}
+
+int agent_password_find(const struct agent_password *password, const char *user, struct agent_account *ret_account, struct agent_error **err)
+{
+	const struct record_account *found = NULL;
+
+	if (password == NULL || user == NULL || ret_account == NULL)
+		return agent_error_set(err, -EINVAL, "password.argument", "a record and a name are needed");
+	if (password->state == AGENT_SETUP_ACTIVE)
+		found = store_find((struct record *)&password->record, user);
+	if (found == NULL)
+		return agent_error_set(err, -ENOENT, "account.unknown", "there is no account of that name");
+	*ret_account = found->account;
+	return 0;
+}
+
 /* The form that is hashed: symbols of a factory secret, NFC otherwise. False if it cannot be a password at all. */
-static int prepare(const struct agent_password *p, const char *text, size_t size, struct secret *ret_text, bool *ret_is_possible)
+static int prepare(bool is_label, const char *text, size_t size, struct secret *ret_text, bool *ret_is_possible)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
 	int r;
 
 	*ret_is_possible = false;
-	if (p->record.kind == RECORD_OWNER) {
+	if (!is_label) {
 		r = rules_normalise(text, size, ret_text, &why);
 		*ret_is_possible = r == 0;
 		return r == -EINVAL ? 0 : r;
@@ -307,21 +358,17 @@ static int prepare(const struct agent_password *p, const char *text, size_t size
 	return 0;
 }
 
-static int wrong(struct agent_error **err)
-{
-	return agent_error_set(err, -EACCES, "password.wrong", "wrong password");
-}
-
 /* Every path that hashes takes the same steps, so that time tells nothing but whether the text could be a password. */
-static int compare(struct agent_password *p, const char *text, size_t size, struct secret *ret_prepared, bool *ret_is_equal, struct agent_error **err)
+int store_compare(struct agent_password *p, const char *name, const struct verifier *verifier, const char *text, size_t size,
+		  struct secret *ret_prepared, bool *ret_is_equal, struct agent_error **err)
 {
 	_cleanup_secret_ struct secret hash = { 0 };
-	uint8_t verifier[AGENT_MAC_SIZE];
+	uint8_t mac[AGENT_MAC_SIZE];
 	bool is_possible;
 	int r;
 
 	*ret_is_equal = false;
-	r = prepare(p, text, size, ret_prepared, &is_possible);
+	r = prepare(verifier == &p->label, text, size, ret_prepared, &is_possible);
 	if (r < 0)
 		return agent_error_set(err, r, "password.memory", "no memory to check a password");
 	if (!is_possible)
@@ -329,126 +376,42 @@ static int compare(struct agent_password *p, const char *text, size_t size, stru
 	r = secret_alloc(&hash, PWHASH_MAX);
 	if (r < 0)
 		return agent_error_set(err, r, "password.memory", "no memory to check a password");
-	r = pwhash_compute((const char *)ret_prepared->data, ret_prepared->size, p->record.setting, (char *)hash.data, err);
+	r = pwhash_compute((const char *)ret_prepared->data, ret_prepared->size, verifier->setting, (char *)hash.data, err);
 	if (r == 0)
-		r = record_compute_verifier(p->mac, p->record.generation, (const char *)hash.data, verifier, err);
+		r = verifier_compute(p->mac, name, (const char *)hash.data, mac, err);
 	if (r < 0)
 		return r;
-	*ret_is_equal = secret_equal(&(struct secret){ .data = verifier, .size = sizeof(verifier) }, p->record.verifier, sizeof(p->record.verifier));
+	*ret_is_equal = secret_equal(&(struct secret){ .data = mac, .size = sizeof(mac) }, verifier->mac, sizeof(verifier->mac));
 	return 0;
 }
 
-int agent_password_verify(struct agent_password *password, const char *text, size_t size, struct agent_error **err)
+int agent_password_verify(struct agent_password *password, const char *user, const char *text, size_t size, struct agent_error **err)
 {
 	_cleanup_secret_ struct secret prepared = { 0 };
-	bool is_equal;
+	const struct record_account *account;
+	bool is_equal, is_known, is_factory;
 	int r;
 
 	if (password == NULL || (text == NULL && size > 0))
 		return agent_error_set(err, -EINVAL, "password.argument", "a record and a password are needed");
-	r = get_ready(password, err);
-	if (r == 0)
-		r = compare(password, text == NULL ? "" : text, size, &prepared, &is_equal, err);
+	r = store_get_ready(password, err);
 	if (r < 0)
 		return r;
-	if (!is_equal)
-		return wrong(err);
-	if (password->state == AGENT_SETUP_FACTORY) {
+	is_factory = password->state == AGENT_SETUP_FACTORY;
+	account = store_find(&password->record, user);
+	is_known = is_factory ? user != NULL && strcmp(user, AGENT_FIRST_ACCOUNT) == 0 : account != NULL;
+	if (account == NULL)
+		account = &password->record.accounts[0];	/* for the time it takes */
+	r = store_compare(password, is_factory ? RECORD_LABEL_NAME : account->account.name, is_factory ? &password->label : &account->verifier,
+			  text == NULL ? "" : text, size, &prepared, &is_equal, err);
+	if (r < 0)
+		return r;
+	if (!is_equal || !is_known)
+		return agent_error_set(err, -EACCES, "password.wrong", "wrong password");
+	if (is_factory) {
 		secret_free(&password->label_secret);
 		password->label_secret = prepared;
 		prepared = (struct secret){ 0 };
 	}
 	return 0;
-}
-
-int agent_password_verify_dummy(struct agent_password *password, const char *text, size_t size, struct agent_error **err)
-{
-	_cleanup_secret_ struct secret prepared = { 0 };
-	bool is_equal;
-	int r;
-
-	if (password == NULL || (text == NULL && size > 0))
-		return agent_error_set(err, -EINVAL, "password.argument", "a record and a password are needed");
-	r = get_ready(password, err);
-	if (r == 0)
-		r = compare(password, text == NULL ? "" : text, size, &prepared, &is_equal, err);
-	return r < 0 ? r : wrong(err);
-}
-
-/* ---- set ------------------------------------------------------------------------------------------------------- */
-
-int agent_password_check(struct agent_password *password, const char *text, size_t size, struct agent_error **err)
-{
-	struct rules rules;
-
-	if (password == NULL || (text == NULL && size > 0))
-		return agent_error_set(err, -EINVAL, "password.argument", "a record and a password are needed");
-	rules = (struct rules){
-		.min_length = password->min_length,
-		.context_words = (const char *const *)password->context_words,
-		.label_secret = (const char *)password->label_secret.data,
-	};
-	return rules_check(&rules, text == NULL ? "" : text, size, err);
-}
-
-static int hash_and_commit(struct agent_password *p, enum record_kind kind, uint64_t generation, const struct secret *text, struct agent_error **err)
-{
-	_cleanup_secret_ struct secret hash = { 0 };
-	struct record record = { .kind = kind, .generation = generation };
-	int r = secret_alloc(&hash, PWHASH_MAX);
-
-	if (r < 0)
-		return agent_error_set(err, r, "password.memory", "no memory to hash a password");
-	r = pwhash_new((const char *)text->data, text->size, p->cost, (char *)hash.data, err);
-	return r < 0 ? r : commit(p, &record, (const char *)hash.data, err);
-}
-
-int agent_password_provision(struct agent_password *password, const char *secret, size_t secret_size, struct agent_error **err)
-{
-	_cleanup_secret_ struct secret symbols = { 0 };
-	int r;
-
-	if (password == NULL || secret == NULL)
-		return agent_error_set(err, -EINVAL, "password.argument", "a record and a secret are needed");
-	r = settle(password, err);
-	if (r < 0)
-		return r;
-	if (password->state != AGENT_SETUP_UNPROVISIONED)
-		return agent_error_set(err, -EEXIST, "setup.provisioned", "a factory secret was stored before: this device is in state \"%s\"",
-				       agent_setup_state_name(password->state));
-	r = secret_alloc(&symbols, FACTORY_SECRET_SYMBOLS + 1);
-	if (r < 0)
-		return agent_error_set(err, r, "password.memory", "no memory for the factory secret");
-	if (!factory_secret_normalise(secret, secret_size, (char *)symbols.data))
-		return agent_error_set(err, -EINVAL, "password.factory_secret", "a factory secret has %d symbols of Crockford's base32", FACTORY_SECRET_SYMBOLS);
-	symbols.size = FACTORY_SECRET_SYMBOLS;
-	return hash_and_commit(password, RECORD_FACTORY, 1, &symbols, err);
-}
-
-int agent_password_change(struct agent_password *password, uint64_t generation, const char *text, size_t size, struct agent_error **err)
-{
-	_cleanup_secret_ struct secret prepared = { 0 }, normal = { 0 };
-	bool is_equal;
-	int r;
-
-	if (password == NULL || (text == NULL && size > 0))
-		return agent_error_set(err, -EINVAL, "password.argument", "a record and a password are needed");
-	text = text == NULL ? "" : text;
-	r = get_ready(password, err);
-	if (r < 0)
-		return r;
-	if (password->record.generation != generation)
-		return agent_error_set(err, -ESTALE, "password.stale", "the password was changed in the meantime");
-	r = agent_password_check(password, text, size, err);
-	if (r < 0)
-		return r;
-	/* Also for a caller who never proved the old one: the label secret must not live on as the password. */
-	r = compare(password, text, size, &prepared, &is_equal, err);
-	if (r < 0)
-		return r;
-	if (is_equal)
-		return agent_error_set(err, -EINVAL, "password.weak", "%s",
-				       password->state == AGENT_SETUP_FACTORY ? "is the code on the label" : "is the password that is in use now");
-	r = rules_normalise(text, size, &normal, err);
-	return r < 0 ? r : hash_and_commit(password, RECORD_OWNER, generation + 1, &normal, err);
 }

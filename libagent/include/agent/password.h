@@ -2,6 +2,7 @@
 #ifndef AGENT_PASSWORD_H
 #define AGENT_PASSWORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,11 +29,43 @@ AGENT_EXPORT const char *agent_setup_state_name(enum agent_setup_state state);
 
 /** AGENT_PASSWORD_MAX - longest accepted password in bytes of UTF-8 (128 code points). Since: 0.1 */
 #define AGENT_PASSWORD_MAX 512
+/** AGENT_ACCOUNT_NAME_MAX - longest name of an account in bytes: a-z, 0-9, '.', '_', '-', beginning with a letter. Since: 0.1 */
+#define AGENT_ACCOUNT_NAME_MAX 32
+/** AGENT_ACCOUNTS_MAX - so many people may have an account. Since: 0.1 */
+#define AGENT_ACCOUNTS_MAX 16
+/** AGENT_FIRST_ACCOUNT - the account that the factory secret opens and the first change makes. Since: 0.1 */
+#define AGENT_FIRST_ACCOUNT "admin"
+
+/** enum agent_account_role - what a person may do; each may do what those below may. Since: 0.1 */
+enum agent_account_role {
+	AGENT_ROLE_VIEWER = 1,	 /* look */
+	AGENT_ROLE_OPERATOR = 2, /* install updates, renew certificates */
+	AGENT_ROLE_ADMIN = 3	 /* everything, accounts included */
+};
+
+/** agent_account_role_name() - "viewer", "operator" or "admin"; "unknown" for any other value. Since: 0.1 */
+AGENT_EXPORT const char *agent_account_role_name(enum agent_account_role role);
 
 /**
- * struct agent_password - the one password record of a device
+ * struct agent_account - a person who may log in
+ * @name:        as AGENT_ACCOUNT_NAME_MAX says
+ * @role:        what the person may do
+ * @must_change: somebody else chose the password, so it is good for nothing but to be changed
+ * @since:       generation at which password or role changed last: whoever was let in under another one has to be asked again
  *
- * Lives in two files of a folder, "current" and "new", bound to a counter that cannot be lowered and to a MAC key that
+ * Since: 0.1
+ */
+struct agent_account {
+	char name[AGENT_ACCOUNT_NAME_MAX + 1];
+	enum agent_account_role role;
+	bool must_change;
+	uint64_t since;
+};
+
+/**
+ * struct agent_password - the accounts of a device and their passwords
+ *
+ * Lives in the files "current", "new" and "label" of a folder, bound to a counter that cannot be lowered and to a MAC key that
  * cannot be taken away (docs/design/password.md). One thread at a time. Since: 0.1
  */
 struct agent_password;
@@ -95,8 +128,25 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_password_provision(struct agent_password
 							   struct agent_error **err);
 
 /**
- * agent_password_verify() - is this the password, or in AGENT_SETUP_FACTORY the factory secret
+ * agent_password_get_accounts() - who may log in, as of the last call that looked at disk and counter
+ * @ret_accounts: receives at most AGENT_ACCOUNTS_MAX
+ *
+ * Returns how many; none but in AGENT_SETUP_ACTIVE. Since: 0.1
+ */
+AGENT_EXPORT size_t agent_password_get_accounts(const struct agent_password *password, struct agent_account ret_accounts[AGENT_ACCOUNTS_MAX]);
+
+/**
+ * agent_password_find() - one account by its name
+ *
+ * Returns 0, or -ENOENT "account.unknown", also outside AGENT_SETUP_ACTIVE. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_find(const struct agent_password *password, const char *user,
+						      struct agent_account *ret_account, struct agent_error **err);
+
+/**
+ * agent_password_verify() - is this the person's password, or in AGENT_SETUP_FACTORY the factory secret
  * @password: an opened record
+ * @user:     name of the account, AGENT_FIRST_ACCOUNT for the factory secret; any other, and NULL, costs the same time and fails
  * @text:     as typed, need not end in NUL; lent for the call
  * @size:     bytes of it
  *
@@ -106,20 +156,13 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_password_provision(struct agent_password
  * Returns 0, -EACCES "password.wrong", -ENOKEY "setup.unprovisioned" or "setup.recovery"; -ENOMEM, -EIO and others when it
  * could not be found out, which must not be counted as a wrong password. Since: 0.1
  */
-AGENT_EXPORT AGENT_MUST_CHECK int agent_password_verify(struct agent_password *password, const char *text, size_t size,
-							struct agent_error **err);
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_verify(struct agent_password *password, const char *user, const char *text,
+							size_t size, struct agent_error **err);
 
 /**
- * agent_password_verify_dummy() - cost and time of a verification that fails: for unknown user names
- *
- * Arguments and errors as agent_password_verify(); never returns 0. Since: 0.1
- */
-AGENT_EXPORT AGENT_MUST_CHECK int agent_password_verify_dummy(struct agent_password *password, const char *text, size_t size,
-							      struct agent_error **err);
-
-/**
- * agent_password_check() - would agent_password_change() accept this text
+ * agent_password_check() - would this text be accepted as a password
  * @password: an opened record, for its options and what is known of the factory secret
+ * @user:     name of the account it is for, or NULL
  * @text:     as typed
  * @size:     bytes of it
  *
@@ -127,26 +170,102 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_password_verify_dummy(struct agent_passw
  *
  * Returns 0, -EINVAL "password.weak" with all reasons in words, joined by "; ", or -ENOMEM. Since: 0.1
  */
-AGENT_EXPORT AGENT_MUST_CHECK int agent_password_check(struct agent_password *password, const char *text, size_t size,
-						       struct agent_error **err);
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_check(struct agent_password *password, const char *user, const char *text,
+						       size_t size, struct agent_error **err);
 
 /**
- * agent_password_change() - make this the password
- * @password:   in state AGENT_SETUP_FACTORY or AGENT_SETUP_ACTIVE
- * @generation: the generation the caller was authenticated under
- * @text:       as typed
- * @size:       bytes of it
+ * agent_password_change() - make this the person's password; in AGENT_SETUP_FACTORY also make the first account
+ * @password: in state AGENT_SETUP_FACTORY or AGENT_SETUP_ACTIVE
+ * @user:     name of the account, AGENT_FIRST_ACCOUNT in AGENT_SETUP_FACTORY
+ * @since:    of the account when the person was let in; in AGENT_SETUP_FACTORY the generation
+ * @text:     as typed
+ * @size:     bytes of it
  *
- * Durable on return: a power cut at any moment leaves the old or the new password in force, never none and never the
- * factory secret in place of a password. That the caller may do this is the caller's task to find out. Blocks for two
- * hashes, several MACs, one increment of the counter and four syncs.
+ * Durable on return, as all calls below: a power cut at any moment leaves the old or the new record in force, never none and
+ * never the factory secret in place of a password. That the person may do this is the caller's task to find out. Blocks for
+ * three hashes, several MACs, one increment of the counter and four syncs.
  *
- * Returns 0; -ESTALE "password.stale" if the generation is another by now; -EINVAL "password.weak"; -ENOKEY as
- * agent_password_verify(); -ENOMEM; what disk, counter or MAC returned. After one of the last two the next call finds out
- * which password is in force. Since: 0.1
+ * Returns 0; -ESTALE "password.stale" if it was changed in the meantime; -ENOENT "account.unknown"; -EINVAL "password.weak";
+ * -ENOKEY as agent_password_verify(); -ENOMEM; what disk, counter or MAC returned. After one of the last two the next call
+ * finds out which record is in force. Since: 0.1
  */
-AGENT_EXPORT AGENT_MUST_CHECK int agent_password_change(struct agent_password *password, uint64_t generation, const char *text,
-							size_t size, struct agent_error **err);
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_change(struct agent_password *password, const char *user, uint64_t since,
+							const char *text, size_t size, struct agent_error **err);
+
+/**
+ * agent_password_add() - one more account, whose owner has to change the password at first login
+ * @password: in state AGENT_SETUP_ACTIVE
+ * @user:     name of the new account
+ * @role:     what it may do
+ * @text:     first password; the rules hold for it as well
+ * @size:     bytes of it
+ *
+ * Returns 0; -EEXIST "account.exists"; -EDQUOT "account.many"; -EINVAL "account.name", "account.role" or "password.weak";
+ * -EKEYEXPIRED "setup.password-change-required" in AGENT_SETUP_FACTORY; else as agent_password_change(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_add(struct agent_password *password, const char *user, enum agent_account_role role,
+						     const char *text, size_t size, struct agent_error **err);
+
+/**
+ * agent_password_assign() - somebody else's new password, to be changed at the next login
+ *
+ * Returns as agent_password_add() and -ENOENT "account.unknown". Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_assign(struct agent_password *password, const char *user, const char *text, size_t size,
+							struct agent_error **err);
+
+/**
+ * agent_password_set_role() - what an account may do from now on
+ *
+ * Returns 0; -EPERM "account.last_admin" if nobody would be left to manage the device; -ENOENT "account.unknown"; -EINVAL
+ * "account.role"; else as agent_password_add(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_set_role(struct agent_password *password, const char *user,
+							  enum agent_account_role role, struct agent_error **err);
+
+/**
+ * agent_password_remove() - an account less
+ *
+ * Returns as agent_password_set_role(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_remove(struct agent_password *password, const char *user, struct agent_error **err);
+
+/**
+ * agent_password_factory_reset() - forget all accounts: the secret on the label counts again
+ * @password: in state AGENT_SETUP_FACTORY, AGENT_SETUP_ACTIVE or AGENT_SETUP_RECOVERY
+ *
+ * The counter goes on, so no older record comes back. That somebody stands before the device, or knows an administrator's
+ * password, is the caller's task to find out. Blocks as agent_password_change(), without hashes.
+ *
+ * Returns 0; -ENOKEY "setup.unprovisioned"; -ENOKEY "setup.label" if the verifier of the label is lost or damaged, and then
+ * nothing was changed; -ENOMEM; what disk, counter or MAC returned. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_factory_reset(struct agent_password *password, struct agent_error **err);
+
+/**
+ * agent_password_renew_secret() - another factory secret, for a device that cannot be reset any more
+ * @password: in state AGENT_SETUP_RECOVERY
+ *
+ * Returns 0; -EPERM "setup.provisioned" in any other state; -EINVAL "password.factory_secret"; else as
+ * agent_password_factory_reset(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_renew_secret(struct agent_password *password, const char *secret, size_t secret_size,
+							      struct agent_error **err);
+
+/**
+ * agent_password_adopt() - the first password, as a hash that somebody else computed
+ * @password:    in state AGENT_SETUP_FACTORY
+ * @generation:  the one it was made for
+ * @hash:        yescrypt string as of crypt(5), of the password in normalisation form C
+ * @must_change: it has to be changed at the first login
+ *
+ * The rules for passwords cannot be held against a hash; who signs for it answers for that.
+ *
+ * Returns 0; -EEXIST "setup.activated" in any other state than AGENT_SETUP_FACTORY; -ESTALE "password.stale"; -EINVAL
+ * "password.hash"; else as agent_password_factory_reset(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_adopt(struct agent_password *password, uint64_t generation, const char *hash,
+						       bool must_change, struct agent_error **err);
 
 /**
  * agent_factory_secret_new() - a new factory secret for a label
