@@ -37,6 +37,7 @@ enum where {
 	AT_FETCH_CA,
 	AT_TPM,	       /* folder of the device of the TCTI */
 	AT_SLOTS,      /* every slot */
+	AT_BUTTON,
 	AT_BOOT_CONFIG /* what the boot backend says it opens */
 };
 
@@ -77,6 +78,7 @@ static const struct {
 	/* Opened again after an I/O error. Its folder, since a driver that goes and comes back makes a new node; which devices
 	 * there are open to this user is up to ownership and DeviceAllow=. */
 	{ AT_TPM, NULL, SANDBOX_NODES | SANDBOX_DEVICE, CORE },
+	{ AT_BUTTON, NULL, SANDBOX_READ, CORE }, /* its folder: the file may come and go */
 	{ AT_PATH, "/proc", SANDBOX_READ, CORE }, /* the unit of an application, /proc/PID/cgroup */
 	{ AT_LINK, NULL, RW, LINK | FETCH },
 	{ AT_TRUST, "broker", SANDBOX_READ, LINK },
@@ -206,6 +208,8 @@ static int put_row(struct rules *rules, enum where where, const char *text, unsi
 		return put(rules, s->fetch.ca_file, access, err);
 	case AT_TPM:
 		return strncmp(s->tpm.tcti, "device:", 7) == 0 ? put_device(rules, s->tpm.tcti + 7, access, err) : 0;
+	case AT_BUTTON:
+		return s->reset.button[0] != '\0' ? put_device(rules, s->reset.button, access, err) : 0;
 	case AT_SLOTS:
 		for (size_t i = 0; i < s->update.slots.n && r >= 0; i++)
 			r = put(rules, s->update.slots.items[i].path, access, err);

@@ -15,13 +15,13 @@
 #include <time.h>
 
 #include "agentd/core/clients.h"
+#include "agentd/core/store.h"
 #include "base/file.h"
 #include "base/macro.h"
 
 #define ADMIN_GROUP "agentd-admin"
 #define MAX_ADMIN_UIDS 256
 #define MAX_USERS 10000 /* a gateway's user database is a file; where it is not, do not hold up the start */
-#define FILE_FAILURES "failures"
 
 uint64_t accounts_now_us(void)
 {
@@ -50,7 +50,7 @@ static void read_failures(struct core *core, struct limit_counts *ret_counts)
 
 	/* When someone or something broke it: the owner gets in by cookie or console, strangers do not. */
 	*ret_counts = (struct limit_counts){ .all = LIMITS_CLOSE_AFTER };
-	if (asprintf(&path, "%s/accounts/" FILE_FAILURES, core->settings->paths.state_dir) < 0) {
+	if (asprintf(&path, "%s/accounts/" STORE_FILE_FAILURES, core->settings->paths.state_dir) < 0) {
 		path = NULL;
 		return;
 	}
@@ -67,7 +67,7 @@ static int write_failures(const struct store *store, const struct limit_counts *
 	char text[FAILURES_TEXT_MAX];
 	size_t n = failures_format(counts, text);
 
-	return file_replace_at(store->accounts_fd, FILE_FAILURES, 0600, text, n, err);
+	return file_replace_at(store->accounts_fd, STORE_FILE_FAILURES, 0600, text, n, err);
 }
 
 /* ---- who is admin on the Unix socket ---------------------------------------------------------------------------- */
@@ -166,6 +166,18 @@ void accounts_stop(struct core *core)
 	free(a->admin_uids);
 	free(a);
 	core->accounts = NULL;
+}
+
+void accounts_were_reset(struct core *core)
+{
+	struct accounts *a = core->accounts;
+	bool was_closed = limits_is_closed(a->limits);
+
+	account_end_all_sessions(core);
+	limits_forget(a->limits);
+	event_add(core, EVENT_FACTORY_RESET_DONE, NULL);
+	if (was_closed)
+		event_add(core, EVENT_STRANGERS_OPENED, "reason", "factory reset", NULL);
 }
 
 uint64_t account_failures(const struct core *core)
@@ -362,6 +374,9 @@ int account_try_run(struct accounts *accounts, struct store *store, struct accou
 	r = store_get_password(store, &password, err);
 	if (r < 0)
 		return r;
+	if (store->failures_are_void)
+		*disk = (struct limit_counts){ 0 };
+	store->failures_are_void = false;
 	limit_counts_add(disk, try->who.bucket);
 	r = write_failures(store, disk, &why); /* before the hash: a power cut in between gains no try */
 	/* Whoever is not known gets no uncounted try. The owner must get in with a full disk, to make room. */

@@ -70,6 +70,8 @@ static void look_at_store(struct store *store, struct worker_news *news, bool wa
 		 store->tpm == NULL ? "this device has not been provisioned: run agentd --provision" : agent_tpm_get_detail(store->tpm));
 	news->n_commands = agent_tpm_get_n_commands(store->tpm);
 	news->is_open = store->is_open;
+	news->reset_is_done = store->reset_is_done;
+	store->reset_is_done = false;
 	news->has_floor = store->has_floor;
 	news->floor = store->floor_value;
 	/* RECOVERY and UNPROVISIONED are known also when nothing could be opened. */
@@ -129,6 +131,8 @@ static void take_news(struct core *core, const struct worker_news *news)
 		core->n_people = news->n_accounts;
 		core_setup_changed(core, news->setup, news->generation);
 	}
+	if (news->reset_is_done)
+		accounts_were_reset(core);
 }
 
 static unsigned sign_timeout(struct core *core)
@@ -194,6 +198,8 @@ static int start(struct core *core, struct store **ret_store, struct agent_error
 	if (r >= 0)
 		r = accounts_start(core, err);
 	if (r >= 0)
+		r = presence_start(core, err);
+	if (r >= 0)
 		r = sandbox_enter(SANDBOX_CORE, core->settings, NULL, 0, err);
 	/* After the sandbox: Landlock binds a thread and those it makes. */
 	if (r >= 0)
@@ -243,6 +249,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	}
 	r = worker_stop(core.worker);
 	clients_free(&core);
+	presence_stop(&core);
 	accounts_stop(&core);
 	bus_stop(&core);
 	updates_stop(&core);

@@ -27,6 +27,7 @@ struct audit;
 struct bus;
 struct key_caller;
 struct peer;
+struct presence;
 struct updates;
 
 #define SETUP_STATE_UNKNOWN (-1) /* the TPM did not answer yet, so nobody can tell */
@@ -41,6 +42,7 @@ struct core {
 	struct clients *clients; /* known by a certificate: op_client.c; NULL until there is one */
 	struct accounts *accounts; /* sessions and limits: accounts.c */
 	struct updates *updates;   /* op_update.c */
+	struct presence *presence; /* presence.c */
 	bool is_stream_asleep;	   /* agentd-mgmt has seen all there is: op_stream.c */
 	int setup;		   /* enum agent_setup_state or SETUP_STATE_UNKNOWN, as of the last word from the worker */
 	uint64_t generation;	   /* password generation that goes with it */
@@ -94,6 +96,12 @@ int account_resolve(struct core *core, const char *token, uint32_t uid, const ch
 uint64_t account_unuse(struct core *core, uint64_t session_id);
 /* Failed logins in a row, for the status. */
 uint64_t account_failures(const struct core *core);
+
+/* The button for a factory reset, where the settings name one. */
+int presence_start(struct core *core, struct agent_error **err);
+void presence_stop(struct core *core);
+/* A reset is over: nobody is known any more, and the count of failures begins at zero. */
+void accounts_were_reset(struct core *core);
 
 /*
  * The worker told (at start, after a change) what the password record says. Main thread. Emits SetupChanged when the

@@ -468,6 +468,23 @@ unsigned limits_succeeded(struct limits *limits, const struct limit_who *who, bo
 	return changes;
 }
 
+void limits_forget(struct limits *limits)
+{
+	limits->failures = 0;
+	limits->strangers_from_us = limits->local_from_us = limits->all_tat_us = 0;
+	limits->overflow.n_failures = 0;
+	limits->overflow.not_before_us = 0;
+	for (size_t i = 0; i < N_SETS; i++)
+		for (size_t k = 0; k < N_WAYS; k++) {
+			limits->sources[i][k].n_failures = 0;
+			limits->sources[i][k].not_before_us = 0;
+		}
+	for (size_t i = 0; i < N_COOKIES; i++) {
+		limits->cookies[i].n_failures = 0;
+		limits->cookies[i].is_void = false;
+	}
+}
+
 void limits_undo(struct limits *limits, const struct limit_who *who, uint64_t now_us)
 {
 	struct source *s;

@@ -81,6 +81,9 @@ unsigned limits_succeeded(struct limits *limits, const struct limit_who *who, bo
 /* Could not be found out: as if it had not been tried. */
 void limits_undo(struct limits *limits, const struct limit_who *who, uint64_t now_us);
 
+/* Somebody stands before the device: all waits and counts are over; what is under way stays counted. */
+void limits_forget(struct limits *limits);
+
 /* Failures in a row. */
 uint64_t limits_get_failures(const struct limits *limits);
 /* Are strangers and local users out? */

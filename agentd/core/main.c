@@ -15,7 +15,11 @@ static const char purpose[] =
 	"Core of the security agent: keys, accounts, policy, events. Other ways to run it:\n"
 	"  agentd --supervise [--config FILE]   start and watch all programs where systemd is not PID 1\n"
 	"  agentd --provision [--csr-subject SUBJECT --csr-out FILE] [--config FILE]\n"
-	"                                       factory step: make keys and the factory secret, print the secret once";
+	"                                       factory step: make keys and the factory secret, print the secret once\n"
+	"  agentd --factory-reset [--config FILE]\n"
+	"                                       at the device, with the agent stopped: accounts and the owner's keys go\n"
+	"  agentd --renew-secret [--config FILE]\n"
+	"                                       in recovery, where the label's verifier is lost: another secret, printed once";
 
 /* Remove argv[i] and what follows it. */
 static void take_out(int *argc, char **argv, int i, int n)
@@ -66,17 +70,20 @@ int main(int argc, char **argv)
 {
 	struct provision_options provision = { 0 };
 	bool is_provision = take_flag(&argc, argv, "--provision");
+	bool is_reset = take_flag(&argc, argv, "--factory-reset"), is_renewal = take_flag(&argc, argv, "--renew-secret");
+	bool is_supervisor = take_flag(&argc, argv, "--supervise");
 
 	/* tpm2-tss prints each refused command, also those we expect; our errors name the code. An operator may ask for more. */
 	setenv("TSS2_LOG", "all+NONE", 0);
 
-	if (take_flag(&argc, argv, "--supervise")) {
-		if (is_provision) {
-			fprintf(stderr, "agentd: --provision and --supervise exclude each other\n");
-			return EXIT_CODE_USAGE;
-		}
-		return supervise_main(argc, argv);
+	if (is_provision + is_reset + is_renewal + is_supervisor > 1) {
+		fprintf(stderr, "agentd: --provision, --factory-reset, --renew-secret and --supervise exclude each other\n");
+		return EXIT_CODE_USAGE;
 	}
+	if (is_supervisor)
+		return supervise_main(argc, argv);
+	if (is_reset || is_renewal)
+		return is_reset ? reset_main(purpose, argc, argv) : renew_main(purpose, argc, argv);
 	if (!is_provision)
 		return core_main(purpose, argc, argv);
 	provision.csr_subject = take_value(&argc, argv, "--csr-subject");

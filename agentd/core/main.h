@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef CORE_MAIN_H
 #define CORE_MAIN_H
-/* The three ways to run agentd; each returns an exit code of service.h. */
+/* The ways to run agentd; each returns an exit code of service.h. */
 #include "agentd/core/core.h"
 #include "agentd/core/supervise.h"
 
@@ -11,6 +11,11 @@ struct provision_options {
 
 int core_main(const char *purpose, int argc, char **argv);
 int provision_main(const char *purpose, const struct provision_options *options, int argc, char **argv);
+
+/* At the device, with core stopped: being able to run this counts as standing before it. */
+int reset_main(const char *purpose, int argc, char **argv);
+/* In recovery: another factory secret, printed. */
+int renew_main(const char *purpose, int argc, char **argv);
 
 /* Exit code for an error that stops the start. */
 int exit_code_for(int r);

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #include <agent/cert.h>
 #include <agent/password.h>
@@ -35,6 +37,20 @@ static int write_csr(struct store *store, const struct provision_options *option
 	return r < 0 ? agent_error_prefix(err, r, "certificate request") : 0;
 }
 
+/* A new one. On failure nobody has read it and nothing was stored. */
+static int print_secret(char secret[15], struct agent_error **err)
+{
+	int r = agent_factory_secret_new(secret);
+
+	if (r < 0)
+		return agent_error_set(err, r, "password.random", "no random bytes for a factory secret: %s", strerror(-r));
+	if (printf("factory-secret: %s\n", secret) < 0 || fflush(stdout) != 0) {
+		wipe(secret, 15);
+		return agent_error_set(err, -EIO, "provision.output", "the factory secret cannot be printed, so it was not stored");
+	}
+	return 0;
+}
+
 /*
  * The secret goes to the label printer before its verifier is stored: interrupted in between, a rerun prints another one,
  * and no device ever has a secret that nobody read. So the last line printed by a run that ended with 0 is the valid one.
@@ -52,15 +68,45 @@ static int give_secret(struct core *core, struct store *store, struct agent_erro
 		fprintf(stderr, "agentd: factory secret is already set\n");
 		return 0;
 	}
-	r = agent_factory_secret_new(secret);
-	if (r < 0)
-		return agent_error_set(err, r, "password.random", "no random bytes for a factory secret: %s", strerror(-r));
-	if (printf("factory-secret: %s\n", secret) < 0 || fflush(stdout) != 0)
-		r = agent_error_set(err, -EIO, "provision.output", "the factory secret cannot be printed, so it was not stored");
-	else
+	r = print_secret(secret, err);
+	if (r >= 0)
 		r = agent_password_provision(store->password, secret, strlen(secret), err);
 	wipe(secret, sizeof(secret));
 	return r;
+}
+
+/* What all steps at the bench have in common; the lock of core is taken, as there must be one user of TPM and record only. */
+static void begin(struct core *core, const char *purpose, int argc, char **argv)
+{
+	sigset_t all;
+
+	service_start(&core->service, "agentd", purpose, argc, argv);
+	core->settings = core->service.settings;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL); /* a signal during a TPM command breaks the connection */
+	setvbuf(stdout, NULL, _IONBF, 0);     /* the secret stays out of a buffer we could not wipe */
+}
+
+/* Files that belong to another user than the daemon's would be out of its reach afterwards. */
+static int check_user(const struct core *core, struct agent_error **err)
+{
+	const char *state_dir = core->settings->paths.state_dir;
+	struct stat st;
+
+	if (stat(state_dir, &st) < 0 || st.st_uid == geteuid())
+		return 0; /* one that is not there is made, and is ours then */
+	return agent_error_set(err, -EPERM, "state.owner", "%s belongs to user %lu: run this as that user (setpriv --reuid=%lu --init-groups)", state_dir,
+			       (unsigned long)st.st_uid, (unsigned long)st.st_uid);
+}
+
+static int end(struct core *core, struct store *store, const char *what, int r, const struct agent_error *err)
+{
+	if (r < 0)
+		service_log(LOG_ERR, "%s failed: %s (%s)", what, agent_error_message(err), agent_error_name(err));
+	audit_close(core);
+	store_free(store);
+	service_stop(&core->service);
+	return r < 0 ? exit_code_for(r) : EXIT_SUCCESS;
 }
 
 int provision_main(const char *purpose, const struct provision_options *options, int argc, char **argv)
@@ -69,16 +115,12 @@ int provision_main(const char *purpose, const struct provision_options *options,
 	struct core core = { .setup = SETUP_STATE_UNKNOWN };
 	struct store *store = NULL;
 	bool was_provisioned = false;
-	sigset_t all;
 	int r;
 
-	/* The lock of core: with the daemon running there would be two users of one TPM and one record. */
-	service_start(&core.service, "agentd", purpose, argc, argv);
-	core.settings = core.service.settings;
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL); /* a signal during a TPM command breaks the connection */
-	setvbuf(stdout, NULL, _IONBF, 0);     /* the secret stays out of a buffer we could not wipe */
-	r = audit_open(&core, &err);
+	begin(&core, purpose, argc, argv);
+	r = check_user(&core, &err);
+	if (r >= 0)
+		r = audit_open(&core, &err);
 	if (r >= 0)
 		r = store_new(core.settings, &store, &err);
 	if (r >= 0)
@@ -91,10 +133,65 @@ int provision_main(const char *purpose, const struct provision_options *options,
 	}
 	if (r >= 0 && !was_provisioned)
 		event_add(&core, EVENT_PROVISIONED, "serial", core.settings->device.serial, NULL);
-	if (r < 0)
-		service_log(LOG_ERR, "provisioning failed: %s (%s)", agent_error_message(err), agent_error_name(err));
-	audit_close(&core);
-	store_free(store);
-	service_stop(&core.service);
-	return r < 0 ? exit_code_for(r) : EXIT_SUCCESS;
+	return end(&core, store, "provisioning", r, err);
+}
+
+static int open_all(struct core *core, struct store **ret_store, struct agent_error **err)
+{
+	int r = check_user(core, err);
+
+	if (r >= 0)
+		r = audit_open(core, err);
+	if (r >= 0)
+		r = store_new(core->settings, ret_store, err);
+	return r < 0 ? r : store_open(*ret_store, err);
+}
+
+int reset_main(const char *purpose, int argc, char **argv)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct core core = { .setup = SETUP_STATE_UNKNOWN };
+	struct store *store = NULL;
+	int r;
+
+	begin(&core, purpose, argc, argv);
+	r = open_all(&core, &store, &err);
+	if (r >= 0) {
+		event_add(&core, EVENT_FACTORY_RESET_REQUESTED, "source", "console", "reason", "presence", NULL);
+		r = store_factory_reset(store, &err);
+		if (r < 0)
+			event_add(&core, EVENT_FACTORY_RESET_FAILED, "source", "console", "reason", agent_error_message(err), NULL);
+	}
+	if (r >= 0 || (store != NULL && store->reset_is_done))
+		event_add(&core, EVENT_FACTORY_RESET_DONE, "source", "console", NULL);
+	return end(&core, store, "factory reset", r, err);
+}
+
+int renew_main(const char *purpose, int argc, char **argv)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct core core = { .setup = SETUP_STATE_UNKNOWN };
+	struct store *store = NULL;
+	char secret[15];
+	int r;
+
+	begin(&core, purpose, argc, argv);
+	r = open_all(&core, &store, &err);
+	if (r >= 0 && store->password == NULL)
+		r = agent_error_set(&err, -ENOKEY, "setup.replaced",
+				    "the TPM or its password key is not the one of provisioning: see 'recovery' in agentd(8)");
+	if (r >= 0 && agent_password_get_state(store->password) != AGENT_SETUP_RECOVERY)
+		r = agent_error_set(&err, -EPERM, "setup.provisioned", "another factory secret is for a device in recovery; this one is in state \"%s\"",
+				    agent_setup_state_name(agent_password_get_state(store->password)));
+	if (r >= 0)
+		r = print_secret(secret, &err);
+	if (r >= 0) {
+		r = agent_password_renew_secret(store->password, secret, strlen(secret), &err);
+		wipe(secret, sizeof(secret));
+	}
+	if (r >= 0)
+		r = store_finish_reset(store, &err);
+	if (r >= 0)
+		event_add(&core, EVENT_SECRET_RENEWED, "source", "console", NULL);
+	return end(&core, store, "renewing the factory secret", r, err);
 }

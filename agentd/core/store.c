@@ -230,6 +230,9 @@ int store_open(struct store *store, struct agent_error **err)
 		return agent_error_prefix(err, r, "password record");
 	if (r < 0 && err != NULL)
 		*err = agent_error_free(*err);
+	r = store_finish_reset(store, err);
+	if (r < 0)
+		return r;
 	store->is_open = true;
 	return 0;
 }

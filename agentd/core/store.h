@@ -16,6 +16,7 @@
 #define STORE_COUNTER_FLOOR "floor"
 #define STORE_FILE_SRK "srk.name"
 #define STORE_FILE_DEVICE_CA "device-ca.crt"
+#define STORE_FILE_FAILURES "failures" /* in accounts: failed logins in a row */
 #define STORE_NAME_MAX 64 /* hex of an SRK Name: 34 bytes */
 
 /* Make STATE_DIR/@name, 0700, and open it. Error name state.dir. */
@@ -36,6 +37,14 @@ int store_open(struct store *store, struct agent_error **err);
 void store_close(struct store *store);
 /* Record and make (agentd --provision); repeatable. */
 int store_provision(struct store *store, struct agent_error **err);
+
+/*
+ * Accounts and the owner's keys go, the code on the label counts again; in any state but unprovisioned. -ENOKEY "setup.label",
+ * "setup.replaced": it would help nobody, and nothing was changed. reset.c
+ */
+int store_factory_reset(struct store *store, struct agent_error **err);
+/* What a reset that was cut off left to do; in store_open(). */
+int store_finish_reset(struct store *store, struct agent_error **err);
 
 /* The words a password must not contain; in store_open(). */
 int store_open_password(struct store *store, struct agent_error **err);

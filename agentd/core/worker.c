@@ -126,6 +126,7 @@ static void look(struct worker *w, bool was_opened, int r, struct agent_error **
 	if (err != NULL)
 		news.err = TAKE_PTR(*err);
 	pthread_mutex_lock(&w->lock);
+	news.reset_is_done |= w->has_news && w->news.reset_is_done;
 	if (w->has_news && w->news.was_opened && !was_opened) {
 		/* The loop has not yet seen how the opening went: keep that part. */
 		news.was_opened = true;

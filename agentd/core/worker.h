@@ -50,6 +50,8 @@ struct store {
 	bool setup_is_known;
 	bool is_open;		    /* everything that provisioning made was found and opened */
 	bool has_floor;
+	bool reset_is_done;	    /* a factory reset came to its end; look_at_store() takes it */
+	bool failures_are_void;	    /* the count on disk went with a reset; account_try_run() takes it */
 	uint64_t floor_value;	    /* as last read or raised */
 };
 

@@ -19,6 +19,7 @@ struct worker_news {
 	uint64_t generation;
 	struct agent_account accounts[AGENT_ACCOUNTS_MAX];
 	size_t n_accounts;
+	bool reset_is_done;
 	bool has_floor;
 	uint64_t floor;
 	char *srk_name, *device_ca_pem, *device_ca_fingerprint; /* after opening only */

@@ -8,10 +8,17 @@
 
 const struct command commands[] = {
 	{ "status", "", "state of setup, TPM, broker connection and updates", cmd_status },
-	{ "passwd", "[--stdin]", "set or change the owner's password; --stdin: current and new on two lines", cmd_passwd },
+	{ "passwd", "[--user NAME] [--stdin]", "set or change your own password; --stdin: current and new on two lines", cmd_passwd },
 	{ "login", "[--user NAME] [--stdin]", "log in; --stdin: the password on one line", cmd_login },
 	{ "logout", "", "end the session", cmd_logout },
 	{ "console", "", "login program for a getty on a terminal of the device", cmd_console },
+	{ "account list", "", "who may log in, and as what", cmd_account_list },
+	{ "account add", "NAME [--role ROLE] [--stdin]", "one more account: viewer (default), operator or admin; --stdin: your own password, the first one of NAME",
+	  cmd_account_add },
+	{ "account role", "NAME ROLE [--stdin]", "give an account another role; --stdin: your own password", cmd_account_role },
+	{ "account passwd", "NAME [--stdin]", "give somebody a new password; --stdin: your own, the new one", cmd_account_passwd },
+	{ "account remove", "NAME [--stdin]", "remove an account; --stdin: your own password", cmd_account_remove },
+	{ "factory-reset", "--yes [--stdin]", "remove accounts and the owner's keys; the code on the label counts again", cmd_factory_reset },
 	{ "key list", "", "keys of the device", cmd_key_list },
 	{ "key create", "NAME [--type TYPE] [--purposes LIST] [--callers LIST] [--software]",
 	  "make a key in the TPM: ec-p256 (default), ec-p384, rsa-2048, rsa-3072; for tls-client, csr, sign-app, seal", cmd_key_create },
@@ -161,7 +168,7 @@ int cmd_completion(struct ctl *ctl, int argc, char **argv)
 			fputs("\" -- \"$cur\"));;\n", stdout);
 		}
 	}
-	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    key|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
+	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    account|key|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
 	for (size_t i = 0; i < n_commands; i++)
 		if (strchr(commands[i].words, ' ') != NULL)
 			printf("%s ", strchr(commands[i].words, ' ') + 1);

@@ -29,8 +29,14 @@ static void on_set(struct request *req, sd_bus_message *reply)
 void ep_credentials_put(struct request *req)
 {
 	const char *current = args_text(req->args, "current");
-	sd_bus_message *call = request_call_new(req, "PasswordSet");
+	sd_bus_message *call;
 
+	/* Other people's passwords are elsewhere, and for administrators only. */
+	if (strcmp(req->param, req->user) != 0) {
+		reply_problem(req, "not-permitted", NULL, "this is for your own password: PUT /v1/credentials/ and your name", NULL);
+		return;
+	}
+	call = request_call_new(req, "PasswordSet");
 	if (call == NULL)
 		return;
 	if (sd_bus_message_append(call, "ss", current == NULL ? "" : current, args_text(req->args, "new")) < 0) {

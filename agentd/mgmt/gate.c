@@ -11,9 +11,10 @@
 
 static void refuse(struct request *req)
 {
-	json_t *next = json_pack("{s:s}", "next", "/v1/credentials/admin");
+	char detail[160];
 
-	reply_problem(req, "password-change-required", NULL, "the password has to be set first: PUT /v1/credentials/admin", next);
+	snprintf(detail, sizeof(detail), "the password has to be set first: PUT /v1/credentials/%s", req->user);
+	reply_problem(req, "password-change-required", NULL, detail, reply_next(req));
 }
 
 static void on_setup(struct request *req, sd_bus_message *reply)
@@ -47,7 +48,7 @@ void stage_gate(struct request *req)
 		refuse(req);
 		return;
 	}
-	/* "active" never goes back while core runs, and a restart of core empties what we remember. */
+	/* Core asks again; this is so that an upload is turned away early. A factory reset or a restart of core empties it. */
 	if (strcmp(req->m->setup, "active") == 0) {
 		stage_passed(req);
 		return;

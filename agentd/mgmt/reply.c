@@ -27,6 +27,7 @@ static const struct mapping {
 	{ NULL, 0, "slot.open", "slot-unavailable" },
 	{ NULL, 0, "boot.not-bootable", "slot-not-bootable" },
 	{ NULL, 0, "boot.", "slot-unavailable" },
+	{ NULL, -EDQUOT, "account.many", "not-acceptable" },
 	{ NULL, -EDQUOT, NULL, "too-many-requests" },
 	{ NULL, -EKEYEXPIRED, NULL, "password-change-required" },
 	{ NULL, -EBUSY, NULL, "busy" },
@@ -35,7 +36,8 @@ static const struct mapping {
 	{ NULL, -ETIMEDOUT, NULL, "timeout" },
 	{ NULL, -ENOSPC, NULL, "no-space" },
 	{ "/v1/session", -EACCES, NULL, "wrong-credentials" },
-	{ "/v1/credentials/", -EACCES, "password.", "wrong-credentials" },
+	{ NULL, -EACCES, "password.", "wrong-credentials" }, /* one's own, asked for again */
+	{ NULL, -EINVAL, "password.weak", "weak-password" },
 	{ "/v1/credentials/", -EACCES, "session.credentials", "wrong-credentials" },
 	{ "/v1/credentials/", -EINVAL, NULL, "weak-password" },
 	{ "/v1/credentials/", -EMSGSIZE, NULL, "weak-password" },
@@ -221,6 +223,14 @@ json_t *reply_reasons(const char *message)
 	return json_pack("{s:o}", "reasons", list);
 }
 
+json_t *reply_next(const struct request *req)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/v1/credentials/%s", req->user[0] != '\0' ? req->user : "admin");
+	return json_pack("{s:s}", "next", path);
+}
+
 void reply_error(struct request *req, int r, struct agent_error **err)
 {
 	const char *name = agent_error_name(*err);
@@ -239,7 +249,7 @@ void reply_error(struct request *req, int r, struct agent_error **err)
 	if (strcmp(slug, "weak-password") == 0)
 		extra = reply_reasons(detail);
 	else if (strcmp(slug, "password-change-required") == 0)
-		extra = json_pack("{s:s}", "next", "/v1/credentials/admin");
+		extra = reply_next(req);
 	if (strcmp(slug, "internal") == 0)
 		service_log(LOG_ERR, "%s %s: %s (%s)", req->method_text, req->path, detail, name);
 	reply_problem(req, slug, *err == NULL ? NULL : name, detail, extra);

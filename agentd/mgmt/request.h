@@ -179,6 +179,9 @@ void reply_from_dict(struct request *req, sd_bus_message *message);
 /* True if the reply may not go through libmicrohttpd any more. */
 bool reply_needs_raw(const struct request *req);
 
+/* The member "next" of password-change-required. */
+json_t *reply_next(const struct request *req);
+
 /* ep_<noun>.c */
 /* Content reader of libmicrohttpd (ssize_t callback) for @cls, a struct request with a stream. */
 ssize_t stream_read(void *cls, uint64_t position, char *buffer, size_t max);

@@ -12,7 +12,7 @@
 struct request;
 
 enum { METHOD_GET = 0, METHOD_POST = 1, METHOD_PUT = 2, METHOD_DELETE = 3, METHOD_OTHER = 4 };
-enum route_role { ROLE_ANYONE, ROLE_SELF, ROLE_VIEW, ROLE_ADMIN };
+enum route_role { ROLE_ANYONE, ROLE_SELF, ROLE_VIEW, ROLE_OPERATE, ROLE_ADMIN };
 enum route_gate { GATE_CLOSED, GATE_OPEN, GATE_DIAGNOSE };
 enum route_rate { RATE_READ, RATE_WRITE, RATE_AUTH };
 /* Their names in the documents, by index. */
@@ -94,6 +94,12 @@ ENDPOINT(ep_credentials_put);
 ENDPOINT(ep_password_check_post);
 ENDPOINT(ep_sessions_get);
 ENDPOINT(ep_sessions_delete);
+ENDPOINT(ep_accounts_get);
+ENDPOINT(ep_accounts_post);
+ENDPOINT(ep_account_role_put);
+ENDPOINT(ep_account_password_put);
+ENDPOINT(ep_account_remove_post);
+ENDPOINT(ep_factory_reset_post);
 ENDPOINT(ep_status_get);
 ENDPOINT(ep_tpm_get);
 ENDPOINT(ep_tpm_doctor_get);

@@ -36,6 +36,36 @@ static const struct arg_rule args_check[] = {
 	{ NULL },
 };
 
+#define ACCOUNT_NAME "a-z0-9._-"
+#define ROLES "viewer operator admin"
+#define ARG_CURRENT { "current", ARG_TEXT, REQUIRED, 512, 1, .about = "password of the one who asks; a wrong one counts as a failed login", .is_secret = true }
+#define ARG_FIRST { "new", ARG_TEXT, REQUIRED, 512, 1, .about = "has to be changed at the next login", .is_secret = true }
+
+static const struct arg_rule args_account[] = {
+	ARG_CURRENT,
+	{ "name", ARG_TEXT, REQUIRED, 32, 1, .bytes = ACCOUNT_NAME, .about = "begins with a letter" },
+	{ "role", ARG_TEXT, REQUIRED, 16, .values = ROLES },
+	ARG_FIRST,
+	{ NULL },
+};
+
+static const struct arg_rule args_account_role[] = {
+	ARG_CURRENT,
+	{ "role", ARG_TEXT, REQUIRED, 16, .values = ROLES },
+	{ NULL },
+};
+
+static const struct arg_rule args_account_password[] = {
+	ARG_CURRENT,
+	ARG_FIRST,
+	{ NULL },
+};
+
+static const struct arg_rule args_current[] = {
+	ARG_CURRENT,
+	{ NULL },
+};
+
 #define ARG_BACKEND { "backend", ARG_TEXT, OPTIONAL, 16, .values = "tpm software", .about = "software needs keys.allow_software in the configuration" }
 #define ARG_PURPOSES { "purposes", ARG_TEXTS, OPTIONAL, 32, .values = "tls-client csr sign-app seal", .about = "what for; left out: tls-client and csr" }
 #define ARG_CALLERS                                          \
@@ -101,6 +131,11 @@ static const struct arg_rule param_key[] = {
 	{ NULL },
 };
 
+static const struct arg_rule param_account[] = {
+	{ "name", ARG_TEXT, REQUIRED, 32, 1, .bytes = ACCOUNT_NAME, .about = "name of the account" },
+	{ NULL },
+};
+
 static const struct arg_rule param_ek[] = {
 	{ "type", ARG_TEXT, REQUIRED, 32, .values = "rsa-2048 ec-p256", .about = "rsa-2048 takes up to minutes on slow chips" },
 	{ NULL },
@@ -129,6 +164,25 @@ static const struct arg_rule answer_session[] = {
 	{ "scope", ARG_TEXT, REQUIRED, .values = "full password", .about = "password: good for setting one and nothing else" },
 	{ "role", ARG_TEXT, REQUIRED },
 	{ "expires_s", ARG_NUMBER, REQUIRED, .about = "how long it lasts unused" },
+	{ NULL },
+};
+
+static const struct arg_rule members_account[] = {
+	{ "name", ARG_TEXT, REQUIRED },
+	{ "role", ARG_TEXT, REQUIRED, .values = ROLES },
+	{ "must_change", ARG_TRUTH, REQUIRED, .about = "somebody else chose the password" },
+	{ "generation", ARG_NUMBER, REQUIRED, .about = "of the record at which password or role changed last" },
+	{ NULL },
+};
+
+static const struct arg_rule answer_accounts[] = {
+	{ "accounts", ARG_OBJECTS, REQUIRED, .members = members_account },
+	{ NULL },
+};
+
+static const struct arg_rule answer_account[] = {
+	{ "name", ARG_TEXT, REQUIRED },
+	{ "role", ARG_TEXT, REQUIRED, .values = ROLES },
 	{ NULL },
 };
 
@@ -378,15 +432,32 @@ const struct route routes[] = {
 	  .summary = "Log in" },
 	{ DELETE, "/v1/session",           ROLE_SELF,   GATE_OPEN,    RATE_WRITE, BODY_NONE,   NULL,             ep_session_delete, NULL,
 	  .status = 204, .summary = "Log out" },
-	{ PUT,    "/v1/credentials/admin", ROLE_SELF,   GATE_OPEN,    RATE_AUTH,  4 * KIB,     args_credentials, ep_credentials_put, NULL,
-	  .answer = answer_credentials, .problems = "wrong-credentials weak-password state-changed no-space",
-	  .summary = "Set or change the password" },
+	{ PUT,    "/v1/credentials/*",     ROLE_SELF,   GATE_OPEN,    RATE_AUTH,  4 * KIB,     args_credentials, ep_credentials_put, NULL,
+	  .param = param_account, .answer = answer_credentials, .problems = "wrong-credentials weak-password state-changed not-permitted no-space",
+	  .summary = "Set or change your own password" },
 	{ POST,   "/v1/credentials/check", ROLE_SELF,   GATE_OPEN,    RATE_WRITE, 4 * KIB,     args_check,       ep_password_check_post, NULL,
 	  .answer = answer_check, .summary = "Would this be taken as a password; nothing is kept or counted" },
 	{ GET,    "/v1/sessions",          ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_sessions_get, NULL,
 	  .answer = answer_sessions, .summary = "Who is logged in; all for an admin, else one's own" },
 	{ DELETE, "/v1/sessions",          ROLE_VIEW,   GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_sessions_delete, NULL,
 	  .answer = answer_ended, .summary = "End all of those but this one" },
+	{ GET,    "/v1/accounts",          ROLE_ADMIN,  GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_accounts_get, NULL,
+	  .answer = answer_accounts, .summary = "Who may log in, and as what" },
+	{ POST,   "/v1/accounts",          ROLE_ADMIN,  GATE_CLOSED,  RATE_AUTH,  4 * KIB,     args_account,     ep_accounts_post, NULL,
+	  .status = 201, .answer = answer_account, .problems = "wrong-credentials weak-password not-acceptable already-exists state-changed no-space",
+	  .summary = "One more account; its password has to be changed at the first login" },
+	{ PUT,    "/v1/accounts/*/role",   ROLE_ADMIN,  GATE_CLOSED,  RATE_AUTH,  4 * KIB,     args_account_role, ep_account_role_put, NULL,
+	  .param = param_account, .status = 204, .problems = "wrong-credentials not-acceptable state-changed no-space",
+	  .summary = "Give an account another role; its sessions end" },
+	{ PUT,    "/v1/accounts/*/password", ROLE_ADMIN, GATE_CLOSED, RATE_AUTH,  4 * KIB,     args_account_password, ep_account_password_put, NULL,
+	  .param = param_account, .status = 204, .problems = "wrong-credentials weak-password not-acceptable state-changed no-space",
+	  .summary = "Give somebody a new password; the sessions of that account end" },
+	{ POST,   "/v1/accounts/*/remove", ROLE_ADMIN,  GATE_CLOSED,  RATE_AUTH,  4 * KIB,     args_current,     ep_account_remove_post, NULL,
+	  .param = param_account, .status = 204, .problems = "wrong-credentials not-acceptable state-changed no-space",
+	  .summary = "Remove an account; its sessions end" },
+	{ POST,   "/v1/factory-reset",     ROLE_ADMIN,  GATE_CLOSED,  RATE_AUTH,  4 * KIB,     args_current,     ep_factory_reset_post, NULL,
+	  .status = 204, .problems = "wrong-credentials not-acceptable state-changed no-space",
+	  .summary = "Accounts and the owner's keys go, the code on the label counts again" },
 	{ GET,    "/v1/status",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_status_get, NULL,
 	  .answer = answer_status, .summary = "State of the device" },
 	{ GET,    "/v1/tpm",               ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_get, NULL,
@@ -404,7 +475,7 @@ const struct route routes[] = {
 	{ PUT,    "/v1/keys/*/callers",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_callers,     ep_keys_callers_put, NULL,
 	  .param = param_key, .answer = answer_key, .problems = "not-acceptable no-space",
 	  .summary = "Which applications may use a key; replaces those of before" },
-	{ POST,   "/v1/keys/*/csr",        ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_csr,         ep_keys_csr_post, NULL,
+	{ POST,   "/v1/keys/*/csr",        ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_csr,         ep_keys_csr_post, NULL,
 	  .param = param_key, .answer = answer_csr, .problems = "not-acceptable",
 	  .summary = "Certificate signing request" },
 	{ GET,    "/v1/keys/*",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_key_get, NULL,
@@ -421,18 +492,18 @@ const struct route routes[] = {
 	{ GET,    "/v1/tpm/ek/*",          ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_tpm_ek_get, NULL,
 	  .param = param_ek, .answer = answer_ek, .problems = "not-acceptable",
 	  .summary = "Endorsement key; tells TPMs apart for good" },
-	{ POST,   "/v1/update",            ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_STREAM, NULL,             ep_update_post, NULL,
+	{ POST,   "/v1/update",            ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, BODY_STREAM, NULL,             ep_update_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS,
 	  .summary = "Upload a bundle; answered when it is in the slot" },
 	{ GET,    "/v1/update",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_update_get, NULL,
 	  .answer = answer_update, .problems = "slot-unavailable", .summary = "State of the update" },
-	{ POST,   "/v1/update/fetch",      ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_fetch,       ep_update_fetch_post, NULL,
+	{ POST,   "/v1/update/fetch",      ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_fetch,       ep_update_fetch_post, NULL,
 	  .status = 202, .answer = answer_fetch, .problems = UPDATE_PROBLEMS,
 	  .summary = "Download and install a bundle" },
-	{ POST,   "/v1/update/confirm",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post, NULL,
+	{ POST,   "/v1/update/confirm",    ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed not-found",
 	  .summary = "The booted slot is good" },
-	{ POST,   "/v1/update/rollback",   ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_rollback_post, NULL,
+	{ POST,   "/v1/update/rollback",   ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_rollback_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed slot-not-bootable",
 	  .summary = "Boot the other slot next" },
 	{ GET,    "/v1/events",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_events_get, query_events,
@@ -452,7 +523,8 @@ const struct problem problems[] = {
 const size_t n_problems = ARRAY_SIZE(problems);
 
 const char *const method_names[] = { "GET", "POST", "PUT", "DELETE" };
-const char *const role_names[] = { [ROLE_ANYONE] = "anyone", [ROLE_SELF] = "session", [ROLE_VIEW] = "viewer", [ROLE_ADMIN] = "admin" };
+const char *const role_names[] = { [ROLE_ANYONE] = "anyone", [ROLE_SELF] = "session", [ROLE_VIEW] = "viewer", [ROLE_OPERATE] = "operator",
+				     [ROLE_ADMIN] = "admin" };
 const char *const gate_names[] = { [GATE_CLOSED] = "closed", [GATE_OPEN] = "open", [GATE_DIAGNOSE] = "diagnose" };
 const char *const rate_names[] = { [RATE_READ] = "read", [RATE_WRITE] = "write", [RATE_AUTH] = "auth" };
 

@@ -39,6 +39,8 @@ static bool role_is_enough(const struct request *req)
 		return true;
 	case ROLE_VIEW:
 		return strcmp(req->role, "viewer") == 0 || strcmp(req->role, "operator") == 0 || strcmp(req->role, "admin") == 0;
+	case ROLE_OPERATE:
+		return strcmp(req->role, "operator") == 0 || strcmp(req->role, "admin") == 0;
 	case ROLE_ADMIN:
 		return strcmp(req->role, "admin") == 0;
 	}
@@ -66,7 +68,8 @@ static void on_known(struct request *req, sd_bus_message *reply)
 		limit_session_add(req->m->limits, token);
 	/* During the forced change the gate speaks first: "change the password" helps more than "your role is too low". */
 	if (strcmp(scope, "full") == 0 && !role_is_enough(req)) {
-		reply_problem(req, "not-permitted", NULL, "this needs the role admin", NULL);
+		reply_problem(req, "not-permitted", NULL, req->route->role == ROLE_OPERATE ? "this needs the role operator" : "this needs the role admin",
+			      NULL);
 		return;
 	}
 	stage_gate(req);

@@ -195,7 +195,7 @@ static int check_admins(const struct record *next, struct agent_error **err)
 	for (size_t i = 0; i < next->n; i++)
 		if (next->accounts[i].account.role == AGENT_ROLE_ADMIN && !next->accounts[i].account.must_change)
 			return 0;
-	return agent_error_set(err, -EPERM, "account.last_admin",
+	return agent_error_set(err, -EPERM, "account.last-admin",
 			       "this is the last administrator with a password of his own: without one nobody could manage the device");
 }
 

@@ -24,6 +24,14 @@ int store_get_password(struct store *store, struct agent_password **ret_password
 	return 0;
 }
 
+const struct agent_account *core_find_account(const struct core *core, const char *user)
+{
+	for (size_t i = 0; i < core->n_people; i++)
+		if (strcmp(core->people[i].name, user) == 0)
+			return &core->people[i];
+	return NULL;
+}
+
 /* ---- fixture ---- */
 
 struct fixture {
@@ -78,9 +86,10 @@ static int setup(void **state)
 	assert_int_equal(agent_mac_new(&spying_mac_ops, f, &f->store.mac, NULL), 0);
 	assert_int_equal(agent_password_open(NULL, f->store.accounts_fd, f->store.generation, f->store.mac, &options, &f->store.password, NULL), 0);
 	assert_int_equal(agent_password_provision(f->store.password, SECRET, strlen(SECRET), NULL), 0);
-	assert_int_equal(agent_password_change(f->store.password, 1, OWNER, strlen(OWNER), NULL), 0);
+	assert_int_equal(agent_password_change(f->store.password, "admin", 1, OWNER, strlen(OWNER), NULL), 0);
 	f->core.setup = AGENT_SETUP_ACTIVE;
 	f->core.generation = 2;
+	f->core.n_people = agent_password_get_accounts(f->store.password, f->core.people);
 	*state = f;
 	start(f);
 	return 0;
@@ -270,7 +279,7 @@ static void refusals_tell_how_long_to_wait(void **state)
 static void a_caller_is_known_by_token_or_by_uid(void **state)
 {
 	struct fixture *f = *state;
-	const struct session session = { .user = "admin", .source = "ip:192.0.2.1", .role = ACCOUNT_ADMIN, .uid = BUS_NO_UID, .generation = 2 };
+	const struct session session = { .user = "admin", .source = "ip:192.0.2.1", .role = ACCOUNT_ADMIN, .uid = BUS_NO_UID, .since = 2 };
 	struct caller caller;
 	struct agent_error *err = NULL;
 	char token[TOKEN_TEXT_SIZE];
@@ -295,10 +304,10 @@ static void a_caller_is_known_by_token_or_by_uid(void **state)
 	assert_int_equal(account_resolve(&f->core, token, 0, "unix:0", &caller, NULL), -EACCES);
 }
 
-static void a_new_generation_ends_every_session(void **state)
+static void a_changed_account_ends_its_sessions(void **state)
 {
 	struct fixture *f = *state;
-	const struct session session = { .user = "admin", .source = "ip:192.0.2.1", .role = ACCOUNT_ADMIN, .generation = 2 };
+	const struct session session = { .user = "admin", .source = "ip:192.0.2.1", .role = ACCOUNT_ADMIN, .since = 2 };
 	struct caller caller;
 	char tokens[3][TOKEN_TEXT_SIZE];
 	uint64_t expires_s;
@@ -307,10 +316,10 @@ static void a_new_generation_ends_every_session(void **state)
 		assert_int_equal(account_open_session(&f->core, &session, tokens[i], &expires_s, NULL), 0);
 		assert_int_equal(account_resolve(&f->core, tokens[i], BUS_NO_UID, "ip:192.0.2.1", &caller, NULL), 0);
 	}
-	f->core.generation = 3;
+	f->core.people[0].since = 3;
 	for (size_t i = 0; i < ARRAY_SIZE(tokens); i++)
 		assert_int_equal(account_resolve(&f->core, tokens[i], BUS_NO_UID, "ip:192.0.2.1", &caller, NULL), -EACCES);
-	f->core.generation = 2;	/* and they do not come back */
+	f->core.people[0].since = 2;	/* and they do not come back */
 	for (size_t i = 0; i < ARRAY_SIZE(tokens); i++)
 		assert_int_equal(account_resolve(&f->core, tokens[i], BUS_NO_UID, "ip:192.0.2.1", &caller, NULL), -EACCES);
 }
@@ -328,7 +337,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_hundred_failures_are_said_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(refusals_tell_how_long_to_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_caller_is_known_by_token_or_by_uid, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_new_generation_ends_every_session, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_changed_account_ends_its_sessions, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,8 +11,8 @@
 #define SECOND UINT64_C(1000000)
 #define T0 (1000 * SECOND)
 
-static const struct session full = { .user = "admin", .source = "ip:192.0.2.7", .role = ACCOUNT_ADMIN, .generation = 2 };
-static const struct session limited = { .user = "admin", .source = "ip:192.0.2.7", .role = ACCOUNT_ADMIN, .is_limited = true, .generation = 1 };
+static const struct session full = { .user = "admin", .source = "ip:192.0.2.7", .role = ACCOUNT_ADMIN, .since = 2 };
+static const struct session limited = { .user = "admin", .source = "ip:192.0.2.7", .role = ACCOUNT_ADMIN, .is_limited = true, .since = 1 };
 
 static void a_token_opens_its_session_and_no_other_text_does(void **state)
 {

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "crypto/pwhash.h"
+#include "password/record.h"
 
 #define SECRET "7K2M-9QXT-04AB"
 #define OWNER_A "correct purple kettle drum"
@@ -53,12 +54,13 @@ static struct agent_password *reopen(struct fixture *f)
 
 static int verify(struct fixture *f, const char *text)
 {
-	return agent_password_verify(f->pw, text, strlen(text), NULL);
+	return agent_password_verify(f->pw, "admin", text, strlen(text), NULL);
 }
 
-static int change(struct fixture *f, uint64_t generation, const char *text)
+/* @since: of the account, or the generation in factory state; with one account they are the same. */
+static int change(struct fixture *f, uint64_t since, const char *text)
 {
-	return agent_password_change(f->pw, generation, text, strlen(text), NULL);
+	return agent_password_change(f->pw, "admin", since, text, strlen(text), NULL);
 }
 
 static void look_at_new(void *userdata)
@@ -67,7 +69,7 @@ static void look_at_new(void *userdata)
 
 	free(f->seen_new);
 	f->seen_new = NULL;
-	assert_int_equal(file_read_at(f->dir.fd, "new", 4096, &f->seen_new, &f->seen_size, NULL), 0);
+	assert_int_equal(file_read_at(f->dir.fd, "new", RECORD_MAX_BYTES, &f->seen_new, &f->seen_size, NULL), 0);
 }
 
 static bool has_file(struct fixture *f, const char *name)
@@ -191,23 +193,38 @@ static void text_that_cannot_be_a_password_is_a_wrong_one(void **state)
 	char text[AGENT_PASSWORD_MAX + 1];
 
 	memset(text, 'x', sizeof(text));
-	assert_int_equal(agent_password_verify(f->pw, text, sizeof(text), NULL), -EACCES);
-	assert_int_equal(agent_password_verify(f->pw, OWNER_A "\0tail", strlen(OWNER_A) + 5, NULL), -EACCES);
-	assert_int_equal(agent_password_verify(f->pw, OWNER_A "\0", strlen(OWNER_A) + 1, NULL), -EACCES);
+	assert_int_equal(agent_password_verify(f->pw, "admin", text, sizeof(text), NULL), -EACCES);
+	assert_int_equal(agent_password_verify(f->pw, "admin", OWNER_A "\0tail", strlen(OWNER_A) + 5, NULL), -EACCES);
+	assert_int_equal(agent_password_verify(f->pw, "admin", OWNER_A "\0", strlen(OWNER_A) + 1, NULL), -EACCES);
 	assert_int_equal(verify(f, OWNER_A "\xff"), -EACCES);
-	assert_int_equal(agent_password_verify(f->pw, NULL, 0, NULL), -EACCES);
-	assert_int_equal(agent_password_verify(f->pw, NULL, 1, NULL), -EINVAL);
-	assert_int_equal(agent_password_verify(NULL, text, 1, NULL), -EINVAL);
+	assert_int_equal(agent_password_verify(f->pw, "admin", NULL, 0, NULL), -EACCES);
+	assert_int_equal(agent_password_verify(f->pw, "admin", NULL, 1, NULL), -EINVAL);
+	assert_int_equal(agent_password_verify(NULL, "admin", text, 1, NULL), -EINVAL);
 }
 
-static void the_dummy_never_says_yes(void **state)
+static void an_unknown_name_costs_a_hash_and_fails(void **state)
+{
+	struct fixture *f = *state;
+	const char *const names[] = { NULL, "", "Admin", "karin", "=label" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		fail_hash = 0;
+		assert_int_equal(agent_password_verify(f->pw, names[i], OWNER_A, strlen(OWNER_A), NULL), -EACCES);
+		assert_int_equal(agent_password_verify(f->pw, names[i], SECRET, strlen(SECRET), NULL), -EACCES);
+		fail_hash = -ENOMEM;
+		assert_int_equal(agent_password_verify(f->pw, names[i], OWNER_A, strlen(OWNER_A), NULL), -ENOMEM);
+	}
+}
+
+static void only_the_first_account_opens_with_the_label(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(agent_password_verify_dummy(f->pw, OWNER_A, strlen(OWNER_A), NULL), -EACCES);
-	assert_int_equal(agent_password_verify_dummy(f->pw, "x", 1, NULL), -EACCES);
-	fail_hash = -ENOMEM;
-	assert_int_equal(agent_password_verify_dummy(f->pw, "x", 1, NULL), -ENOMEM);
+	assert_int_equal(agent_password_verify(f->pw, "karin", SECRET, strlen(SECRET), NULL), -EACCES);
+	assert_int_equal(agent_password_verify(f->pw, NULL, SECRET, strlen(SECRET), NULL), -EACCES);
+	assert_int_equal(agent_password_change(f->pw, "karin", 1, OWNER_A, strlen(OWNER_A), NULL), -ENOENT);
+	assert_int_equal(agent_password_add(f->pw, "karin", AGENT_ROLE_ADMIN, OWNER_A, strlen(OWNER_A), NULL), -EKEYEXPIRED);
+	assert_int_equal(f->c.value, 1);
 }
 
 static void a_hash_or_mac_that_fails_is_not_a_wrong_password(void **state)
@@ -233,7 +250,7 @@ static void of_two_changes_under_one_generation_the_second_is_stale(void **state
 	struct agent_error *err = NULL;
 
 	assert_int_equal(change(f, 1, OWNER_A), 0);
-	assert_int_equal(agent_password_change(f->pw, 1, OWNER_B, strlen(OWNER_B), &err), -ESTALE);
+	assert_int_equal(agent_password_change(f->pw, "admin", 1, OWNER_B, strlen(OWNER_B), &err), -ESTALE);
 	assert_error(&err, -ESTALE, "password.stale");
 	assert_int_equal(verify(f, OWNER_A), 0);
 	assert_int_equal(verify(f, OWNER_B), -EACCES);
@@ -245,14 +262,14 @@ static void a_weak_password_changes_nothing(void **state)
 	struct fixture *f = *state;
 	struct agent_error *err = NULL;
 
-	assert_int_equal(agent_password_change(f->pw, 2, "short", 5, &err), -EINVAL);
+	assert_int_equal(agent_password_change(f->pw, "admin", 2, "short", 5, &err), -EINVAL);
 	assert_error(&err, -EINVAL, "password.weak");
-	assert_int_equal(agent_password_change(f->pw, 2, OWNER_A, strlen(OWNER_A), &err), -EINVAL);
+	assert_int_equal(agent_password_change(f->pw, "admin", 2, OWNER_A, strlen(OWNER_A), &err), -EINVAL);
 	assert_non_null(strstr(agent_error_message(err), "in use now"));
 	assert_error(&err, -EINVAL, "password.weak");
-	assert_int_equal(agent_password_check(f->pw, "ends with gw004711", 18, &err), -EINVAL);
+	assert_int_equal(agent_password_check(f->pw, "admin", "ends with gw004711", 18, &err), -EINVAL);
 	assert_error(&err, -EINVAL, "password.weak");
-	assert_int_equal(agent_password_check(f->pw, OWNER_B, strlen(OWNER_B), NULL), 0);
+	assert_int_equal(agent_password_check(f->pw, "admin", OWNER_B, strlen(OWNER_B), NULL), 0);
 	assert_int_equal(f->c.value, 2);
 	assert_false(has_file(f, "new"));
 }
@@ -263,12 +280,12 @@ static void the_label_secret_cannot_become_the_password(void **state)
 	struct agent_error *err = NULL;
 
 	/* Not known in plain: found by hashing. */
-	assert_int_equal(agent_password_change(f->pw, 1, "7-K2M-9QXT-04AB", 15, &err), -EINVAL);
+	assert_int_equal(agent_password_change(f->pw, "admin", 1, "7-K2M-9QXT-04AB", 15, &err), -EINVAL);
 	assert_non_null(strstr(agent_error_message(err), "label"));
 	assert_error(&err, -EINVAL, "password.weak");
 	/* Known after a login with it: found inside a longer text. */
 	assert_int_equal(verify(f, SECRET), 0);
-	assert_int_equal(agent_password_change(f->pw, 1, "otter 7k2m9qxt04ab kiosk", 24, &err), -EINVAL);
+	assert_int_equal(agent_password_change(f->pw, "admin", 1, "otter 7k2m9qxt04ab kiosk", 24, &err), -EINVAL);
 	assert_non_null(strstr(agent_error_message(err), "label"));
 	assert_error(&err, -EINVAL, "password.weak");
 	assert_int_equal(f->c.value, 1);
@@ -365,13 +382,249 @@ static void the_start_rule_holds_in_every_state(void **state)
 	free(text['x'].data);
 }
 
+#define KARIN "eleven copper marmots sing"
+#define KARIN_2 "nine wooden herons wait"
+
+static int add(struct fixture *f, const char *name, enum agent_account_role role, const char *text)
+{
+	return agent_password_add(f->pw, name, role, text, strlen(text), NULL);
+}
+
+static int verify_as(struct fixture *f, const char *name, const char *text)
+{
+	return agent_password_verify(f->pw, name, text, strlen(text), NULL);
+}
+
+static struct agent_account account_of(struct fixture *f, const char *name)
+{
+	struct agent_account account = { .name = "" };
+
+	if (agent_password_find(f->pw, name, &account, NULL) < 0)
+		account.name[0] = '\0';
+	return account;
+}
+
+static void an_account_lives_from_add_to_remove(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_account list[AGENT_ACCOUNTS_MAX];
+
+	assert_int_equal(add(f, "karin", AGENT_ROLE_VIEWER, KARIN), 0);
+	reopen(f);
+	assert_int_equal(agent_password_get_accounts(f->pw, list), 2);
+	assert_string_equal(list[1].name, "karin");
+	assert_int_equal(list[1].role, AGENT_ROLE_VIEWER);
+	assert_true(list[1].must_change);
+	assert_int_equal(list[1].since, 3);
+	assert_int_equal(list[0].since, 2);	/* nothing changed for the administrator */
+	assert_int_equal(verify_as(f, "karin", KARIN), 0);
+	assert_int_equal(verify_as(f, "karin", OWNER_A), -EACCES);	/* another's password */
+	assert_int_equal(verify_as(f, "admin", KARIN), -EACCES);
+	assert_int_equal(verify_as(f, "admin", OWNER_A), 0);
+	assert_int_equal(agent_password_change(f->pw, "karin", 2, KARIN_2, strlen(KARIN_2), NULL), -ESTALE);
+	assert_int_equal(agent_password_change(f->pw, "karin", 3, KARIN, strlen(KARIN), NULL), -EINVAL);	/* the assigned one again */
+	assert_int_equal(agent_password_change(f->pw, "karin", 3, KARIN_2, strlen(KARIN_2), NULL), 0);
+	assert_false(account_of(f, "karin").must_change);
+	assert_int_equal(verify_as(f, "karin", KARIN), -EACCES);
+	assert_int_equal(agent_password_set_role(f->pw, "karin", AGENT_ROLE_OPERATOR, NULL), 0);
+	assert_int_equal(account_of(f, "karin").since, 5);
+	reopen(f);
+	assert_int_equal(account_of(f, "karin").role, AGENT_ROLE_OPERATOR);
+	assert_int_equal(verify_as(f, "karin", KARIN_2), 0);
+	assert_int_equal(agent_password_set_role(f->pw, "karin", AGENT_ROLE_OPERATOR, NULL), 0);
+	assert_int_equal(f->c.value, 5);	/* nothing to do, nothing written */
+	assert_int_equal(agent_password_assign(f->pw, "karin", KARIN, strlen(KARIN), NULL), 0);
+	assert_true(account_of(f, "karin").must_change);
+	assert_int_equal(verify_as(f, "karin", KARIN), 0);
+	assert_int_equal(agent_password_remove(f->pw, "karin", NULL), 0);
+	reopen(f);
+	assert_int_equal(verify_as(f, "karin", KARIN), -EACCES);
+	assert_int_equal(agent_password_get_accounts(f->pw, list), 1);
+	assert_int_equal(verify_as(f, "admin", OWNER_A), 0);
+}
+
+static void an_administrator_is_always_left(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_error *err = NULL;
+
+	assert_int_equal(agent_password_remove(f->pw, "admin", &err), -EPERM);
+	assert_error(&err, -EPERM, "account.last-admin");
+	assert_int_equal(agent_password_set_role(f->pw, "admin", AGENT_ROLE_VIEWER, NULL), -EPERM);
+	assert_int_equal(agent_password_assign(f->pw, "admin", KARIN, strlen(KARIN), NULL), -EPERM);
+	/* One who never logged in does not count: perhaps nobody knows that password. */
+	assert_int_equal(add(f, "karin", AGENT_ROLE_ADMIN, KARIN), 0);
+	assert_int_equal(agent_password_remove(f->pw, "admin", NULL), -EPERM);
+	assert_int_equal(agent_password_change(f->pw, "karin", 3, KARIN_2, strlen(KARIN_2), NULL), 0);
+	assert_int_equal(agent_password_remove(f->pw, "admin", NULL), 0);
+	assert_int_equal(agent_password_remove(f->pw, "karin", NULL), -EPERM);
+	assert_int_equal(agent_password_set_role(f->pw, "karin", AGENT_ROLE_OPERATOR, NULL), -EPERM);
+	reopen(f);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_ACTIVE);
+	assert_int_equal(verify_as(f, "karin", KARIN_2), 0);
+	assert_int_equal(verify_as(f, "admin", OWNER_A), -EACCES);
+}
+
+static void what_is_no_account_is_refused(void **state)
+{
+	static const char *const names[] = { "", "Karin", "1karin", "ka rin", "ka/rin", "ka\nrin", "k\xc3\xa4the", "=label", "abcdefghijklmnopqrstuvwxyz0123456" };
+	struct fixture *f = *state;
+	char name[8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		assert_int_equal(add(f, names[i], AGENT_ROLE_VIEWER, KARIN), -EINVAL);
+	assert_int_equal(add(f, "karin", (enum agent_account_role)0, KARIN), -EINVAL);
+	assert_int_equal(add(f, "karin", (enum agent_account_role)4, KARIN), -EINVAL);
+	assert_int_equal(add(f, "karin", AGENT_ROLE_VIEWER, "short"), -EINVAL);
+	assert_int_equal(add(f, "karin", AGENT_ROLE_VIEWER, "the friends of K4rin sing"), -EINVAL);	/* her name in it */
+	assert_int_equal(add(f, "karin", AGENT_ROLE_VIEWER, "7-K2M-9QXT-04AB"), -EINVAL);		/* the label's code */
+	assert_int_equal(add(f, "admin", AGENT_ROLE_VIEWER, KARIN), -EEXIST);
+	assert_int_equal(agent_password_set_role(f->pw, "karin", AGENT_ROLE_VIEWER, NULL), -ENOENT);
+	assert_int_equal(agent_password_assign(f->pw, "karin", KARIN, strlen(KARIN), NULL), -ENOENT);
+	assert_int_equal(agent_password_remove(f->pw, "karin", NULL), -ENOENT);
+	assert_int_equal(f->c.value, 2);
+	for (int i = 1; i < AGENT_ACCOUNTS_MAX; i++) {
+		snprintf(name, sizeof(name), "user%d", i);
+		assert_int_equal(add(f, name, AGENT_ROLE_VIEWER, KARIN), 0);
+	}
+	assert_int_equal(add(f, "karin", AGENT_ROLE_VIEWER, KARIN), -EDQUOT);
+	reopen(f);
+	assert_int_equal(verify_as(f, "user15", KARIN), 0);
+}
+
+static void old_files_bring_no_old_role_back(void **state)
+{
+	struct fixture *f = *state;
+	char *yesterday = NULL;
+	size_t size;
+
+	assert_int_equal(add(f, "karin", AGENT_ROLE_ADMIN, KARIN), 0);
+	assert_int_equal(file_read_at(f->dir.fd, "current", RECORD_MAX_BYTES, &yesterday, &size, NULL), 0);
+	assert_int_equal(agent_password_set_role(f->pw, "karin", AGENT_ROLE_VIEWER, NULL), 0);
+	put_file(f, "current", yesterday, size);
+	reopen(f);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_RECOVERY);
+	assert_int_equal(verify_as(f, "karin", KARIN), -ENOKEY);
+	put_file(f, "current", NULL, 0);
+	put_file(f, "new", yesterday, size);
+	reopen(f);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_RECOVERY);
+	free(yesterday);
+}
+
+static void a_reset_brings_the_label_back_and_nothing_else(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_account list[AGENT_ACCOUNTS_MAX];
+
+	assert_int_equal(add(f, "karin", AGENT_ROLE_ADMIN, KARIN), 0);
+	assert_int_equal(agent_password_factory_reset(f->pw, NULL), 0);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_FACTORY);
+		assert_int_equal(agent_password_get_generation(f->pw), 4);
+		assert_int_equal(agent_password_get_accounts(f->pw, list), 0);
+		assert_int_equal(verify_as(f, "admin", OWNER_A), -EACCES);
+		assert_int_equal(verify_as(f, "karin", KARIN), -EACCES);
+		assert_int_equal(verify_as(f, "karin", SECRET), -EACCES);
+		assert_int_equal(verify_as(f, "admin", SECRET), 0);
+		reopen(f);
+	}
+	assert_int_equal(change(f, 1, OWNER_B), -ESTALE);	/* a session of the first life */
+	assert_int_equal(change(f, 4, OWNER_B), 0);
+	assert_int_equal(verify(f, OWNER_B), 0);
+	assert_int_equal(verify(f, SECRET), -EACCES);
+}
+
+static void recovery_is_left_by_a_reset_only(void **state)
+{
+	struct fixture *f = *state;
+
+	put_file(f, "current", NULL, 0);
+	reopen(f);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_RECOVERY);
+	assert_int_equal(agent_password_provision(f->pw, "AAAA-BBBB-CCCC", 14, NULL), -EEXIST);
+	reopen(f);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_RECOVERY);
+	assert_int_equal(agent_password_factory_reset(f->pw, NULL), 0);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_FACTORY);
+	assert_int_equal(verify(f, SECRET), 0);
+	assert_int_equal(verify(f, OWNER_A), -EACCES);
+	assert_int_equal(f->c.value, 3);
+}
+
+static void without_the_label_a_reset_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_error *err = NULL;
+	char *label = NULL;
+	size_t size;
+
+	assert_int_equal(file_read_at(f->dir.fd, "label", RECORD_MAX_BYTES, &label, &size, NULL), 0);
+	label[size / 2] ^= 1;
+	put_file(f, "label", label, size);
+	reopen(f);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_ACTIVE);
+	assert_int_equal(agent_password_factory_reset(f->pw, &err), -ENOKEY);
+	assert_error(&err, -ENOKEY, "setup.label");
+	assert_int_equal(verify(f, OWNER_A), 0);
+	assert_int_equal(agent_password_renew_secret(f->pw, "AAAA-BBBB-CCCC", 14, &err), -EPERM);
+	assert_error(&err, -EPERM, "setup.provisioned");
+	/* In recovery as well another code is the way out, and it is another one then. */
+	put_file(f, "current", NULL, 0);
+	reopen(f);
+	assert_int_equal(agent_password_factory_reset(f->pw, NULL), -ENOKEY);
+	assert_int_equal(agent_password_renew_secret(f->pw, "AAAA-BBBB-CCC", 13, NULL), -EINVAL);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_RECOVERY);
+	assert_int_equal(agent_password_renew_secret(f->pw, "AAAA-BBBB-CCCC", 14, NULL), 0);
+	reopen(f);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_FACTORY);
+	assert_int_equal(verify(f, SECRET), -EACCES);
+	assert_int_equal(verify(f, "AAAA-BBBB-CCCC"), 0);
+	free(label);
+}
+
+static void a_factory_record_without_its_label_is_no_factory_state(void **state)
+{
+	struct fixture *f = *state;
+
+	put_file(f, "label", NULL, 0);
+	reopen(f);
+	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_RECOVERY);
+	assert_int_equal(verify(f, SECRET), -ENOKEY);
+}
+
+static void a_hash_made_elsewhere_becomes_the_first_password(void **state)
+{
+	static const char *const bad[] = {
+		"", "x", "$y$", "$6$salt$hash", "$y$j75$aaaaaaaaaaaaaaaaaaaaaa$bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",	/* cost 1 */
+		"$y$j9T$$bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "$y$j9T$aaaaaaaaaaaaaaaaaaaaaa$bbbb",
+		"$y$j9T$aaaaaaaaaaaaaaaaaaaaaa$bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "$y$j9T$aaaa aaaaaaaaaaaaaaaaa$bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+	};
+	struct fixture *f = *state;
+	char hash[PWHASH_MAX];
+
+	if (pwhash_new_yescrypt(OWNER_B, strlen(OWNER_B), 4, hash, NULL) == -EOPNOTSUPP)
+		skip();
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(agent_password_adopt(f->pw, 1, bad[i], false, NULL), -EINVAL);
+	assert_int_equal(agent_password_adopt(f->pw, 2, hash, false, NULL), -ESTALE);
+	assert_int_equal(f->c.value, 1);
+	assert_int_equal(agent_password_adopt(f->pw, 1, hash, true, NULL), 0);
+	reopen(f);
+	assert_int_equal(verify(f, OWNER_B), 0);
+	assert_true(account_of(f, "admin").must_change);
+	assert_int_equal(verify(f, SECRET), -EACCES);
+	assert_int_equal(agent_password_adopt(f->pw, 2, hash, false, NULL), -EEXIST);
+	assert_int_equal(agent_password_adopt(f->pw, 1, hash, false, NULL), -EEXIST);
+}
+
 static void a_counter_that_refuses_leaves_the_old_password(void **state)
 {
 	struct fixture *f = *state;
 	struct agent_error *err = NULL;
 
 	f->c.fail_before = -EIO;
-	assert_int_equal(agent_password_change(f->pw, 2, OWNER_B, strlen(OWNER_B), &err), -EIO);
+	assert_int_equal(agent_password_change(f->pw, "admin", 2, OWNER_B, strlen(OWNER_B), &err), -EIO);
 	assert_error(&err, -EIO, "tpm.io");
 	assert_int_equal(verify(f, OWNER_A), 0);
 	assert_int_equal(verify(f, OWNER_B), -EACCES);
@@ -430,7 +683,7 @@ static void a_rename_that_fails_is_finished_later(void **state)
 	struct agent_error *err = NULL;
 
 	f->c.on_increment = steal_rename_target;
-	assert_int_equal(agent_password_change(f->pw, 2, OWNER_B, strlen(OWNER_B), &err), -EISDIR);
+	assert_int_equal(agent_password_change(f->pw, "admin", 2, OWNER_B, strlen(OWNER_B), &err), -EISDIR);
 	assert_error(&err, -EISDIR, "file.rename");
 	assert_int_equal(verify(f, OWNER_A), -EISDIR);	/* the old password is dead from the increment on */
 	assert_int_equal(unlinkat(f->dir.fd, "current", AT_REMOVEDIR), 0);
@@ -512,12 +765,22 @@ int main(void)
 		cmocka_unit_test_setup_teardown(provisioning_twice_is_refused, setup_factory, teardown),
 		cmocka_unit_test_setup_teardown(an_owner_password_is_taken_as_it_was_typed, setup_active, teardown),
 		cmocka_unit_test_setup_teardown(text_that_cannot_be_a_password_is_a_wrong_one, setup_active, teardown),
-		cmocka_unit_test_setup_teardown(the_dummy_never_says_yes, setup_active, teardown),
+		cmocka_unit_test_setup_teardown(an_unknown_name_costs_a_hash_and_fails, setup_active, teardown),
+		cmocka_unit_test_setup_teardown(only_the_first_account_opens_with_the_label, setup_factory, teardown),
 		cmocka_unit_test_setup_teardown(a_hash_or_mac_that_fails_is_not_a_wrong_password, setup_active, teardown),
 		cmocka_unit_test_setup_teardown(of_two_changes_under_one_generation_the_second_is_stale, setup_factory, teardown),
 		cmocka_unit_test_setup_teardown(a_weak_password_changes_nothing, setup_active, teardown),
 		cmocka_unit_test_setup_teardown(the_label_secret_cannot_become_the_password, setup_factory, teardown),
 		cmocka_unit_test_setup_teardown(the_start_rule_holds_in_every_state, setup_empty, teardown),
+		cmocka_unit_test_setup_teardown(an_account_lives_from_add_to_remove, setup_active, teardown),
+		cmocka_unit_test_setup_teardown(an_administrator_is_always_left, setup_active, teardown),
+		cmocka_unit_test_setup_teardown(what_is_no_account_is_refused, setup_active, teardown),
+		cmocka_unit_test_setup_teardown(old_files_bring_no_old_role_back, setup_active, teardown),
+		cmocka_unit_test_setup_teardown(a_reset_brings_the_label_back_and_nothing_else, setup_active, teardown),
+		cmocka_unit_test_setup_teardown(recovery_is_left_by_a_reset_only, setup_active, teardown),
+		cmocka_unit_test_setup_teardown(without_the_label_a_reset_changes_nothing, setup_active, teardown),
+		cmocka_unit_test_setup_teardown(a_factory_record_without_its_label_is_no_factory_state, setup_factory, teardown),
+		cmocka_unit_test_setup_teardown(a_hash_made_elsewhere_becomes_the_first_password, setup_factory, teardown),
 		cmocka_unit_test_setup_teardown(a_counter_that_refuses_leaves_the_old_password, setup_active, teardown),
 		cmocka_unit_test_setup_teardown(an_increment_whose_answer_got_lost_is_found_out, setup_active, teardown),
 		cmocka_unit_test_setup_teardown(a_tpm_lost_during_the_commit_decides_when_it_is_back, setup_active, teardown),

@@ -217,7 +217,7 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_password_assign(struct agent_password *p
 /**
  * agent_password_set_role() - what an account may do from now on
  *
- * Returns 0; -EPERM "account.last_admin" if nobody would be left to manage the device; -ENOENT "account.unknown"; -EINVAL
+ * Returns 0; -EPERM "account.last-admin" if nobody would be left to manage the device; -ENOENT "account.unknown"; -EINVAL
  * "account.role"; else as agent_password_add(). Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_password_set_role(struct agent_password *password, const char *user,

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Back to the state of the factory: accounts gone, the code on the label good again, the owner's keys gone. May be cut off
+ * anywhere: before the counter moved nothing happened, after it store_open() finishes what is left. What lets somebody do this
+ * is decided elsewhere: an administrator's password (op_account.c), a held button (presence.c), or agentd --factory-reset.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agentd/core/store.h"
+#include "base/file.h"
+#include "base/macro.h"
+
+#define FILE_MARK "resetting"	/* beside the record: the reset has not been reported yet */
+
+/* Made by the factory and known outside (certificate, label): not the owner's. */
+static bool is_of_the_factory(const char *name)
+{
+	return strcmp(name, STORE_KEY_DEVICE) == 0 || strcmp(name, STORE_KEY_DEVICE_CA) == 0;
+}
+
+static void close_key(struct store *store, const char *name)
+{
+	for (size_t i = 0; i < store->n_keys; i++) {
+		struct store_key *key = &store->keys[i];
+
+		if (strcmp(agent_key_get_name(key->key), name) != 0)
+			continue;
+		agent_signer_unref(key->signer);
+		agent_key_unref(key->key);
+		memmove(key, key + 1, (store->n_keys - i - 1) * sizeof(*key));
+		store->n_keys--;
+		return;
+	}
+}
+
+/* The wrapped private part is all there is of a key: the TPM itself keeps none of them. */
+static int remove_key(struct store *store, const char *name, struct agent_error **err)
+{
+	static const char *const suffixes[] = { ".pem", ".meta" };
+	char file[64];
+
+	close_key(store, name);
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		snprintf(file, sizeof(file), "%s%s", name, suffixes[i]);
+		if (unlinkat(store->keys_fd, file, 0) < 0 && errno != ENOENT)
+			return agent_error_set(err, -errno, "file.write", "cannot remove keys/%s: %s", file, strerror(errno));
+	}
+	return 0;
+}
+
+static int remove_owner_keys(struct store *store, struct agent_error **err)
+{
+	char *names[STORE_MAX_KEYS];
+	size_t n = 0;
+	int r = store_list_keys(store, names, &n, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		if (r >= 0 && !is_of_the_factory(names[i]))
+			r = remove_key(store, names[i], err);
+		free(names[i]);
+	}
+	return r < 0 ? r : dir_sync(store->keys_fd, err);
+}
+
+static int remove_mark(struct store *store, struct agent_error **err)
+{
+	if (unlinkat(store->accounts_fd, FILE_MARK, 0) < 0)
+		return errno == ENOENT ? 0 : agent_error_set(err, -errno, "file.write", "cannot remove accounts/" FILE_MARK ": %s", strerror(errno));
+	return dir_sync(store->accounts_fd, err);
+}
+
+int store_finish_reset(struct store *store, struct agent_error **err)
+{
+	bool has_mark = faccessat(store->accounts_fd, FILE_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	int r;
+
+	if (store->password == NULL || agent_password_get_state(store->password) != AGENT_SETUP_FACTORY)
+		return has_mark ? remove_mark(store, err) : 0; /* it did not come to that */
+	/* The first record is the factory's own. In factory state nobody can have made a key, so all there are were there before. */
+	if (agent_password_get_generation(store->password) <= 1)
+		return 0;
+	r = remove_owner_keys(store, err);
+	if (r < 0)
+		return agent_error_prefix(err, r, "factory reset");
+	if (has_mark) {
+		if (unlinkat(store->accounts_fd, STORE_FILE_FAILURES, 0) < 0 && errno != ENOENT)
+			return agent_error_set(err, -errno, "file.write", "cannot remove accounts/" STORE_FILE_FAILURES ": %s", strerror(errno));
+		store->failures_are_void = store->reset_is_done = true;
+		r = remove_mark(store, err);
+	}
+	return r;
+}
+
+int store_factory_reset(struct store *store, struct agent_error **err)
+{
+	int r;
+
+	if (store->password == NULL)
+		return agent_error_set(err, -ENOKEY, "setup.replaced",
+				       "the TPM or its password key is not the one of provisioning: a reset cannot help, see 'recovery' in agentd(8)");
+	r = file_replace_at(store->accounts_fd, FILE_MARK, 0600, "", 0, err);
+	if (r >= 0)
+		r = agent_password_factory_reset(store->password, err);
+	if (r < 0) {
+		(void)remove_mark(store, NULL);
+		return r;
+	}
+	store->setup = agent_password_get_state(store->password);
+	return store_finish_reset(store, err);
+}
