@@ -24,36 +24,6 @@ static bool is_of_the_factory(const char *name)
 	return strcmp(name, STORE_KEY_DEVICE) == 0 || strcmp(name, STORE_KEY_DEVICE_CA) == 0;
 }
 
-static void close_key(struct store *store, const char *name)
-{
-	for (size_t i = 0; i < store->n_keys; i++) {
-		struct store_key *key = &store->keys[i];
-
-		if (strcmp(agent_key_get_name(key->key), name) != 0)
-			continue;
-		agent_signer_unref(key->signer);
-		agent_key_unref(key->key);
-		memmove(key, key + 1, (store->n_keys - i - 1) * sizeof(*key));
-		store->n_keys--;
-		return;
-	}
-}
-
-/* The wrapped private part is all there is of a key: the TPM itself keeps none of them. */
-static int remove_key(struct store *store, const char *name, struct agent_error **err)
-{
-	static const char *const suffixes[] = { ".pem", ".meta" };
-	char file[64];
-
-	close_key(store, name);
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		snprintf(file, sizeof(file), "%s%s", name, suffixes[i]);
-		if (unlinkat(store->keys_fd, file, 0) < 0 && errno != ENOENT)
-			return agent_error_set(err, -errno, "file.write", "cannot remove keys/%s: %s", file, strerror(errno));
-	}
-	return 0;
-}
-
 static int remove_owner_keys(struct store *store, struct agent_error **err)
 {
 	char *names[STORE_MAX_KEYS];
@@ -64,10 +34,10 @@ static int remove_owner_keys(struct store *store, struct agent_error **err)
 		return r;
 	for (size_t i = 0; i < n; i++) {
 		if (r >= 0 && !is_of_the_factory(names[i]))
-			r = remove_key(store, names[i], err);
+			r = store_remove_key(store, names[i], err);
 		free(names[i]);
 	}
-	return r < 0 ? r : dir_sync(store->keys_fd, err);
+	return r;
 }
 
 static int remove_mark(struct store *store, struct agent_error **err)
