@@ -260,8 +260,7 @@ enum account_role account_role_of(enum agent_account_role role)
 	return role == AGENT_ROLE_ADMIN ? ACCOUNT_ADMIN : role == AGENT_ROLE_OPERATOR ? ACCOUNT_OPERATOR : ACCOUNT_VIEWER;
 }
 
-/* Is what the session was opened with still in force? */
-static bool is_good(const struct core *core, const struct session *s)
+bool account_session_is_good(const struct core *core, const struct session *s)
 {
 	const struct agent_account *account = core_find_account(core, s->user);
 
@@ -298,7 +297,7 @@ int account_resolve(struct core *core, const char *token, uint32_t uid, const ch
 	}
 	/* A token that counts for nothing is refused also from root: whoever shows one wants to be known by it. */
 	s = session_find(&a->sessions, token, accounts_now_us());
-	if (s != NULL && !is_good(core, s)) {
+	if (s != NULL && !account_session_is_good(core, s)) {
 		session_end(s); /* password or role was changed under it */
 		s = NULL;
 	}

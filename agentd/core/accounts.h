@@ -40,6 +40,8 @@ void account_close_session(struct core *core, uint64_t session_id);
 void account_end_all_sessions(struct core *core);
 /* After something about an account changed: every session of it from before is over. */
 void account_end_sessions_of(struct core *core, const char *user);
+/* Is what the session was opened with still in force? */
+bool account_session_is_good(const struct core *core, const struct session *session);
 enum account_role account_role_of(enum agent_account_role role);
 
 enum try_outcome { TRY_UNKNOWN, TRY_WRONG, TRY_RIGHT };

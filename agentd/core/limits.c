@@ -470,8 +470,9 @@ unsigned limits_succeeded(struct limits *limits, const struct limit_who *who, bo
 
 void limits_forget(struct limits *limits)
 {
-	limits->failures = 0;
-	limits->strangers_from_us = limits->local_from_us = limits->all_tat_us = 0;
+	limits->counts = (struct limit_counts){ 0 };
+	limits->all_tat_us = 0;
+	memset(limits->from_us, 0, sizeof(limits->from_us));
 	limits->overflow.n_failures = 0;
 	limits->overflow.not_before_us = 0;
 	for (size_t i = 0; i < N_SETS; i++)

@@ -21,7 +21,7 @@
 /* The caller's view: sessions of a password that is no more are dead already. */
 static bool is_visible(const struct core *core, const struct caller *caller, const struct session *s)
 {
-	return s->id != 0 && s->generation == core->generation && (caller->role >= ACCOUNT_ADMIN || strcmp(s->user, caller->user) == 0);
+	return s->id != 0 && account_session_is_good(core, s) && (caller->role >= ACCOUNT_ADMIN || strcmp(s->user, caller->user) == 0);
 }
 
 static int append_session(sd_bus_message *m, const struct session *s, bool is_own, uint64_t now_us)
@@ -101,7 +101,7 @@ static int check_run(struct store *store, struct op_job *base, struct agent_erro
 
 	if (r < 0)
 		return r;
-	r = agent_password_check(password, (const char *)job->text.data, job->text.size, &job->reasons);
+	r = agent_password_check(password, base->call->caller.user, (const char *)job->text.data, job->text.size, &job->reasons);
 	return r == -ENOMEM ? agent_error_set(err, r, "core.memory", "no memory to check a password") : 0;
 }
 
