@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Other people's accounts and the factory reset. Each change carries the caller's own password; core checks it. */
+#include <string.h>
+
 #include "agentd/mgmt/request.h"
 
 static void on_list(struct request *req, sd_bus_message *reply)
@@ -49,6 +51,11 @@ static void on_added(struct request *req, sd_bus_message *reply)
 
 void ep_accounts_post(struct request *req)
 {
+	/* /v1/credentials/check is another route, so that person could not change the password. */
+	if (strcmp(args_text(req->args, "name"), "check") == 0) {
+		reply_problem(req, "not-acceptable", "account.name", "the name \"check\" is reserved", NULL);
+		return;
+	}
 	send_call(req, "AccountAdd", args_text(req->args, "name"), args_text(req->args, "role"), args_text(req->args, "new"), on_added);
 }
 

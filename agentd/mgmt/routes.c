@@ -561,12 +561,15 @@ static bool path_matches(const char *pattern, const char *path, char *ret_param,
 const struct route *route_find(int method, const char *path, char *ret_param, size_t param_size, char *ret_allow, size_t allow_size)
 {
 	const struct route *other = NULL;
+	bool is_literal = false; /* a path that is written out is not also a value of "*" */
 	size_t n = 0;
 
 	ret_allow[0] = '\0';
+	for (size_t i = 0; i < n_routes; i++)
+		is_literal |= strcmp(routes[i].path, path) == 0;
 	for (size_t i = 0; i < n_routes; i++) {
 		ret_param[0] = '\0';
-		if (!path_matches(routes[i].path, path, ret_param, param_size))
+		if ((is_literal && strcmp(routes[i].path, path) != 0) || !path_matches(routes[i].path, path, ret_param, param_size))
 			continue;
 		if (routes[i].method == method) {
 			ret_allow[0] = '\0';
