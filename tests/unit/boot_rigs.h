@@ -89,7 +89,7 @@ static inline void rig_systemd_count_down(struct device *d, const struct boot_st
 {
 	for (unsigned left = 1; left <= 9; left++)
 		for (unsigned done = 0; done <= 9; done++) {
-			char from[32], to[32], path[192];
+			char from[40], to[40], path[192];
 
 			if (done == 0)
 				snprintf(from, sizeof(from), "agent-%s+%u.conf", next->primary, left);
@@ -189,7 +189,7 @@ static inline void rig_efi_make(struct device *d)
 
 	snprintf(path, sizeof(path), "%s/vars", d->dir.path);
 	assert_int_equal(mkdir(path, 0755), 0);
-	snprintf(d->env, sizeof(d->env), "%s/vars:%s/record", d->dir.path, d->dir.path);
+	snprintf(d->env, sizeof(d->env), "%.40s/vars:%.40s/record", d->dir.path, d->dir.path);
 	efi_entry(d, "Boot0000", "agent-a", 1);
 	efi_entry(d, "Boot00C1", "agent-b", 1);
 	efi_entry(d, "Boot0003", "Rescue", 1);
