@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
 #include "agentd/mgmt/conn.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#ifdef HAVE_MALLOC_TRIM
+#include <malloc.h>
+#endif
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -27,6 +32,7 @@
 #define UNKNOWN_US (15 * SECOND_US) /* whole life of a connection nobody has logged in on */
 #define HELLO_MAX (5 + 4096)
 #define PIECE (16 * KIB) /* one TLS record */
+#define CROWD 32
 #define TURNS 32	 /* pieces moved before another connection gets its turn */
 
 static void pump(struct conn *c);
@@ -95,6 +101,15 @@ static void arm(struct conn *c)
 	sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
 }
 
+static void set_priority(struct conn *c)
+{
+	if (!c->is_known && !c->is_from_known && !c->is_unix)
+		return;
+	sd_event_source_set_priority(c->net_io, SD_EVENT_PRIORITY_IMPORTANT);
+	if (c->relay_io != NULL)
+		sd_event_source_set_priority(c->relay_io, SD_EVENT_PRIORITY_IMPORTANT);
+}
+
 static void bytes_drop(struct conn_bytes *b)
 {
 	free(b->data);
@@ -150,6 +165,13 @@ void conn_reap(struct mgmt *m)
 		free(c);
 	}
 	m->dead_conns = NULL;
+#ifdef HAVE_MALLOC_TRIM
+	/* After a crowd the heap is full of holes that glibc keeps. */
+	if (m->n_peak >= CROWD && m->n_network + m->n_unix <= CROWD / 8) {
+		m->n_peak = 0;
+		malloc_trim(0);
+	}
+#endif
 }
 
 static void close_relay(struct conn *c)
@@ -166,6 +188,7 @@ void conn_close(struct conn *c, bool is_rude)
 
 	if (c->state == CONN_DEAD)
 		return;
+	c->m->n_waiting -= conn_is_waiting(c);
 	c->state = CONN_DEAD;
 	if (c->ssl != NULL) {
 		if (!is_rude && SSL_is_init_finished(c->ssl))
@@ -220,9 +243,26 @@ void conn_set_phase(struct conn *c, enum conn_phase phase)
 	arm(c);
 }
 
+bool conn_is_waiting(const struct conn *c)
+{
+	return c->state == CONN_HELLO || c->state == CONN_QUEUED;
+}
+
+/* The owner is served first: strangers' bytes wait in the kernel, and eviction passes him by. */
+void conn_set_known(struct conn *c)
+{
+	c->is_known = true;
+	if (c->is_unix)
+		return;
+	limit_source_add(c->m->limits, &c->source, mgmt_now_us(c->m));
+	set_priority(c);
+}
+
 static void set_state(struct conn *c, enum conn_state state)
 {
+	c->m->n_waiting -= conn_is_waiting(c);
 	c->state = state;
+	c->m->n_waiting += conn_is_waiting(c);
 	c->state_us = mgmt_now_us(c->m);
 	arm(c);
 }
@@ -232,7 +272,7 @@ bool conn_evict(struct mgmt *m, bool is_unix)
 	struct conn *oldest = NULL;
 
 	for (struct conn *c = m->conns; c != NULL; c = c->next)
-		if (c->state != CONN_DEAD && c->is_unix == is_unix && !c->is_known)
+		if (c->state != CONN_DEAD && c->is_unix == is_unix && !c->is_known && !c->is_from_known && !conn_is_waiting(c))
 			oldest = c;	/* newest first, so the last one is the oldest */
 	if (oldest == NULL)
 		return false;
@@ -308,6 +348,7 @@ static int open_relay(struct conn *c)
 	}
 	c->relay_fd = pair[0];
 	c->mhd_fd = pair[1];
+	set_priority(c);
 	c->m->conn_starting = c;
 	r = MHD_add_connection(c->m->mhd, pair[1], (struct sockaddr *)&nowhere, sizeof(nowhere)) == MHD_YES ? 0 : -ENOMEM;
 	c->m->conn_starting = NULL;
@@ -591,7 +632,8 @@ static void on_hello(struct conn *c)
 		return;
 	sd_event_source_set_io_events(c->net_io, 0);
 	set_state(c, CONN_QUEUED);
-	tls_queue_run(c->m);
+	if (c->is_from_known || !tls_queue_is_blocked(c->m))
+		tls_queue_run(c->m);
 }
 
 /*
@@ -658,7 +700,8 @@ static int on_net(sd_event_source *source, int fd, uint32_t events, void *userda
 
 	switch (c->state) {
 	case CONN_HELLO:
-		if (events & (EPOLLERR | EPOLLHUP))
+		/* Half a hello and a goodbye would be readable for ever, whatever SO_RCVLOWAT says. */
+		if (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP))
 			conn_close(c, true);
 		else
 			on_hello(c);
@@ -720,7 +763,7 @@ int conn_new(struct mgmt *m, int fd, const struct source *source, uint32_t uid, 
 		/* A peer that vanished does not say so: give up on bytes nobody acknowledges. */
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &lost_ms, sizeof(lost_ms));
 	}
-	r = sd_event_add_io(m->event, &c->net_io, fd, EPOLLIN, on_net, c);
+	r = sd_event_add_io(m->event, &c->net_io, fd, is_tls ? EPOLLIN | EPOLLRDHUP : EPOLLIN, on_net, c);
 	if (r >= 0)
 		r = sd_event_add_time(m->event, &c->timer, CLOCK_MONOTONIC, deadline(c), 50000, on_deadline, c);
 	if (r < 0) {
@@ -729,6 +772,9 @@ int conn_new(struct mgmt *m, int fd, const struct source *source, uint32_t uid, 
 		free(c);
 		return r;
 	}
+	c->is_from_known = !c->is_unix && limit_source_is_known(m->limits, source, c->accepted_us);
+	m->n_waiting += conn_is_waiting(c);
+	set_priority(c);
 	c->next = m->conns;
 	if (m->conns != NULL)
 		m->conns->prev = c;
@@ -737,6 +783,8 @@ int conn_new(struct mgmt *m, int fd, const struct source *source, uint32_t uid, 
 		m->n_unix++;
 	else
 		m->n_network++;
+	if (m->n_network + m->n_unix > m->n_peak)
+		m->n_peak = m->n_network + m->n_unix;
 	mgmt_idle_update(m);
 	if (ret_conn != NULL)
 		*ret_conn = c;

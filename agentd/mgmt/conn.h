@@ -46,6 +46,7 @@ struct conn {
 	char client_spki[CLIENT_SPKI_SIZE];	/* of its certificate, "" before the handshake is over */
 	char client_subject[128];
 	const char *client_reason;	/* why its certificate is refused, a constant */
+	bool is_from_known;	/* from a source somebody has logged in from before */
 	bool is_known;		/* a caller has logged in on it: no longer the first to be evicted */
 	bool net_eof, mhd_open, out_eof;
 	bool is_reply_due;	/* what comes from libmicrohttpd next is an answer of ours */
@@ -73,7 +74,11 @@ void conn_reap(struct mgmt *m);
 /* libmicrohttpd has closed its end. */
 void conn_mhd_closed(struct conn *c);
 struct conn *conn_by_mhd_fd(struct mgmt *m, int fd);
-/* Closes the oldest connection nobody has logged in on; false if there is none. */
+/* Somebody has logged in on it. */
+void conn_set_known(struct conn *c);
+/* Waits for its ClientHello or for a handshake: costs a socket and no more. */
+bool conn_is_waiting(const struct conn *c);
+/* Closes the oldest connection nobody has logged in on, known sources and those that wait left alone; false if there is none. */
 bool conn_evict(struct mgmt *m, bool is_unix);
 /* Go on after the TLS queue let it through. */
 void conn_start_handshake(struct conn *c);
@@ -108,8 +113,12 @@ bool tls_is_ready(const struct mgmt *m);
 /* @local_ip becomes a name of the certificate if it is not one yet. */
 void tls_learn_address(struct mgmt *m, const char *local_ip);
 int tls_session_new(struct mgmt *m, struct conn *c);
+/* Room for one more that waits: from the source that was served last goes, unless that is @source itself. */
+bool tls_queue_make_room(struct mgmt *m, const struct source *source);
 /* Lets waiting connections start their handshake, least recently served source first. */
 void tls_queue_run(struct mgmt *m);
+/* No stranger has a turn now; the timer calls tls_queue_run() in time. */
+bool tls_queue_is_blocked(struct mgmt *m);
 /* Looks at the bytes in the kernel without reading: 1 complete, 0 wait for *ret_want bytes, negative: not a ClientHello. */
 int tls_hello_check(const uint8_t *data, size_t size, size_t *ret_want);
 

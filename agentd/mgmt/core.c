@@ -75,7 +75,7 @@ int core_adopt(struct mgmt *m, sd_bus *bus)
 	int r;
 
 	(void)sd_bus_set_exit_on_disconnect(bus, false);
-	r = sd_bus_attach_event(bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+	r = sd_bus_attach_event(bus, m->event, SD_EVENT_PRIORITY_IMPORTANT); /* answers before new questions */
 	if (r >= 0)
 		r = sd_bus_match_signal(bus, &m->lost_slot, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
 					"Disconnected", on_lost, m);

@@ -29,7 +29,8 @@ static void on_open(struct request *req, sd_bus_message *reply)
 		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
 		return;
 	}
-	req->is_known = req->conn->is_known = true;
+	req->is_known = true;
+	conn_set_known(req->conn);
 	limit_session_add(req->m->limits, token);
 	json = json_pack("{s:s, s:s, s:I}", "scope", scope, "role", role, "expires_s", (json_int_t)expires_s);
 	if (json != NULL && !(req->conn->is_tls && req->has_x_agentd))

@@ -201,8 +201,13 @@ int http_start(struct mgmt *m, struct agent_error **err)
 	if (info == NULL || info->epoll_fd < 0)
 		return agent_error_set(err, -EIO, "mgmt.start", "libmicrohttpd was built without epoll");
 	r = sd_event_add_io(m->event, &m->mhd_io, info->epoll_fd, EPOLLIN, on_epoll, m);
+	/* What has come so far is dealt with before more is let in. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(m->mhd_io, SD_EVENT_PRIORITY_IMPORTANT);
 	if (r >= 0)
 		r = sd_event_add_defer(m->event, &m->mhd_defer, on_defer, m);
+	if (r >= 0)
+		r = sd_event_source_set_priority(m->mhd_defer, SD_EVENT_PRIORITY_IMPORTANT);
 	if (r < 0)
 		return agent_error_set(err, r, "mgmt.start", "cannot watch libmicrohttpd: %s", strerror(-r));
 	return 0;

@@ -19,7 +19,8 @@ const struct limit_rate limit_rates[LIMIT_COUNT_] = {
 	[LIMIT_READ] = { 50000, 40 },
 	[LIMIT_WRITE] = { 50000, 40 },
 	[LIMIT_AUTH] = { 200000, 10 },
-	[LIMIT_HANDSHAKE] = { 10000, 20 },
+	[LIMIT_HANDSHAKE] = { 13333, 15 },
+	[LIMIT_HANDSHAKE_KNOWN] = { 40000, 10 },
 	[LIMIT_LOG] = { 200000, 20 },
 };
 
@@ -45,6 +46,10 @@ struct limit_table {
 	struct bucket overflow[LIMIT_COUNT_];
 	uint64_t sessions[SESSION_CACHE];
 	unsigned next_session;
+	struct {
+		uint8_t key[sizeof(((struct source *)0)->key)];
+		uint64_t seen_us;	/* 0: free */
+	} known[SOURCES_KNOWN];
 };
 
 static uint64_t load_le64(const uint8_t *p)
@@ -268,5 +273,29 @@ bool limit_session_is_known(const struct limit_table *t, const char *token)
 	for (size_t i = 0; i < SESSION_CACHE; i++)
 		if (t->sessions[i] == h)
 			return true;
+	return false;
+}
+
+void limit_source_add(struct limit_table *t, const struct source *source, uint64_t now_us)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < SOURCES_KNOWN; i++) {
+		if (t->known[i].seen_us != 0 && memcmp(t->known[i].key, source->key, sizeof(source->key)) == 0) {
+			at = i;
+			break;
+		}
+		if (t->known[i].seen_us < t->known[at].seen_us)
+			at = i;
+	}
+	memcpy(t->known[at].key, source->key, sizeof(source->key));
+	t->known[at].seen_us = now_us > 0 ? now_us : 1;
+}
+
+bool limit_source_is_known(const struct limit_table *t, const struct source *source, uint64_t now_us)
+{
+	for (size_t i = 0; i < SOURCES_KNOWN; i++)
+		if (t->known[i].seen_us != 0 && memcmp(t->known[i].key, source->key, sizeof(source->key)) == 0)
+			return now_us < t->known[i].seen_us + SOURCES_KNOWN_US;
 	return false;
 }

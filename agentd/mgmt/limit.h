@@ -18,7 +18,8 @@ enum limit_class {
 	LIMIT_READ,	/* requests of a session that change nothing */
 	LIMIT_WRITE,	/* requests of a session that change something */
 	LIMIT_AUTH,	/* logins and password changes of a source */
-	LIMIT_HANDSHAKE, /* TLS handshakes in all */
+	LIMIT_HANDSHAKE, /* TLS handshakes of strangers */
+	LIMIT_HANDSHAKE_KNOWN, /* reserve for sources somebody has logged in from */
 	LIMIT_LOG,	/* log lines about strangers */
 	LIMIT_COUNT_
 };
@@ -47,6 +48,15 @@ bool limit_has(struct limit_table *t, enum limit_class class, const void *key, s
 
 void source_from_address(const struct sockaddr *address, struct source *ret_source);
 void source_from_uid(uint32_t uid, struct source *ret_source);
+
+/*
+ * Sources somebody has logged in from, the latest SOURCES_KNOWN of them, for SOURCES_KNOWN_US. They have a reserve of places
+ * and handshakes while strangers crowd; it is no authentication.
+ */
+#define SOURCES_KNOWN 32
+#define SOURCES_KNOWN_US (UINT64_C(30) * 24 * 3600 * 1000000)
+void limit_source_add(struct limit_table *t, const struct source *source, uint64_t now_us);
+bool limit_source_is_known(const struct limit_table *t, const struct source *source, uint64_t now_us);
 
 /* SipHash-2-4 (Aumasson, Bernstein 2012). */
 uint64_t siphash24(const uint8_t key[16], const void *data, size_t size);

@@ -15,7 +15,9 @@
 
 #define UNIX_MAX 16		/* connections on the Unix socket in all, beside those of the network */
 #define UNIX_PER_UID 8
-#define ACCEPTS_PER_TURN 64
+#define WAITING_MAX 400		/* have sent no ClientHello, or wait for a handshake: a socket each and no TLS */
+#define WAITING_PER_SOURCE 2
+#define ACCEPTS_PER_TURN 16
 #define PAUSE_US 100000		/* after EMFILE and its kin */
 
 struct listener {
@@ -32,30 +34,41 @@ static void reset(int fd)
 	close(fd);
 }
 
-static size_t count_source(const struct mgmt *m, const struct source *source)
-{
-	size_t n = 0;
+struct count {
+	size_t all, waiting;
+};
 
-	for (const struct conn *c = m->conns; c != NULL; c = c->next)
-		if (c->state != CONN_DEAD && memcmp(c->source.key, source->key, sizeof(source->key)) == 0)
-			n++;
+static struct count count_source(const struct mgmt *m, const struct source *source)
+{
+	struct count n = { 0 };
+
+	for (const struct conn *c = m->conns; c != NULL; c = c->next) {
+		if (c->state == CONN_DEAD || memcmp(c->source.key, source->key, sizeof(source->key)) != 0)
+			continue;
+		n.all++;
+		n.waiting += conn_is_waiting(c);
+	}
 	return n;
 }
 
-/* May one more of this source come in? Makes room if all places are taken. */
+/* May one more of this source come in? Places with TLS are given out later, in tls_queue_run(). */
 static bool admit(struct mgmt *m, const struct source *source, bool is_unix)
 {
 	size_t per_source = is_unix ? UNIX_PER_UID : (size_t)m->settings->mgmt.max_per_source;
-	size_t in_all = is_unix ? UNIX_MAX : (size_t)m->settings->mgmt.max_connections;
+	struct count n;
 
 	/* agentctl makes a connection per call: a local user is held by places, not by this rate. */
 	if (!is_unix && limit_take(m->limits, LIMIT_CONNECT, source->key, sizeof(source->key), mgmt_now_us(m)) > 0)
 		return false;
-	if (count_source(m, source) >= per_source)
+	n = count_source(m, source);
+	if (n.all >= per_source)
 		return false;
-	if ((is_unix ? m->n_unix : m->n_network) >= in_all)
-		return conn_evict(m, is_unix);
-	return true;
+	if (is_unix)
+		return m->n_unix < UNIX_MAX || conn_evict(m, true);
+	/* A browser opens several at once. */
+	if (n.waiting >= WAITING_PER_SOURCE && !limit_source_is_known(m->limits, source, mgmt_now_us(m)) && m->n_waiting >= WAITING_MAX / 4)
+		return false;
+	return m->n_waiting < WAITING_MAX || tls_queue_make_room(m, source);
 }
 
 static void address_text(const struct sockaddr_storage *address, char *ret_text, size_t size)
@@ -107,7 +120,8 @@ static void pause_accepting(struct listener *l, int r)
 		sd_event_source_set_enabled(l->https_io[i], SD_EVENT_OFF);
 }
 
-static void accept_all(struct listener *l, int listen_fd, bool is_unix, bool is_client_door)
+/* True when nobody is left in the queue. */
+static bool accept_some(struct listener *l, int listen_fd, bool is_unix, bool is_client_door)
 {
 	struct mgmt *m = l->m;
 
@@ -127,7 +141,7 @@ static void accept_all(struct listener *l, int listen_fd, bool is_unix, bool is_
 				pause_accepting(l, r);
 			else if (r == -EINTR || r == -ECONNABORTED || r == -EPROTO)
 				continue;
-			return;
+			return true;
 		}
 		if (is_unix) {
 			struct ucred cred;
@@ -141,37 +155,45 @@ static void accept_all(struct listener *l, int listen_fd, bool is_unix, bool is_
 			source_from_uid(uid, &source);
 		} else {
 			source_from_address((struct sockaddr *)&peer, &source);
-			if (getsockname(fd, (struct sockaddr *)&local, &local_size) == 0)
-				address_text(&local, local_ip, sizeof(local_ip));
 		}
 		if (!admit(m, &source, is_unix)) {
 			mgmt_count_refused(m);
 			reset(fd);
 			continue;
 		}
-		if (!is_unix)
+		if (!is_unix) {
+			if (getsockname(fd, (struct sockaddr *)&local, &local_size) == 0)
+				address_text(&local, local_ip, sizeof(local_ip));
 			tls_learn_address(m, local_ip);
+		}
 		if (conn_new(m, fd, &source, uid, !is_unix, local_ip, &c) == 0)
 			c->is_client_door = is_client_door;
 	}
+	return false;
 }
 
 static int on_unix(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	accept_all(userdata, fd, true, false);
+	(void)accept_some(userdata, fd, true, false);
 	return 0;
+}
+
+/* The owner should not stand in line behind the work for strangers; a flood of connections should not starve that work. */
+static int accept_network(sd_event_source *source, int fd, struct listener *l, bool is_client_door)
+{
+	bool is_drained = accept_some(l, fd, false, is_client_door);
+
+	return sd_event_source_set_priority(source, is_drained ? SD_EVENT_PRIORITY_IMPORTANT : SD_EVENT_PRIORITY_NORMAL);
 }
 
 static int on_https(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	accept_all(userdata, fd, false, false);
-	return 0;
+	return accept_network(source, fd, userdata, false);
 }
 
 static int on_client_door(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	accept_all(userdata, fd, false, true);
-	return 0;
+	return accept_network(source, fd, userdata, true);
 }
 
 void listener_enable_https(struct mgmt *m)

@@ -45,6 +45,8 @@ struct mgmt {
 	sd_event_source *reap_defer;
 	struct conn *conn_starting;	/* during MHD_add_connection() */
 	unsigned n_network, n_unix;	/* with an open socket */
+	unsigned n_peak;		/* most connections since memory was given back */
+	unsigned n_waiting;		/* of n_network: have no TLS yet */
 	struct limit_table *limits;
 	char *names[16];		/* accepted in Host, lower case */
 	size_t n_names;

@@ -33,7 +33,8 @@
 #define LEARN_US (60 * SECOND_US)	/* one new certificate for new addresses per minute at most */
 #define HANDSHAKES_MAX 32		/* in progress at once */
 #define ADDRESSES_MAX 16
-#define FAIR_SLOTS 256
+#define FAIR_SLOTS 1024
+#define PLACES_KNOWN 16			/* beside the strangers', for sources somebody has logged in from */
 
 struct tls {
 	struct mgmt *m;
@@ -49,6 +50,7 @@ struct tls {
 	uint64_t learned_us;
 	uint64_t served_us[FAIR_SLOTS];	/* when a source last got a handshake, by hash: a collision costs a little fairness */
 	uint8_t fair_key[16];
+	uint64_t blocked_until_us;	/* no token for strangers before */
 };
 
 DEFINE_CLEANUP(SSL_CTX *, SSL_CTX_free)
@@ -103,6 +105,7 @@ static int ctx_new(EVP_PKEY *key, const char *leaf_pem, const char *ca_pem, SSL_
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_num_tickets(ctx, 1);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets carry the session */
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"agentd-mgmt", 11);
 	if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 || SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) != 1)
@@ -304,9 +307,9 @@ int tls_session_new(struct mgmt *m, struct conn *c)
 	return 0;
 }
 
-static uint64_t *served(struct tls *t, const struct conn *c)
+static uint64_t *served(struct tls *t, const struct source *source)
 {
-	return &t->served_us[siphash24(t->fair_key, c->source.key, sizeof(c->source.key)) % FAIR_SLOTS];
+	return &t->served_us[siphash24(t->fair_key, source->key, sizeof(source->key)) % FAIR_SLOTS];
 }
 
 static int on_queue_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -315,9 +318,59 @@ static int on_queue_timer(sd_event_source *source, uint64_t usec, void *userdata
 	return 0;
 }
 
+bool tls_queue_is_blocked(struct mgmt *m)
+{
+	return m->tls != NULL && mgmt_now_us(m) < m->tls->blocked_until_us;
+}
+
+bool tls_queue_make_room(struct mgmt *m, const struct source *source)
+{
+	struct tls *t = m->tls;
+	struct conn *last = NULL;
+
+	if (t == NULL)
+		return false;
+	for (struct conn *c = m->conns; c != NULL; c = c->next)
+		if (conn_is_waiting(c) && !c->is_from_known && (last == NULL || *served(t, &c->source) > *served(t, &last->source)))
+			last = c;
+	if (last == NULL || *served(t, &last->source) < *served(t, source))
+		return false;
+	mgmt_count_refused(m);
+	conn_close(last, true);
+	return true;
+}
+
+/* Known sources first, then whose turn is longest ago; of one source the oldest. */
+static struct conn *queue_next(struct mgmt *m, bool is_for_known, unsigned *ret_n_running)
+{
+	struct conn *next = NULL;
+
+	*ret_n_running = 0;
+	for (struct conn *c = m->conns; c != NULL; c = c->next) {
+		if (c->state == CONN_HANDSHAKE)
+			++*ret_n_running;
+		if (c->state != CONN_QUEUED || (is_for_known && !c->is_from_known))
+			continue;
+		/* newest first: "<=" leaves the oldest of a source */
+		if (next == NULL || (c->is_from_known && !next->is_from_known) ||
+		    (c->is_from_known == next->is_from_known && *served(m->tls, &c->source) <= *served(m->tls, &next->source)))
+			next = c;
+	}
+	return next;
+}
+
+/* A place with TLS: the strangers' are limited, those of known sources a little less. */
+static bool has_place(struct mgmt *m, const struct conn *next)
+{
+	unsigned n = m->n_network - m->n_waiting, max = (unsigned)m->settings->mgmt.max_connections;
+
+	return n < max || conn_evict(m, false) || (next->is_from_known && n < max + PLACES_KNOWN);
+}
+
 /*
  * Tokens go to the source that was served longest ago, so a flood from one address delays itself and nobody else; those
- * who wait are parked, because a reset would only make them come back at once.
+ * who wait are parked, because a reset would only make them come back at once. Sources somebody has logged in from have
+ * tokens of their own and are served first.
  */
 void tls_queue_run(struct mgmt *m)
 {
@@ -327,24 +380,26 @@ void tls_queue_run(struct mgmt *m)
 	if (t == NULL || t->ctx == NULL)
 		return;
 	for (;;) {
-		struct conn *next = NULL;
-		unsigned n_running = 0;
+		/* No token for strangers before this: do not look through them all for each that comes. */
+		bool is_for_known = now_us < t->blocked_until_us;
+		unsigned n_running;
+		struct conn *next = queue_next(m, is_for_known, &n_running);
+		bool is_known = next != NULL && next->is_from_known;
 
-		for (struct conn *c = m->conns; c != NULL; c = c->next) {
-			if (c->state == CONN_HANDSHAKE)
-				n_running++;
-			/* newest first: "<=" leaves the oldest of a source */
-			if (c->state == CONN_QUEUED && (next == NULL || *served(t, c) <= *served(t, next)))
-				next = c;
-		}
-		if (next == NULL || n_running >= HANDSHAKES_MAX)
+		if (next == NULL || n_running >= HANDSHAKES_MAX + (is_known ? PLACES_KNOWN : 0))
 			return;
-		if (limit_take(m->limits, LIMIT_HANDSHAKE, "", 0, now_us) > 0) {
-			sd_event_source_set_time(t->queue_timer, now_us + limit_rates[LIMIT_HANDSHAKE].interval_us);
+		if (!(is_known && limit_take(m->limits, LIMIT_HANDSHAKE_KNOWN, "", 0, now_us) == 0) &&
+		    limit_take(m->limits, LIMIT_HANDSHAKE, "", 0, now_us) > 0) {
+			t->blocked_until_us = now_us + limit_rates[LIMIT_HANDSHAKE].interval_us;
+			sd_event_source_set_time(t->queue_timer, t->blocked_until_us);
 			sd_event_source_set_enabled(t->queue_timer, SD_EVENT_ONESHOT);
 			return;
 		}
-		*served(t, next) = now_us;
+		if (!has_place(m, next)) {
+			conn_close(next, true);
+			continue;
+		}
+		*served(t, &next->source) = now_us;
 		conn_start_handshake(next);
 	}
 }

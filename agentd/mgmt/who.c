@@ -63,7 +63,7 @@ static void on_known(struct request *req, sd_bus_message *reply)
 	snprintf(req->role, sizeof(req->role), "%s", role);
 	snprintf(req->scope, sizeof(req->scope), "%s", scope);
 	req->is_known = true;
-	req->conn->is_known = true;
+	conn_set_known(req->conn);
 	if (token[0] != '\0')
 		limit_session_add(req->m->limits, token);
 	/* During the forced change the gate speaks first: "change the password" helps more than "your role is too low". */

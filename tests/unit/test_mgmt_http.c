@@ -417,6 +417,43 @@ static void the_oldest_stranger_is_evicted_and_a_known_caller_is_not(void **stat
 	close(known);
 }
 
+static void a_known_source_is_not_evicted_for_strangers(void **state)
+{
+	struct world *w = *state;
+	struct source owner = { .key = { 4, 192, 0, 2, 7 }, .text = "ip:192.0.2.7" };
+	int pair[2], stranger;
+	char text[16];
+
+	limit_source_add(w->m->limits, &owner, mgmt_now_us(w->m));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	assert_int_equal(conn_new(w->m, pair[0], &owner, BUS_NO_UID, false, SELF_IP, NULL), 0);
+	stranger = client_open(w, BUS_NO_UID);
+	assert_true(conn_evict(w->m, false));
+	assert_int_equal(recv(stranger, text, sizeof(text), 0), 0);
+	assert_false(conn_evict(w->m, false));
+	assert_int_equal(recv(pair[1], text, sizeof(text), 0), -1);
+	close(pair[1]);
+	close(stranger);
+}
+
+/* Readable for ever, and nothing more to come: it must not be looked at again and again until its deadline. */
+static void half_a_client_hello_and_a_goodbye_is_closed_at_once(void **state)
+{
+	struct world *w = *state;
+	struct source source = { .key = { 4, 192, 0, 2, 8 }, .text = "ip:192.0.2.8" };
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	assert_int_equal(conn_new(w->m, pair[0], &source, BUS_NO_UID, true, SELF_IP, NULL), 0);
+	assert_int_equal(w->m->n_waiting, 1);
+	assert_int_equal(send(pair[1], "\x16\x03\x01\x01\x00\x01", 6, MSG_NOSIGNAL), 6);
+	assert_int_equal(shutdown(pair[1], SHUT_WR), 0);
+	run(w, 4);
+	assert_int_equal(w->m->n_waiting, 0);
+	assert_null(w->m->conns);
+	close(pair[1]);
+}
+
 static void only_a_whole_client_hello_is_let_through(void **state)
 {
 	static uint8_t hello[5 + 4097] = { 22, 3, 1, 1, 0, 1 };
@@ -457,6 +494,8 @@ int main(void)
 		WITH_WORLD(a_client_that_leaves_a_blocked_upload_ends_the_pipe),
 		WITH_WORLD(waiting_costs_nothing),
 		WITH_WORLD(the_oldest_stranger_is_evicted_and_a_known_caller_is_not),
+		WITH_WORLD(a_known_source_is_not_evicted_for_strangers),
+		WITH_WORLD(half_a_client_hello_and_a_goodbye_is_closed_at_once),
 		cmocka_unit_test(only_a_whole_client_hello_is_let_through),
 	};
 

@@ -145,9 +145,31 @@ static void only_confirmed_tokens_are_known(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, make, end)
 
+static void the_latest_known_sources_are_remembered_for_30_days(void **state)
+{
+	struct limit_table *t;
+	struct source s = { .key = { 4 } };
+
+	(void)state;
+	assert_int_equal(limit_table_new(&t), 0);
+	for (uint32_t i = 0; i < SOURCES_KNOWN + 1; i++) {
+		memcpy(s.key + 1, &i, sizeof(i));
+		assert_false(limit_source_is_known(t, &s, 1000 + i));
+		limit_source_add(t, &s, 1000 + i);
+		limit_source_add(t, &s, 1000 + i);
+		assert_true(limit_source_is_known(t, &s, 1000 + i));
+	}
+	assert_true(limit_source_is_known(t, &s, 999 + SOURCES_KNOWN + SOURCES_KNOWN_US));
+	assert_false(limit_source_is_known(t, &s, 1000 + SOURCES_KNOWN + SOURCES_KNOWN_US));
+	memset(s.key + 1, 0, 4);
+	assert_false(limit_source_is_known(t, &s, 2000)); /* the oldest made room */
+	limit_table_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_latest_known_sources_are_remembered_for_30_days),
 		cmocka_unit_test(siphash_matches_the_paper),
 		T(a_burst_passes_and_then_the_rate_holds),
 		T(a_spray_of_sources_shares_one_bucket_and_an_active_one_keeps_its_own),

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# flood.sh [SECONDS]: floods on loopback against agentd-mgmt on a tenth of a core, and the same against lighttpd for scale.
+#   BUILD   top of the build tree, installed (make tests/bench/flood there first); root, for the CPU quota
+# For each flood: owner known (has logged in from his address) and unknown, a new connection each 200 ms: served, failed, p50, p99.
+. "$(dirname "$0")/../e2e/lib.sh"
+need swtpm mosquitto curl openssl lighttpd
+seconds=${1:-12}
+flood=$BUILD/tests/bench/flood
+[ -x "$flood" ] || { echo "SKIP: make -C $BUILD tests/bench/flood first"; exit 77; }
+[ "$(id -u)" = 0 ] || { echo "SKIP: the CPU quota needs root"; exit 77; }
+host=gw-${LAB_SERIAL,,}.local
+
+# A tenth of one core by cgroup (version 1 or 2), 1 ms of each 10: a slow processor is slow evenly. Without one there is no measurement: a ratio of something else would mislead.
+QUOTA=
+quota_make() {
+  if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+    QUOTA=/sys/fs/cgroup/flood-$$
+    { echo +cpu > /sys/fs/cgroup/cgroup.subtree_control; } 2> /dev/null
+    mkdir "$QUOTA" && echo "1000 10000" > "$QUOTA/cpu.max"
+  else
+    QUOTA=/sys/fs/cgroup/cpu/flood-$$
+    mkdir "$QUOTA" && echo 10000 > "$QUOTA/cpu.cfs_period_us" && echo 1000 > "$QUOTA/cpu.cfs_quota_us"
+  fi || { echo "SKIP: no CPU quota by cgroup here"; exit 77; }
+}
+quota_put() { echo "$1" > "$QUOTA/cgroup.procs"; }
+quota_end() {
+  local p
+  [ -n "$QUOTA" ] || return 0
+  while read -r p; do echo "$p" > "${QUOTA%/*}/cgroup.procs"; done < "$QUOTA/cgroup.procs" 2> /dev/null
+  rmdir "$QUOTA"
+}
+LIGHTTPD_PID=
+bench_end() {
+  local code=$?
+  trap - EXIT
+  [ -z "$LIGHTTPD_PID" ] || kill "$LIGHTTPD_PID" 2> /dev/null
+  lab_stop
+  quota_end
+  rm -rf "$LAB"
+  exit "$code"
+}
+trap bench_end EXIT
+
+lab_up
+set_password
+wait_for 20 https GET /v1/health
+quota_make
+mgmt=$(cat "$RUN/pids/agentd-mgmt")
+
+# lighttpd with the same sort of key, as Debian ships it.
+mkdir "$LAB/www"
+head -c 40000 /dev/zero > "$LAB/www/index.html"
+cp "$LAB/www/index.html" "$LAB/www/app.js"
+cat "$PKI/broker.key" "$PKI/broker.pem" > "$LAB/lighttpd.pem"
+LIGHTTPD_PORT=$(lab_free_port)
+cat > "$LAB/lighttpd.conf" << CONF
+server.modules = ("mod_openssl")
+server.document-root = "$LAB/www"
+server.bind = "127.0.0.1"
+server.port = $LIGHTTPD_PORT
+server.max-connections = 512
+server.max-fds = 2048
+index-file.names = ("index.html")
+ssl.engine = "enable"
+ssl.pemfile = "$LAB/lighttpd.pem"
+ssl.openssl.ssl-conf-cmd = ("MinProtocol" => "TLSv1.3")
+CONF
+lighttpd -D -f "$LAB/lighttpd.conf" > "$LAB/log/lighttpd.out" 2>&1 &
+LIGHTTPD_PID=$!
+
+rss() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
+peak() { awk '/^VmHWM/ { print $2 }' "/proc/$1/status"; }
+files() { find "/proc/$1/fd" -mindepth 1 | wc -l; }
+token() {
+  curl -s --max-time 30 --interface "$1" --cacert "$LAB/device-ca.crt" --resolve "$host:$HTTPS_PORT:127.0.0.1" -H 'Content-Type: application/json' \
+    -d "{\"user\":\"admin\",\"password\":\"$OWNER_PASSWORD\"}" "https://$host:$HTTPS_PORT/v1/session" | sed -n 's/.*"token":"\([^"]*\)".*/\1/p'
+}
+TOKEN=$(token 127.0.0.1)
+[ -n "$TOKEN" ] || { echo "the owner cannot log in"; exit 1; }
+
+# row NAME SERVER-PID PORT MODE SOURCES IN-FLIGHT
+IDLE_P99=
+row() {
+  local name=$1 pid=$2 port=$3 mode=$4 sources=$5 in_flight=$6 known=- unknown cpu flood_pid=
+  echo 5 > "/proc/$pid/clear_refs"
+  ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
+  cpu=$(ticks "$pid")
+  if [ "$mode" != none ]; then "$flood" "$mode" "$port" "$host" 127.1.0.1 "$sources" "$in_flight" "$seconds" > "$LAB/flood.out" & flood_pid=$!; fi
+  sleep 1
+  if [ "$pid" = "$mgmt" ]; then
+    "$flood" owner "$port" "$host" 127.0.0.1 1 1 $((seconds - 2)) "$TOKEN" > "$LAB/known.out" &
+    local k=$!
+  fi
+  "$flood" owner "$port" "$host" 127.9.9.9 1 1 $((seconds - 2)) > "$LAB/unknown.out"
+  if [ "$pid" = "$mgmt" ]; then wait "$k"; known=$(cat "$LAB/known.out"); fi
+  [ "$mode" = none ] || wait "$flood_pid"
+  sleep 2
+  unknown=$(cat "$LAB/unknown.out")
+  cpu=$((($(ticks "$pid") - cpu) * 100 / $(getconf CLK_TCK) / seconds))
+  show() { if [ "$1" = - ]; then echo "- | -"; else echo "$1 of $(($1 + $2)) | $3 / $4"; fi; }
+  # shellcheck disable=SC2086
+  echo "| $name | $([ "$mode" = none ] && echo - || awk '{ print $1 " / " $2 }' "$LAB/flood.out") | $(show $known) | $(show $unknown) | $cpu | $(peak "$pid") |"
+  if [ "$pid" = "$mgmt" ] && [ "$mode" = none ]; then IDLE_P99=${known##* }; fi
+  if [ "$pid" = "$mgmt" ] && [ "$mode" != none ]; then
+    awk -v idle="$IDLE_P99" -v p="${known##* }" -v name="$name" 'BEGIN { printf "# %s: p99 of the known owner is %.1f times idle\n", name, p / idle }' >> "$LAB/ratios"
+  fi
+}
+: > "$LAB/ratios"
+echo "| server, flood | flood: tried/s / through/s | known owner served | p50 / p99 ms | unknown owner served | p50 / p99 ms | CPU, % of a core | peak RSS, KiB |"
+echo "|---|---|---|---|---|---|---|---|"
+before="$(rss "$mgmt") $(files "$mgmt")"
+quota_put "$mgmt"
+row "agentd-mgmt, none" "$mgmt" "$HTTPS_PORT" none 1 1
+row "agentd-mgmt, 500 slow clients" "$mgmt" "$HTTPS_PORT" slow 100 500
+row "agentd-mgmt, handshakes from 1 source" "$mgmt" "$HTTPS_PORT" handshake 1 200
+row "agentd-mgmt, handshakes from 200 sources" "$mgmt" "$HTTPS_PORT" handshake 200 200
+row "agentd-mgmt, logins from 20 sources" "$mgmt" "$HTTPS_PORT" login 20 20
+quota_put "$LIGHTTPD_PID"
+row "lighttpd, none" "$LIGHTTPD_PID" "$LIGHTTPD_PORT" none 1 1
+row "lighttpd, 500 slow clients" "$LIGHTTPD_PID" "$LIGHTTPD_PORT" slow 100 500
+row "lighttpd, handshakes from 1 source" "$LIGHTTPD_PID" "$LIGHTTPD_PORT" handshake 1 200
+row "lighttpd, handshakes from 200 sources" "$LIGHTTPD_PID" "$LIGHTTPD_PORT" handshake 200 200
+cat "$LAB/ratios"
+sleep 20
+echo "# agentd-mgmt, RSS in KiB and descriptors: $before before, $(rss "$mgmt") $(files "$mgmt") 20 s after all floods"
