@@ -448,7 +448,7 @@ static void half_a_client_hello_and_a_goodbye_is_closed_at_once(void **state)
 	assert_int_equal(w->m->n_waiting, 1);
 	assert_int_equal(send(pair[1], "\x16\x03\x01\x01\x00\x01", 6, MSG_NOSIGNAL), 6);
 	assert_int_equal(shutdown(pair[1], SHUT_WR), 0);
-	run(w, 4);
+	run(w, 20);
 	assert_int_equal(w->m->n_waiting, 0);
 	assert_null(w->m->conns);
 	close(pair[1]);
