@@ -10,7 +10,7 @@ demo="$build swtpm tpm2-tools mosquitto mosquitto-clients openssl curl jq cpio u
 test="$demo swtpm-tools python3 xxd zstd clang libclang-rt-14-dev llvm tpm2-openssl swupdate swugenerator strace shellcheck systemd mandoc xz-utils git
   libubootenv-tool u-boot-tools grub-common grub-emu e2fsprogs efibootmgr fdisk
   pamtester openssh-server openssh-client sudo sshpass login
-  chromium chromium-driver libnss3-tools fonts-inter fonts-dejavu-core"
+  chromium chromium-driver libnss3-tools fonts-inter fonts-dejavu-core sslscan testssl.sh bsdextrautils"
 
 case ${1:-} in
   build) wanted=$build ;;
