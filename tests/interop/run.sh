@@ -71,8 +71,19 @@ PY
   is "no program was restarted" "$(grep -c program_restarted "$AGENT_LOG")" 0
 }
 
+# In a laboratory of its own: it has no agent, only the library.
+swugenerator() {
+  local log=$LAB/log/swugenerator.log code
+  "$(dirname "$0")/swugenerator.sh" > "$log" 2>&1
+  code=$?
+  grep -E '^(not )?ok - ' "$log"
+  N_OK=$((N_OK + $(grep -c '^ok - ' "$log")))
+  N_FAILED=$((N_FAILED + $(grep -c '^not ok - ' "$log")))
+  [ "$code" != 77 ] || skip swugenerator "PyPI cannot be reached"
+}
+
 need python3 curl swtpm mosquitto
-for check in "${@:-openapi_validator schemathesis}"; do
+for check in "${@:-openapi_validator swugenerator schemathesis}"; do
   for c in $check; do "$c"; done
 done
 echo
