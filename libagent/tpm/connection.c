@@ -669,6 +669,8 @@ static TSS2_RC attempt_probe(struct agent_tpm *tpm, void *userdata)
 		tpm->has_fixed = true;
 		rc = read_properties(tpm, TPM2_PT_VAR, use_variable);
 	}
+	if (rc == TSS2_RC_SUCCESS && tpm->is_raw)
+		rc = objects_flush_orphans(tpm);
 	if (rc == TSS2_RC_SUCCESS)
 		rc = session_start_plain(tpm, &session);
 	session_end(tpm, &session, rc, false);

@@ -171,6 +171,51 @@ void objects_make_room(struct agent_tpm *tpm)
 	}
 }
 
+static bool is_in_use(const struct agent_tpm *tpm, TPM2_HANDLE handle)
+{
+	for (const struct tpm_object *o = tpm->objects; o != NULL; o = o->next) {
+		TPM2_HANDLE ours;
+
+		if (is_loaded(o) && Esys_TR_GetTpmHandle(tpm->esys, o->handle, &ours) == TSS2_RC_SUCCESS && ours == handle)
+			return true;
+	}
+	return false;
+}
+
+static bool is_name_of_ours(const struct agent_tpm *tpm, const TPM2B_NAME *name)
+{
+	for (const struct tpm_object *o = tpm->objects; o != NULL; o = o->next)
+		if (!o->is_public && o->name.size == name->size && memcmp(o->name.name, name->name, name->size) == 0)
+			return true;
+	return false;
+}
+
+TSS2_RC objects_flush_orphans(struct agent_tpm *tpm)
+{
+	TPMS_CAPABILITY_DATA *cap = NULL;
+	TPMI_YES_NO more;
+	TSS2_RC rc;
+
+	rc = Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES, TPM2_TRANSIENT_FIRST, 16, &more, &cap);
+	if (rc != TSS2_RC_SUCCESS)
+		return rc;
+	for (UINT32 i = 0; i < cap->data.handles.count && i < TPM2_MAX_CAP_HANDLES; i++) {
+		TPM2_HANDLE handle = cap->data.handles.handle[i];
+		TPM2B_NAME *name = NULL;
+		ESYS_TR tr;
+
+		if (is_in_use(tpm, handle) ||
+		    Esys_TR_FromTPMPublic(tpm->esys, handle, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &tr) != TSS2_RC_SUCCESS)
+			continue;
+		if (Esys_TR_GetName(tpm->esys, tr, &name) != TSS2_RC_SUCCESS || !is_name_of_ours(tpm, name) ||
+		    Esys_FlushContext(tpm->esys, tr) != TSS2_RC_SUCCESS)
+			(void)Esys_TR_Close(tpm->esys, &tr);
+		Esys_Free(name);
+	}
+	Esys_Free(cap);
+	return TSS2_RC_SUCCESS;
+}
+
 TSS2_RC object_need(struct tpm_object *object)
 {
 	struct agent_tpm *tpm = object->tpm;

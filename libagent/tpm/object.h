@@ -59,6 +59,12 @@ void objects_make_room(struct agent_tpm *tpm);
 /* Within an attempt: unload all; returns how many. */
 unsigned objects_evict(struct agent_tpm *tpm);
 
+/*
+ * Within an attempt, on a raw TPM: unload objects with the Name of one of ours that this process did not load. A run of this
+ * program that was killed left them. Two commands for each, and one to ask.
+ */
+TSS2_RC objects_flush_orphans(struct agent_tpm *tpm);
+
 /* @n bytes of randomness from the TPM (over the salted @session), mixed with the kernel's, as base64url text of OBJECT_AUTH_SIZE. */
 TSS2_RC auth_make(struct agent_tpm *tpm, ESYS_TR session, struct secret *ret_auth);
 /* Read a file with an authValue; at most OBJECT_AUTH_SIZE printable characters and perhaps a newline. */

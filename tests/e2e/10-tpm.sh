@@ -26,6 +26,7 @@ like "no SRK is tpm.no-srk" "$(live counter x 01800a50 '' 0)$(live create early 
 like "provision makes an SRK" "$(live provision)" '^srk 000b[0-9a-f]{64}$'
 cp "$KEYS/srk.name" "$LAB/srk.first"
 like "provision again finds the same one" "$(live provision)" "^srk $(cat "$LAB/srk.first")$"
+like "a look at it says who made it" "$(live probe)" '^maker IBM firmware [0-9a-f]{8} objects-free [1-9]'
 like "the SRK is at 0x81000001" "$(tpm2_getcap handles-persistent)" 0x81000001
 
 # ---- keys ----------------------------------------------------------------------------
@@ -212,6 +213,7 @@ tpm2_flushcontext -t
 like "the TPM is in lockout" "$(tpm2_sign -c "$LAB/d.ctx" -p right -o "$LAB/d.sig" "$LAB/msg" 2>&1)" 'lockout|0x921|DA'
 tpm2_flushcontext -t
 like "our noDA keys sign in lockout" "$(say)" '^signed; '
+like "a look at it counts the wrong passwords and adds none" "$(live probe; live probe)" '^maker .* lockout 1 of 1$'
 tpm2_dictionarylockout -c
 exec {talk_in}>&-
 wait "$talk_pid"

@@ -236,6 +236,37 @@ else
 fi
 no_rules
 
+# ---- core is killed between the start of a session and the signature ---------------------
+objects_now() { tpm2_getcap handles-transient 2> /dev/null | grep -c 0x; }
+sessions_now() { tpm2_getcap handles-loaded-session 2> /dev/null | grep -c 0x; }
+crash() {
+  local old
+  old=$(core_pid)
+  rules "$SIGN delay=3000 1"
+  signs &
+  wait_for 5 sh -c "tpm2_getcap handles-loaded-session | grep -q 0x"
+  kill -9 "$old"
+  wait $! # the caller hears of it
+  no_rules
+  wait_for 20 sh -c "[ \"\$(cat '$RUN/pids/agentd')\" != $old ]"
+  wait_for 20 lab_healthy; wait_for 20 state_is READY
+}
+tpm2_flushcontext -t; tpm2_flushcontext -l
+crash
+is "killed in a session: one session is left" "$(sessions_now)" 1
+succeeds "  the next life signs" signs
+ctl tpm status > "$LAB/out"
+n=$(objects_now)
+if [ "$n" -le 2 ]; then ok "  and has unloaded the keys of the one before ($n objects, its own)"; else not_ok "  $n objects after the probe"; fi
+crash
+crash
+succeeds "killed so three times, all session slots are taken: it signs all the same" signs
+is "  because it has taken them back" "$(sessions_now)" 0
+ctl tpm status > "$LAB/out"
+n=$(objects_now)
+if [ "$n" -le 2 ]; then ok "  $n objects are in the TPM, its own"; else not_ok "  $n objects are in the TPM"; fi
+CORE=$(core_pid)
+
 # ---- behind a resource manager it is not ours to tidy up -------------------------------
 lab_agent_stop
 tpm2_flushcontext -t; tpm2_flushcontext -l

@@ -214,13 +214,37 @@ fi
 
 # ---- eight at once, while the agent's own connection lives
 end=$((SECONDS + 3)) pids=
+n_fds() { find "/proc/$(cat "$RUN/pids/agentd")/fd" -mindepth 1 2> /dev/null | wc -l; }
+rss_kib() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$(cat "$RUN/pids/agentd")/status"; }
 hammer() { while [ "$SECONDS" -lt "$end" ]; do app repeat device 50 || return 1; done; }
-for i in 1 2 3 4 5 6 7 8; do hammer > "$LAB/hammer.$i" 2>&1 & pids="$pids $!"; done
+sealer() {
+  while [ "$SECONDS" -lt "$end" ]; do
+    app seal vault "$VENDOR/secret" > "$LAB/hammer.sealed.$1" || return 1
+    chmod 644 "$LAB/hammer.sealed.$1"
+    app unseal vault "$LAB/hammer.sealed.$1" | cmp - "$VENDOR/secret" || return 1
+    echo "1 secret"
+  done
+}
+app repeat device 50 > "$LAB/out"
+fds_before=$(n_fds) rss_before=$(rss_kib)
+for i in 1 2 3 4 5; do hammer > "$LAB/hammer.$i" 2>&1 & pids="$pids $!"; done
+for i in 6 7 8; do sealer "$i" > "$LAB/hammer.$i" 2>&1 & pids="$pids $!"; done
 bad=0
 for p in $pids; do wait "$p" || bad=$((bad + 1)); done
-total=$(cat "$LAB"/hammer.* | awk '/signatures/ { n += $1 } END { print n + 0 }')
-is "eight processes sign at once without a failure" "$bad" 0
-[ "$bad" = 0 ] || cat "$LAB"/hammer.* | grep -v signatures | sort | uniq -c
+total=$(cat "$LAB"/hammer.[0-9] | awk '/signatures/ { n += $1 } END { print n + 0 }')
+is "eight processes sign and seal at once without a failure" "$bad" 0
+idle=0
+for i in 1 2 3 4 5 6 7 8; do grep -qE 'signatures|secret' "$LAB/hammer.$i" || idle=$((idle + 1)); done
+is "each of them was served" "$idle" 0
+wait_for 10 eval '[ "$(n_fds)" -le "$fds_before" ]'
+[ "$(n_fds)" -le "$fds_before" ] && ok "no descriptor stays open in core" || not_ok "core had $fds_before descriptors, now $(n_fds)"
+if ! grep -q '^#define AGENT_SANITIZERS' "$BUILD/config.h"; then
+  [ "$(rss_kib)" -le $((rss_before + 4096)) ] && ok "nor memory" || not_ok "core had $rss_before KiB, now $(rss_kib)"
+fi
+n=$(tpm2_getcap -T "$TCTI" handles-transient | grep -c 0x)
+[ "$n" -le 2 ] && ok "nor more than two keys in the TPM" || not_ok "$n objects are in the TPM"
+is "nor a session" "$(tpm2_getcap -T "$TCTI" handles-loaded-session)" ''
+[ "$bad" = 0 ] || cat "$LAB"/hammer.[0-9] | grep -vE 'signatures|secret' | sort | uniq -c
 if [ "$total" -gt 100 ]; then ok "$total signatures in 3 s"; else not_ok "only $total signatures"; fi
 succeeds "the agent answers meanwhile and after" lab_healthy
 

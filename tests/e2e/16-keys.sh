@@ -169,6 +169,7 @@ fails "nor are the authValues" grep -qaF -f "$DIR/w-ec.auth" -f "$DIR/w-rsa.auth
 tpm_down
 
 # ---- through agentctl on a running agent -------------------------------------------------
+[ -z "${LIBRARY_ONLY:-}" ] || done_testing # tests/coverage.sh
 lab_up
 events() { ctl events --json | jq -cs "map(select(.name == \"$1\"))"; }
 exits "no import before the owner set a password" 4 ctl key import early < "$K/ec-p256.pem"
