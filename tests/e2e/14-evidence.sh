@@ -110,6 +110,7 @@ is "nothing stays loaded" "$(handles)" ''
 tpm_down
 
 # ---- through agentctl on a running agent ---------------------------------------------
+[ -z "${LIBRARY_ONLY:-}" ] || done_testing # tests/coverage.sh
 lab_up
 export TPM2TOOLS_TCTI=$TCTI
 exits "no evidence before the owner set a password: certify" 4 ctl key certify device --nonce $NONCE
