@@ -742,3 +742,11 @@ void bus_emit_setup(struct core *core)
 	if (b->out[1] != NULL)
 		sd_bus_emit_signal(b->out[1]->bus, BUS_PATH, BUS_CORE, "SetupChanged", "s", core_setup_name(core));
 }
+
+void bus_emit_identity(struct core *core, const char *key, const char *current_id, const char *next_id)
+{
+	struct bus *b = core->bus;
+
+	for (const struct peer *p = b == NULL ? NULL : b->doors[DOOR_LINK].peers; p != NULL; p = p->next)
+		sd_bus_emit_signal(p->bus, BUS_PATH, BUS_CORE, "IdentityChanged", "sss", key, current_id, next_id);
+}

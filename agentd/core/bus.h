@@ -23,5 +23,7 @@ void bus_cut(struct core *core, enum program program);
 void bus_emit_stream(struct core *core);
 /* Tell link and fetch. */
 void bus_emit_setup(struct core *core);
+/* Tell agentd-link which certificate goes with its key, and which one is to prove itself (rotation_id() of each, "" for none). */
+void bus_emit_identity(struct core *core, const char *key, const char *current_id, const char *next_id);
 
 #endif

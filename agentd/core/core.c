@@ -192,6 +192,8 @@ static int start(struct core *core, struct store **ret_store, struct agent_error
 	if (r >= 0)
 		core->keys_fd = (*ret_store)->keys_fd; /* lent: the store is the last to go */
 	if (r >= 0)
+		core_recover_rotation(core);
+	if (r >= 0)
 		r = bus_start(core, err);
 	if (r >= 0)
 		r = updates_start(core, err);

@@ -166,6 +166,9 @@ void op_call_used(struct op_call *call, enum event_id id, const char *key);
 /* Answers that wait to be read at the other end. */
 uint64_t op_call_n_unread(const struct op_call *call);
 
+/* Once, before anybody asks: finish what a power cut left of a rotation (op_rotation.c). */
+void core_recover_rotation(struct core *core);
+
 /* ---- audit events (audit.c) -------------------------------------------------------------------------------------- */
 
 /*

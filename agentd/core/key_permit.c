@@ -21,14 +21,18 @@ int key_permit(struct core *core, struct op_call *call, const char *name, unsign
 	_cleanup_error_ struct agent_error *why = NULL;
 	const struct key_caller *caller = op_call_key_caller(call);
 	const struct key_rule *rule = NULL;
+	char base[STORE_KEY_NAME_MAX + 1];
 	struct key_meta meta;
+	bool is_next;
 	int r;
 
-	if (!store_key_name_is_valid(name))
+	/* While a new key proves itself, agentd-link signs with it: NAME.next. Nobody else knows of it. */
+	is_next = store_split_next(name, base) && caller->program != NULL;
+	if (!store_key_name_is_valid(is_next ? base : name))
 		return refuse(call, "?", "not a name", err);
 	/* Each of our programs has one key, whatever the rights say: a broken agentd-link cannot become the device CA. */
 	if (caller->program != NULL &&
-	    strcmp(name, strcmp(caller->program, "link") == 0 ? core->settings->mqtt.key : STORE_KEY_DEVICE) != 0)
+	    strcmp(base, strcmp(caller->program, "link") == 0 ? core->settings->mqtt.key : STORE_KEY_DEVICE) != 0)
 		return refuse(call, name, "not the key of this program", err);
 	r = key_meta_read(core->keys_fd, name, &meta, &why);
 	if (r == -ENOENT)

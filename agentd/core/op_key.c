@@ -25,7 +25,7 @@
 /* One job for all operations on keys: what goes in, what comes out. */
 struct key_job {
 	struct op_job base;
-	char name[33];
+	char name[STORE_NEXT_NAME_MAX + 1];
 	char subject[SUBJECT_MAX + 1];
 	struct store_new_key new; /* KeyCreate, KeyImport */
 	struct secret pem;	  /* KeyImport: lent to new */

@@ -286,10 +286,14 @@ int store_provision(struct store *store, struct agent_error **err)
 	struct key_meta rights;
 	struct store_key *key;
 	struct agent_key *ak;
-	bool is_pinned, is_new;
+	bool is_pinned, is_new, is_changed;
+	struct rotation rotation;
 	int r;
 
 	store_close(store);
+	r = rotation_recover(store->keys_fd, &rotation, &is_changed, err);
+	if (r < 0)
+		return r;
 	r = read_srk_name(store, name, &name_size, err);
 	is_pinned = r >= 0;
 	if (r < 0 && r != -ENOENT)

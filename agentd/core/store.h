@@ -6,6 +6,7 @@
  * worker, or agentd --provision. Blocks on the TPM.
  */
 #include "agentd/core/key_rights.h"
+#include "agentd/core/rotation.h"
 #include "agentd/core/worker.h"
 
 #define STORE_KEY_DEVICE "device"
@@ -56,8 +57,10 @@ int store_open_password(struct store *store, struct agent_error **err);
 
 /* a-z 0-9 and dash, 1 to STORE_KEY_NAME_MAX, begins with a letter. */
 bool store_key_name_is_valid(const char *name);
+/* "NAME.next", the key that is to replace NAME: true, and NAME. */
+bool store_split_next(const char *name, char ret_base[STORE_KEY_NAME_MAX + 1]);
 /*
- * A stored key, opened on first use; lent until the next call. -ENOENT "key.unknown", -EPERM "key.software" (a software key, and
+ * A stored key (NAME or NAME.next), opened on first use; lent until the next call. -ENOENT "key.unknown", -EPERM "key.software" (a software key, and
  * keys.allow_software is false).
  */
 int store_get_key(struct store *store, const char *name, struct store_key **ret_key, struct agent_error **err);
@@ -82,6 +85,9 @@ struct store_new_key {
  */
 int store_create_key(struct store *store, const char *name, const struct store_new_key *new, const struct key_meta *rights,
 		     struct store_key **ret_key, struct agent_error **err);
+/* NAME.next for a rotation, in place of any that is there. */
+int store_make_next(struct store *store, const char *name, enum agent_key_type type, bool is_software, const struct key_meta *rights,
+		    struct store_key **ret_key, struct agent_error **err);
 /* Open it, or make it (EC P-256 in the TPM) if there is none: provisioning. */
 int store_need_key(struct store *store, const char *name, const struct key_meta *rights, struct store_key **ret_key,
 		   struct agent_error **err);

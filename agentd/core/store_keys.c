@@ -154,17 +154,28 @@ static int load(struct store *store, const char *name, struct store_key **ret_ke
 	return r;
 }
 
+bool store_split_next(const char *name, char ret_base[STORE_KEY_NAME_MAX + 1])
+{
+	const char *dot = strchr(name, '.');
+	size_t n = dot == NULL ? strlen(name) : (size_t)(dot - name);
+
+	snprintf(ret_base, STORE_KEY_NAME_MAX + 1, "%.*s", (int)(n > STORE_KEY_NAME_MAX ? 0 : n), name);
+	return dot != NULL && strcmp(dot, ROTATION_NEXT) == 0;
+}
+
 int store_get_key(struct store *store, const char *name, struct store_key **ret_key, struct agent_error **err)
 {
+	char base[STORE_KEY_NAME_MAX + 1];
+
 	for (size_t i = 0; i < store->n_keys; i++) {
 		if (strcmp(store->keys[i].name, name) == 0) {
 			*ret_key = &store->keys[i];
 			return 0;
 		}
 	}
-	if (!store_key_name_is_valid(name) || is_reserved(name))
+	if (!(store_key_name_is_valid(name) || store_split_next(name, base)) || is_reserved(name))
 		return agent_error_set(err, -ENOENT, "key.unknown", "there is no key of that name");
-	if (store->n_keys == STORE_MAX_KEYS)
+	if (store->n_keys == ARRAY_SIZE(store->keys))
 		return agent_error_set(err, -EDQUOT, "key.many", "%d keys are open, and that is the limit", STORE_MAX_KEYS);
 	return load(store, name, ret_key, err);
 }
@@ -335,7 +346,7 @@ static int claim_name(struct store *store, const char *name, struct agent_error 
 		free(names[n]);
 	}
 	/* Not one more than can be listed. */
-	if (!is_there && (is_full || store->n_keys == STORE_MAX_KEYS))
+	if (!is_there && (is_full || store->n_keys == ARRAY_SIZE(store->keys)))
 		return agent_error_set(err, -EDQUOT, "key.many", "%d keys are stored, and that is the limit", STORE_MAX_KEYS);
 	if (!is_there)
 		return 0;
@@ -361,6 +372,21 @@ int store_create_key(struct store *store, const char *name, const struct store_n
 	if (r >= 0)
 		*ret_key = key;
 	return r;
+}
+
+int store_make_next(struct store *store, const char *name, enum agent_key_type type, bool is_software, const struct key_meta *rights,
+		    struct store_key **ret_key, struct agent_error **err)
+{
+	const struct store_new_key new = { .type = type, .is_software = is_software };
+	char next[STORE_NEXT_NAME_MAX + 1];
+	int r;
+
+	snprintf(next, sizeof(next), "%.*s" ROTATION_NEXT, STORE_KEY_NAME_MAX, name);
+	store_forget_key(store, next);
+	if (store->n_keys == ARRAY_SIZE(store->keys))
+		return agent_error_set(err, -EDQUOT, "key.many", "%zu keys are open, and that is the limit", ARRAY_SIZE(store->keys));
+	r = make_key(store, next, &new, ret_key, err);
+	return r < 0 ? r : write_rights(store, *ret_key, rights, err);
 }
 
 int store_need_key(struct store *store, const char *name, const struct key_meta *rights, struct store_key **ret_key, struct agent_error **err)

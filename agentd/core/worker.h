@@ -26,6 +26,7 @@ struct worker;
 
 #define STORE_MAX_KEYS 16
 #define STORE_KEY_NAME_MAX 32
+#define STORE_NEXT_NAME_MAX (STORE_KEY_NAME_MAX + 5) /* NAME.next, rotation.h */
 
 /* What the thread owns. Members are NULL while the TPM or the record is not there. */
 struct store {
@@ -37,11 +38,11 @@ struct store {
 	struct agent_mac *mac;
 	struct agent_password *password;
 	struct store_key {
-		char name[STORE_KEY_NAME_MAX + 1];
+		char name[STORE_NEXT_NAME_MAX + 1];
 		struct agent_key *key; /* NULL for a software key */
 		struct agent_signer *signer;
 		enum key_origin origin;
-	} keys[STORE_MAX_KEYS]; /* opened on first use */
+	} keys[STORE_MAX_KEYS + 1]; /* opened on first use; one more for a rotation */
 	size_t n_keys;
 	struct agent_key *ak; /* attestation key, opened on first use */
 	char *device_ca_pem;

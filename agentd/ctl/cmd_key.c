@@ -182,7 +182,7 @@ static char *key_path(const char *name, const char *what)
 }
 
 /* All of stdin as a JSON text; NULL after saying why not. Never from the command line: other users see that. */
-static json_t *read_pem(void)
+static json_t *read_pem(const char *what)
 {
 	_cleanup_secret_ struct secret text = { 0 };
 	json_t *pem = NULL;
@@ -191,11 +191,11 @@ static json_t *read_pem(void)
 	if (secret_alloc(&text, PEM_MAX + 1) >= 0)
 		n = fread(text.data, 1, PEM_MAX + 1, stdin);
 	if (n == 0 || ferror(stdin))
-		fputs("agentctl: no private key came on standard input\n", stderr);
+		fprintf(stderr, "agentctl: no %s came on standard input\n", what);
 	else if (n > PEM_MAX)
-		fprintf(stderr, "agentctl: more than %zu bytes came on standard input; that is no private key\n", PEM_MAX);
+		fprintf(stderr, "agentctl: more than %zu bytes came on standard input; that is no %s\n", PEM_MAX, what);
 	else if (memchr(text.data, '\0', n) != NULL || (pem = json_stringn((const char *)text.data, n)) == NULL)
-		fputs("agentctl: standard input is not text, so it is no private key in PEM form\n", stderr);
+		fprintf(stderr, "agentctl: standard input is not text, so it is no %s in PEM form\n", what);
 	return pem;
 }
 
@@ -213,7 +213,7 @@ int cmd_key_import(struct ctl *ctl, int argc, char **argv)
 	if (path == NULL)
 		return CTL_FAILED;
 	setvbuf(stdin, NULL, _IONBF, 0); /* no copy that nobody wipes */
-	pem = read_pem();
+	pem = read_pem("private key");
 	return pem == NULL ? CTL_USAGE : send_new_key(ctl, path, json_pack("{s:o}", "pem", pem), &rights);
 }
 
@@ -284,4 +284,75 @@ int cmd_key_csr(struct ctl *ctl, int argc, char **argv)
 		r = pem == NULL ? CTL_FAILED : write_request(out, pem);
 	reply_free(&reply);
 	return r;
+}
+
+/* ---- rotation --------------------------------------------------------------------------------------------------- */
+
+/* Where there is a request and no --out, it is all of stdout, fit for a pipe; the rest is for people. */
+static int show_rotation(const struct ctl *ctl, const json_t *body, const char *out)
+{
+	static const struct field fields[] = { { "key", "key" },	{ "state", "state" },	{ "type", "type" },
+					       { "renewal", "renewal" }, { "reason", "reason" } };
+	const char *csr = json_string_value(json_object_get(body, "csr"));
+
+	if (ctl->is_json) {
+		print_json(body);
+		return CTL_OK;
+	}
+	if (csr != NULL && out != NULL && out[0] != '\0')
+		return write_request(out, csr);
+	if (csr != NULL && out == NULL)
+		return write_request(NULL, csr);
+	print_fields(body, fields, ARRAY_SIZE(fields));
+	return CTL_OK;
+}
+
+static int rotation_request(struct ctl *ctl, const char *method, const char *name, const char *what, json_t *body, const char *out)
+{
+	_cleanup_free_ char *path = key_path(name, what);
+	struct reply reply;
+	int r;
+
+	if (path == NULL) {
+		json_decref(body);
+		return CTL_FAILED;
+	}
+	r = http_request(ctl, method, path, body, &reply);
+	if (r == CTL_OK)
+		r = show_rotation(ctl, reply.body, out);
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_key_rotate(struct ctl *ctl, int argc, char **argv)
+{
+	const char *name, *subject = NULL, *type = NULL, *out = NULL;
+	int is_status = 0, is_abort = 0;
+	const struct option_row rows[] = { { "--subject", &subject, NULL }, { "--type", &type, NULL }, { "--out", &out, NULL },
+					   { "--status", NULL, &is_status }, { "--abort", NULL, &is_abort } };
+	json_t *body;
+
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &name, 1, 1) < 0)
+		return CTL_USAGE;
+	if (is_status + is_abort + (subject != NULL) != 1 || ((is_status || is_abort) && type != NULL)) {
+		fputs("agentctl: one of --subject SUBJECT, --status and --abort\n", stderr);
+		return CTL_USAGE;
+	}
+	if (subject == NULL)
+		return rotation_request(ctl, is_status ? "GET" : "DELETE", name, "rotation", NULL, out == NULL ? "" : out);
+	body = json_pack("{s:s}", "subject", subject);
+	if (type != NULL)
+		json_object_set_new(body, "type", json_string(type));
+	return rotation_request(ctl, "POST", name, "rotation", body, out);
+}
+
+int cmd_key_certificate(struct ctl *ctl, int argc, char **argv)
+{
+	const char *name;
+	json_t *pem;
+
+	if (options_parse(argc, argv, NULL, 0, &name, 1, 1) < 0)
+		return CTL_USAGE;
+	pem = read_pem("certificate");
+	return pem == NULL ? CTL_USAGE : rotation_request(ctl, "PUT", name, "certificate", json_pack("{s:o}", "pem", pem), "");
 }

@@ -49,6 +49,8 @@ int cmd_tpm_status(struct ctl *ctl, int argc, char **argv);
 int cmd_tpm_doctor(struct ctl *ctl, int argc, char **argv);
 int cmd_key_list(struct ctl *ctl, int argc, char **argv);
 int cmd_key_create(struct ctl *ctl, int argc, char **argv);
+int cmd_key_rotate(struct ctl *ctl, int argc, char **argv);
+int cmd_key_certificate(struct ctl *ctl, int argc, char **argv);
 int cmd_key_import(struct ctl *ctl, int argc, char **argv);
 int cmd_key_allow(struct ctl *ctl, int argc, char **argv);
 int cmd_key_csr(struct ctl *ctl, int argc, char **argv);

@@ -34,7 +34,7 @@ DEFINE_CLEANUP(struct agent_tls *, agent_tls_unref)
 
 struct download {
 	struct url url;
-	char *ca_file, *cert_file;
+	char *ca_file, *cert_file, *cert_pem;
 	struct agent_signer *signer;
 	unsigned connect_timeout_s;
 	int pipe_fd, notify_fd;
@@ -264,13 +264,15 @@ static int transfer(struct download *d, struct agent_error **err)
 	_cleanup_(agent_tls_unrefp) struct agent_tls *tls = NULL;
 	_cleanup_(curl_easy_cleanupp) CURL *curl = NULL;
 	struct agent_tls_options options = {
-		.ca_file = d->ca_file, .peer_name = d->url.host, .cert_file = d->cert_file, .signer = d->signer,
+		.ca_file = d->ca_file, .peer_name = d->url.host, .cert_file = d->cert_file, .signer = d->cert_pem == NULL ? d->signer : NULL,
 	};
 	int r;
 
 	if (agent_context_new(&ctx) < 0)
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
 	r = agent_tls_new(ctx, &options, &tls, err);
+	if (r >= 0 && d->cert_pem != NULL)
+		r = agent_tls_set_identity(tls, d->cert_pem, strlen(d->cert_pem), d->signer, err);
 	if (r < 0)
 		return r;
 	d->tls = tls;
@@ -307,6 +309,7 @@ static void release(struct download *d)
 	agent_error_free(d->local_err);
 	free(d->ca_file);
 	free(d->cert_file);
+	free(d->cert_pem);
 	free(d);
 }
 DEFINE_CLEANUP(struct download *, release)
@@ -329,7 +332,9 @@ int download_start(const struct download_options *options, struct download **ret
 		return r;
 	d->ca_file = strdup(options->ca_file);
 	d->cert_file = options->cert_file == NULL ? NULL : strdup(options->cert_file);
-	if (d->abort_fd < 0 || d->ca_file == NULL || (options->cert_file != NULL && d->cert_file == NULL))
+	d->cert_pem = options->cert_pem == NULL ? NULL : strdup(options->cert_pem);
+	if (d->abort_fd < 0 || d->ca_file == NULL || (options->cert_file != NULL && d->cert_file == NULL) ||
+	    (options->cert_pem != NULL && d->cert_pem == NULL))
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory or descriptors");
 	flags = fcntl(d->pipe_fd, F_GETFL);
 	if (flags < 0 || fcntl(d->pipe_fd, F_SETFL, flags | O_NONBLOCK) < 0)

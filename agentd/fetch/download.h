@@ -11,6 +11,7 @@ struct download_options {
 	const char *url;
 	const char *ca_file;
 	const char *cert_file;	      /* or NULL */
+	const char *cert_pem;	      /* the certificate itself, instead of the file; or NULL */
 	struct agent_signer *signer;  /* or NULL; used in the thread */
 	unsigned connect_timeout_s;
 	int pipe_fd;	/* written to; stays the caller's, open until download_free() */

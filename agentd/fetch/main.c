@@ -39,7 +39,8 @@ struct fetch {
 
 	/* The download under way. */
 	sd_bus_message *call;
-	sd_bus_slot *pending;	/* KeyPublic or KeySign */
+	sd_bus_slot *pending;	/* KeyIdentity, KeyPublic or KeySign */
+	char *cert_pem;		/* of our key, if core keeps it; NULL: cert_file */
 	int pipe_fd;
 	struct sign_desk *desk;
 	struct download *download;
@@ -60,6 +61,7 @@ static void clear_job(struct fetch *f)
 	f->download = download_free(f->download);
 	f->desk = sign_desk_free(f->desk);
 	f->call = sd_bus_message_unref(f->call);
+	free(TAKE_PTR(f->cert_pem));
 	if (f->pipe_fd >= 0)
 		close(f->pipe_fd);
 	f->pipe_fd = -1;
@@ -101,7 +103,8 @@ static int begin_download(struct fetch *f, const uint8_t *spki, size_t spki_size
 		r = sign_desk_signer(f->desk, spki, spki_size, &signer, err);
 		if (r < 0)
 			return r;
-		options.cert_file = f->cert_file;
+		options.cert_file = f->cert_pem == NULL ? f->cert_file : NULL;
+		options.cert_pem = f->cert_pem;
 		options.signer = signer;
 	}
 	r = download_start(&options, &f->download, err);
@@ -191,6 +194,38 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *use
 	return 0;
 }
 
+static int ask_public_key(struct fetch *f, struct agent_error **err)
+{
+	int r;
+
+	if (f->cert_pem == NULL && access(f->cert_file, F_OK) < 0)
+		return begin_download(f, NULL, 0, err);	/* no certificate for it: an open server */
+	r = sd_bus_call_method_async(f->core, &f->pending, NULL, BUS_PATH, BUS_CORE, "KeyPublic", on_public_key, f, "s", KEY_NAME);
+	return r < 0 ? agent_error_set(err, r, "bus.lost", "agentd cannot be asked for the key: %s", strerror(-r)) : 0;
+}
+
+/* Once the key was rotated, core keeps the certificate that goes with it: the file is of the first one. */
+static int on_identity(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct fetch *f = userdata;
+	const char *pem = "";
+	int r = 0;
+
+	f->pending = sd_bus_slot_unref(f->pending);
+	if (sd_bus_message_is_method_error(m, NULL))
+		service_log(LOG_NOTICE, "agentd does not say which certificate to use: %s", sd_bus_message_get_error(m)->message);
+	else if (sd_bus_message_read(m, "sssss", &pem, NULL, NULL, NULL, NULL) < 0)
+		r = agent_error_set(&err, -EPROTO, "bus.protocol", "agentd's answer about our certificate cannot be used");
+	if (r >= 0 && pem[0] != '\0' && (f->cert_pem = strdup(pem)) == NULL)
+		r = agent_error_set(&err, -ENOMEM, "fetch.memory", "out of memory");
+	if (r >= 0)
+		r = ask_public_key(f, &err);
+	if (r < 0)
+		finish(f, r, 0, &err);
+	return 0;
+}
+
 static int take_call(struct fetch *f, sd_bus_message *m, struct agent_error **err)
 {
 	const char *url;
@@ -205,9 +240,7 @@ static int take_call(struct fetch *f, sd_bus_message *m, struct agent_error **er
 		return agent_error_set(err, -errno, "fetch.pipe", "the pipe cannot be used: %m");
 	f->call = sd_bus_message_ref(m);
 	(void)sd_event_source_set_enabled(f->idle, SD_EVENT_OFF);
-	if (access(f->cert_file, F_OK) < 0)
-		return begin_download(f, NULL, 0, err);	/* no certificate for it: an open server */
-	r = sd_bus_call_method_async(f->core, &f->pending, NULL, BUS_PATH, BUS_CORE, "KeyPublic", on_public_key, f, "s", KEY_NAME);
+	r = sd_bus_call_method_async(f->core, &f->pending, NULL, BUS_PATH, BUS_CORE, "KeyIdentity", on_identity, f, "s", KEY_NAME);
 	return r < 0 ? agent_error_set(err, r, "bus.lost", "agentd cannot be asked for the key: %s", strerror(-r)) : 0;
 }
 

@@ -141,6 +141,8 @@ static int on_telemetry_time(sd_event_source *source, uint64_t usec, void *userd
 
 	send_telemetry(link);
 	report_now(link);
+	if (link->worker != NULL)
+		worker_try_again(link->worker);
 	(void)sd_event_source_set_time_relative(source, (uint64_t)link->service.settings->mqtt.telemetry_s * 1000000);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
@@ -214,6 +216,29 @@ static int on_setup_answer(sd_bus_message *m, void *userdata, sd_bus_error *erro
 	return on_setup_changed(m, link, error);
 }
 
+static int on_identity_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct link *link = userdata;
+	const char *key, *current_id, *next_id;
+
+	if (sd_bus_message_read(m, "sss", &key, &current_id, &next_id) >= 0 && link->worker != NULL &&
+	    strcmp(key, link->service.settings->mqtt.key) == 0)
+		worker_identity_changed(link->worker, current_id, next_id);
+	return 0;
+}
+
+/* After core was gone: what it had to say meanwhile. */
+static int on_identity_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct link *link = userdata;
+	const char *current_id, *next_id;
+
+	if (!sd_bus_message_is_method_error(m, NULL) && sd_bus_message_read(m, "sssss", NULL, &current_id, NULL, &next_id, NULL) >= 0 &&
+	    link->worker != NULL)
+		worker_identity_changed(link->worker, current_id, next_id);
+	return 0;
+}
+
 static void connect_later(struct link *link)
 {
 	(void)sd_event_source_set_time_relative(link->core_timer, CORE_RETRY_US);
@@ -242,6 +267,11 @@ static int connect_core(struct link *link, struct agent_error **err)
 	r = sd_bus_attach_event(link->core, link->service.event, SD_EVENT_PRIORITY_NORMAL);
 	if (r >= 0)
 		r = sd_bus_match_signal(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "SetupChanged", on_setup_changed, link);
+	if (r >= 0)
+		r = sd_bus_match_signal(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "IdentityChanged", on_identity_changed, link);
+	if (r >= 0 && link->worker != NULL)
+		r = sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "KeyIdentity", on_identity_answer, link, "s",
+					     link->service.settings->mqtt.key);
 	if (r >= 0)
 		r = sd_bus_match_signal(link->core, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
 					on_core_lost, link);

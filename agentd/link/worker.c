@@ -2,6 +2,7 @@
 #include "agentd/link/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
@@ -19,13 +20,16 @@
 #include <agent/tls.h>
 
 #include "agentd/common/service.h"
+#include "agentd/link/identity.h"
 #include "agentd/link/telemetry.h"
+#include "base/file.h"
 #include "base/macro.h"
 
 #define RETRY_MS 5000		/* look again for a file or for core */
 #define QUEUE_MESSAGES 64	/* telemetry of an hour at the default rate; older data waits for the durable queue */
 #define QUEUE_BYTES (256 * KIB)
 #define STOP_WAIT_S 5
+#define CERT_FILE_MAX (256 * KIB)
 
 DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
 DEFINE_CLEANUP(struct agent_tls *, agent_tls_unref)
@@ -49,11 +53,17 @@ struct worker {
 	char *ca_file, *cert_file, *prefix, *state_topic, *canary_topic;
 	struct stamp ca_stamp, cert_stamp;	/* thread only */
 	struct agent_context *ctx;		/* thread only */
+	struct agent_tls *tls;			/* thread only: of mqtt, lent */
+	struct identity identity;		/* thread only */
+	char signer_key[IDENTITY_KEY_MAX];	/* thread only: key of the pair in use */
 
 	pthread_mutex_t lock;	/* guards the rest */
 	struct agent_mqtt *mqtt;
 	struct worker_status status;
 	uint64_t canary;	/* number of the last one sent */
+	char shown[IDENTITY_ID_MAX];	/* id of the certificate on the connection, "" for the file's */
+	bool has_shown;
+	bool wants_trial;	/* a new certificate waits for another try */
 };
 
 static uint64_t now_ms(void)
@@ -110,18 +120,6 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 	ring(w->notify_fd);
 }
 
-static void on_state(void *userdata, enum agent_mqtt_state state, const struct agent_error *why)
-{
-	struct worker *w = userdata;
-
-	if (state == AGENT_MQTT_OFFLINE && !atomic_load(&w->is_stopping))
-		return;	/* only to read the files again */
-	set_status(w, state, why);
-	/* A certificate or anchor that was replaced counts at the next attempt, not at the next start. */
-	if (state == AGENT_MQTT_CONNECTING && files_changed(w))
-		agent_mqtt_stop(w->mqtt);
-}
-
 static void on_message(void *userdata, const char *topic, const void *payload, size_t size)
 {
 	struct worker *w = userdata;
@@ -139,7 +137,7 @@ static void on_message(void *userdata, const char *topic, const void *payload, s
 }
 
 /* Over a connection of the thread's own, made anew when core was restarted. */
-static int open_signer(struct worker *w, struct agent_signer **ret_signer, struct agent_error **err)
+static int open_signer(struct worker *w, const char *key, struct agent_signer **ret_signer, struct agent_error **err)
 {
 	const struct settings *s = w->settings;
 	_cleanup_free_ char *path = NULL;
@@ -155,19 +153,102 @@ static int open_signer(struct worker *w, struct agent_signer **ret_signer, struc
 		return r;
 	/* Core gives up first; its reason is better than "no answer". */
 	agent_client_set_timeout(client, ((unsigned)s->tpm.sign_timeout_s + 5) * 1000);
-	r = agent_client_signer(client, s->mqtt.key, ret_signer, err);
+	r = agent_client_signer(client, key, ret_signer, err);
 	agent_client_unref(client);
 	return r;
+}
+
+/* The profile shows this pair from the next connection on. */
+static int apply_identity(struct worker *w, const struct identity_pair *pair, struct agent_error **err)
+{
+	_cleanup_(agent_signer_unrefp) struct agent_signer *signer = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	int r;
+
+	if (pair->id[0] == '\0')
+		r = file_read_at(AT_FDCWD, w->cert_file, CERT_FILE_MAX, &text, &size, err);
+	else
+		r = (text = strdup(pair->pem)) == NULL ? agent_error_set(err, -ENOMEM, "link.memory", "out of memory") : 0;
+	if (r >= 0)
+		r = open_signer(w, pair->key, &signer, err);
+	if (r >= 0)
+		r = agent_tls_set_identity(w->tls, text, strlen(text), signer, err);
+	if (r < 0)
+		return agent_error_prefix(err, r, "%s", pair->id[0] == '\0' ? w->cert_file : "client certificate");
+	pthread_mutex_lock(&w->lock);
+	strcpy(w->shown, pair->id);
+	w->has_shown = true;
+	pthread_mutex_unlock(&w->lock);
+	strcpy(w->signer_key, pair->key);
+	return 0;
+}
+
+/* What the outcome of an attempt says about a new pair on trial. */
+static void judge(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	enum identity_verdict verdict;
+
+	if (state == AGENT_MQTT_WAITING && why != NULL)
+		identity_failed(&w->identity, agent_error_name(why), agent_error_message(why));
+	if (state != AGENT_MQTT_ONLINE || why != NULL)
+		return;
+	verdict = identity_succeeded(&w->identity);
+	if (verdict == IDENTITY_PROVED || verdict == IDENTITY_NOT_PROVED) {
+		service_log(LOG_NOTICE, verdict == IDENTITY_PROVED ? "the broker took the new certificate" :
+								     "the broker refused the new certificate and took the old one");
+		if (identity_tell(&w->identity, verdict, w->settings->paths.run_dir, w->settings->mqtt.key, &err) < 0)
+			service_log(LOG_WARNING, "agentd was not told about the new certificate: %s", agent_error_message(err));
+	}
+	pthread_mutex_lock(&w->lock);
+	w->wants_trial = verdict == IDENTITY_AGAIN;
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* The certificate for the next attempt: what core says now, if it can be asked. */
+static void renew_identity(struct worker *w)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	const struct identity_pair *pair;
+
+	if (identity_refresh(&w->identity, w->settings->paths.run_dir, w->settings->mqtt.key, NULL) < 0)
+		return; /* the one we have may still do */
+	pair = identity_choose(&w->identity);
+	if (strcmp(pair->id, w->shown) == 0 && strcmp(pair->key, w->signer_key) == 0)
+		return;
+	if (apply_identity(w, pair, &err) >= 0)
+		return;
+	service_log(LOG_WARNING, "%s certificate cannot be used: %s", w->identity.uses_next ? "the new" : "our", agent_error_message(err));
+	if (w->identity.uses_next)
+		identity_failed(&w->identity, agent_error_name(err), agent_error_message(err));
+	err = agent_error_free(err);
+	if (apply_identity(w, identity_choose(&w->identity), &err) < 0)
+		service_log(LOG_ERR, "our certificate cannot be used: %s", agent_error_message(err));
+}
+
+static void on_state(void *userdata, enum agent_mqtt_state state, const struct agent_error *why)
+{
+	struct worker *w = userdata;
+
+	if (state == AGENT_MQTT_OFFLINE && !atomic_load(&w->is_stopping))
+		return;	/* only to read the files again */
+	if (state == AGENT_MQTT_CONNECTING && !files_changed(w))
+		renew_identity(w);
+	set_status(w, state, why);
+	/* A certificate or anchor that was replaced counts at the next attempt, not at the next start. */
+	if (state == AGENT_MQTT_CONNECTING && files_changed(w))
+		agent_mqtt_stop(w->mqtt);
+	judge(w, state, why);
 }
 
 static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct agent_error **err)
 {
 	static const struct agent_mqtt_handlers handlers = { .state = on_state, .message = on_message };
 	const struct settings *s = w->settings;
-	_cleanup_(agent_signer_unrefp) struct agent_signer *signer = NULL;
 	_cleanup_(agent_tls_unrefp) struct agent_tls *tls = NULL;
 	struct agent_tls_options tls_options = {
-		.ca_file = w->ca_file, .peer_name = s->mqtt.host, .cert_file = w->cert_file, .allow_tls12 = s->mqtt.allow_tls12,
+		.ca_file = w->ca_file, .peer_name = s->mqtt.host, .allow_tls12 = s->mqtt.allow_tls12,
 	};
 	struct agent_mqtt_options options = {
 		.host = s->mqtt.host, .port = (uint16_t)s->mqtt.port, .client_id = s->device.serial,
@@ -180,13 +261,17 @@ static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct ag
 
 	w->ca_stamp = take_stamp(w->ca_file);
 	w->cert_stamp = take_stamp(w->cert_file);
-	r = open_signer(w, &signer, err);
+	r = identity_refresh(&w->identity, s->paths.run_dir, s->mqtt.key, err);
+	if (r >= 0)
+		r = agent_tls_new(w->ctx, &tls_options, &tls, err);
 	if (r < 0)
 		return r;
-	tls_options.signer = signer;
-	r = agent_tls_new(w->ctx, &tls_options, &tls, err);
-	if (r < 0)
+	w->tls = tls; /* mqtt holds it from here on, and goes first */
+	r = apply_identity(w, identity_choose(&w->identity), err);
+	if (r < 0) {
+		identity_failed(&w->identity, agent_error_name(*err), agent_error_message(*err));
 		return r;
+	}
 	r = agent_mqtt_new(w->ctx, tls, &options, &handlers, w, &mqtt, err);
 	if (r < 0)
 		return r;
@@ -256,6 +341,7 @@ static void worker_free(struct worker *w)
 	if (w->stop_fd >= 0)
 		close(w->stop_fd);
 	pthread_mutex_destroy(&w->lock);
+	identity_clear(&w->identity);
 	agent_context_unref(w->ctx);
 	free(w->ca_file);
 	free(w->cert_file);
@@ -373,4 +459,22 @@ int worker_send_canary(struct worker *w, struct agent_error **err)
 	}
 	pthread_mutex_unlock(&w->lock);
 	return r;
+}
+
+void worker_identity_changed(struct worker *w, const char *current_id, const char *next_id)
+{
+	pthread_mutex_lock(&w->lock);
+	/* One that is shown and still on trial: core did not hear that it was taken, and hears it after the next connection. */
+	if (w->has_shown && (next_id[0] != '\0' || strcmp(w->shown, current_id) != 0))
+		agent_mqtt_reconnect(w->mqtt);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void worker_try_again(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	if (w->wants_trial)
+		agent_mqtt_reconnect(w->mqtt);
+	w->wants_trial = false;
+	pthread_mutex_unlock(&w->lock);
 }

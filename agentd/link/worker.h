@@ -32,4 +32,9 @@ int worker_publish(struct worker *worker, const char *name, const char *payload,
 /* Send a message to ourselves, unless one is still under way. */
 int worker_send_canary(struct worker *worker, struct agent_error **err);
 
+/* Core has another certificate in use or on trial (ids as in KeyIdentity): connect again unless the one that is shown is all there is. */
+void worker_identity_changed(struct worker *worker, const char *current_id, const char *next_id);
+/* Connect again if a new certificate was neither taken nor clearly refused. */
+void worker_try_again(struct worker *worker);
+
 #endif

@@ -100,3 +100,28 @@ void ep_keys_csr_post(struct request *req)
 {
 	send_call(req, "KeyCsr", (const char *const[]){ req->param, args_text(req->args, "subject"), NULL }, NULL, 0, on_csr);
 }
+
+/* ---- rotation --------------------------------------------------------------------------------------------------- */
+
+void ep_key_rotation_post(struct request *req)
+{
+	const char *texts[] = { req->param, or_empty(args_text(req->args, "type")), args_text(req->args, "subject"), NULL };
+	uint64_t timeout_us = ((uint64_t)req->m->settings->tpm.keygen_timeout_s + 10) * 1000000;
+
+	send_call(req, "KeyRotate", texts, NULL, timeout_us, reply_from_dict);
+}
+
+void ep_key_rotation_get(struct request *req)
+{
+	send_call(req, "KeyRotation", (const char *const[]){ req->param, NULL }, NULL, 0, reply_from_dict);
+}
+
+void ep_key_rotation_delete(struct request *req)
+{
+	send_call(req, "KeyRotateAbort", (const char *const[]){ req->param, NULL }, NULL, 0, reply_from_dict);
+}
+
+void ep_key_certificate_put(struct request *req)
+{
+	send_call(req, "KeyCertificate", (const char *const[]){ req->param, args_text(req->args, "pem"), NULL }, NULL, 0, reply_from_dict);
+}

@@ -47,6 +47,7 @@ static const struct mapping {
 	{ "/v1/update", -EPERM, "update.", "update-refused" },
 	{ "/v1/update", -EPERM, "container.", "update-refused" },
 	{ "/v1/keys", -EKEYREJECTED, "import.weak", "not-acceptable" },
+	{ "/v1/keys", -EKEYEXPIRED, "rotation.certificate", "not-acceptable" },
 	{ "/v1/update", -EKEYREJECTED, NULL, "update-refused" },
 	{ "/v1/update", -EBADMSG, NULL, "update-refused" },
 	{ "/v1/update", -EMSGSIZE, NULL, "update-refused" },

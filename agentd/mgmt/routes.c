@@ -89,6 +89,17 @@ static const struct arg_rule args_import[] = {
 	{ NULL },
 };
 
+static const struct arg_rule args_rotate[] = {
+	{ "subject", ARG_TEXT, REQUIRED, 512, 1, .about = "of the request for the new key, as in CN=gw-0001,O=Example" },
+	{ "type", ARG_TEXT, OPTIONAL, 32, .values = KEY_TYPES, .about = "of the new key; left out: as the old one" },
+	{ NULL },
+};
+
+static const struct arg_rule args_certificate[] = {
+	{ "pem", ARG_TEXT, REQUIRED, 16 * KIB, 1, .about = "chain, leaf first" },
+	{ NULL },
+};
+
 static const struct arg_rule args_callers[] = {
 	{ "callers", ARG_TEXTS, REQUIRED, 192, 1, .about = "applications that may use it from now on: \"uid:1000 tls-client\"" },
 	{ NULL },
@@ -315,6 +326,18 @@ static const struct arg_rule answer_key_details[] = {
 	{ NULL },
 };
 
+static const struct arg_rule answer_rotation[] = {
+	{ "key", ARG_TEXT, REQUIRED },
+	{ "state", ARG_TEXT, REQUIRED, .values = "none making-key waiting-for-certificate proving committing aborting done failed",
+	  .about = "docs/design/rotation.md" },
+	{ "type", ARG_TEXT, OPTIONAL, .values = KEY_TYPES },
+	{ "renewal", ARG_TRUTH, OPTIONAL, .about = "a new certificate for the key in use" },
+	{ "since", ARG_NUMBER, OPTIONAL, .about = "when the state was reached" },
+	{ "reason", ARG_TEXT, OPTIONAL, .about = "why the new pair was given up" },
+	{ "csr", ARG_TEXT, OPTIONAL, .about = "request for the new key, while its certificate is waited for" },
+	{ NULL },
+};
+
 static const struct arg_rule answer_csr[] = {
 	{ "csr", ARG_TEXT, REQUIRED, .about = "PEM" },
 	{ NULL },
@@ -472,6 +495,18 @@ const struct route routes[] = {
 	{ POST,   "/v1/keys/*/import",     ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 24 * KIB,    args_import,      ep_keys_import_post, NULL,
 	  .param = param_key, .status = 201, .answer = answer_key, .problems = "already-exists not-acceptable no-space",
 	  .summary = "Take a private key that exists already into the TPM" },
+	{ POST,   "/v1/keys/*/rotation",   ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_rotate,      ep_key_rotation_post, NULL,
+	  .param = param_key, .answer = answer_rotation, .problems = "not-acceptable busy no-space",
+	  .summary = "Make a new key beside the one of the broker connection, and a request for it" },
+	{ GET,    "/v1/keys/*/rotation",   ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_key_rotation_get, NULL,
+	  .param = param_key, .answer = answer_rotation, .problems = "not-acceptable",
+	  .summary = "How far the rotation of a key is" },
+	{ DELETE, "/v1/keys/*/rotation",   ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_key_rotation_delete, NULL,
+	  .param = param_key, .answer = answer_rotation, .problems = "not-acceptable state-changed",
+	  .summary = "Give up the new key; the old one stays" },
+	{ PUT,    "/v1/keys/*/certificate", ROLE_ADMIN, GATE_CLOSED,  RATE_WRITE, 24 * KIB,    args_certificate, ep_key_certificate_put, NULL,
+	  .param = param_key, .answer = answer_rotation, .problems = "not-acceptable busy no-space",
+	  .summary = "A new certificate: for the new key of a rotation, or for the key in use; put in place once a broker took it" },
 	{ PUT,    "/v1/keys/*/callers",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_callers,     ep_keys_callers_put, NULL,
 	  .param = param_key, .answer = answer_key, .problems = "not-acceptable no-space",
 	  .summary = "Which applications may use a key; replaces those of before" },

@@ -151,6 +151,14 @@ void agent_mqtt_stop(struct agent_mqtt *mqtt)
 	wake(mqtt);
 }
 
+void agent_mqtt_reconnect(struct agent_mqtt *mqtt)
+{
+	if (mqtt == NULL)
+		return;
+	atomic_store(&mqtt->wants_reconnect, true);
+	wake(mqtt);
+}
+
 enum agent_mqtt_state agent_mqtt_get_state(const struct agent_mqtt *mqtt)
 {
 	return mqtt == NULL ? AGENT_MQTT_OFFLINE : (enum agent_mqtt_state)atomic_load(&mqtt->state);
@@ -244,7 +252,7 @@ static void wait_before_next(struct agent_mqtt *mqtt, unsigned n_failures)
 	uint64_t now;
 
 	/* Messages queued meanwhile wake us too and must not shorten the wait. */
-	while (!atomic_load(&mqtt->is_stopping) && (now = mqtt_now_ms()) < deadline) {
+	while (!atomic_load(&mqtt->is_stopping) && !atomic_load(&mqtt->wants_reconnect) && (now = mqtt_now_ms()) < deadline) {
 		struct pollfd p = { .fd = mqtt->wake_fd, .events = POLLIN };
 
 		if (poll(&p, 1, (int)(deadline - now)) > 0)
@@ -290,11 +298,15 @@ int agent_mqtt_run(struct agent_mqtt *mqtt, struct agent_error **err)
 	while (!atomic_load(&mqtt->is_stopping)) {
 		_cleanup_error_ struct agent_error *why = NULL;
 		uint64_t online_ms = 0;
+		int r;
 
+		atomic_store(&mqtt->wants_reconnect, false);
 		mqtt_set_state(mqtt, AGENT_MQTT_CONNECTING, NULL);
 		/* The handler may have stopped us. */
-		if (atomic_load(&mqtt->is_stopping) || mqtt_session(mqtt, &online_ms, &why) == 0)
+		if (atomic_load(&mqtt->is_stopping) || (r = mqtt_session(mqtt, &online_ms, &why)) == 0)
 			break;
+		if (r > 0)
+			continue;
 		if (online_ms >= STEADY_MS)
 			n_failures = 0;
 		mqtt_set_state(mqtt, AGENT_MQTT_WAITING, why);

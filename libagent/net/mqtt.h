@@ -32,6 +32,7 @@ struct agent_mqtt {
 
 	int wake_fd;		/* eventfd: something was queued, or stop */
 	atomic_bool is_stopping, is_running;
+	atomic_bool wants_reconnect; /* agent_mqtt_reconnect() */
 	atomic_int state;
 
 	pthread_mutex_t lock;	/* guards queue and filters */
@@ -47,7 +48,7 @@ void mqtt_drain_wake(struct agent_mqtt *mqtt);
 uint64_t mqtt_now_ms(void);
 
 /*
- * One connection: resolve, connect, serve until it ends. Returns 0 after a stop, else the errno and why; *ret_online_ms says
+ * One connection: resolve, connect, serve until it ends. Returns 0 after a stop, 1 if another is wanted at once, else the errno and why; *ret_online_ms says
  * how long it was online.
  */
 int mqtt_session(struct agent_mqtt *mqtt, uint64_t *ret_online_ms, struct agent_error **err);

@@ -264,8 +264,8 @@ static void come_online(struct session *s)
 	mqtt_set_state(mqtt, AGENT_MQTT_ONLINE, NULL);
 }
 
-/* A clean DISCONNECT makes the broker forget the will (MQTT 3.1.1 section 3.1.2.5), so we say it ourselves. */
-static void say_farewell(struct session *s)
+/* A clean DISCONNECT makes the broker forget the will (MQTT 3.1.1 section 3.1.2.5), so we say it ourselves, unless we are back at once. */
+static void say_farewell(struct session *s, bool for_good)
 {
 	struct agent_mqtt *mqtt = s->mqtt;
 	uint64_t deadline = mqtt_now_ms() + FAREWELL_TIMEOUT_MS;
@@ -273,7 +273,7 @@ static void say_farewell(struct session *s)
 	if (!s->is_online)
 		return;
 	publish_queued(s);
-	if (mqtt->will_topic != NULL && mqtt->will_payload != NULL)
+	if (for_good && mqtt->will_topic != NULL && mqtt->will_payload != NULL)
 		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->will_payload), mqtt->will_payload, 0, true);
 	mosquitto_disconnect(s->mosq);
 	while (mosquitto_want_write(s->mosq) && mosquitto_socket(s->mosq) >= 0 && mqtt_now_ms() < deadline) {
@@ -365,8 +365,12 @@ static int serve(struct session *s, struct agent_error **err)
 
 	for (;;) {
 		if (atomic_load(&s->mqtt->is_stopping)) {
-			say_farewell(s);
+			say_farewell(s, true);
 			return 0;
+		}
+		if (atomic_load(&s->mqtt->wants_reconnect)) {
+			say_farewell(s, false);
+			return 1;
 		}
 		if (s->connack == 0 && !s->is_online)
 			come_online(s);
@@ -432,7 +436,7 @@ int mqtt_session(struct agent_mqtt *mqtt, uint64_t *ret_online_ms, struct agent_
 		r = try_address(&s, err);
 		if (s.is_online)
 			*ret_online_ms = mqtt_now_ms() - s.online_since_ms;
-		if (r == 0 || s.is_tcp_up || atomic_load(&mqtt->is_stopping))
+		if (r >= 0 || s.is_tcp_up || atomic_load(&mqtt->is_stopping))
 			return atomic_load(&mqtt->is_stopping) ? 0 : r;
 	}
 	return r < 0 ? r : agent_error_set(err, -EHOSTUNREACH, "mqtt.resolve", "%s has no address we can use", mqtt->host);

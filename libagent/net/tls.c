@@ -58,18 +58,12 @@ static int openssl_failed(struct agent_error **err, const char *what)
 	return r;
 }
 
-static int read_certificates(OSSL_LIB_CTX *libctx, const char *path, STACK_OF(X509) **ret_certs, struct agent_error **err)
+static int parse_certificates(OSSL_LIB_CTX *libctx, const char *pem, size_t size, const char *from, STACK_OF(X509) **ret_certs,
+			      struct agent_error **err)
 {
 	_cleanup_certs_ STACK_OF(X509) *certs = sk_X509_new_null();
-	_cleanup_(BIO_freep) BIO *bio = NULL;
-	_cleanup_free_ char *pem = NULL;
-	size_t size;
-	int r;
+	_cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(pem, (int)size);
 
-	r = file_read_at(AT_FDCWD, path, PEM_FILE_MAX, &pem, &size, err);
-	if (r < 0)
-		return r;
-	bio = BIO_new_mem_buf(pem, (int)size);
 	if (bio == NULL || certs == NULL)
 		return -ENOMEM;
 	for (;;) {
@@ -83,16 +77,26 @@ static int read_certificates(OSSL_LIB_CTX *libctx, const char *path, STACK_OF(X5
 			ERR_clear_error();
 			if (ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE)
 				break;
-			return agent_error_set(err, -EBADMSG, "tls.file", "%s: certificate %d is damaged", path, sk_X509_num(certs) + 1);
+			return agent_error_set(err, -EBADMSG, "tls.file", "%s: certificate %d is damaged", from, sk_X509_num(certs) + 1);
 		}
 		if (sk_X509_push(certs, cert) <= 0)
 			return -ENOMEM;
 		cert = NULL;
 	}
 	if (sk_X509_num(certs) == 0)
-		return agent_error_set(err, -EBADMSG, "tls.file", "%s holds no certificate in PEM form", path);
+		return agent_error_set(err, -EBADMSG, "tls.file", "%s holds no certificate in PEM form", from);
 	*ret_certs = TAKE_PTR(certs);
 	return 0;
+}
+
+static int read_certificates(OSSL_LIB_CTX *libctx, const char *path, STACK_OF(X509) **ret_certs, struct agent_error **err)
+{
+	_cleanup_free_ char *pem = NULL;
+	size_t size;
+	int r;
+
+	r = file_read_at(AT_FDCWD, path, PEM_FILE_MAX, &pem, &size, err);
+	return r < 0 ? r : parse_certificates(libctx, pem, size, path, ret_certs, err);
 }
 
 /* The signer in use, with its failures kept for agent_tls_explain(): OpenSSL would shrink them to "sign failed". */
@@ -150,7 +154,9 @@ static int noting_signer_new(struct agent_signer *inner, struct tls_record *reco
 	return r;
 }
 
-static int load_identity(struct agent_tls *tls, const struct agent_tls_options *options, struct agent_error **err)
+/* Key for OpenSSL that goes with @chain; failures of @signer are noted for agent_tls_explain(). */
+static int make_key(struct agent_tls *tls, STACK_OF(X509) *chain, struct agent_signer *signer, const char *from, EVP_PKEY **ret_pkey,
+		    struct agent_error **err)
 {
 	_cleanup_(agent_signer_unrefp) struct agent_signer *noting = NULL;
 	_cleanup_(EVP_PKEY_freep) EVP_PKEY *public_key = NULL;
@@ -158,20 +164,24 @@ static int load_identity(struct agent_tls *tls, const struct agent_tls_options *
 	size_t spki_size;
 	int r;
 
-	r = read_certificates(tls->libctx, options->cert_file, &tls->chain, err);
-	if (r < 0)
-		return agent_error_prefix(err, r, "client certificate");
-	agent_signer_get_public(options->signer, &spki, &spki_size);
+	agent_signer_get_public(signer, &spki, &spki_size);
 	public_key = d2i_PUBKEY_ex(NULL, &spki, (long)spki_size, tls->libctx, NULL);
-	if (public_key == NULL || EVP_PKEY_eq(public_key, X509_get0_pubkey(sk_X509_value(tls->chain, 0))) != 1) {
+	if (public_key == NULL || EVP_PKEY_eq(public_key, X509_get0_pubkey(sk_X509_value(chain, 0))) != 1) {
 		ERR_clear_error();
 		return agent_error_set(err, -EKEYREJECTED, "tls.key", "%s: the certificate is for another key than the one we sign with (%s)",
-				       options->cert_file, agent_signer_get_backend(options->signer));
+				       from, agent_signer_get_backend(signer));
 	}
-	r = noting_signer_new(options->signer, tls->record, &noting, err);
+	r = noting_signer_new(signer, tls->record, &noting, err);
+	return r < 0 ? r : agent_openssl_pkey(tls->ctx, noting, ret_pkey, err);
+}
+
+static int load_identity(struct agent_tls *tls, const struct agent_tls_options *options, struct agent_error **err)
+{
+	int r = read_certificates(tls->libctx, options->cert_file, &tls->chain, err);
+
 	if (r < 0)
-		return r;
-	return agent_openssl_pkey(tls->ctx, noting, &tls->pkey, err);
+		return agent_error_prefix(err, r, "client certificate");
+	return make_key(tls, tls->chain, options->signer, options->cert_file, &tls->pkey, err);
 }
 
 static int load_anchors(struct agent_tls *tls, const char *ca_file, struct agent_error **err)
@@ -240,6 +250,62 @@ int agent_openssl_configure(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agen
 	return r == 1 ? 0 : openssl_failed(err, "use our certificate with its key");
 }
 
+static int make_ssl_ctx(struct agent_tls *tls, SSL_CTX **ret_ssl_ctx, struct agent_error **err)
+{
+	SSL_CTX *ssl_ctx = SSL_CTX_new_ex(tls->libctx, NULL, TLS_client_method());
+	int r;
+
+	if (ssl_ctx == NULL)
+		return openssl_failed(err, "make an SSL_CTX");
+	r = agent_openssl_configure(tls, ssl_ctx, err);
+	if (r < 0) {
+		SSL_CTX_free(ssl_ctx);
+		return r;
+	}
+	/* MQTT frames its messages, and libmosquitto 2.0 gives up for good on the error this would otherwise be. */
+	SSL_CTX_set_options(ssl_ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	*ret_ssl_ctx = ssl_ctx;
+	return 0;
+}
+
+/*
+ * A new SSL_CTX: in the old one a certificate of another type would stay beside the new one. Connections hold the SSL_CTX they
+ * were made with.
+ */
+int agent_tls_set_identity(struct agent_tls *tls, const char *pem, size_t size, struct agent_signer *signer, struct agent_error **err)
+{
+	_cleanup_certs_ STACK_OF(X509) *chain = NULL;
+	_cleanup_(EVP_PKEY_freep) EVP_PKEY *pkey = NULL;
+	STACK_OF(X509) *old_chain;
+	EVP_PKEY *old_pkey;
+	SSL_CTX *ssl_ctx;
+	int r;
+
+	if (tls == NULL || pem == NULL || signer == NULL || size > PEM_FILE_MAX)
+		return agent_error_set(err, -EINVAL, "tls.options", "a profile, a certificate of at most %zu bytes and its signer are required",
+				       PEM_FILE_MAX);
+	r = parse_certificates(tls->libctx, pem, size, "client certificate", &chain, err);
+	if (r >= 0)
+		r = make_key(tls, chain, signer, "client certificate", &pkey, err);
+	if (r < 0)
+		return r == -ENOMEM ? agent_error_set(err, r, "tls.memory", "out of memory") : r;
+	old_chain = tls->chain;
+	old_pkey = tls->pkey;
+	tls->chain = chain;
+	tls->pkey = pkey;
+	r = make_ssl_ctx(tls, &ssl_ctx, err);
+	if (r < 0) {
+		tls->chain = old_chain;
+		tls->pkey = old_pkey;
+		return r;
+	}
+	SSL_CTX_free(tls->ssl_ctx);
+	tls->ssl_ctx = ssl_ctx;
+	chain = old_chain; /* for the cleanup */
+	pkey = old_pkey;
+	return 0;
+}
+
 int agent_tls_new(struct agent_context *ctx, const struct agent_tls_options *options, struct agent_tls **ret_tls, struct agent_error **err)
 {
 	_cleanup_(agent_tls_unrefp) struct agent_tls *tls = NULL;
@@ -271,14 +337,9 @@ int agent_tls_new(struct agent_context *ctx, const struct agent_tls_options *opt
 		if (r < 0)
 			return r;
 	}
-	tls->ssl_ctx = SSL_CTX_new_ex(tls->libctx, NULL, TLS_client_method());
-	if (tls->ssl_ctx == NULL)
-		return openssl_failed(err, "make an SSL_CTX");
-	r = agent_openssl_configure(tls, tls->ssl_ctx, err);
+	r = make_ssl_ctx(tls, &tls->ssl_ctx, err);
 	if (r < 0)
 		return r;
-	/* MQTT frames its messages, and libmosquitto 2.0 gives up for good on the error this would otherwise be. */
-	SSL_CTX_set_options(tls->ssl_ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	*ret_tls = TAKE_PTR(tls);
 	return 0;
 }

@@ -84,7 +84,7 @@ for row in p521:import.type k1:import.type explicit:import.type ed25519:import.t
   like "${row%:*} is ${row#*:}" "$(live import refused "$K/${row%:*}.pem")" "^error ${row#*:}: "
 done
 like "a key of the TPM is import.tpm-key" "$(live import refused "$DIR/i-ec-p256.pem")" '^error import.tpm-key: '
-is "nothing of a refused key is stored" "$(ls "$DIR" | grep -c '^refused')" 0
+is "nothing of a refused key is stored" "$(find "$DIR" -name "refused*" | wc -l)" 0
 for code in 0x143 0x120 0x1c4; do # no such command; disabled; size of parameter 1
   printf '156 %s\n' "$code" > "$LAB/rules"
   like "a TPM that answers $code is import.tpm" "$(TCTI=$FAULT:$LAB/rules@$TCTI live import refused "$K/ec-p256.pem")" '^error import.tpm: '
@@ -93,7 +93,7 @@ printf '156 0x922 2\n' > "$LAB/rules"
 like "one that asks for patience is asked again" "$(TCTI=$FAULT:$LAB/rules@$TCTI live import patient "$K/ec-p256.pem")" '^imported patient'
 printf '156 noise\n' > "$LAB/rules"
 like "an answer that was changed on the bus is refused" "$(TCTI=$FAULT:$LAB/rules@$TCTI live import refused "$K/ec-p256.pem")" '^error tpm.answer: '
-is "and stores nothing" "$(ls "$DIR" | grep -c '^refused')" 0
+is "and stores nothing" "$(find "$DIR" -name "refused*" | wc -l)" 0
 for step in $(seq 1 20); do # die before each command; then again
   KILL_AT=$step live import "kill$step" "$K/ec-p384.pem" > "$LAB/out" 2>&1
   died=$?

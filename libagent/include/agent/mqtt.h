@@ -94,6 +94,14 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_new(struct agent_context *ctx, stru
  * Returns 0 after a stop, -EBUSY when it runs already, -ENOMEM. Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_run(struct agent_mqtt *mqtt, struct agent_error **err);
+/**
+ * agent_mqtt_reconnect() - leave the broker and connect again at once, for example after agent_tls_set_identity()
+ * @mqtt: the client; NULL is ignored
+ *
+ * Queued messages and subscriptions stay; the broker does not announce the will. Ends a wait between two attempts. From any
+ * thread, also from a handler; does not block. Since: 0.1
+ */
+AGENT_EXPORT void agent_mqtt_reconnect(struct agent_mqtt *mqtt);
 /** agent_mqtt_stop() - end agent_mqtt_run(), also a coming one; may be called from any thread or a signal handler. Since: 0.1 */
 AGENT_EXPORT void agent_mqtt_stop(struct agent_mqtt *mqtt);
 /**

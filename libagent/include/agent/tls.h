@@ -2,6 +2,7 @@
 #ifndef AGENT_TLS_H
 #define AGENT_TLS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <agent/common.h>
@@ -54,6 +55,23 @@ struct agent_tls;
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_tls_new(struct agent_context *ctx, const struct agent_tls_options *options,
 						struct agent_tls **ret_tls, struct agent_error **err);
+/**
+ * agent_tls_set_identity() - from now on another certificate and key
+ * @tls:    the profile; unchanged on failure
+ * @pem:    PEM chain, leaf first
+ * @size:   of @pem in bytes, at most 256 KiB
+ * @signer: its private key, of any type; referenced
+ * @err:    receives the explanation, or NULL
+ *
+ * Counts for connections that begin after it; those that exist go on. In the thread of the profile's connections, between two of
+ * them. What agent_openssl_ssl_ctx() lent before stays valid as long as somebody holds a reference of his own to it. Makes no
+ * signature, does not block.
+ *
+ * Returns 0, -EINVAL (tls.options), -EBADMSG (tls.file: no certificate in it), -EKEYREJECTED (tls.key: certificate and signer do not
+ * belong together), -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_tls_set_identity(struct agent_tls *tls, const char *pem, size_t size, struct agent_signer *signer,
+							 struct agent_error **err);
 /** agent_tls_ref() - take one more reference; returns @tls. Since: 0.1 */
 AGENT_EXPORT struct agent_tls *agent_tls_ref(struct agent_tls *tls);
 /** agent_tls_unref() - give one reference back; takes NULL, returns NULL. Since: 0.1 */
