@@ -109,7 +109,7 @@ static void refusals_say_why(void **state)
 
 static void only_these_rows_are_open_before_the_password_is_set(void **state)
 {
-	static const char *const open[] = { "Bootstrap", "LoginGreet", "LoginCheck", "SessionOpen", "SessionCheck", "SessionClose", "PasswordCheck", "PasswordSet", "KeyPublic",
+	static const char *const open[] = { "Bootstrap", "LoginGreet", "LoginCheck", "SessionOpen", "SessionCheck", "SessionClose", "PasswordCheck", "PasswordSet", "KeyIdentity", "KeyPublic",
 					    "KeySign", "LeafIssue", "SetupGet", "LinkReport", "ClientRefused", "PeersThrottled" };
 	size_t n = 0;
 
