@@ -61,8 +61,8 @@ static int prompt(const char *question, struct secret *ret_line)
 	sigaddset(&stop, SIGHUP);
 	sigaddset(&stop, SIGTSTP);
 	sigprocmask(SIG_BLOCK, &stop, &old);
+	tcsetattr(tty, TCSAFLUSH, &quiet);	/* before the question: an answer typed at once must not be thrown away */
 	dprintf(tty, "%s: ", question);
-	tcsetattr(tty, TCSAFLUSH, &quiet);
 	r = read_line(tty, ret_line);
 	tcsetattr(tty, TCSAFLUSH, &before);
 	sigprocmask(SIG_SETMASK, &old, NULL);

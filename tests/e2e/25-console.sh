@@ -82,7 +82,7 @@ expect again
 send $P1
 expect password is set
 expect setup +active
-expect status, passwd or logout
+expect status, passwd or logout\?\s+\w+:
 send logout
 end
 TALK
@@ -99,9 +99,9 @@ send
 expect Password:
 send $P1
 expect TPM +READY
-expect status, passwd or logout
+expect status, passwd or logout\?\s+\w+:
 send rm -rf /
-expect no such command
+expect no such command[^:]*\w+:
 send passwd
 expect Current password:
 send $P1
@@ -110,7 +110,7 @@ send $P2
 expect again
 send $P2
 expect password is set
-expect status, passwd or logout
+expect status, passwd or logout\?\s+\w+:
 send logout
 end
 TALK
@@ -133,7 +133,7 @@ expect User
 send admin
 expect Password:
 send $P2
-expect status, passwd or logout
+expect status, passwd or logout\?\s+\w+:
 hangup
 TALK
 like "the old password is dead, the waiting time counts, then the new one works" "$SAID" 'hung up, '
