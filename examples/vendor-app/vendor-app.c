@@ -7,6 +7,7 @@
  *   vendor-app [-s SOCKET] curl KEY CERT CA URL              the same with libcurl
  *   vendor-app [-s SOCKET] csr KEY SUBJECT                   certificate request, to stdout
  *   vendor-app [-s SOCKET] cms KEY CERT FILE                 detached CMS signature over a file, DER to stdout
+ *   vendor-app [-s SOCKET] jwt KEY FILE                      JSON Web Token over the claims in a file, ES256, ES384 or PS256
  *   vendor-app [-s SOCKET] sign KEY CONTEXT FILE             application signature, checked with the public half
  *   vendor-app [-s SOCKET] seal KEY FILE [PCRS [SIGNER.der]]  seal a secret, to stdout; to PCRs "7,11", or to values somebody signs
  *   vendor-app [-s SOCKET] unseal KEY FILE [SIGNATURES]      the secret again, to stdout
@@ -21,8 +22,10 @@
 #include <curl/curl.h>
 #include <openssl/bio.h>
 #include <openssl/cms.h>
+#include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <openssl/ssl.h>
 
 #include <agent/agent.h>
@@ -207,6 +210,100 @@ static int do_cms(struct app *app, char **argv)
 	return ok ? 0 : openssl_failed("CMS cannot be made");
 }
 
+/* ---- JSON Web Tokens ----------------------------------------------------------------------------------------------- */
+
+#define CLAIMS_MAX 8192
+
+static const struct jwt_algorithm {
+	enum agent_key_type type;
+	const char *name, *digest;
+	int ec_size; /* bytes of r and of s; 0: RSA-PSS */
+} jwt_algorithms[] = {
+	{ AGENT_KEY_EC_P256, "ES256", "SHA256", 32 },
+	{ AGENT_KEY_EC_P384, "ES384", "SHA384", 48 },
+	{ AGENT_KEY_RSA_2048, "PS256", "SHA256", 0 },
+	{ AGENT_KEY_RSA_3072, "PS256", "SHA256", 0 },
+};
+
+/* RFC 4648 section 5, without padding. */
+static size_t base64url(const void *data, size_t size, char *text)
+{
+	size_t n = (size_t)EVP_EncodeBlock((unsigned char *)text, data, (int)size);
+
+	while (n > 0 && text[n - 1] == '=')
+		n--;
+	for (size_t i = 0; i < n; i++)
+		text[i] = text[i] == '+' ? '-' : text[i] == '/' ? '_' : text[i];
+	text[n] = '\0';
+	return n;
+}
+
+/* OpenSSL makes DER; a token has r and s side by side, each as long as the curve's order (RFC 7518 section 3.4). */
+static int to_raw_ecdsa(uint8_t *sig, size_t *size, int n)
+{
+	const uint8_t *p = sig;
+	ECDSA_SIG *rs = d2i_ECDSA_SIG(NULL, &p, (long)*size);
+	int ok;
+
+	ok = rs != NULL && BN_bn2binpad(ECDSA_SIG_get0_r(rs), sig, n) == n && BN_bn2binpad(ECDSA_SIG_get0_s(rs), sig + n, n) == n;
+	*size = 2 * (size_t)n;
+	ECDSA_SIG_free(rs);
+	return ok;
+}
+
+static int sign_token(OSSL_LIB_CTX *libctx, EVP_PKEY *pkey, const struct jwt_algorithm *a, const char *text, size_t text_size,
+		      uint8_t sig[AGENT_SIGNATURE_MAX], size_t *size)
+{
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	EVP_PKEY_CTX *pctx = NULL;
+	int ok;
+
+	*size = AGENT_SIGNATURE_MAX;
+	ok = md != NULL && EVP_DigestSignInit_ex(md, &pctx, a->digest, libctx, NULL, pkey, NULL) == 1;
+	if (ok && a->ec_size == 0)
+		ok = EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) == 1 &&
+		     EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, RSA_PSS_SALTLEN_DIGEST) == 1;
+	ok = ok && EVP_DigestSign(md, sig, size, (const unsigned char *)text, text_size) == 1;
+	EVP_MD_CTX_free(md);
+	return ok && (a->ec_size == 0 || to_raw_ecdsa(sig, size, a->ec_size));
+}
+
+static int do_jwt(struct app *app, char **argv)
+{
+	static char claims[CLAIMS_MAX + 1], token[2 * CLAIMS_MAX + 1024];
+	const struct jwt_algorithm *a = jwt_algorithms;
+	uint8_t sig[AGENT_SIGNATURE_MAX];
+	FILE *file = fopen(argv[1], "rb");
+	OSSL_LIB_CTX *libctx = NULL;
+	EVP_PKEY *pkey = NULL;
+	char header[64];
+	size_t n, size;
+	int ok;
+
+	while (a->type != agent_signer_get_type(app->signer))
+		a++;
+	n = file == NULL ? 0 : fread(claims, 1, sizeof(claims), file);
+	if (file != NULL)
+		fclose(file);
+	if (n == 0 || n > CLAIMS_MAX) {
+		fprintf(stderr, "vendor-app: %s: no file of 1 to %d bytes\n", argv[1], CLAIMS_MAX);
+		return 1;
+	}
+	size = base64url(header, (size_t)snprintf(header, sizeof(header), "{\"alg\":\"%s\",\"typ\":\"JWT\"}", a->name), token);
+	token[size++] = '.';
+	size += base64url(claims, n, token + size);
+	if (agent_openssl_libctx(app->ctx, &libctx, NULL) >= 0)
+		pkey = open_pkey(app);
+	ok = pkey != NULL && sign_token(libctx, pkey, a, token, size, sig, &n);
+	EVP_PKEY_free(pkey);
+	if (!ok)
+		return openssl_failed("the token cannot be signed");
+	token[size++] = '.';
+	base64url(sig, n, token + size);
+	printf("%s\n", token);
+	return 0;
+}
+
 static int do_repeat(struct app *app, char **argv)
 {
 	enum agent_key_type type = agent_signer_get_type(app->signer);
@@ -357,6 +454,7 @@ static const struct command {
 	{ "curl", "KEY CERT CA URL", 4, 4, 1, do_curl },
 	{ "csr", "KEY SUBJECT", 2, 2, 1, do_csr },
 	{ "cms", "KEY CERT FILE", 3, 3, 1, do_cms },
+	{ "jwt", "KEY FILE", 2, 2, 1, do_jwt },
 	{ "sign", "KEY CONTEXT FILE", 3, 3, 1, do_sign },
 	{ "seal", "KEY FILE [PCRS [SIGNER.der]]", 2, 4, 0, do_seal },
 	{ "unseal", "KEY FILE [SIGNATURES]", 2, 3, 0, do_unseal },

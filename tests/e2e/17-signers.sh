@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Every backend of struct agent_signer x type of key x use through OpenSSL; openssl itself is the judge of what comes out.
-# The program, tests/tpm/signers.c, is built from the installed package alone.
+# The program, tests/tpm/signers.c, is built from the installed package alone; so is examples/vendor-app, for its tokens.
 # shellcheck source=tests/e2e/lib.sh disable=SC2119,SC2120
 . "$(dirname "$0")/lib.sh"
-need swtpm curl jq openssl tpm2_getcap pkg-config "${CC:-cc}"
-pkg-config --exists libcrypto libssl || { echo "SKIP: no development files of OpenSSL"; exit 77; }
+need swtpm curl openssl tpm2_getcap pkg-config make "${CC:-cc}"
+pkg-config --exists libcurl libssl || { echo "SKIP: no development files of libcurl and OpenSSL"; exit 77; }
 
 WORK=$LAB/signers
 TYPES="ec-p256 ec-p384 rsa-2048 rsa-3072"
 export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+# The Makefile is the vendor's: it knows the packages. A library with sanitizers wants programs that have them too.
 build() {
-  # shellcheck disable=SC2046
-  $(sed -n 's/^CC = //p' "$BUILD/Makefile") -g -O1 -Wall -Wextra -Werror $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile") \
-    $(pkg-config --cflags libagent libssl libcrypto) -o "$WORK/signers" "$LAB_SOURCE/tests/tpm/signers.c" \
-    $(pkg-config --libs libagent libssl libcrypto)
+  cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,vendor-app.c} "$LAB_SOURCE/tests/tpm/signers.c" "$WORK" &&
+    sed -i 's/^vendor-app: vendor-app.c/%: %.c/' "$WORK/Makefile" &&
+    make -s -C "$WORK" signers vendor-app CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" \
+      CFLAGS="-g -O1 -Wall -Wextra -Werror $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")"
 }
 
 # The application is somebody else than the agent; without root there is only one user.
@@ -122,9 +123,10 @@ mkdir -p "$WORK/out" "$WORK/tpm-keys"
 [ "$(id -u)" != 0 ] || chown "$APP_UID" "$WORK/out"
 echo 'meter 4711: 12.5 kWh' > "$WORK/message"
 echo 'meter 4711: 00.5 kWh' > "$WORK/other-message"
+echo '{"iss":"gateway","sub":"GW-0001"}' > "$WORK/claims"
 printf 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n' > "$WORK/device.ext"
 install -m 644 "$PKI/broker-ca.pem" "$WORK/ca.pem"
-succeeds "the program builds from the installed package, without a warning" build
+succeeds "the programs build from the installed package, without a warning" build
 [ "$N_FAILED" = 0 ] || exit 1
 PORT=$(lab_free_port)
 openssl s_server -accept "127.0.0.1:$PORT" -cert "$PKI/broker.pem" -key "$PKI/broker.key" -CAfile "$PKI/device-ca.pem" -Verify 1 \
@@ -167,6 +169,11 @@ for t in $TYPES; do
     succeeds "agentd $t: made" ctl key create "$t" --type "$t" --purposes tls-client,csr --callers "uid:$APP_UID"
   fi
   uses agentd "$t"
+  case $t in ec-p256) a=ES256 ;; ec-p384) a=ES384 ;; *) a=PS256 ;; esac
+  as_app "$WORK/vendor-app" -s "$RUN/vendor.sock" jwt "$t" "$WORK/claims" > "$WORK/example-$t.$a" 2> "$LAB/out" || not_ok "the example makes no token: $(cat "$LAB/out")"
+  cp "$WORK/out/agentd-$t.pub" "$WORK/example-$t.pub"
+  succeeds "agentd $t: the token of examples/vendor-app is $a" jwt_verify "$WORK/example-$t" "$a"
+  is "agentd $t: over the claims" "$(cut -d. -f2 "$WORK/example-$t.$a" | unbase64url)" "$(cat "$WORK/claims")"
 done
 lab_agent_stop
 is "nothing is left in the TPM by agentd" "$(tpm2_getcap -T "$TCTI" handles-transient; tpm2_getcap -T "$TCTI" handles-loaded-session)" ""
