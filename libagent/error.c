@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +21,41 @@ struct agent_error {
 	char message[MESSAGE_MAX_BYTES];
 };
 
-/* What a peer sent may be part of the sentence: it must not steer a terminal or forge a log line. */
-static void escape_controls(char *s)
+/* Length of the character at @s that a log, a terminal and D-Bus take: RFC 3629 without controls and noncharacters. 0: none. */
+static size_t printable(const unsigned char *s)
 {
-	for (; *s != '\0'; s++)
-		if ((unsigned char)*s < 0x20 || (unsigned char)*s == 0x7f)
+	uint32_t c = s[0];
+	size_t n = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+	static const uint32_t least[] = { 0, 0x20, 0xa0, 0x800, 0x10000 };
+
+	if (n == 1)
+		return c >= 0x20 && c != 0x7f ? 1 : 0;
+	if (c < 0xc0 || c > 0xf4)
+		return 0;
+	c &= 0x7fu >> n;
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3fu);
+	}
+	if (c < least[n] || c > 0x10ffff || (c & 0xfffff800u) == 0xd800 || (c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe)
+		return 0;
+	return n;
+}
+
+/*
+ * What a peer sent may be part of the sentence: it must not steer a terminal or forge a log line, and a sentence that
+ * D-Bus does not take would leave the caller without any answer.
+ */
+static void make_printable(char *s)
+{
+	while (*s != '\0') {
+		size_t n = printable((const unsigned char *)s);
+
+		if (n == 0)
 			*s = '?';
+		s += n == 0 ? 1 : n;
+	}
 }
 
 /* snprintf() may have cut a UTF-8 sequence in two. */
@@ -63,7 +93,7 @@ int agent_error_set(struct agent_error **err, int errnum, const char *name, cons
 	vsnprintf(e->message, sizeof(e->message), fmt, ap);
 	va_end(ap);
 	drop_cut_sequence(e->message);
-	escape_controls(e->message);
+	make_printable(e->message);
 	agent_error_free(*err);	/* after formatting: the arguments may point into it */
 	*err = e;
 	return errnum;
@@ -91,7 +121,7 @@ int agent_error_prefix(struct agent_error **err, int errnum, const char *fmt, ..
 	n = strlen(joined);
 	snprintf(joined + n, sizeof(joined) - n, ": %s", (*err)->message);
 	drop_cut_sequence(joined);
-	escape_controls(joined);
+	make_printable(joined);
 	memcpy((*err)->message, joined, sizeof(joined));
 	return errnum;
 }

@@ -126,6 +126,9 @@ int peer_reply_error(sd_bus_message *call, int r, struct agent_error **err)
 
 	peer_error_reply(&error, r, err);
 	r = sd_bus_reply_method_error(call, &error);
+	/* A sentence that cannot travel must not cost the caller his answer. */
+	if (r < 0)
+		r = sd_bus_reply_method_errorf(call, error.name, "refused, and the reason cannot be shown");
 	sd_bus_error_free(&error);
 	return r;
 }

@@ -53,6 +53,28 @@ static void text_of_a_peer_cannot_forge_a_log_line(void **state)
 	assert_string_equal(agent_error_message(err), "bad a?b?[2Jc?");
 }
 
+/* D-Bus refuses a message with any of these in it, and with it the answer. */
+static void text_that_is_no_text_is_replaced(void **state)
+{
+	static const struct { const char *text, *shown; } cases[] = {
+		{ "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80" },
+		{ "cut \xf0\x9f\x98\" here", "cut ???\" here" },
+		{ "alone \x80\xbf", "alone ??" },
+		{ "overlong \xc0\xaf \xe0\x80\xaf", "overlong ?? ???" },
+		{ "surrogate \xed\xa0\x80", "surrogate ???" },
+		{ "beyond \xf4\x90\x80\x80 \xff.", "beyond ???? ?." },
+		{ "noncharacter \xef\xbf\xbf \xef\xb7\x90 \xf0\x9f\xbf\xbe", "noncharacter ??? ??? ????" },
+		{ "C1 \xc2\x9b" "2J", "C1 ??2J" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		agent_error_set(&err, -EINVAL, "x.y", "%s", cases[i].text);
+		assert_string_equal(agent_error_message(err), cases[i].shown);
+	}
+}
+
 static void a_long_sentence_is_cut_between_characters(void **state)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
@@ -87,6 +109,7 @@ int main(void)
 		cmocka_unit_test(prefix_says_where_we_were),
 		cmocka_unit_test(a_new_error_may_quote_the_old_one),
 		cmocka_unit_test(text_of_a_peer_cannot_forge_a_log_line),
+		cmocka_unit_test(text_that_is_no_text_is_replaced),
 		cmocka_unit_test(a_long_sentence_is_cut_between_characters),
 		cmocka_unit_test(move_replaces_the_target),
 	};
