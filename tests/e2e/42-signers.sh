@@ -67,8 +67,12 @@ fresh
 NO_TRUST=1 strict 6 signer
 like "the old one's does not any more" "$(probe strict.swu)" '^update.signer: '
 is "and it stays like that" "$(cat state/trust)" "$device_trust"
-trust_policy 1 "${new[@]}"
 strict 7 next
+fresh
+succeeds "the very policy that is in force already is no change" probe strict.swu
+sleep 1.1 # another time of issue, so another text
+trust_policy 1 "${new[@]}"
+strict 8 next
 fresh
 like "a policy of the same version is a replay" "$(probe strict.swu)" '^update.trust-version: '
 done_testing
