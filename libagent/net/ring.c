@@ -485,7 +485,13 @@ int ring_open(const char *path, uint64_t size_bytes, const struct ring_io *io, s
 	if (ring == NULL)
 		return agent_error_set(err, -ENOMEM, "queue.memory", "no memory");
 	ring->fd = -1;
-	ring->io = io == NULL ? real_io : *io;
+	ring->io = real_io;
+	if (io != NULL && io->read != NULL)
+		ring->io.read = io->read;
+	if (io != NULL && io->write != NULL)
+		ring->io.write = io->write;
+	if (io != NULL && io->sync != NULL)
+		ring->io.sync = io->sync;
 	r = open_existing(ring, path);
 	if (r == -ENOENT)
 		r = make(ring, path, data_size);
