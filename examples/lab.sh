@@ -11,6 +11,7 @@ PATH=$PATH:/usr/sbin:/sbin
 LAB_SERIAL=${LAB_SERIAL:-GW-0001}
 LAB_PRODUCT=${LAB_PRODUCT:-demo-gateway:1}
 LAB_SLOT_MIB=${LAB_SLOT_MIB:-32}
+LAB_PORTS=${LAB_PORTS:-/tmp/libagent-lab-ports-$(id -u)}
 LAB_USERS="agentd agentd-mgmt agentd-link agentd-install"
 
 lab_fail() { echo "lab: $*" >&2; exit 1; }
@@ -41,12 +42,20 @@ lab_users() {
   id -nG agentd | tr ' ' '\n' | grep -qx tss || usermod -a -G tss agentd
 }
 
+# A port below the range that the kernel gives to clients, so that no connection of the lab can sit on it between two
+# starts of a server; LAB_PORTS remembers what this machine's labs were given, for servers that start later.
 lab_free_port() {
-  local p
-  while :; do
-    p=$((20000 + RANDOM % 30000))
+  local p low high
+  read -r low high < /proc/sys/net/ipv4/ip_local_port_range
+  [ "$low" -gt 12000 ] || low=32768
+  mkdir -p "$LAB_PORTS"
+  find "$LAB_PORTS" -mindepth 1 -maxdepth 1 -mmin +120 -delete 2> /dev/null
+  for _ in {1..2000}; do
+    p=$((10000 + RANDOM % (low - 10000)))
+    mkdir "$LAB_PORTS/$p" 2> /dev/null || continue
     (exec 3<> "/dev/tcp/127.0.0.1/$p") 2> /dev/null || { echo "$p"; return; }
   done
+  lab_fail "no free TCP port between 10000 and $low"
 }
 
 # wait_for SECONDS COMMAND...: poll a condition that has no event to wait on.
