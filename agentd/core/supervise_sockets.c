@@ -274,6 +274,8 @@ int sockets_make(const struct settings *settings, const struct identity identiti
 		r = make_tcp(settings->mgmt.listen, "mgmt.listen", "mgmt-https", &ret_handed[CHILD_MGMT], err);
 	if (r >= 0 && settings->mgmt.https && settings->mgmt.client_listen[0] != '\0')
 		r = make_tcp(settings->mgmt.client_listen, "mgmt.client_listen", "mgmt-client", &ret_handed[CHILD_MGMT], err);
+	if (r >= 0 && settings->mgmt.https && settings->mgmt.http_listen[0] != '\0')
+		r = make_tcp(settings->mgmt.http_listen, "mgmt.http_listen", "mgmt-http", &ret_handed[CHILD_MGMT], err);
 	return r;
 }
 

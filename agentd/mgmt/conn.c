@@ -18,6 +18,7 @@
 #include <openssl/err.h>
 
 #include "agentd/common/operations.h"
+#include "agentd/mgmt/plain.h"
 #include "agentd/mgmt/request.h"
 #include "base/macro.h"
 
@@ -189,6 +190,7 @@ void conn_close(struct conn *c, bool is_rude)
 	if (c->state == CONN_DEAD)
 		return;
 	c->m->n_waiting -= conn_is_waiting(c);
+	c->m->n_plain -= c->is_plain_door;
 	c->state = CONN_DEAD;
 	if (c->ssl != NULL) {
 		if (!is_rude && SSL_is_init_finished(c->ssl))
@@ -272,7 +274,7 @@ bool conn_evict(struct mgmt *m, bool is_unix)
 	struct conn *oldest = NULL;
 
 	for (struct conn *c = m->conns; c != NULL; c = c->next)
-		if (c->state != CONN_DEAD && c->is_unix == is_unix && !c->is_known && !c->is_from_known && !conn_is_waiting(c))
+		if (c->state != CONN_DEAD && c->is_unix == is_unix && !c->is_known && !c->is_from_known && !c->is_plain_door && !conn_is_waiting(c))
 			oldest = c;	/* newest first, so the last one is the oldest */
 	if (oldest == NULL)
 		return false;
@@ -431,7 +433,7 @@ static bool move_in(struct conn *c)
 		c->net_eof = true;
 		if (c->relay_fd >= 0)
 			shutdown(c->relay_fd, SHUT_WR);
-		else
+		else if (!bytes_left(&c->out)) /* an answer on its way out is for half-closed clients, too */
 			conn_close(c, false);
 		return false;
 	}
@@ -714,6 +716,10 @@ static int on_net(sd_event_source *source, int fd, uint32_t events, void *userda
 		break;
 	case CONN_OPEN:
 	case CONN_LINGER:
+		if (c->is_plain_door && !c->out_eof) {
+			plain_read(c, events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP));
+			break;
+		}
 		if (events & EPOLLERR || (events & EPOLLHUP && (c->net_eof || bytes_left(&c->in)))) {
 			/* Both directions are gone, and nobody reads: leaving it open would spin. */
 			conn_close(c, true);

@@ -43,6 +43,7 @@ struct conn {
 	char local_ip[48];	/* address the client reached, "" on the Unix socket */
 	bool is_tls, is_unix;
 	bool is_client_door;	/* client.c: a certificate of the client is asked for */
+	bool is_plain_door;	/* plain.c: no TLS, one page; never reaches libmicrohttpd */
 	char client_spki[CLIENT_SPKI_SIZE];	/* of its certificate, "" before the handshake is over */
 	char client_subject[128];
 	const char *client_reason;	/* why its certificate is refused, a constant */
@@ -86,8 +87,8 @@ void conn_start_handshake(struct conn *c);
 #define LISTEN_MAX 8
 /* listener.c */
 struct listener_fds {
-	int unix_fds[LISTEN_MAX], https_fds[LISTEN_MAX], client_fds[LISTEN_MAX];
-	size_t n_unix, n_https, n_client;
+	int unix_fds[LISTEN_MAX], https_fds[LISTEN_MAX], client_fds[LISTEN_MAX], plain_fds[LISTEN_MAX];
+	size_t n_unix, n_https, n_client, n_plain;
 };
 int listener_new(struct mgmt *m, const struct listener_fds *fds, struct agent_error **err);
 void listener_free(struct mgmt *m);
@@ -110,6 +111,8 @@ void tls_free(struct mgmt *m);
 /* Ask core for a certificate, now or when it is back. */
 void tls_renew(struct mgmt *m);
 bool tls_is_ready(const struct mgmt *m);
+/* SHA-256 of the public key of the device CA in hex, as on the label; "" before tls_is_ready(). */
+const char *tls_ca_fingerprint(const struct mgmt *m);
 /* @local_ip becomes a name of the certificate if it is not one yet. */
 void tls_learn_address(struct mgmt *m, const char *local_ip);
 int tls_session_new(struct mgmt *m, struct conn *c);

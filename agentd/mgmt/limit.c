@@ -22,6 +22,8 @@ const struct limit_rate limit_rates[LIMIT_COUNT_] = {
 	[LIMIT_HANDSHAKE] = { 13333, 15 },
 	[LIMIT_HANDSHAKE_KNOWN] = { 40000, 10 },
 	[LIMIT_LOG] = { 200000, 20 },
+	[LIMIT_PLAIN] = { 500000, 10 },
+	[LIMIT_PLAINS] = { 20000, 50 },
 };
 
 const char *const limit_names[LIMIT_COUNT_] = {
@@ -32,7 +34,10 @@ const char *const limit_names[LIMIT_COUNT_] = {
 	[LIMIT_WRITE] = "requests of a session, rate class write or auth",
 	[LIMIT_AUTH] = "requests of a source, rate class auth",
 	[LIMIT_HANDSHAKE] = "TLS handshakes",
+	[LIMIT_HANDSHAKE_KNOWN] = "TLS handshakes of sources somebody has logged in from, besides",
 	[LIMIT_LOG] = "log lines about strangers",
+	[LIMIT_PLAIN] = "requests of a source at the door without TLS",
+	[LIMIT_PLAINS] = "requests at the door without TLS, all together",
 };
 
 struct bucket {

@@ -21,6 +21,8 @@ enum limit_class {
 	LIMIT_HANDSHAKE, /* TLS handshakes of strangers */
 	LIMIT_HANDSHAKE_KNOWN, /* reserve for sources somebody has logged in from */
 	LIMIT_LOG,	/* log lines about strangers */
+	LIMIT_PLAIN,	/* requests of a source at the door without TLS: none of them costs the others anything */
+	LIMIT_PLAINS,	/* all of those together */
 	LIMIT_COUNT_
 };
 

@@ -11,6 +11,7 @@
 #include "agentd/common/operations.h"
 #include "agentd/common/service.h"
 #include "agentd/mgmt/conn.h"
+#include "agentd/mgmt/plain.h"
 #include "base/macro.h"
 
 #define UNIX_MAX 16		/* connections on the Unix socket in all, beside those of the network */
@@ -22,9 +23,11 @@
 
 struct listener {
 	struct mgmt *m;
-	sd_event_source *unix_io[LISTEN_MAX], *https_io[2 * LISTEN_MAX], *resume_timer;
-	size_t n_unix, n_https;	/* n_https: both doors of the network */
+	sd_event_source *unix_io[LISTEN_MAX], *https_io[2 * LISTEN_MAX], *plain_io[LISTEN_MAX], *resume_timer;
+	size_t n_unix, n_https, n_plain;	/* n_https: both doors with TLS */
 };
+
+enum door { DOOR_UNIX, DOOR_HTTPS, DOOR_CLIENT, DOOR_PLAIN };
 
 static void reset(int fd)
 {
@@ -35,7 +38,7 @@ static void reset(int fd)
 }
 
 struct count {
-	size_t all, waiting;
+	size_t all, waiting, plain;
 };
 
 static struct count count_source(const struct mgmt *m, const struct source *source)
@@ -47,13 +50,15 @@ static struct count count_source(const struct mgmt *m, const struct source *sour
 			continue;
 		n.all++;
 		n.waiting += conn_is_waiting(c);
+		n.plain += c->is_plain_door;
 	}
 	return n;
 }
 
 /* May one more of this source come in? Places with TLS are given out later, in tls_queue_run(). */
-static bool admit(struct mgmt *m, const struct source *source, bool is_unix)
+static bool admit(struct mgmt *m, const struct source *source, enum door door)
 {
+	bool is_unix = door == DOOR_UNIX;
 	size_t per_source = is_unix ? UNIX_PER_UID : (size_t)m->settings->mgmt.max_per_source;
 	struct count n;
 
@@ -65,6 +70,8 @@ static bool admit(struct mgmt *m, const struct source *source, bool is_unix)
 		return false;
 	if (is_unix)
 		return m->n_unix < UNIX_MAX || conn_evict(m, true);
+	if (door == DOOR_PLAIN)
+		return plain_has_place(m, n.plain);
 	/* A browser opens several at once. */
 	if (n.waiting >= WAITING_PER_SOURCE && !limit_source_is_known(m->limits, source, mgmt_now_us(m)) && m->n_waiting >= WAITING_MAX / 4)
 		return false;
@@ -90,6 +97,8 @@ static int on_resume(sd_event_source *source, uint64_t usec, void *userdata)
 
 	for (size_t i = 0; i < l->n_unix; i++)
 		sd_event_source_set_enabled(l->unix_io[i], SD_EVENT_ON);
+	for (size_t i = 0; i < l->n_plain; i++)
+		sd_event_source_set_enabled(l->plain_io[i], SD_EVENT_ON);
 	listener_enable_https(l->m);
 	return 0;
 }
@@ -118,11 +127,14 @@ static void pause_accepting(struct listener *l, int r)
 		sd_event_source_set_enabled(l->unix_io[i], SD_EVENT_OFF);
 	for (size_t i = 0; i < l->n_https; i++)
 		sd_event_source_set_enabled(l->https_io[i], SD_EVENT_OFF);
+	for (size_t i = 0; i < l->n_plain; i++)
+		sd_event_source_set_enabled(l->plain_io[i], SD_EVENT_OFF);
 }
 
 /* True when nobody is left in the queue. */
-static bool accept_some(struct listener *l, int listen_fd, bool is_unix, bool is_client_door)
+static bool accept_some(struct listener *l, int listen_fd, enum door door)
 {
+	bool is_unix = door == DOOR_UNIX;
 	struct mgmt *m = l->m;
 
 	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
@@ -156,7 +168,7 @@ static bool accept_some(struct listener *l, int listen_fd, bool is_unix, bool is
 		} else {
 			source_from_address((struct sockaddr *)&peer, &source);
 		}
-		if (!admit(m, &source, is_unix)) {
+		if (!admit(m, &source, door)) {
 			mgmt_count_refused(m);
 			reset(fd);
 			continue;
@@ -166,34 +178,44 @@ static bool accept_some(struct listener *l, int listen_fd, bool is_unix, bool is
 				address_text(&local, local_ip, sizeof(local_ip));
 			tls_learn_address(m, local_ip);
 		}
-		if (conn_new(m, fd, &source, uid, !is_unix, local_ip, &c) == 0)
-			c->is_client_door = is_client_door;
+		if (conn_new(m, fd, &source, uid, door == DOOR_HTTPS || door == DOOR_CLIENT, local_ip, &c) < 0)
+			continue;
+		c->is_client_door = door == DOOR_CLIENT;
+		if (door == DOOR_PLAIN)
+			plain_begin(c);
 	}
 	return false;
 }
 
 static int on_unix(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	(void)accept_some(userdata, fd, true, false);
+	(void)accept_some(userdata, fd, DOOR_UNIX);
 	return 0;
 }
 
 /* The owner should not stand in line behind the work for strangers; a flood of connections should not starve that work. */
-static int accept_network(sd_event_source *source, int fd, struct listener *l, bool is_client_door)
+static int accept_network(sd_event_source *source, int fd, struct listener *l, enum door door)
 {
-	bool is_drained = accept_some(l, fd, false, is_client_door);
+	bool is_drained = accept_some(l, fd, door);
 
 	return sd_event_source_set_priority(source, is_drained ? SD_EVENT_PRIORITY_IMPORTANT : SD_EVENT_PRIORITY_NORMAL);
 }
 
 static int on_https(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	return accept_network(source, fd, userdata, false);
+	return accept_network(source, fd, userdata, DOOR_HTTPS);
 }
 
 static int on_client_door(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	return accept_network(source, fd, userdata, true);
+	return accept_network(source, fd, userdata, DOOR_CLIENT);
+}
+
+/* Behind everything else: nobody's work depends on it. */
+static int on_plain(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	(void)accept_some(userdata, fd, DOOR_PLAIN);
+	return 0;
 }
 
 void listener_enable_https(struct mgmt *m)
@@ -216,6 +238,18 @@ static int add(struct listener *l, int fd, sd_event_io_handler_t handler, sd_eve
 	return sd_event_add_io(l->m->event, ret_io, fd, EPOLLIN, handler, l);
 }
 
+/* The page of the door without TLS leads there. */
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_storage address = { 0 };
+	socklen_t size = sizeof(address);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &size) < 0)
+		return 0;
+	return ntohs(address.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)(const void *)&address)->sin6_port :
+						     ((const struct sockaddr_in *)(const void *)&address)->sin_port);
+}
+
 int listener_new(struct mgmt *m, const struct listener_fds *fds, struct agent_error **err)
 {
 	struct listener *l = calloc(1, sizeof(*l));
@@ -231,6 +265,10 @@ int listener_new(struct mgmt *m, const struct listener_fds *fds, struct agent_er
 		r = add(l, fds->https_fds[i], on_https, &l->https_io[l->n_https]);
 	for (size_t i = 0; r >= 0 && i < fds->n_client; i++, l->n_https++)
 		r = add(l, fds->client_fds[i], on_client_door, &l->https_io[l->n_https]);
+	for (; r >= 0 && l->n_plain < fds->n_plain; l->n_plain++)
+		r = add(l, fds->plain_fds[l->n_plain], on_plain, &l->plain_io[l->n_plain]);
+	if (fds->n_https > 0)
+		m->https_port = port_of(fds->https_fds[0]);
 	if (r < 0)
 		return agent_error_set(err, r, "mgmt.start", "cannot watch a listening socket: %s", strerror(-r));
 	listener_enable_https(m);
@@ -247,6 +285,8 @@ void listener_free(struct mgmt *m)
 		sd_event_source_disable_unref(l->unix_io[i]);
 	for (size_t i = 0; i < l->n_https; i++)
 		sd_event_source_disable_unref(l->https_io[i]);
+	for (size_t i = 0; i < l->n_plain; i++)
+		sd_event_source_disable_unref(l->plain_io[i]);
 	sd_event_source_disable_unref(l->resume_timer);
 	free(l);
 	m->listener = NULL;

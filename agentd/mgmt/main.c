@@ -35,6 +35,7 @@ static int start(struct service *service, struct mgmt **ret_mgmt, struct agent_e
 	fds.n_unix = take_fds("mgmt-unix", fds.unix_fds);
 	fds.n_https = take_fds("mgmt-https", fds.https_fds);
 	fds.n_client = take_fds("mgmt-client", fds.client_fds);
+	fds.n_plain = take_fds("mgmt-http", fds.plain_fds);
 	if (fds.n_unix == 0 && fds.n_https == 0)
 		return agent_error_set(err, -ENOENT, "mgmt.sockets",
 				       "no listening socket was handed over; start agentd-mgmt through its socket units or \"agentd --supervise\"");
@@ -46,6 +47,9 @@ static int start(struct service *service, struct mgmt **ret_mgmt, struct agent_e
 		close_fds(fds.https_fds, &fds.n_https);
 		close_fds(fds.client_fds, &fds.n_client);
 	}
+	/* It leads to HTTPS and has nothing else to say. */
+	if (fds.n_https == 0)
+		close_fds(fds.plain_fds, &fds.n_plain);
 	if (fds.n_client > 0 && clients_new(m) < 0)
 		return agent_error_set(err, -ENOMEM, "mgmt.start", "out of memory");
 	if (fds.n_https + fds.n_client > 0) {

@@ -47,6 +47,8 @@ struct mgmt {
 	unsigned n_network, n_unix;	/* with an open socket */
 	unsigned n_peak;		/* most connections since memory was given back */
 	unsigned n_waiting;		/* of n_network: have no TLS yet */
+	unsigned n_plain;		/* of n_network: at the door without TLS */
+	uint16_t https_port;		/* where plain.c sends people to */
 	struct limit_table *limits;
 	char *names[16];		/* accepted in Host, lower case */
 	size_t n_names;

@@ -350,26 +350,21 @@ static void print_fields(FILE *out)
 	fprintf(out, "Content-Security-Policy: %s\r\n", CSP_API);
 }
 
-void reply_to_broken_head(struct conn *c, unsigned status)
+void reply_plain_problem(struct conn *c, const char *slug, const char *detail, const char *more)
 {
-	const char *slug = status == 414 ? "target-too-long" :
-			   status == 431 ? "head-too-large" :
-			   status == 413 ? "too-large" :
-			   status == 500 ? "busy" : /* out of memory */
-					   "bad-request";
 	const struct problem *p = problem_find(slug);
 	char body[256], *text = NULL;
 	size_t size = 0;
 	FILE *out = open_memstream(&text, &size);
-	int n = snprintf(body, sizeof(body), "{\"type\":\"urn:agentd:problem:%s\",\"title\":\"%s\",\"status\":%u,\"detail\":\"the request cannot be read\"}\n",
-			 p->slug, p->title, p->status);
+	int n = snprintf(body, sizeof(body), "{\"type\":\"urn:agentd:problem:%s\",\"title\":\"%s\",\"status\":%u,\"detail\":\"%s\"}\n", p->slug,
+			 p->title, p->status, detail);
 
 	if (out == NULL) {
 		conn_close(c, true);
 		return;
 	}
-	fprintf(out, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Length: %d\r\nContent-Type: application/problem+json\r\n", p->status,
-		MHD_get_reason_phrase_for(p->status), n);
+	fprintf(out, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Length: %d\r\nContent-Type: application/problem+json\r\n%s", p->status,
+		MHD_get_reason_phrase_for(p->status), n, more);
 	print_fields(out);
 	fprintf(out, "\r\n%s", body);
 	if (fclose(out) == 0)
@@ -377,6 +372,17 @@ void reply_to_broken_head(struct conn *c, unsigned status)
 	else
 		conn_close(c, true);
 	free(text);
+}
+
+void reply_to_broken_head(struct conn *c, unsigned status)
+{
+	const char *slug = status == 414 ? "target-too-long" :
+			   status == 431 ? "head-too-large" :
+			   status == 413 ? "too-large" :
+			   status == 500 ? "busy" : /* out of memory */
+					   "bad-request";
+
+	reply_plain_problem(c, slug, "the request cannot be read", "");
 }
 
 /* libmicrohttpd can answer before a body or after it, but not in its middle; an upload that is refused must not go on. */

@@ -167,6 +167,8 @@ unsigned reply_status(const char *slug);
 /* Send what is set: through libmicrohttpd, or straight to the client when the body has not been read to its end. */
 enum MHD_Result reply_queue(struct request *req);
 void reply_raw(struct request *req);
+/* A problem past libmicrohttpd, then close; @detail is our own text, @more whole header lines or "". */
+void reply_plain_problem(struct conn *c, const char *slug, const char *detail, const char *more);
 /* The answer to what libmicrohttpd could not parse and would answer with a page of its own. */
 void reply_to_broken_head(struct conn *c, unsigned status);
 void reply_log(struct request *req);

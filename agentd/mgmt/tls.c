@@ -23,6 +23,7 @@
 #include "agentd/common/peer.h"
 #include "agentd/common/service.h"
 #include "agentd/mgmt/conn.h"
+#include "base/buf.h"
 #include "base/macro.h"
 
 #define SECOND_US UINT64_C(1000000)
@@ -42,6 +43,7 @@ struct tls {
 	SSL_CTX *ctx;		/* NULL until core has issued a certificate */
 	SSL_CTX *client_ctx;	/* the same and asks for a certificate; NULL when nobody can be let in that way */
 	char *leaf_pem, *ca_pem;
+	char ca_fingerprint[65];
 	X509 *leaf;
 	char *addresses[ADDRESSES_MAX];
 	size_t n_addresses;
@@ -156,6 +158,20 @@ static void client_ctx_make(struct tls *t)
 		t->client_ctx = ctx;
 }
 
+/* Of the key and not of the certificate: it stays when the certificate is made anew, so it can stand on a label. */
+static void fingerprint_make(struct tls *t)
+{
+	_cleanup_(BIO_free_allp) BIO *bio = BIO_new_mem_buf(t->ca_pem == NULL ? "" : t->ca_pem, -1);
+	_cleanup_(X509_freep) X509 *ca = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	unsigned char *der = NULL, digest[32];
+	int size = ca == NULL ? -1 : i2d_X509_PUBKEY(X509_get_X509_PUBKEY(ca), &der);
+
+	t->ca_fingerprint[0] = '\0';
+	if (size > 0 && EVP_Digest(der, (size_t)size, digest, NULL, EVP_sha256(), NULL) == 1)
+		hex_encode(digest, sizeof(digest), t->ca_fingerprint);
+	OPENSSL_free(der);
+}
+
 static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
 {
 	struct tls *t = userdata;
@@ -189,6 +205,7 @@ static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 	free(t->ca_pem);
 	t->leaf_pem = strdup(leaf_pem);
 	t->ca_pem = strdup(ca_pem);
+	fingerprint_make(t);
 	client_ctx_make(t);
 	check_after(t, CHECK_US);
 	service_log(LOG_INFO, "HTTPS has a new certificate");
@@ -229,6 +246,11 @@ void tls_renew(struct mgmt *m)
 bool tls_is_ready(const struct mgmt *m)
 {
 	return m->tls != NULL && m->tls->ctx != NULL;
+}
+
+const char *tls_ca_fingerprint(const struct mgmt *m)
+{
+	return m->tls == NULL ? "" : m->tls->ca_fingerprint;
 }
 
 static bool address_add(struct tls *t, const char *text)
@@ -362,7 +384,7 @@ static struct conn *queue_next(struct mgmt *m, bool is_for_known, unsigned *ret_
 /* A place with TLS: the strangers' are limited, those of known sources a little less. */
 static bool has_place(struct mgmt *m, const struct conn *next)
 {
-	unsigned n = m->n_network - m->n_waiting, max = (unsigned)m->settings->mgmt.max_connections;
+	unsigned n = m->n_network - m->n_waiting - m->n_plain, max = (unsigned)m->settings->mgmt.max_connections;
 
 	return n < max || conn_evict(m, false) || (next->is_from_known && n < max + PLACES_KNOWN);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agentd/mgmt/plain.h"
 #include "agentd/mgmt/request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -52,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct agent_error *err = NULL;
 	json_t *args = NULL;
 	unsigned status;
+	struct plain_request plain;
 	size_t want;
 	uint64_t value;
 	char *text;
@@ -59,6 +61,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (req == NULL)
 		abort();
 	(void)tls_hello_check(data, size, &want);
+	if (plain_head_read((const char *)data, size, &plain) == 200 && (plain.host[0] == '\0' || !plain.is_get))
+		abort();
 	req->m = &m;
 	req->conn = &conn;
 	text = copy(data, (size_t)(end - data));

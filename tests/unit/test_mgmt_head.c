@@ -2,6 +2,8 @@
 /* Request heads as bytes: what is refused, and with which status. */
 #include "tests/unit/mgmt_world.h"
 
+#include "agentd/mgmt/plain.h"
+
 static const struct head_case {
 	const char *claim, *bytes;
 	size_t size;
@@ -159,12 +161,103 @@ static void a_huge_head_is_refused(void **state)
 	close(fd);
 }
 
+/* ---- the door without TLS ------------------------------------------------------------------------------------------ */
+
+static const struct plain_case {
+	const char *claim, *bytes;
+	size_t size;
+	unsigned status;
+	bool is_root;
+} plain_cases[] = {
+	{ "the page", T("GET / HTTP/1.1\r\n" H "\r\n"), 200, true },
+	{ "in HTTP/1.0", T("GET / HTTP/1.0\r\n" H "\r\n"), 200, true },
+	{ "with a query", T("GET /?a=%20 HTTP/1.1\r\n" H "\r\n"), 200, true },
+	{ "with a request behind it", T("GET / HTTP/1.1\r\n" H "\r\nGET /x HTTP/1.1\r\n\r\n"), 200, true },
+	{ "blanks around the host", T("GET / HTTP/1.1\r\nHost:\t gw-0001.local \r\n\r\n"), 200, true },
+	{ "another path", T("GET /v1/status HTTP/1.1\r\n" H "\r\n"), 200, false },
+	{ "two slashes are no root", T("GET //evil.example HTTP/1.1\r\n" H "\r\n"), 200, false },
+	{ "half a line", T("GET / HTTP/1.1"), 0, false },
+	{ "no empty line yet", T("GET / HTTP/1.1\r\n" H), 0, false },
+	{ "half a line end", T("GET / HTTP/1.1\r\n" H "\r"), 0, false },
+	{ "nothing yet", T(""), 0, false },
+	{ "HEAD", T("HEAD / HTTP/1.1\r\n" H "\r\n"), 405, true },
+	{ "POST with a body", T("POST / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}"), 405, true },
+	{ "OPTIONS *", T("OPTIONS * HTTP/1.1\r\n" H "\r\n"), 405, true },
+	{ "CONNECT", T("CONNECT gw-0001.local:443 HTTP/1.1\r\n" H "\r\n"), 405, false },
+	{ "lower case get", T("get / HTTP/1.1\r\n" H "\r\n"), 405, true },
+	{ "GET with a length", T("GET / HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n"), 400, false },
+	{ "GET with chunks", T("GET / HTTP/1.1\r\n" H "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"), 400, false },
+	{ "no host", T("GET / HTTP/1.1\r\n\r\n"), 400, false },
+	{ "empty host", T("GET / HTTP/1.1\r\nHost:\r\n\r\n"), 400, false },
+	{ "two hosts", T("GET / HTTP/1.1\r\n" H H "\r\n"), 400, false },
+	{ "host with a quote", T("GET / HTTP/1.1\r\nHost: a\"b\r\n\r\n"), 400, false },
+	{ "host with a blank inside", T("GET / HTTP/1.1\r\nHost: a b\r\n\r\n"), 400, false },
+	{ "host with user part", T("GET / HTTP/1.1\r\nHost: a@gw-0001.local\r\n\r\n"), 400, false },
+	{ "host with a NUL", T("GET / HTTP/1.1\r\nHost: gw-0001.local\0x\r\n\r\n"), 400, false },
+	{ "folded host", T("GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n"), 400, false },
+	{ "absolute form", T("GET http://gw-0001.local/ HTTP/1.1\r\n" H "\r\n"), 400, false },
+	{ "NUL in the target", T("GET /\0 HTTP/1.1\r\n" H "\r\n"), 400, false },
+	{ "NUL in the method", T("GE\0T / HTTP/1.1\r\n" H "\r\n"), 400, false },
+	{ "byte above 127 in the target", T("GET /\xff HTTP/1.1\r\n" H "\r\n"), 400, false },
+	{ "bare line feed", T("GET / HTTP/1.1\n" H "\n"), 400, false },
+	{ "line feed first", T("\nGET / HTTP/1.1\r\n"), 400, false },
+	{ "empty line first", T("\r\nGET / HTTP/1.1\r\n" H "\r\n"), 400, false },
+	{ "carriage return in a field", T("GET / HTTP/1.1\r\n" H "A: b\rc\r\n\r\n"), 400, false },
+	{ "field without a colon", T("GET / HTTP/1.1\r\n" H "nonsense\r\n\r\n"), 400, false },
+	{ "blank before the colon", T("GET / HTTP/1.1\r\nHost : gw-0001.local\r\n\r\n"), 400, false },
+	{ "two blanks", T("GET  / HTTP/1.1\r\n" H "\r\n"), 400, false },
+	{ "no version", T("GET /\r\n" H "\r\n"), 400, false },
+	{ "HTTP/2.0", T("GET / HTTP/2.0\r\n" H "\r\n"), 400, false },
+	{ "HTTP/1.2", T("GET / HTTP/1.2\r\n" H "\r\n"), 400, false },
+	{ "TLS", T("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"), 400, false },
+};
+
+static void plain_heads_have_one_answer(void **state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(plain_cases); i++) {
+		const struct plain_case *row = &plain_cases[i];
+		struct plain_request req = { 0 };
+		unsigned status = plain_head_read(row->bytes, row->size, &req);
+
+		if (status != row->status || ((status == 200 || status == 405) && req.is_root != row->is_root))
+			fail_msg("%s: %u, root %d", row->claim, status, req.is_root);
+		/* However it is cut, no part of it is answered in another way than the whole. */
+		for (size_t n = 0; n < row->size; n++) {
+			unsigned part = plain_head_read(row->bytes, n, &req);
+
+			if (part != 0 && part != row->status)
+				fail_msg("%s, cut after %zu: %u", row->claim, n, part);
+		}
+	}
+}
+
+static void plain_heads_have_bounds(void **state)
+{
+	struct plain_request req;
+	char *head = calloc(1, PLAIN_HEAD_MAX + 1);
+	size_t n;
+
+	assert_non_null(head);
+	memset(head, 'a', PLAIN_HEAD_MAX);
+	memcpy(head, "GET /", 5);
+	assert_int_equal(plain_head_read(head, PLAIN_HEAD_MAX - 1, &req), 0);
+	assert_int_equal(plain_head_read(head, PLAIN_HEAD_MAX, &req), 431);
+	n = (size_t)sprintf(head, "GET / HTTP/1.1\r\n" H);
+	for (int i = 0; i < 64; i++)
+		n += (size_t)sprintf(head + n, "A: b\r\n");
+	n += (size_t)sprintf(head + n, "\r\n");
+	assert_int_equal(plain_head_read(head, n, &req), 431);
+	free(head);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_WORLD(malformed_requests_are_refused),
 		WITH_WORLD(too_many_fields_are_refused),
 		WITH_WORLD(a_huge_head_is_refused),
+		cmocka_unit_test(plain_heads_have_one_answer),
+		cmocka_unit_test(plain_heads_have_bounds),
 	};
 
 	signal(SIGPIPE, SIG_IGN);	/* as service_start() does */

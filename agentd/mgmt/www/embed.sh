@@ -5,7 +5,7 @@ set -eu
 echo '/* SPDX-License-Identifier: Apache-2.0 */'
 echo '/* Made by embed.sh from the files of www/. */'
 echo '#include "agentd/mgmt/www.h"'
-for file in index.html app.js style.css; do
+for file in index.html app.js style.css plain.html; do
 	name=www_$(echo "$file" | tr '.' '_')
 	echo "const unsigned char ${name}[] = {"
 	# One script for the browser, so one request of the few that strangers have: words.js goes first.
