@@ -325,7 +325,7 @@ int op_events_get(struct core *core, struct op_call *call, struct agent_error **
 
 	r = sd_bus_message_read(call->msg, "tu", &after, &limit);
 	if (r < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "EventsGet was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = op_reply_new(call, &reply, err);
 	if (r < 0)
 		return r;

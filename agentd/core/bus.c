@@ -288,6 +288,11 @@ int op_reply(struct op_call *call, const char *types, ...)
 	return op_reply_send(call, reply);
 }
 
+int op_unreadable(const struct op_call *call, struct agent_error **err)
+{
+	return agent_error_set(err, -EINVAL, "bus.arguments", "%s was called with arguments that cannot be read", call->op->method);
+}
+
 int op_fail(struct op_call *call, int r, struct agent_error **err)
 {
 	if (!call->is_answered && call->peer->bus != NULL) {
@@ -314,7 +319,7 @@ static int identify(struct op_call *call, struct agent_error **err)
 		       agent_error_set(err, -EINVAL, "bus.arguments", "%s has no account in its row", call->op->method);
 	r = sd_bus_message_read(call->msg, "(sus)", &token, &uid, &source);
 	if (r < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "%s was called with arguments that cannot be read", call->op->method);
+		return op_unreadable(call, err);
 	if (!source_is_valid(source))
 		return agent_error_set(err, -EINVAL, "bus.source", "%s was called with a malformed source", call->op->method);
 	call->caller.program = call->peer->program;

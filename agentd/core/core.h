@@ -155,6 +155,8 @@ int op_reply_new(struct op_call *call, sd_bus_message **ret_reply, struct agent_
 int op_reply_send(struct op_call *call, sd_bus_message *reply);
 /* Answer with an error; takes and frees *err. Returns 0. */
 int op_fail(struct op_call *call, int r, struct agent_error **err);
+/* -EINVAL "bus.arguments": the signature was right, what is in it was not. */
+int op_unreadable(const struct op_call *call, struct agent_error **err);
 /* Program at the other end: "mgmt", "link", "fetch", "install", "vendor", "login". */
 const char *op_call_program(const struct op_call *call);
 /* Who is there, for rights on keys; lent (key_rights.h). */

@@ -167,7 +167,7 @@ static int read_arguments(struct op_call *call, const char *types, const char **
 	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
 	for (size_t i = 0; types[i] != '\0'; i++)
 		if (sd_bus_message_read_basic(call->msg, 's', &texts[i]) < 0)
-			return agent_error_set(err, -EINVAL, "bus.arguments", "%s was called with arguments that cannot be read", call->op->method);
+			return op_unreadable(call, err);
 	return 0;
 }
 

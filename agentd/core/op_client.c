@@ -30,7 +30,7 @@ int op_client_open(struct core *core, struct op_call *call, struct agent_error *
 		r = sd_bus_message_read_strv(call->msg, &names);
 	if (r < 0 || strlen(spki) != CLIENTS_SPKI_TEXT) {
 		strv_free(names);
-		return agent_error_set(err, -EINVAL, "bus.arguments", "ClientOpen was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	}
 	role = clients_role(core, spki, cn, names);
 	strv_free(names);
@@ -55,7 +55,7 @@ int op_client_refused(struct core *core, struct op_call *call, struct agent_erro
 	const char *subject, *reason;
 
 	if (sd_bus_message_read(call->msg, "ss", &subject, &reason) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "ClientRefused was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	event_add(core, EVENT_CLIENT_REFUSED, "source", call->caller.source, "subject", subject[0] != '\0' ? subject : NULL, "reason", reason, NULL);
 	return op_reply(call, "");
 }
@@ -66,7 +66,7 @@ int op_peers_throttled(struct core *core, struct op_call *call, struct agent_err
 	char refused[24], limited[24];
 
 	if (sd_bus_message_read(call->msg, "tt", &n_refused, &n_limited) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "PeersThrottled was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	snprintf(refused, sizeof(refused), "%llu", (unsigned long long)n_refused);
 	snprintf(limited, sizeof(limited), "%llu", (unsigned long long)n_limited);
 	event_add(core, EVENT_PEER_THROTTLED, "connections", refused, "requests", limited, NULL);

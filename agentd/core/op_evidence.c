@@ -393,7 +393,7 @@ int op_key_describe(struct core *core, struct op_call *call, struct agent_error 
 	int r;
 
 	if (sd_bus_message_read(call->msg, "s", &name) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyDescribe was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = job_new(call, &job_describe, &job, err);
 	return r < 0 ? r : op_job_end(&job->base, take_key(job, name, err), WORKER_WORK, 0, err);
 }
@@ -405,7 +405,7 @@ int op_key_certify(struct core *core, struct op_call *call, struct agent_error *
 	int r;
 
 	if (sd_bus_message_read(call->msg, "ss", &name, &nonce) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyCertify was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = job_new(call, &job_certify, &job, err);
 	if (r < 0)
 		return r;
@@ -420,7 +420,7 @@ int op_tpm_quote(struct core *core, struct op_call *call, struct agent_error **e
 	int r;
 
 	if (sd_bus_message_read(call->msg, "ss", &nonce, &pcrs) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "TpmQuote was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = job_new(call, &job_quote, &job, err);
 	if (r < 0)
 		return r;
@@ -443,7 +443,7 @@ int op_tpm_ek(struct core *core, struct op_call *call, struct agent_error **err)
 	int r;
 
 	if (sd_bus_message_read(call->msg, "s", &type) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "TpmEk was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = job_new(call, &job_ek, &job, err);
 	if (r < 0)
 		return r;

@@ -334,7 +334,7 @@ int op_key_create(struct core *core, struct op_call *call, struct agent_error **
 	int r;
 
 	if (sd_bus_message_read(call->msg, "sss", &name, &backend, &type) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyCreate was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = key_job_new(call, &job_create, &job, err);
 	if (r < 0)
 		return r;
@@ -364,7 +364,7 @@ int op_key_import(struct core *core, struct op_call *call, struct agent_error **
 
 	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
 	if (sd_bus_message_read(call->msg, "sss", &name, &backend, &pem) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyImport was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	if (pem[0] == '\0')
 		return agent_error_set(err, -EBADMSG, "import.format", "there is no private key: nothing was sent");
 	r = key_job_new(call, &job_import, &job, err);
@@ -505,7 +505,7 @@ int op_key_csr(struct core *core, struct op_call *call, struct agent_error **err
 	int r;
 
 	if (sd_bus_message_read(call->msg, "ss", &name, &subject) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyCsr was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	if (!store_key_name_is_valid(name))
 		return agent_error_set(err, -ENOENT, "key.unknown", "there is no key of that name");
 	r = check_csr(core, call, name, &meta, err);
@@ -579,7 +579,7 @@ int op_key_public(struct core *core, struct op_call *call, struct agent_error **
 	int r;
 
 	if (sd_bus_message_read(call->msg, "s", &name) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyPublic was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = key_permit(core, call, name, CALLER_ANY, &meta, &rule, err);
 	if (r >= 0)
 		r = key_job_new(call, &job_public, &job, err);
@@ -604,7 +604,7 @@ int op_key_sign(struct core *core, struct op_call *call, struct agent_error **er
 
 	if (sd_bus_message_read(call->msg, "suu", &name, &scheme, &hash) < 0 ||
 	    sd_bus_message_read_array(call->msg, 'y', &digest, &size) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeySign was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = key_permit(core, call, name, PURPOSE_TLS_CLIENT, &meta, &rule, err);
 	if (r < 0)
 		return r;

@@ -111,14 +111,15 @@ static int check_rate(struct core *core, struct agent_error **err)
 	return 0;
 }
 
-static int read_arguments(struct core *core, struct leaf_job *job, sd_bus_message *msg, struct agent_error **err)
+static int read_arguments(const struct op_call *call, struct leaf_job *job, struct agent_error **err)
 {
+	sd_bus_message *msg = call->msg;
 	const void *spki = NULL;
 	const char *name;
 	size_t size = 0;
 
 	if (sd_bus_message_read_array(msg, 'y', &spki, &size) < 0 || sd_bus_message_enter_container(msg, 'a', "s") < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "LeafIssue was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	if (size == 0 || size > SPKI_MAX)
 		return agent_error_set(err, -EINVAL, "leaf.key", "a public key of %zu bytes is not accepted", size);
 	memcpy(job->spki, spki, size);
@@ -126,7 +127,7 @@ static int read_arguments(struct core *core, struct leaf_job *job, sd_bus_messag
 	while (sd_bus_message_read(msg, "s", &name) > 0) {
 		if (job->n_names == MAX_NAMES || strlen(name) >= sizeof(job->names[0]))
 			return agent_error_set(err, -EINVAL, "leaf.names", "more than %d names, or one longer than 253 characters", MAX_NAMES);
-		if (!name_is_ours(core->settings, name))
+		if (!name_is_ours(call->core->settings, name))
 			return agent_error_set(err, -EPERM, "leaf.names", "'%.64s' is not a name of this device; mgmt.hosts may add it", name);
 		strcpy(job->names[job->n_names], name);
 		job->list[job->n_names] = job->names[job->n_names];
@@ -134,7 +135,7 @@ static int read_arguments(struct core *core, struct leaf_job *job, sd_bus_messag
 	}
 	if (job->n_names == 0)
 		return agent_error_set(err, -EINVAL, "leaf.names", "a certificate without a name is not issued");
-	snprintf(job->common_name, sizeof(job->common_name), "gw-%.60s", core->settings->device.serial);
+	snprintf(job->common_name, sizeof(job->common_name), "gw-%.60s", call->core->settings->device.serial);
 	return 0;
 }
 
@@ -146,7 +147,7 @@ int op_leaf_issue(struct core *core, struct op_call *call, struct agent_error **
 	r = op_job_new(call, &job_leaf, sizeof(struct leaf_job), &base, err);
 	if (r < 0)
 		return r;
-	r = read_arguments(core, (struct leaf_job *)base, call->msg, err);
+	r = read_arguments(call, (struct leaf_job *)base, err);
 	if (r >= 0)
 		r = check_rate(core, err);
 	return op_job_end(base, r, WORKER_WORK, 0, err);

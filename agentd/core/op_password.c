@@ -171,7 +171,7 @@ int op_password_set(struct core *core, struct op_call *call, struct agent_error 
 	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
 	r = sd_bus_message_read(call->msg, "ss", &current, &new_password);
 	if (r < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "PasswordSet was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	c = calloc(1, sizeof(*c));
 	if (c == NULL)
 		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for a password change");

@@ -222,7 +222,7 @@ int op_key_rotate(struct core *core, struct op_call *call, struct agent_error **
 	int r;
 
 	if (sd_bus_message_read(call->msg, "sss", &name, &type, &subject) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyRotate was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = rotation_job_new(core, call, &job_begin, name, &job, err);
 	if (r < 0)
 		return r;
@@ -280,7 +280,7 @@ int op_key_rotation(struct core *core, struct op_call *call, struct agent_error 
 	int r;
 
 	if (sd_bus_message_read(call->msg, "s", &name) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyRotation was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = rotation_job_new(core, call, &job_look, name, &job, err);
 	return r < 0 ? r : op_job_submit(&job->base, WORKER_WORK, 0, err);
 }
@@ -292,7 +292,7 @@ int op_key_rotate_abort(struct core *core, struct op_call *call, struct agent_er
 	int r;
 
 	if (sd_bus_message_read(call->msg, "s", &name) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyRotateAbort was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = rotation_job_new(core, call, &job_abort, name, &job, err);
 	if (r < 0)
 		return r;
@@ -370,7 +370,7 @@ int op_key_certificate(struct core *core, struct op_call *call, struct agent_err
 	int r;
 
 	if (sd_bus_message_read(call->msg, "ss", &name, &pem) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyCertificate was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = rotation_job_new(core, call, &job_certificate, name, &job, err);
 	if (r < 0)
 		return r;
@@ -395,7 +395,7 @@ int op_key_identity(struct core *core, struct op_call *call, struct agent_error 
 	int r;
 
 	if (sd_bus_message_read(call->msg, "s", &name) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyIdentity was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = key_permit(core, call, name, PURPOSE_TLS_CLIENT, &meta, &rule, err);
 	if (r >= 0)
 		r = rotation_read(core->keys_fd, name, ".crt", &now, err);
@@ -473,7 +473,7 @@ int op_key_proved(struct core *core, struct op_call *call, struct agent_error **
 	const char *name, *id;
 
 	if (sd_bus_message_read(call->msg, "ss", &name, &id) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyProved was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	return submit_verdict(core, call, &job_proved, name, id, "", err);
 }
 
@@ -482,6 +482,6 @@ int op_key_not_proved(struct core *core, struct op_call *call, struct agent_erro
 	const char *name, *id, *reason;
 
 	if (sd_bus_message_read(call->msg, "sss", &name, &id, &reason) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "KeyNotProved was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	return submit_verdict(core, call, &job_not_proved, name, id, reason, err);
 }

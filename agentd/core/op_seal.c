@@ -230,7 +230,7 @@ static int begin(struct core *core, struct op_call *call, const struct op_job_ty
 
 	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
 	if (sd_bus_message_read(call->msg, "s", &name) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "%s was called with arguments that cannot be read", call->op->method);
+		return op_unreadable(call, err);
 	r = key_permit(core, call, name, PURPOSE_SEAL, &meta, &rule, err);
 	if (r < 0)
 		return r;

@@ -244,7 +244,7 @@ int op_session_open(struct core *core, struct op_call *call, struct agent_error 
 	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
 	r = sd_bus_message_read(call->msg, "sss", &user, &password, &cookie);
 	if (r < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "SessionOpen was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = login_new(call, user, password, &login, err);
 	if (r < 0)
 		return r;
@@ -264,7 +264,7 @@ int op_login_check(struct core *core, struct op_call *call, struct agent_error *
 	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
 	r = sd_bus_message_read(call->msg, "ssb", &user, &password, &wants_session);
 	if (r < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "LoginCheck was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = login_new(call, user, password, &login, err);
 	if (r < 0)
 		return r;

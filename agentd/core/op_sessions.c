@@ -130,7 +130,7 @@ int op_password_check(struct core *core, struct op_call *call, struct agent_erro
 
 	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
 	if (sd_bus_message_read(call->msg, "s", &text) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "PasswordCheck was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = op_job_new(call, &check_type, sizeof(struct check_job), &base, err);
 	if (r < 0)
 		return r;

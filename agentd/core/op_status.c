@@ -60,7 +60,7 @@ int op_link_report(struct core *core, struct op_call *call, struct agent_error *
 	bool was_online = strcmp(core->link_state, "online") == 0, is_known = false;
 
 	if (sd_bus_message_read(call->msg, "ss", &state, &detail) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "LinkReport was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	for (size_t i = 0; i < ARRAY_SIZE(states); i++)
 		is_known |= strcmp(state, states[i]) == 0;
 	if (!is_known)

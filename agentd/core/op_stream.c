@@ -30,7 +30,7 @@ int op_stream_pull(struct core *core, struct op_call *call, struct agent_error *
 	int r;
 
 	if (sd_bus_message_read(call->msg, "tu", &after, &limit) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "StreamPull was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = op_reply_new(call, &reply, err);
 	if (r < 0)
 		return r;

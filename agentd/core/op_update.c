@@ -436,7 +436,7 @@ int op_update_begin(struct core *core, struct op_call *call, struct agent_error 
 	int r;
 
 	if (sd_bus_message_read(call->msg, "t", &size) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "UpdateBegin was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = check_may_begin(core, err);
 	if (r >= 0)
 		r = ask_ready(core, PROG_INSTALL, call, on_ready_for_upload, err);
@@ -514,7 +514,7 @@ int op_update_fetch(struct core *core, struct op_call *call, struct agent_error 
 	int r;
 
 	if (sd_bus_message_read(call->msg, "s", &url) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "UpdateFetch was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	n = strlen(url);
 	if (n > URL_MAX || strncmp(url, "https://", 8) != 0)
 		return agent_error_set(err, -EINVAL, "update.url", "a bundle is fetched from https://, with at most %d characters", URL_MAX);
@@ -538,7 +538,7 @@ int op_update_wait(struct core *core, struct op_call *call, struct agent_error *
 	uint64_t id;
 
 	if (sd_bus_message_read(call->msg, "t", &id) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "UpdateWait was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	if (id == 0 || id != u->last_id)
 		return agent_error_set(err, -ENOENT, "update.id", "installation %" PRIu64 " is not the last one", id);
 	if (!u->is_installing && !u->is_fetching) {

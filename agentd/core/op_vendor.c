@@ -96,7 +96,7 @@ int op_app_sign(struct core *core, struct op_call *call, struct agent_error **er
 	int r;
 
 	if (sd_bus_message_read(call->msg, "ss", &name, &context) < 0 || sd_bus_message_read_array(call->msg, 'y', &message, &size) < 0)
-		return agent_error_set(err, -EINVAL, "bus.arguments", "AppSign was called with arguments that cannot be read");
+		return op_unreadable(call, err);
 	r = key_permit(core, call, name, PURPOSE_SIGN_APP, &meta, &rule, err);
 	if (r < 0)
 		return r;

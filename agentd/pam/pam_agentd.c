@@ -190,6 +190,14 @@ static int find_person(pam_handle_t *pamh, const struct options *o, struct perso
 	return PAM_SUCCESS;
 }
 
+/* What every call begins with. */
+static int begin(pam_handle_t *pamh, int argc, const char **argv, struct options *o, struct person *p)
+{
+	int r = read_options(pamh, argc, argv, o);
+
+	return r == PAM_SUCCESS ? find_person(pamh, o, p) : r;
+}
+
 static void free_state(pam_handle_t *pamh, void *data, int status)
 {
 	(void)pamh;
@@ -293,10 +301,8 @@ EXPORT int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const ch
 {
 	struct options o;
 	struct person p;
-	int r = read_options(pamh, argc, argv, &o);
+	int r = begin(pamh, argc, argv, &o, &p);
 
-	if (r == PAM_SUCCESS)
-		r = find_person(pamh, &o, &p);
 	if (r == PAM_SUCCESS)
 		r = check(pamh, &o, &p, flags, false);
 	return r;
@@ -322,10 +328,8 @@ EXPORT int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const char 
 	struct login_reply reply;
 	struct options o;
 	struct person p;
-	int r = read_options(pamh, argc, argv, &o);
+	int r = begin(pamh, argc, argv, &o, &p);
 
-	if (r == PAM_SUCCESS)
-		r = find_person(pamh, &o, &p);
 	if (r != PAM_SUCCESS)
 		return r;
 	if (login_greet(o.socket, o.timeout_ms, &greeting, &reply) != LOGIN_OK)
@@ -379,10 +383,8 @@ EXPORT int pam_sm_chauthtok(pam_handle_t *pamh, int flags, int argc, const char 
 	const struct state *s;
 	struct options o;
 	struct person p;
-	int r = read_options(pamh, argc, argv, &o);
+	int r = begin(pamh, argc, argv, &o, &p);
 
-	if (r == PAM_SUCCESS)
-		r = find_person(pamh, &o, &p);
 	if (r != PAM_SUCCESS)
 		return r;
 	s = get_state(pamh);
