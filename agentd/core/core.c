@@ -33,6 +33,7 @@ int exit_code_for(int r)
 	switch (r) {
 	case -EACCES:
 	case -EPERM:
+	case -EEXIST:
 		return EXIT_CODE_NOPERM;
 	case -ENODEV:
 	case -ENOTSOCK:

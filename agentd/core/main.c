@@ -14,8 +14,9 @@
 static const char purpose[] =
 	"Core of the security agent: keys, accounts, policy, events. Other ways to run it:\n"
 	"  agentd --supervise [--config FILE]   start and watch all programs where systemd is not PID 1\n"
-	"  agentd --provision [--csr-subject SUBJECT --csr-out FILE] [--config FILE]\n"
-	"                                       factory step: make keys and the factory secret, print the secret once\n"
+	"  agentd --provision [--keys-only | --secret-stdin] [--csr-subject SUBJECT --csr-out FILE] [--config FILE]\n"
+	"                                       factory step: make keys and the factory secret, print the secret once;\n"
+	"                                       or the keys only, or with a secret from standard input (agentctl provision)\n"
 	"  agentd --factory-reset [--config FILE]\n"
 	"                                       at the device, with the agent stopped: accounts and the owner's keys go\n"
 	"  agentd --renew-secret [--config FILE]\n"
@@ -86,6 +87,12 @@ int main(int argc, char **argv)
 		return is_reset ? reset_main(purpose, argc, argv) : renew_main(purpose, argc, argv);
 	if (!is_provision)
 		return core_main(purpose, argc, argv);
+	provision.is_keys_only = take_flag(&argc, argv, "--keys-only");
+	provision.is_secret_given = take_flag(&argc, argv, "--secret-stdin");
+	if (provision.is_keys_only && provision.is_secret_given) {
+		fprintf(stderr, "agentd: --keys-only and --secret-stdin exclude each other\n");
+		return EXIT_CODE_USAGE;
+	}
 	provision.csr_subject = take_value(&argc, argv, "--csr-subject");
 	provision.csr_out = take_value(&argc, argv, "--csr-out");
 	if ((provision.csr_subject == NULL) != (provision.csr_out == NULL)) {

@@ -7,6 +7,8 @@
 
 struct provision_options {
 	const char *csr_subject, *csr_out; /* both or neither */
+	bool is_keys_only;		   /* no factory secret yet */
+	bool is_secret_given;		   /* it comes on standard input and is not printed */
 };
 
 int core_main(const char *purpose, int argc, char **argv);

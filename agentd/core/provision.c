@@ -51,27 +51,60 @@ static int print_secret(char secret[15], struct agent_error **err)
 	return 0;
 }
 
+/* What stands on the label beside the secret, and how far the unit is. */
+static int print_unit(struct store *store, struct agent_error **err)
+{
+	char fingerprint[65];
+	int r = agent_cert_fingerprint(store->ctx, store->device_ca_pem, fingerprint, err);
+
+	if (r < 0)
+		return agent_error_prefix(err, r, "device CA");
+	if (printf("serial: %s\ndevice-ca: %s\nsetup: %s\n", store->settings->device.serial, fingerprint,
+		   agent_setup_state_name(agent_password_get_state(store->password))) < 0 || fflush(stdout) != 0)
+		return agent_error_set(err, -EIO, "provision.output", "standard output cannot be written");
+	return 0;
+}
+
+static int read_secret(char secret[15], struct agent_error **err)
+{
+	char text[65];
+	ssize_t n = read_full(STDIN_FILENO, text, sizeof(text));
+	int r = -EIO;
+
+	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+		n--;
+	if (n >= 0)
+		r = agent_factory_secret_parse(text, (size_t)n, secret);
+	wipe(text, sizeof(text));
+	return r < 0 ? agent_error_set(err, r, "password.factory_secret", "standard input holds no factory secret: twelve random symbols of Crockford's base32") : 0;
+}
+
 /*
  * The secret goes to the label printer before its verifier is stored: interrupted in between, a rerun prints another one,
  * and no device ever has a secret that nobody read. So the last line printed by a run that ended with 0 is the valid one.
  */
-static int give_secret(struct core *core, struct store *store, struct agent_error **err)
+static int give_secret(struct core *core, struct store *store, const struct provision_options *options, bool *ret_is_new, struct agent_error **err)
 {
+	enum agent_setup_state state = agent_password_get_state(store->password);
 	char secret[15];
 	int r;
 
-	if (agent_password_get_state(store->password) == AGENT_SETUP_RECOVERY)
+	if (state == AGENT_SETUP_RECOVERY)
 		return agent_error_set(err, -ENOKEY, "setup.recovery",
 				       "%s/accounts and the TPM disagree; a factory reset with presence is needed",
 				       core->settings->paths.state_dir);
-	if (agent_password_get_state(store->password) != AGENT_SETUP_UNPROVISIONED) {
+	if (state != AGENT_SETUP_UNPROVISIONED && options->is_secret_given)
+		return agent_error_set(err, -EEXIST, "setup.provisioned", "a factory secret was stored before: this device is in state \"%s\"",
+				       agent_setup_state_name(state));
+	if (state != AGENT_SETUP_UNPROVISIONED) {
 		fprintf(stderr, "agentd: factory secret is already set\n");
 		return 0;
 	}
-	r = print_secret(secret, err);
+	r = options->is_secret_given ? read_secret(secret, err) : print_secret(secret, err);
 	if (r >= 0)
 		r = agent_password_provision(store->password, secret, strlen(secret), err);
 	wipe(secret, sizeof(secret));
+	*ret_is_new = r >= 0;
 	return r;
 }
 
@@ -114,7 +147,7 @@ int provision_main(const char *purpose, const struct provision_options *options,
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct core core = { .setup = SETUP_STATE_UNKNOWN };
 	struct store *store = NULL;
-	bool was_provisioned = false;
+	bool is_new = false;
 	int r;
 
 	begin(&core, purpose, argc, argv);
@@ -127,12 +160,16 @@ int provision_main(const char *purpose, const struct provision_options *options,
 		r = store_provision(store, &err);
 	if (r >= 0)
 		r = write_csr(store, options, &err);
-	if (r >= 0) {
-		was_provisioned = agent_password_get_state(store->password) != AGENT_SETUP_UNPROVISIONED;
-		r = give_secret(&core, store, &err);
+	if (r >= 0)
+		r = print_unit(store, &err);
+	if (r >= 0 && !options->is_keys_only) {
+		r = give_secret(&core, store, options, &is_new, &err);
+		if (r < 0)
+			event_add(&core, EVENT_PROVISION_REFUSED, "reason", agent_error_message(err), NULL);
 	}
-	if (r >= 0 && !was_provisioned)
-		event_add(&core, EVENT_PROVISIONED, "serial", core.settings->device.serial, NULL);
+	if (is_new)
+		event_add(&core, EVENT_PROVISIONED, "serial", core.settings->device.serial, "source",
+			  options->is_secret_given ? "secret given" : "secret made", NULL);
 	return end(&core, store, "provisioning", r, err);
 }
 

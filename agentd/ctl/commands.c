@@ -11,6 +11,8 @@ const struct command commands[] = {
 	{ "passwd", "[--user NAME] [--stdin]", "set or change your own password; --stdin: current and new on two lines", cmd_passwd },
 	{ "login", "[--user NAME] [--stdin]", "log in; --stdin: the password on one line", cmd_login },
 	{ "logout", "", "end the session", cmd_logout },
+	{ "provision", "[--secret-file FILE|-] [--qr utf8|ascii|none] [--png FILE] [--svg FILE]",
+	  "factory line, agent stopped: keys and factory secret of this unit, printed once with a QR code and as label files", cmd_provision },
 	{ "console", "", "login program for a getty on a terminal of the device", cmd_console },
 	{ "account list", "", "who may log in, and as what", cmd_account_list },
 	{ "account add", "NAME [--role ROLE] [--stdin]", "one more account: viewer (default), operator or admin; --stdin: your own password, the first one of NAME",

@@ -37,6 +37,7 @@ int command_show(struct ctl *ctl, int argc, char **argv, const char *method, con
 int cmd_status(struct ctl *ctl, int argc, char **argv);
 int cmd_passwd(struct ctl *ctl, int argc, char **argv);
 int cmd_login(struct ctl *ctl, int argc, char **argv);
+int cmd_provision(struct ctl *ctl, int argc, char **argv);
 int cmd_console(struct ctl *ctl, int argc, char **argv);
 int cmd_logout(struct ctl *ctl, int argc, char **argv);
 int cmd_account_list(struct ctl *ctl, int argc, char **argv);

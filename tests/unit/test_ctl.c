@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/test.h"
 
+#include <errno.h>
+
+#include "agentd/ctl/bench.h"
 #include "agentd/ctl/commands.h"
+#include "agentd/ctl/label.h"
 #include "agentd/ctl/output.h"
 #include "agentd/ctl/token.h"
 
@@ -53,6 +57,49 @@ static void options_and_arguments_are_told_apart(void **state)
 	assert_string_equal(args[0], "-");
 	assert_int_equal(options_parse(3, (char **)three, rows, 2, args, 0, 2), -1);
 	assert_int_equal(options_parse(0, NULL, rows, 2, args, 1, 2), -1);
+}
+
+static void only_a_whole_answer_of_agentd_counts(void **state)
+{
+	const char *output = "serial: GW 1: x\nserial: second\nsetup:factory\nxsetup: no\nsetup: unprovisioned";
+	char value[16] = "";
+
+	assert_true(bench_get(output, "serial", value, sizeof(value)));
+	assert_string_equal(value, "GW 1: x");
+	assert_true(bench_get(output, "setup", value, sizeof(value)));
+	assert_string_equal(value, "unprovisioned");
+	assert_false(bench_get(output, "setup", value, 13));
+	assert_true(bench_get(output, "setup", value, 14));
+	assert_false(bench_get(output, "device-ca", value, sizeof(value)));
+	assert_false(bench_get("", "serial", value, sizeof(value)));
+}
+
+/* What is in the codes is read back by tests/e2e/22-provision.sh. */
+static void a_label_is_text_for_people_and_well_formed(void **state)
+{
+	struct label label = { .serial = "GW<1>&\"x", .secret = "7K2M-9QXT-04AB" };
+	struct secret text = { 0 };
+
+	memset(label.fingerprint, 'f', 64);
+	assert_int_equal(label_url(&label, &text), 0);
+	assert_non_null(strstr((char *)text.data, "https://gw-gw<1>&\"x.local/#c=7K2M-9QXT-04AB&fp=ffff"));
+	secret_free(&text);
+	assert_int_equal(label_text(&label, LABEL_QR_NONE, false, &text), 0);
+	assert_memory_equal(text.data, "serial: GW<1>&\"x\nfactory-secret: 7K2M-9QXT-04AB\ndevice-ca: ffff", 60);
+	secret_free(&text);
+	if (!label_has_qr()) {
+		assert_int_equal(label_svg(&label, &text), -EOPNOTSUPP);
+		assert_int_equal(label_text(&label, LABEL_QR_ASCII, false, &text), -EOPNOTSUPP);
+		secret_free(&text);
+	} else {
+		assert_int_equal(label_svg(&label, &text), 0);
+		assert_non_null(strstr((char *)text.data, ">GW&lt;1&gt;&amp;\"x</text>"));
+		secret_free(&text);
+	}
+	assert_int_equal(label_png(&label, &text), label_has_png() ? 0 : -EOPNOTSUPP);
+	if (label_has_png())
+		assert_memory_equal(text.data, "\x89PNG\r\n\x1a\n", 8);
+	secret_free(&text);
 }
 
 static void every_refusal_has_its_exit_code(void **state)
@@ -128,6 +175,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commands_are_found_by_their_words),
 		cmocka_unit_test(options_and_arguments_are_told_apart),
+		cmocka_unit_test(only_a_whole_answer_of_agentd_counts),
+		cmocka_unit_test(a_label_is_text_for_people_and_well_formed),
 		cmocka_unit_test(every_refusal_has_its_exit_code),
 		cmocka_unit_test(a_strangers_text_does_not_steer_the_terminal),
 		cmocka_unit_test(a_token_is_for_its_socket_only),

@@ -63,11 +63,40 @@ static void new_secrets_have_the_form_of_a_label_and_differ(void **state)
 	assert_int_equal(n_seen, 32);	/* 2400 draws: missing one of 32 has a chance below 1e-31 */
 }
 
+static void a_secret_made_elsewhere_gets_the_form_of_a_label(void **state)
+{
+	static const struct { const char *typed, *text; } cases[] = {
+		{ "7K2M-9QXT-04AB", "7K2M-9QXT-04AB" },
+		{ "7k2m9qxto4ab", "7K2M-9QXT-04AB" },
+		{ "7K2M 9QXT I4AB", "7K2M-9QXT-14AB" },
+		{ "AAAABBBBCCDE", "AAAA-BBBB-CCDE" },
+		{ "AAAABBBBCCDD", NULL },	/* four different symbols: nobody drew that */
+		{ "0000-0000-0000", NULL },
+		{ "7K2M-9QXT-04A", NULL },
+		{ "7K2M-9QXT-04ABC", NULL },
+		{ "7K2M-9QXT-04AU", NULL },	/* no U in the alphabet */
+		{ "7K2M-9QXT-04AB\n", NULL },
+		{ "", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char text[15] = "unchanged";
+		int r = agent_factory_secret_parse(cases[i].typed, strlen(cases[i].typed), text);
+
+		assert_int_equal(r, cases[i].text == NULL ? -EINVAL : 0);
+		assert_string_equal(text, cases[i].text == NULL ? "unchanged" : cases[i].text);
+	}
+	assert_int_equal(agent_factory_secret_parse(NULL, 0, (char[15]){ 0 }), -EINVAL);
+	assert_int_equal(agent_factory_secret_parse("7K2M9QXT04AB", 12, NULL), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_a_person_types_becomes_the_symbols),
 		cmocka_unit_test(a_nul_is_no_symbol),
+		cmocka_unit_test(a_secret_made_elsewhere_gets_the_form_of_a_label),
 		cmocka_unit_test(new_secrets_have_the_form_of_a_label_and_differ),
 	};
 

@@ -275,6 +275,17 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_password_adopt(struct agent_password *pa
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_factory_secret_new(char ret_text[15]);
 
+/**
+ * agent_factory_secret_parse() - a factory secret as somebody wrote it, brought into the form of agent_factory_secret_new()
+ * @text:     case, dashes and blanks do not matter, O reads as 0, I and L as 1
+ * @size:     bytes of it
+ * @ret_text: receives "XXXX-XXXX-XXXX" and a NUL; unchanged on failure
+ *
+ * Returns 0, or -EINVAL: not twelve symbols of Crockford's base32, or fewer than five different ones, which a random
+ * secret has not once in a million. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_factory_secret_parse(const char *text, size_t size, char ret_text[15]);
+
 #ifdef __cplusplus
 }
 #endif
