@@ -34,6 +34,8 @@ int exit_code_for(int r)
 	case -EACCES:
 	case -EPERM:
 	case -EEXIST:
+	case -EKEYREJECTED:
+	case -ESTALE:
 		return EXIT_CODE_NOPERM;
 	case -ENODEV:
 	case -ENOTSOCK:

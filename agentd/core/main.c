@@ -17,6 +17,8 @@ static const char purpose[] =
 	"  agentd --provision [--keys-only | --secret-stdin] [--csr-subject SUBJECT --csr-out FILE] [--config FILE]\n"
 	"                                       factory step: make keys and the factory secret, print the secret once;\n"
 	"                                       or the keys only, or with a secret from standard input (agentctl provision)\n"
+	"  agentd --activate [--config FILE] < FILE 3< FILE.p7s\n"
+	"                                       the first password from a signed provisioning file (agentctl provision --signed)\n"
 	"  agentd --factory-reset [--config FILE]\n"
 	"                                       at the device, with the agent stopped: accounts and the owner's keys go\n"
 	"  agentd --renew-secret [--config FILE]\n"
@@ -72,19 +74,22 @@ int main(int argc, char **argv)
 	struct provision_options provision = { 0 };
 	bool is_provision = take_flag(&argc, argv, "--provision");
 	bool is_reset = take_flag(&argc, argv, "--factory-reset"), is_renewal = take_flag(&argc, argv, "--renew-secret");
+	bool is_activation = take_flag(&argc, argv, "--activate");
 	bool is_supervisor = take_flag(&argc, argv, "--supervise");
 
 	/* tpm2-tss prints each refused command, also those we expect; our errors name the code. An operator may ask for more. */
 	setenv("TSS2_LOG", "all+NONE", 0);
 
-	if (is_provision + is_reset + is_renewal + is_supervisor > 1) {
-		fprintf(stderr, "agentd: --provision, --factory-reset, --renew-secret and --supervise exclude each other\n");
+	if (is_provision + is_reset + is_renewal + is_activation + is_supervisor > 1) {
+		fprintf(stderr, "agentd: --provision, --factory-reset, --renew-secret, --activate and --supervise exclude each other\n");
 		return EXIT_CODE_USAGE;
 	}
 	if (is_supervisor)
 		return supervise_main(argc, argv);
 	if (is_reset || is_renewal)
 		return is_reset ? reset_main(purpose, argc, argv) : renew_main(purpose, argc, argv);
+	if (is_activation)
+		return activate_main(purpose, argc, argv);
 	if (!is_provision)
 		return core_main(purpose, argc, argv);
 	provision.is_keys_only = take_flag(&argc, argv, "--keys-only");

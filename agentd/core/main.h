@@ -16,6 +16,8 @@ int provision_main(const char *purpose, const struct provision_options *options,
 
 /* At the device, with core stopped: being able to run this counts as standing before it. */
 int reset_main(const char *purpose, int argc, char **argv);
+/* The first password, from a provisioning file on standard input and its signature on descriptor 3. */
+int activate_main(const char *purpose, int argc, char **argv);
 /* In recovery: another factory secret, printed. */
 int renew_main(const char *purpose, int argc, char **argv);
 

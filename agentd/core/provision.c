@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <agent/cert.h>
@@ -20,6 +22,9 @@
 #include "base/file.h"
 #include "base/macro.h"
 #include "base/secret.h"
+
+#define SIGNATURE_FD 3
+#define SIGNATURE_MAX (64 * KIB)
 
 static int write_csr(struct store *store, const struct provision_options *options, struct agent_error **err)
 {
@@ -59,8 +64,8 @@ static int print_unit(struct store *store, struct agent_error **err)
 
 	if (r < 0)
 		return agent_error_prefix(err, r, "device CA");
-	if (printf("serial: %s\ndevice-ca: %s\nsetup: %s\n", store->settings->device.serial, fingerprint,
-		   agent_setup_state_name(agent_password_get_state(store->password))) < 0 || fflush(stdout) != 0)
+	if (printf("serial: %s\ndevice-ca: %s\nsetup: %s\ngeneration: %" PRIu64 "\n", store->settings->device.serial, fingerprint,
+		   agent_setup_state_name(agent_password_get_state(store->password)), agent_password_get_generation(store->password)) < 0 || fflush(stdout) != 0)
 		return agent_error_set(err, -EIO, "provision.output", "standard output cannot be written");
 	return 0;
 }
@@ -231,4 +236,66 @@ int renew_main(const char *purpose, int argc, char **argv)
 	if (r >= 0)
 		event_add(&core, EVENT_SECRET_RENEWED, "source", "console", NULL);
 	return end(&core, store, "renewing the factory secret", r, err);
+}
+
+/* All of it, in memory of ours; @what for the reader. */
+static int read_input(int fd, const char *what, size_t max, char **ret_data, size_t *ret_size, struct agent_error **err)
+{
+	_cleanup_free_ char *data = malloc(max + 1);
+	ssize_t n;
+
+	if (data == NULL)
+		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for %s", what);
+	n = read_full(fd, data, max + 1);
+	if (n < 0)
+		return agent_error_set(err, (int)n, "provision.input", "%s cannot be read: %s", what, strerror((int)-n));
+	if ((size_t)n > max)
+		return agent_error_set(err, -EMSGSIZE, "provision.format", "%s is larger than %zu bytes", what, max);
+	*ret_data = TAKE_PTR(data);
+	*ret_size = (size_t)n;
+	return 0;
+}
+
+static int activate(struct core *core, struct store *store, char id[AGENT_ORDER_ID_MAX + 1], struct agent_error **err)
+{
+	_cleanup_free_ char *text = NULL, *signature = NULL, *trust_dir = settings_trust_path(core->settings, "", "provision");
+	struct agent_password_order order = { .trust_dir = trust_dir, .serial = core->settings->device.serial };
+	time_t now = time(NULL);
+	int r;
+
+	if (trust_dir == NULL)
+		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for a path");
+	if (store->password == NULL)
+		return agent_error_set(err, -ENOKEY, "setup.replaced",
+				       "the TPM or its password key is not the one of provisioning: see 'recovery' in agentd(8)");
+	r = read_input(STDIN_FILENO, "the provisioning file", AGENT_ORDER_MAX, &text, &order.text_size, err);
+	if (r >= 0)
+		r = read_input(SIGNATURE_FD, "its signature", SIGNATURE_MAX, &signature, &order.signature_size, err);
+	if (r < 0)
+		return r;
+	order.text = text;
+	order.signature = signature;
+	order.now_s = now < 0 ? 0 : (uint64_t)now;
+	return agent_password_adopt_signed(store->password, &order, id, err);
+}
+
+int activate_main(const char *purpose, int argc, char **argv)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct core core = { .setup = SETUP_STATE_UNKNOWN };
+	struct store *store = NULL;
+	char id[AGENT_ORDER_ID_MAX + 1] = "";
+	int r;
+
+	begin(&core, purpose, argc, argv);
+	r = open_all(&core, &store, &err);
+	if (r >= 0)
+		r = activate(&core, store, id, &err);
+	if (r >= 0)
+		event_add(&core, EVENT_ACTIVATED, "id", id, "serial", core.settings->device.serial, NULL);
+	else if (core.audit != NULL)
+		event_add(&core, EVENT_ACTIVATION_REFUSED, "reason", agent_error_message(err), NULL);
+	if (r >= 0)
+		printf("activated: %s\n", id); /* for agentctl: what was done is done, also if nobody hears of it */
+	return end(&core, store, "activation by a provisioning file", r, err);
 }

@@ -17,6 +17,7 @@
 
 #define AGENTD AGENT_SBINDIR "/agentd"
 #define ARGS_MAX 8
+#define SECOND_INPUT 3
 
 /* What agentd's own exit codes mean to our caller. */
 static int code_of(int status)
@@ -66,7 +67,7 @@ int bench_begin(const struct ctl *ctl, struct settings **ret_settings)
 }
 
 /* Between fork and exec; the child has one thread. */
-_Noreturn static void become_agentd(const struct stat *owner, char *const *argv, int input_fd, int output_fd)
+_Noreturn static void become_agentd(const struct stat *owner, char *const *argv, const int inputs[2], int output_fd)
 {
 	const struct passwd *user = NULL;
 	sigset_t none;
@@ -74,7 +75,10 @@ _Noreturn static void become_agentd(const struct stat *owner, char *const *argv,
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
-	if (dup2(input_fd, STDIN_FILENO) < 0 || dup2(output_fd, STDOUT_FILENO) < 0)
+	if (dup2(inputs[0], STDIN_FILENO) < 0 || dup2(output_fd, STDOUT_FILENO) < 0)
+		_exit(EXIT_CODE_OS);
+	/* dup2() onto itself would leave it closed on exec */
+	if (inputs[1] >= 0 && (inputs[1] == SECOND_INPUT ? fcntl(SECOND_INPUT, F_SETFD, 0) : dup2(inputs[1], SECOND_INPUT)) < 0)
 		_exit(EXIT_CODE_OS);
 	if (geteuid() == 0 && owner->st_uid != 0) {
 		user = getpwuid(owner->st_uid);
@@ -88,7 +92,7 @@ _Noreturn static void become_agentd(const struct stat *owner, char *const *argv,
 	_exit(EXIT_CODE_UNAVAILABLE);
 }
 
-int bench_run(const struct ctl *ctl, const struct settings *settings, const char *const *args, int input_fd, char *output, size_t output_size)
+int bench_run(const struct ctl *ctl, const struct settings *settings, const char *const *args, const int inputs[2], char *output, size_t output_size)
 {
 	_cleanup_close_ int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC), from = -1, to = -1;
 	const char *argv[ARGS_MAX] = { AGENTD };
@@ -115,7 +119,7 @@ int bench_run(const struct ctl *ctl, const struct settings *settings, const char
 		return CTL_FAILED;
 	}
 	if (pid == 0)
-		become_agentd(&owner, (char *const *)argv, input_fd < 0 ? null_fd : input_fd, to);
+		become_agentd(&owner, (char *const *)argv, (const int[]){ inputs[0] < 0 ? null_fd : inputs[0], inputs[1] }, to);
 	close(TAKE_FD(to));
 	size = read_full(from, output, output_size - 1);
 	output[size > 0 ? size : 0] = '\0';

@@ -16,10 +16,10 @@
 int bench_begin(const struct ctl *ctl, struct settings **ret_settings);
 
 /*
- * Run agentd with @args (NULL-terminated, without --config) and wait for its end. @input_fd becomes its standard input, -1 for none; what it
+ * Run agentd with @args (NULL-terminated, without --config) and wait for its end. @inputs become its descriptors 0 and 3, -1 for none; what it
  * prints comes back in @output with a NUL after it, and its complaints go to stderr. Returns an exit code of CTL_*.
  */
-int bench_run(const struct ctl *ctl, const struct settings *settings, const char *const *args, int input_fd, char *output, size_t output_size);
+int bench_run(const struct ctl *ctl, const struct settings *settings, const char *const *args, const int inputs[2], char *output, size_t output_size);
 
 /* The value of "NAME: value" in what agentd printed; false if there is none or it is too long. */
 bool bench_get(const char *output, const char *name, char *ret_value, size_t size);

@@ -78,6 +78,15 @@ static int check_free(const char *path)
 	return say(CTL_REFUSED, "%s: a label is written once, to a file that is not there yet", path);
 }
 
+static int check_request(const struct ctl *ctl, struct request *request)
+{
+	int r = choose_qr(ctl, request);
+
+	if (r == CTL_OK)
+		r = check_free(request->png);
+	return r == CTL_OK ? check_free(request->svg) : r;
+}
+
 static int read_secret(const char *path, struct label *label)
 {
 	_cleanup_close_ int own = -1;
@@ -186,7 +195,7 @@ static int make_keys(const struct ctl *ctl, const struct settings *settings, str
 {
 	static const char *const args[] = { "--provision", "--keys-only", NULL };
 	char answer[ANSWER_MAX];
-	int r = bench_run(ctl, settings, args, -1, answer, sizeof(answer));
+	int r = bench_run(ctl, settings, args, (const int[]){ -1, -1 }, answer, sizeof(answer));
 
 	if (r == CTL_OK && (!bench_get(answer, "serial", label->serial, sizeof(label->serial)) ||
 			    !bench_get(answer, "device-ca", label->fingerprint, sizeof(label->fingerprint)) || !bench_get(answer, "setup", state, 16)))
@@ -219,7 +228,7 @@ static int store_secret(const struct ctl *ctl, const struct settings *settings, 
 	if (write_all(to, label->secret, strlen(label->secret)) < 0) /* fits into any pipe */
 		return say(CTL_FAILED, "cannot write to a pipe");
 	close(TAKE_FD(to));
-	return bench_run(ctl, settings, args, from, answer, sizeof(answer));
+	return bench_run(ctl, settings, args, (const int[]){ from, -1 }, answer, sizeof(answer));
 }
 
 /* A failure may have come after the verifier was stored: then the label is good, and the only one there will be. */
@@ -239,11 +248,13 @@ static int settle(const struct ctl *ctl, const struct settings *settings, const 
 	return say(r, "the secret was not stored and is void; the label files are removed");
 }
 
-static int provision(const struct ctl *ctl, const struct settings *settings, const struct request *request, struct label *label)
+static int give_label(const struct ctl *ctl, const struct settings *settings, const struct request *request, struct label *label)
 {
 	char state[16] = "";
-	int r = make_keys(ctl, settings, label, state);
+	int r = request->secret_file != NULL ? read_secret(request->secret_file, label) : CTL_OK;
 
+	if (r == CTL_OK)
+		r = make_keys(ctl, settings, label, state);
 	if (r == CTL_OK)
 		r = check_state(state);
 	if (r == CTL_OK && request->secret_file == NULL && agent_factory_secret_new(label->secret) < 0)
@@ -256,34 +267,88 @@ static int provision(const struct ctl *ctl, const struct settings *settings, con
 	return r == CTL_OK ? r : settle(ctl, settings, request, r);
 }
 
+static int provision(const struct ctl *ctl, const struct settings *settings, const struct request *request)
+{
+	struct label label = { 0 };
+	int r;
+
+	(void)prctl(PR_SET_DUMPABLE, 0); /* the secret passes through memory of libraries that do not wipe */
+	setvbuf(stdout, NULL, _IONBF, 0);
+	r = give_label(ctl, settings, request, &label);
+	wipe(&label, sizeof(label));
+	return r;
+}
+
+/* ---- a signed file, for many units ------------------------------------------------------------------------------ */
+
+static int open_file(const char *path, int *ret_fd)
+{
+	struct stat st;
+
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (*ret_fd < 0 || fstat(*ret_fd, &st) < 0)
+		return say(errno == ENOENT ? CTL_NOT_FOUND : CTL_FAILED, "%s: %s", path, strerror(errno));
+	return S_ISREG(st.st_mode) ? CTL_OK : say(CTL_FAILED, "%s: not a file", path);
+}
+
+/* Opened here: a stick that root mounted need not be open to the user of agentd. */
+static int activate(const struct ctl *ctl, const struct settings *settings, const char *file, const char *signature)
+{
+	static const char *const args[] = { "--activate", NULL };
+	_cleanup_close_ int text_fd = -1, signature_fd = -1;
+	_cleanup_free_ char *beside = NULL;
+	char answer[ANSWER_MAX], id[AGENT_ORDER_ID_MAX + 1];
+	json_t *json;
+	int r = open_file(file, &text_fd);
+
+	if (r == CTL_OK && signature == NULL && asprintf(&beside, "%s.p7s", file) < 0) {
+		beside = NULL;
+		return say(CTL_FAILED, "no memory");
+	}
+	if (r == CTL_OK)
+		r = open_file(signature != NULL ? signature : beside, &signature_fd);
+	if (r == CTL_OK)
+		r = bench_run(ctl, settings, args, (const int[]){ text_fd, signature_fd }, answer, sizeof(answer));
+	if (r != CTL_OK)
+		return r;
+	if (!bench_get(answer, "activated", id, sizeof(id)))
+		return say(CTL_FAILED, "agentd does not say what it did; are agentctl and agentd of the same version?");
+	if (!ctl->is_json) {
+		fputs("activated: ", stdout);
+		print_text(stdout, id);
+		fputc('\n', stdout);
+		return CTL_OK;
+	}
+	json = json_pack("{s:s,s:s}", "activated", id, "serial", settings->device.serial);
+	print_json(json);
+	json_decref(json);
+	return CTL_OK;
+}
+
 int cmd_provision(struct ctl *ctl, int argc, char **argv)
 {
 	struct request request = { 0 };
-	struct label label = { 0 };
 	struct settings *settings = NULL;
+	const char *file = NULL, *signature = NULL;
 	const struct option_row rows[] = {
 		{ "--secret-file", &request.secret_file, NULL },
 		{ "--qr", &request.qr_name, NULL },
 		{ "--png", &request.png, NULL },
 		{ "--svg", &request.svg, NULL },
+		{ "--signed", &file, NULL },
+		{ "--signature", &signature, NULL },
 	};
 	int r = options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0 ? CTL_USAGE : CTL_OK;
+	bool has_label_options = request.secret_file != NULL || request.qr_name != NULL || request.png != NULL || request.svg != NULL;
 
-	(void)prctl(PR_SET_DUMPABLE, 0); /* the secret passes through memory of libraries that do not wipe */
-	setvbuf(stdout, NULL, _IONBF, 0);
-	if (r == CTL_OK)
-		r = choose_qr(ctl, &request);
-	if (r == CTL_OK)
-		r = check_free(request.png);
-	if (r == CTL_OK)
-		r = check_free(request.svg);
+	if (r == CTL_OK && ((file != NULL && has_label_options) || (file == NULL && signature != NULL)))
+		r = say(CTL_USAGE, "--signed FILE takes --signature FILE and no other option");
+	if (r == CTL_OK && file == NULL)
+		r = check_request(ctl, &request);
 	if (r == CTL_OK)
 		r = bench_begin(ctl, &settings);
-	if (r == CTL_OK && request.secret_file != NULL)
-		r = read_secret(request.secret_file, &label);
 	if (r == CTL_OK)
-		r = provision(ctl, settings, &request, &label);
+		r = file != NULL ? activate(ctl, settings, file, signature) : provision(ctl, settings, &request);
 	settings_free(settings);
-	wipe(&label, sizeof(label));
 	return r;
 }

@@ -2,7 +2,7 @@
 # The factory line: a unit's secret and label, once; what a camera reads is what opens the device.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-need swtpm jq curl zbarimg python3 script
+need swtpm jq curl zbarimg python3 script perl openssl
 lab_users
 lab_make
 lab_pki
@@ -101,6 +101,7 @@ PY
 is "its picture is the same" "$(scan "$LABELS/unit.svg.pgm")" "$URL"
 is "label files are for their owner" "$(stat -c %a "$LABELS/unit.png" "$LABELS/unit.svg" | tr '\n' ' ')" "600 600 "
 is "the state is factory" "$(setup)" factory
+succeeds "the files of the device can be searched" grep -rqs "kind factory" "$LAB/state"
 fails "no file of the device holds the secret" grep -rqs "$FACTORY_SECRET" "$LAB/state"
 fails "nor without its dashes" grep -rqs "${FACTORY_SECRET//-/}" "$LAB/state"
 
@@ -141,4 +142,57 @@ lab_tpm_start
 LC_ALL=C script -qec "'$AGENTCTL' --config '$CONF' provision" "$LABELS/tty" > /dev/null 2>&1 < /dev/null
 like "a plain terminal is drawn with ASCII" "$(draw "$LABELS/tty")" '^https://gw-.*#c='
 is "and sets its colours" "$(grep -c $'\e\[0;97;40m' "$LABELS/tty" | awk '{ print ($1 > 20) }')" 1
+
+# ---- the first password of a fleet, from a signed file
+PW='otter biscuit 41 harbour'
+HASH=$(perl -e 'print crypt($ARGV[0], q($y$j9T$abcdefghijklmnopqrstu.))' "$PW")
+mkdir -p "$LAB/trust/provision"
+FILE=$LAB/order.json
+# order SERIAL NOT_AFTER [SIGNER]: $FILE and its signature
+order() {
+  jq -nc --arg s "$1" --argjson t "$2" --arg h "$HASH" \
+    '{profile: "agent-provisioning-1", id: "order-4711", not_after: $t, units: [{serial: "GW-0000", hash: $h}, {serial: $s, hash: $h, must_change: false}]}' > "$FILE"
+  openssl cms -sign -binary -in "$FILE" -signer "$PKI/${3:-signer}.pem" -inkey "$PKI/${3:-signer}.key" -md sha256 -outform DER -out "$FILE.p7s"
+}
+LATER=$(($(date +%s) + 86400))
+signed() { XDG_RUNTIME_DIR=$LAB/xdg "$AGENTCTL" --config "$CONF" provision --signed "$FILE" "$@"; }
+refused() { # what WHY EXIT
+  exits "$1" "$3" signed
+  like "for its reason" "$(cat "$LAB/out")" "$2"
+}
+order "$LAB_SERIAL" "$LATER"
+refused "nobody is pinned" 'provision.trust' 1
+cp "$PKI/update-ca.pem" "$LAB/trust/provision/fleet-ca.pem"
+order "$LAB_SERIAL" "$LATER" stranger
+refused "a stranger's signature" 'provision.signer' 4
+order "GW-0007" "$LATER"
+refused "a file for other units" 'provision.serial' 4
+order "$LAB_SERIAL" "$(($(date +%s) - 60))"
+refused "a file whose time is over" 'provision.expired' 4
+order "$LAB_SERIAL" "$LATER"
+sed -i 's/GW-0000/GW-0009/' "$FILE"
+refused "a file that was changed" 'provision.signature' 4
+mv "$FILE.p7s" "$FILE.sig"
+exits "no signature beside it" 5 signed
+exits "a signature without a file" 2 bench --signature "$FILE.sig"
+exits "other options beside it" 2 signed --qr none
+is "after all that the state is factory" "$(setup)" factory
+order "$LAB_SERIAL" "$LATER"
+mv "$FILE.p7s" "$FILE.sig"
+is "the right file makes the unit active" "$(signed --signature "$FILE.sig" --json | jq -r .activated) $(setup)" "order-4711 active"
+mv "$FILE.sig" "$FILE.p7s"
+refused "once" 'setup.activated' 4
+lab_agent_start
+FACTORY_SECRET=$(sed -n 's/^factory-secret: \([0-9A-Z-]*\).*/\1/p' "$LABELS/tty")
+is "the label's secret is over" "$(api POST /v1/session -H 'Content-Type: application/json' -d "$(jq -nc --arg p "$FACTORY_SECRET" '{user: "admin", password: $p}')" > /dev/null; echo "$API_STATUS")" 401
+like "the owner's password opens the device" "$(printf '%s\n' "$PW" | ctl login --stdin 2>&1; ctl status)" 'active'
+EVENTS=$(api GET '/v1/events?after=0&limit=200')
+like "the audit log has it, with what was refused" "$(jq -r '.events[].name' <<< "$EVENTS" | tr '\n' ' ')" 'agent.activation_refused.*agent.activated.*agent.activation_refused'
+like "by its id" "$(jq -c '.events[] | select(.name == "agent.activated")' <<< "$EVENTS")" 'order-4711'
+is "and no hash" "$(grep -c 'j9T' <<< "$EVENTS")" 0
+lab_agent_stop
+lab_as agentd "$AGENTD" --config "$CONF" --factory-reset > /dev/null 2>&1
+refused "after a factory reset the same file" 'provision.replayed' 4
+is "the label counts again" "$(setup)" factory
+like "under another generation, which is shown" "$(lab_as agentd "$AGENTD" --config "$CONF" --provision --keys-only 2> /dev/null)" 'generation: 3$'
 done_testing

@@ -267,6 +267,49 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_password_renew_secret(struct agent_passw
 AGENT_EXPORT AGENT_MUST_CHECK int agent_password_adopt(struct agent_password *password, uint64_t generation, const char *hash,
 						       bool must_change, struct agent_error **err);
 
+/** AGENT_ORDER_MAX - largest provisioning file in bytes. Since: 0.1 */
+#define AGENT_ORDER_MAX (1024 * 1024)
+/** AGENT_ORDER_ID_MAX - longest id of a provisioning file in bytes. Since: 0.1 */
+#define AGENT_ORDER_ID_MAX 64
+
+/**
+ * struct agent_password_order - a signed provisioning file and what it is judged by; all of it lent for the call
+ * @trust_dir:      folder with the certificates (*.pem) of those who may provision, or of a CA that issues them
+ * @serial:         serial number of this device
+ * @text:           the file: JSON, see docs/design/password.md
+ * @text_size:      bytes of it, at most AGENT_ORDER_MAX
+ * @signature:      detached CMS SignedData over it, DER (RFC 5652)
+ * @signature_size: bytes of it
+ * @now_s:          seconds since 1970-01-01 UTC
+ *
+ * Since: 0.1
+ */
+struct agent_password_order {
+	const char *trust_dir, *serial;
+	const void *text;
+	size_t text_size;
+	const void *signature;
+	size_t signature_size;
+	uint64_t now_s;
+};
+
+/**
+ * agent_password_adopt_signed() - the first password of this device, from a provisioning file for many
+ * @password: in state AGENT_SETUP_FACTORY
+ * @order:    the file
+ * @ret_id:   receives the id that the signer gave it
+ *
+ * The signature is checked before a byte of the file is read. Blocks for files and as agent_password_adopt().
+ *
+ * Returns 0; -EEXIST "setup.activated" and -ENOKEY as agent_password_adopt(); -EINVAL "provision.clock" if @now_s is before the
+ * first release; -ENOKEY and others "provision.trust"; -EKEYREJECTED "provision.signer"; -EKEYREJECTED, -EBADMSG or -EMSGSIZE
+ * "provision.signature"; -EBADMSG or -EMSGSIZE "provision.format"; -ESTALE "provision.expired"; -EPERM "provision.serial" (it is for
+ * other devices); -ESTALE "provision.replayed" (it is for another generation of the record); else as agent_password_adopt().
+ * Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_adopt_signed(struct agent_password *password, const struct agent_password_order *order,
+							      char ret_id[AGENT_ORDER_ID_MAX + 1], struct agent_error **err);
+
 /**
  * agent_factory_secret_new() - a new factory secret for a label
  * @ret_text: receives 60 random bits as "XXXX-XXXX-XXXX" in Crockford's base32, and a NUL
