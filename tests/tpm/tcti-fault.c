@@ -232,8 +232,11 @@ static TSS2_RC fault_receive(TSS2_TCTI_CONTEXT *tcti, size_t *size, uint8_t *res
 	record(f, response, *size);
 	if (f->action == LOSE)
 		return TSS2_TCTI_RC_IO_ERROR;
-	if (f->action == SHORT && *size > 12)
+	if (f->action == SHORT && *size > 12) {
+		/* The head still says the whole size and the caller's buffer would still hold the rest. */
+		memset(response + *size / 2, 0, *size - *size / 2);
 		*size = *size / 2;
+	}
 	if (f->action == NOISE)
 		for (size_t i = 10; i < *size; i++)
 			response[i] = (uint8_t)(response[i] * 31 + i * 17 + 7);
