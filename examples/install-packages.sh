@@ -11,7 +11,7 @@ test="$demo swtpm-tools python3 xxd zstd clang libclang-rt-14-dev llvm tpm2-open
   libubootenv-tool u-boot-tools grub-common grub-emu e2fsprogs efibootmgr fdisk
   pamtester openssh-server openssh-client sudo sshpass login patchelf
   chromium chromium-driver libnss3-tools fonts-inter fonts-dejavu-core sslscan testssl.sh bsdextrautils
-  zbar-tools"
+  zbar-tools softhsm2 libengine-pkcs11-openssl"
 
 case ${1:-} in
   build) wanted=$build ;;

@@ -44,6 +44,16 @@ const struct command commands[] = {
 	{ "update confirm", "", "the running slot is good: keep it, raise the floor", cmd_update_confirm },
 	{ "update rollback", "", "boot the other slot next time", cmd_update_rollback },
 	{ "update health", "", "wait for the health checks of agentd.conf, then confirm the new release or roll it back", cmd_update_health },
+	{ "bundle create", "FOLDER|FILE.swu --out FILE --signer CERT --key KEY [--signer ... --key ...] [--description FILE] [--release-id ID] "
+	  "[--security-version N] [--product BOARD:REVISION]... [--slot-class [NAME=]CLASS]... [--compress zlib|zstd] [--chunk-size BYTES] "
+	  "[--encryption-key FILE] [--min-signers N] [--not-before TIME] [--not-after TIME] [--tcti TCTI]",
+	  "make a signed bundle of a description and its images, or of a stock bundle", cmd_bundle_create, 1 },
+	{ "bundle inspect", "FILE", "what a bundle says of itself; nothing is verified", cmd_bundle_inspect, 1 },
+	{ "bundle verify", "FILE|- --trust FOLDER [--product BOARD:REVISION] [--floor N] [--min-signers N] [--time TIME] [--compat] [--raw rsa|rsa-pss] "
+	  "[--selection SET,MODE] [--encryption-key FILE]", "would a device with this policy install it", cmd_bundle_verify, 1 },
+	{ "bundle sign", "FILE --out FILE --signer CERT --key KEY [--tcti TCTI]", "one signer more", cmd_bundle_sign, 1 },
+	{ "bundle resign", "FILE --out FILE --signer CERT --key KEY [--signer ... --key ...] [--tcti TCTI]", "others sign in the place of those who did",
+	  cmd_bundle_resign, 1 },
 	{ "events", "[--follow] [--limit N]", "audit log; --limit: only the last N (default 50)", cmd_events },
 	{ "completion", "bash", "print shell completion", cmd_completion },
 };
@@ -121,6 +131,12 @@ int options_parse(int argc, char **argv, const struct option_row *rows, size_t n
 		} else if (++i == argc) {
 			fprintf(stderr, "agentctl: %s needs a value\n", rows[k].name);
 			return -1;
+		} else if (rows[k].list != NULL) {
+			if (rows[k].list->n == OPTION_LIST_MAX) {
+				fprintf(stderr, "agentctl: %s was given more than %d times\n", rows[k].name, OPTION_LIST_MAX);
+				return -1;
+			}
+			rows[k].list->items[rows[k].list->n++] = argv[i];
 		} else {
 			*rows[k].value = argv[i];
 		}
@@ -173,7 +189,7 @@ int cmd_completion(struct ctl *ctl, int argc, char **argv)
 			fputs("\" -- \"$cur\"));;\n", stdout);
 		}
 	}
-	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    account|key|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
+	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    account|bundle|key|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
 	for (size_t i = 0; i < n_commands; i++)
 		if (strchr(commands[i].words, ' ') != NULL)
 			printf("%s ", strchr(commands[i].words, ' ') + 1);

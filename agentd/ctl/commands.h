@@ -15,15 +15,23 @@ struct command {
 	const char *arguments;	/* "NAME [--type TYPE]" */
 	const char *purpose;
 	command_fn run;
+	int is_offline;		/* it asks no agent: neither configuration nor session are looked for */
 };
 extern const struct command commands[];
 extern const size_t n_commands;
 
-/* One option of a command: a flag (*flag becomes 1) or one with a value. */
+/* The values of an option that may be given more than once. */
+#define OPTION_LIST_MAX 32
+struct option_list {
+	const char *items[OPTION_LIST_MAX];
+	size_t n;
+};
+/* One option of a command: a flag (*flag becomes 1), one with a value, or one with several. */
 struct option_row {
 	const char *name;	/* "--type" */
 	const char **value;
 	int *flag;
+	struct option_list *list;
 };
 /*
  * Sort @argv into options and up to @max plain arguments, at least @min. "--" ends the options. Returns the number of plain
@@ -65,6 +73,11 @@ int cmd_update_status(struct ctl *ctl, int argc, char **argv);
 int cmd_update_confirm(struct ctl *ctl, int argc, char **argv);
 int cmd_update_rollback(struct ctl *ctl, int argc, char **argv);
 int cmd_update_health(struct ctl *ctl, int argc, char **argv);
+int cmd_bundle_create(struct ctl *ctl, int argc, char **argv);
+int cmd_bundle_inspect(struct ctl *ctl, int argc, char **argv);
+int cmd_bundle_verify(struct ctl *ctl, int argc, char **argv);
+int cmd_bundle_sign(struct ctl *ctl, int argc, char **argv);
+int cmd_bundle_resign(struct ctl *ctl, int argc, char **argv);
 int cmd_events(struct ctl *ctl, int argc, char **argv);
 int cmd_completion(struct ctl *ctl, int argc, char **argv);
 

@@ -51,6 +51,16 @@ static void wiping_free(void *p)
 	free(p);
 }
 
+/* What was printed must have arrived, or the exit code must tell. */
+static int finish(int r)
+{
+	if (fflush(stdout) != 0 && r == CTL_OK) {
+		fprintf(stderr, "agentctl: cannot write the answer: %s\n", strerror(errno));
+		return CTL_FAILED;
+	}
+	return r;
+}
+
 static int run(struct ctl *ctl, const char *config, int argc, char **argv)
 {
 	_cleanup_free_ char *found = NULL;
@@ -69,6 +79,8 @@ static int run(struct ctl *ctl, const char *config, int argc, char **argv)
 			command_help(stdout, command);
 			return CTL_OK;
 		}
+	if (command->is_offline)
+		return finish(command->run(ctl, argc - n_words, argv + n_words));
 	if (ctl->socket == NULL) {
 		found = socket_from_config(config);
 		if (found == NULL)
@@ -82,11 +94,7 @@ static int run(struct ctl *ctl, const char *config, int argc, char **argv)
 	r = command->run(ctl, argc - n_words, argv + n_words);
 	token_free(ctl->token);
 	curl_global_cleanup();
-	if (fflush(stdout) != 0 && r == CTL_OK) {
-		fprintf(stderr, "agentctl: cannot write the answer: %s\n", strerror(errno));
-		r = CTL_FAILED;
-	}
-	return r;
+	return finish(r);
 }
 
 int main(int argc, char **argv)

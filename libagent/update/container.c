@@ -188,7 +188,7 @@ int container_next(struct container *c, struct member *ret_member, struct agent_
  * Sum of all bytes, eight at a time: even and odd bytes are added up in four lanes of 16 bits each, emptied before they can
  * overflow (128 * 2 * 255 < 65536). Byte by byte this took as long as SHA-256 does.
  */
-static uint32_t sum_bytes(const uint8_t *p, size_t size)
+uint32_t container_sum(const uint8_t *p, size_t size)
 {
 	const uint64_t low = UINT64_C(0x00ff00ff00ff00ff);
 	uint32_t sum = 0;
@@ -223,7 +223,7 @@ int container_read(struct container *c, void *data, size_t size, struct agent_er
 	if (r < 0)
 		return r;
 	if (c->has_checksum)
-		c->checksum += sum_bytes(data, size);
+		c->checksum += container_sum(data, size);
 	c->left -= size;
 	if (c->left > 0)
 		return 0;

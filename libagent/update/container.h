@@ -39,5 +39,7 @@ int container_next(struct container *container, struct member *ret_member, struc
  */
 int container_read(struct container *container, void *data, size_t size, struct agent_error **err);
 uint64_t container_left(const struct container *container);
+/* The sum of all bytes, as in the last field of a "crc" header. */
+uint32_t container_sum(const uint8_t *data, size_t size);
 
 #endif

@@ -4,6 +4,7 @@
 /* Inside of struct agent_update, shared by update.c (install) and confirm.c (what comes before and after). */
 #include <stdbool.h>
 
+#include <agent/bundle.h>
 #include <agent/update.h>
 
 #include "base/secret.h"
@@ -44,5 +45,11 @@ void engine_disable_slot(struct boot_slot *slot);
 int engine_switch(struct agent_update *update, struct agent_error **err);
 /* What @update holds of this kind: -EBUSY update.pending while a slot is being tried or awaits its floor. */
 int engine_check_idle(const struct agent_update *update, struct agent_error **err);
+/*
+ * agent_update_install() without slots, journal and boot environment, for agent_bundle_verify(). @update needs its policy only; its product may
+ * be NULL for any.
+ */
+int engine_verify(struct agent_update *update, int fd, const char *selection, uint64_t floor, uint64_t now_s, struct agent_bundle_facts *ret_facts,
+		  struct agent_error **err);
 
 #endif

@@ -39,6 +39,8 @@ struct update_handler {
 extern const struct update_handler handler_raw;
 extern const struct update_handler handler_rawfile;
 extern const struct update_handler handler_archive;
+/* Not in the table, so that no bundle can name it: takes all bytes and keeps none. */
+extern const struct update_handler handler_nowhere;
 
 /* NULL if there is none. */
 const struct update_handler *handler_find(const char *type);

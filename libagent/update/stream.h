@@ -35,6 +35,7 @@ struct stream_job {
 	const struct manifest_image *image;
 	const uint8_t *table;	/* or NULL in a stock bundle */
 	const struct slot *slot;
+	const struct update_handler *handler;	/* NULL: the one of the image's type */
 	uint64_t max_bytes;	/* room for the plain bytes */
 	const struct stream_key *key;
 	stream_progress_fn progress;

@@ -33,7 +33,7 @@ void trust_clear(struct trust *trust);
 #define _cleanup_trust_ _cleanup_(trust_clear)
 
 /*
- * Take on the policy @text with the CMS signatures @signature, durably, if it is newer than what there is; the same one
+ * Take on the policy @text with the CMS signatures @signature, durably (with a @state_fd below 0 in memory only), if it is newer than what there is; the same one
  * again is no error. Nothing is stored before everything was checked. -EBADMSG update.trust-policy, -EKEYREJECTED as cms_verify(),
  * -ESTALE update.trust-version, or what writing a file said.
  */

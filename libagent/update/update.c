@@ -228,6 +228,9 @@ struct install {
 	bool is_done[MANIFEST_IMAGES_MAX];
 	bool is_prepared[SLOTS_MAX];
 	bool has_begun;
+	const char *selection;	/* of a trial */
+	unsigned n_signers;
+	bool is_trial;		/* agent_bundle_verify(): there are no slots, and nothing is written anywhere */
 	uint64_t done_bytes, total_bytes;	/* stored payload */
 	agent_update_progress_fn progress;
 	void *userdata;
@@ -254,7 +257,7 @@ static int release_check(const struct install *in, unsigned n_signers, uint64_t 
 
 	if (n_signers < m->n_min_signers)
 		return agent_error_set(err, -EKEYREJECTED, "update.signer", "release %s wants %u signers, %u are valid", m->release_id, m->n_min_signers, n_signers);
-	if (!manifest_fits(m, u->product))
+	if (u->product != NULL && !manifest_fits(m, u->product))
 		return agent_error_set(err, -EPERM, "update.product", "release %s is for %s%s, this device is %s", m->release_id,
 				       m->n_products == 0 ? "no product" : m->products[0], m->n_products > 1 ? " and others" : "", u->product);
 	if (m->security_version < floor)
@@ -335,6 +338,18 @@ static int targets_find(struct install *in, struct agent_error **err)
 	return 0;
 }
 
+/* For a trial: as much room as can be. */
+static int targets_invent(struct install *in, struct agent_error **err)
+{
+	for (size_t i = 0; i < in->manifest->n_images; i++) {
+		if (handler_find(in->manifest->images[i].type) == NULL)
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: images of type %s are not supported", in->manifest->images[i].member,
+					       in->manifest->images[i].type);
+		in->max_bytes[i] = INT64_MAX;
+	}
+	return 0;
+}
+
 /* From here on the inactive slot is no slot to boot: first in the journal, then for the boot loader. */
 static int writing_begin(struct install *in, struct agent_error **err)
 {
@@ -384,7 +399,7 @@ static int key_check(const struct install *in, struct agent_error **err)
 static int image_install(struct install *in, size_t i, struct container *container, uint64_t member_bytes, struct agent_error **err)
 {
 	struct manifest_image *image = &in->manifest->images[i];
-	const struct stream_job job = { .container = container, .image = image, .table = in->tables[i], .slot = in->slots[i],
+	const struct stream_job job = { .handler = in->is_trial ? &handler_nowhere : NULL, .container = container, .image = image, .table = in->tables[i], .slot = in->slots[i],
 					.max_bytes = in->max_bytes[i],
 					.key = (const struct stream_key *)(const void *)in->u->key.data, .progress = image_progress, .userdata = in };
 	struct stream_result result;
@@ -408,9 +423,9 @@ static int image_install(struct install *in, size_t i, struct container *contain
 		return agent_error_set(err, -EBADMSG, "update.order", "%s and its signature must come before %s", in->manifest->trust_member, image->member);
 	if (image->has_chunks && in->tables[i] == NULL)
 		return agent_error_set(err, -EBADMSG, "update.order", "chunk table %s must come before %s", image->table_member, image->member);
-	if (!in->has_begun)
+	if (!in->has_begun && !in->is_trial)
 		r = writing_begin(in, err);
-	if (r == 0)
+	if (r == 0 && !in->is_trial)
 		r = slot_prepare(in, i, err);
 	if (r == 0)
 		r = stream_image(&job, &result, err);
@@ -439,7 +454,7 @@ static int trust_install(struct install *in, struct container *container, const 
 		return agent_error_set(err, -EBADMSG, "update.order", "%s must come before %s", in->manifest->trust_member, member->name);
 	r = verify_load(container, member, SIGNATURE_MAX, &signature, err);
 	if (r == 0)
-		r = trust_advance(in->u->ctx, &in->trust, in->u->state_fd, in->u->n_min_signers, in->trust_text, in->trust_size, signature,
+		r = trust_advance(in->u->ctx, &in->trust, in->is_trial ? -1 : in->u->state_fd, in->u->n_min_signers, in->trust_text, in->trust_size, signature,
 				  (size_t)member->size_bytes, in->now_s, err);
 	in->has_changed_trust = r == 0;
 	return r;
@@ -490,7 +505,7 @@ static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t n
 	struct agent_update *u = in->u;
 	int r;
 
-	r = slot_table_other(&u->slots, u->booted, &in->target, err);
+	r = in->is_trial ? 0 : slot_table_other(&u->slots, u->booted, &in->target, err);
 	if (r == 0)
 		r = container_new(fd, &container, err);
 	/* Read anew for each bundle: a certificate or CRL that was put there counts at once. */
@@ -501,15 +516,20 @@ static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t n
 				    .raw = u->allow_compat ? (enum cms_raw)u->raw_signatures : CMS_RAW_NONE, .now_s = now_s }, container, &verified, err);
 	if (r == 0)
 		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .product = u->product,
-				   .selection = selection_of(u, in->target), .slots = &u->slots, .target = in->target }, &in->manifest, err);
+				   .selection = in->is_trial ? in->selection : selection_of(u, in->target), .slots = in->is_trial ? NULL : &u->slots,
+				   .target = in->target }, &in->manifest, err);
 	if (r == 0)
-		r = release_check(in, verified_buf_signers(verified), floor, now_s, err);
+		in->n_signers = verified_buf_signers(verified);
 	if (r == 0)
-		r = targets_find(in, err);
+		r = release_check(in, in->n_signers, floor, now_s, err);
+	if (r == 0)
+		r = in->is_trial ? targets_invent(in, err) : targets_find(in, err);
 	if (r == 0)
 		r = key_check(in, err);
 	if (r == 0)
 		r = members_install(in, container, err);
+	if (r < 0 || in->is_trial)
+		return r;
 	if (r == 0)
 		r = journal_move(u->state_fd, &u->journal, AGENT_UPDATE_WRITTEN, err);
 	if (r < 0)
@@ -519,6 +539,15 @@ static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t n
 	if (r == 0)
 		tell(in, in->total_bytes);
 	return r;
+}
+
+static void install_clear(struct install *in)
+{
+	for (size_t i = 0; i < MANIFEST_IMAGES_MAX; i++)
+		free(in->tables[i]);
+	manifest_free(in->manifest);
+	trust_clear(&in->trust);
+	free(in->trust_text);
 }
 
 int agent_update_install(struct agent_update *u, int fd, uint64_t floor, uint64_t now_s, agent_update_progress_fn progress, void *userdata,
@@ -548,10 +577,22 @@ int agent_update_install(struct agent_update *u, int fd, uint64_t floor, uint64_
 	else if (r < 0 && journal_may_move(u->journal.stage, AGENT_UPDATE_FAILED) && u->journal.stage != AGENT_UPDATE_TRYING)
 		/* If even this cannot be written, the next settle undoes what is left. */
 		(void)journal_move(u->state_fd, &u->journal, AGENT_UPDATE_FAILED, NULL);
-	for (size_t i = 0; i < MANIFEST_IMAGES_MAX; i++)
-		free(in.tables[i]);
-	manifest_free(in.manifest);
-	trust_clear(&in.trust);
-	free(in.trust_text);
+	install_clear(&in);
+	return r;
+}
+
+int engine_verify(struct agent_update *u, int fd, const char *selection, uint64_t floor, uint64_t now_s, struct agent_bundle_facts *ret_facts,
+		  struct agent_error **err)
+{
+	struct install in = { .u = u, .now_s = now_s, .is_trial = true, .selection = selection };
+	int r = bundle_install(&in, fd, floor, now_s, err);
+
+	if (r == 0) {
+		*ret_facts = (struct agent_bundle_facts){ .security_version = in.manifest->security_version, .n_signers = in.n_signers,
+							  .n_images = (unsigned)in.manifest->n_images, .is_strict = in.manifest->is_strict };
+		strcpy(ret_facts->version, in.manifest->version);
+		strcpy(ret_facts->release_id, in.manifest->release_id);
+	}
+	install_clear(&in);
 	return r;
 }

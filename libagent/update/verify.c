@@ -72,6 +72,21 @@ int verify_manifest(const struct verify_policy *policy, struct container *contai
 	return 0;
 }
 
+int verified_buf_ours(const char *text, size_t size, struct verified_buf **ret_buf, struct agent_error **err)
+{
+	struct verified_buf *buf = calloc(1, sizeof(*buf));
+
+	if (buf != NULL)
+		buf->data = strdup(text);
+	if (buf == NULL || buf->data == NULL) {
+		free(buf);
+		return agent_error_set(err, -ENOMEM, "container.memory", "no memory for sw-description");
+	}
+	buf->size = size;
+	*ret_buf = buf;
+	return 0;
+}
+
 struct verified_buf *verified_buf_free(struct verified_buf *buf)
 {
 	if (buf == NULL)

@@ -2,7 +2,7 @@
 #ifndef UPDATE_VERIFY_H
 #define UPDATE_VERIFY_H
 /*
- * sw-description and its signature. Only verify_manifest() makes a struct verified_buf, and manifest_parse() takes
+ * sw-description and its signature. On a device only verify_manifest() makes a struct verified_buf, and manifest_parse() takes
  * nothing else: a field can be read only after the signature over exactly these bytes was found good.
  */
 #include <stdbool.h>
@@ -40,6 +40,12 @@ int verify_manifest(const struct verify_policy *policy, struct container *contai
 int verify_load(struct container *container, const struct member *member, size_t max, char **ret_data, struct agent_error **err);
 struct verified_buf *verified_buf_free(struct verified_buf *buf);
 DEFINE_CLEANUP(struct verified_buf *, verified_buf_free)
+
+/*
+ * For those who make bundles: a text that this process wrote and is about to sign, so that it is read by the device's parser first. Nothing
+ * that was read from a bundle may come here.
+ */
+int verified_buf_ours(const char *text, size_t size, struct verified_buf **ret_buf, struct agent_error **err);
 
 /* The bytes, lent; a NUL that is not counted follows them. */
 const char *verified_buf_data(const struct verified_buf *buf, size_t *ret_size);

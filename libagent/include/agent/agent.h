@@ -3,6 +3,7 @@
 #define AGENT_AGENT_H
 /* All of libagent but agent/openssl.h, the only header that mentions OpenSSL's types. */
 #include <agent/attest.h>
+#include <agent/bundle.h>
 #include <agent/cert.h>
 #include <agent/client.h>
 #include <agent/common.h>
