@@ -9,13 +9,14 @@ usage: make-bundle.sh --image FILE --slot-class CLASS --version V --release-id R
          [--chunk-size BYTES]     power of two, 65536 to 1048576, default 262144
          [--compress zlib|zstd]   store the image compressed
          [--min-signers N] [--not-before UNIX] [--not-after UNIX]
+         [--kind security|feature] [--advisory TEXT]   what the owner is told; TEXT without quotes and backslashes
          [--device-a PATH] [--device-b PATH]   for stock swupdate: targets of "-e stable,copy-1" and "-e stable,copy-2"
 USAGE
   exit 2
 }
 die() { echo "make-bundle.sh: $*" >&2; exit 1; }
 
-image='' class='' version='' release='' security='' products='' out='' chunk=262144 compress='' min='' before='' after=''
+image='' class='' version='' release='' security='' products='' out='' chunk=262144 compress='' min='' before='' after='' kind='' advisory=''
 device_a=/dev/slot-a device_b=/dev/slot-b n_certs=0 n_keys=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -38,6 +39,8 @@ while [ $# -gt 0 ]; do
     --min-signers) min=$2 ;;
     --not-before) before=$2 ;;
     --not-after) after=$2 ;;
+    --kind) kind=$2 ;;
+    --advisory) advisory=$2 ;;
     --device-a) device_a=$2 ;;
     --device-b) device_b=$2 ;;
     *) usage ;;
@@ -46,6 +49,7 @@ while [ $# -gt 0 ]; do
 done
 for v in "$image" "$class" "$version" "$release" "$security" "$products" "$out"; do [ -n "$v" ] || usage; done
 if [ "$n_certs" = 0 ] || [ "$n_certs" != "$n_keys" ]; then die "each --signer needs its --key"; fi
+case $advisory in *[\"\\]*) die "an advisory has no quotes and backslashes" ;; esac
 [ -s "$image" ] || die "$image is missing or empty"
 case $chunk in 65536 | 131072 | 262144 | 524288 | 1048576) ;; *) die "chunk size $chunk is not a power of two from 65536 to 1048576" ;; esac
 
@@ -69,6 +73,11 @@ n=$(((stored + chunk - 1) / chunk))
 [ "$(stat -c %s "$work/$table")" = $((n * 32)) ] || die "the chunk table came out wrong"
 table_sha256=$(sha256sum < "$work/$table" | cut -c1-64)
 
+notice=''
+[ -z "$kind" ] || notice="  kind = \"$kind\";
+"
+[ -z "$advisory" ] || notice="$notice  advisory = \"$advisory\";
+"
 compressed=''
 [ -z "$compress" ] || compressed=" compressed = \"$compress\";"
 
@@ -105,7 +114,7 @@ agent = {
   min-signers = $min;}${before:+
   not-before = ${before}L;}${after:+
   not-after = ${after}L;}
-};
+$notice};
 TAIL
 } > "$work/sw-description"
 

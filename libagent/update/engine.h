@@ -20,6 +20,8 @@ struct agent_update {
 	bool allow_compat;
 	enum agent_update_raw raw_signatures;
 	struct secret key;	/* struct stream_key, or empty */
+	agent_update_policy_fn policy;
+	void *policy_data;
 	char *selections[BOOT_SLOTS_MAX];	/* "SLOT=SET,MODE" */
 	size_t n_selections;
 	int state_fd, lock_fd;

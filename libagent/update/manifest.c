@@ -327,11 +327,27 @@ static int selections_parse(const json_t *group, unsigned depth, struct manifest
 
 /* ---- the agent group -------------------------------------------------------------------------------------------------- */
 
-static const char *const agent_keys[] = { "profile", "release-id", "security-version", "products", "min-signers", "not-before", "not-after", "trust-policy", NULL };
+static const char *const agent_keys[] = { "profile", "release-id", "security-version", "products", "min-signers", "not-before", "not-after", "trust-policy",
+					  "kind", "advisory", NULL };
 
 static int optional_u64(const json_t *group, const char *key, uint64_t min, uint64_t max, uint64_t *value, struct agent_error **err)
 {
 	return json_object_get(group, key) == NULL ? 0 : field_get_u64(group, "agent", key, min, max, value, err);
+}
+
+/* What an owner reads before he lets it in. */
+static int notice_parse(const json_t *agent, struct manifest *m, struct agent_error **err)
+{
+	int r = json_object_get(agent, "kind") == NULL ? 0 : field_get_string(agent, "agent", "kind", m->kind, sizeof(m->kind), err);
+
+	if (r == 0 && m->kind[0] != '\0' && strcmp(m->kind, "security") != 0 && strcmp(m->kind, "feature") != 0)
+		return agent_error_set(err, -EBADMSG, "manifest.value", "agent: kind is \"security\" or \"feature\"");
+	if (r == 0 && json_object_get(agent, "advisory") != NULL)
+		r = field_get_string(agent, "agent", "advisory", m->advisory, sizeof(m->advisory), err);
+	for (const char *p = m->advisory; r == 0 && *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			r = agent_error_set(err, -EBADMSG, "manifest.value", "agent: advisory holds a control character");
+	return r;
 }
 
 static int agent_parse(const json_t *agent, struct manifest *m, struct agent_error **err)
@@ -371,7 +387,7 @@ static int agent_parse(const json_t *agent, struct manifest *m, struct agent_err
 		r = agent_error_set(err, -EBADMSG, "manifest.value", "agent: trust-policy has no room for \".sig\" behind it");
 	if (r == 0 && m->trust_member[0] != '\0')
 		snprintf(m->trust_signature, sizeof(m->trust_signature), "%.250s.sig", m->trust_member);
-	return r;
+	return r < 0 ? r : notice_parse(agent, m, err);
 }
 
 /* No member serves twice, none shadows the first two, and no image lies on another. */

@@ -64,6 +64,8 @@ struct manifest {
 	unsigned n_min_signers;			/* 1 if the bundle does not ask for more */
 	char trust_member[256], trust_signature[256];	/* a change of signers, and its signature; or empty */
 	uint64_t not_before_s, not_after_s;	/* 0 means no limit */
+	char kind[9];				/* "security", "feature", or empty if it does not say */
+	char advisory[256];			/* a sentence for the owner, or empty */
 	char *products[MANIFEST_PRODUCTS_MAX];	/* stock bundle: its hardware-compatibility */
 	size_t n_products;
 	struct manifest_image images[MANIFEST_IMAGES_MAX];

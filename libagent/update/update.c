@@ -182,6 +182,15 @@ int agent_update_set_key(struct agent_update *u, const uint8_t *key, size_t key_
 	return 0;
 }
 
+int agent_update_set_policy(struct agent_update *u, agent_update_policy_fn fn, void *userdata, struct agent_error **err)
+{
+	if (u == NULL)
+		return agent_error_set(err, -EINVAL, "update.argument", "a policy needs an engine");
+	u->policy = fn;
+	u->policy_data = userdata;
+	return 0;
+}
+
 int agent_update_get_status(struct agent_update *u, struct agent_update_status *ret_status, struct agent_error **err)
 {
 	const struct boot_slot *target;
@@ -498,6 +507,19 @@ static int members_install(struct install *in, struct container *container, stru
 	return r;
 }
 
+/* The caller's word, when all that the manifest says is known to be good and nothing was touched. */
+static int policy_ask(struct install *in, struct agent_error **err)
+{
+	const struct manifest *m = in->manifest;
+	const struct agent_update_release release = { .version = m->version, .release_id = m->release_id, .security_version = m->security_version,
+						      .kind = m->kind, .advisory = m->advisory, .stored_bytes = in->total_bytes };
+	int r = in->u->policy == NULL ? 0 : in->u->policy(in->u->policy_data, &release, err);
+
+	if (r < 0 && (err == NULL || *err == NULL))
+		agent_error_set(err, r, "update.policy", "the policy of this device does not admit release %s", m->release_id);
+	return r < 0 ? r : 0;
+}
+
 static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t now_s, struct agent_error **err)
 {
 	_cleanup_(verified_buf_freep) struct verified_buf *verified = NULL;
@@ -526,6 +548,8 @@ static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t n
 		r = in->is_trial ? targets_invent(in, err) : targets_find(in, err);
 	if (r == 0)
 		r = key_check(in, err);
+	if (r == 0)
+		r = policy_ask(in, err);
 	if (r == 0)
 		r = members_install(in, container, err);
 	if (r < 0 || in->is_trial)

@@ -659,6 +659,68 @@ static void the_running_slot_must_be_known(void **state)
 	assert_string_equal(reboot(d), "b");
 }
 
+/* ---- the policy of the caller --------------------------------------------------------------------------------------------- */
+
+struct word {
+	int answer;
+	unsigned n_asked;
+	bool says_why;
+	char release_id[65], kind[9], advisory[256];
+	uint64_t security_version, stored_bytes;
+};
+
+static int on_policy(void *userdata, const struct agent_update_release *release, struct agent_error **err)
+{
+	struct word *w = userdata;
+
+	w->n_asked++;
+	strcpy(w->release_id, release->release_id);
+	strcpy(w->kind, release->kind);
+	strcpy(w->advisory, release->advisory);
+	w->security_version = release->security_version;
+	w->stored_bytes = release->stored_bytes;
+	return w->says_why ? agent_error_set(err, w->answer, "vendor.not-now", "the machine is running") : w->answer;
+}
+
+static void a_policy_is_asked_before_anything_is_touched(void **state)
+{
+	struct device *d = *state;
+	_cleanup_engine_ struct agent_update *u = engine(d);
+	struct agent_error *err = NULL;
+	struct word w = { .answer = -EPERM };
+	const struct bundle good = { .extra_agent = "kind = \"security\"; advisory = \"CVE-2026-1: mends \\\"it\\\".\";" };
+
+	assert_int_equal(agent_update_set_policy(u, on_policy, &w, NULL), 0);
+	assert_int_equal(install(d, u, &good, 0, &err), -EPERM);
+	assert_error(&err, -EPERM, "update.policy");
+	assert_string_equal(w.release_id, "r-1");
+	assert_string_equal(w.kind, "security");
+	assert_string_equal(w.advisory, "CVE-2026-1: mends \"it\".");
+	assert_int_equal(w.security_version, 5);
+	assert_int_equal(w.stored_bytes, IMAGE_BYTES);
+	assert_true(slot_is_untouched(d, 1));
+	assert_int_equal(stage_of(u), AGENT_UPDATE_IDLE);
+	w.says_why = true;
+	assert_int_equal(install(d, u, &good, 0, &err), -EPERM);
+	assert_error(&err, -EPERM, "vendor.not-now");
+	/* What is not good without it is never shown to it. */
+	w.n_asked = 0;
+	assert_int_equal(install(d, u, &(struct bundle){ .by_stranger = true }, 0, &err), -EKEYREJECTED);
+	err = agent_error_free(err);
+	assert_int_equal(install(d, u, &(struct bundle){ .product = "other:1" }, 0, &err), -EPERM);
+	err = agent_error_free(err);
+	assert_int_equal(install(d, u, &(struct bundle){ .security_version = 3 }, 4, &err), -ESTALE);
+	err = agent_error_free(err);
+	assert_int_equal(w.n_asked, 0);
+	w.answer = 0;
+	w.says_why = false;
+	assert_int_equal(install(d, u, &good, 0, NULL), 0);
+	assert_int_equal(w.n_asked, 1);
+	assert_true(slot_holds_image(d, 1));
+	assert_int_equal(agent_update_set_policy(NULL, on_policy, &w, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "update.argument");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -685,6 +747,7 @@ int main(void)
 		T(options_out_of_range_are_refused),
 		T(slots_are_two_names_with_paths_of_their_own),
 		T(the_running_slot_must_be_known),
+		T(a_policy_is_asked_before_anything_is_touched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

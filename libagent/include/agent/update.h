@@ -106,6 +106,32 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_selection(struct agent_update
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_key(struct agent_update *update, const uint8_t *key, size_t key_size, const uint8_t *iv,
 						       struct agent_error **err);
 
+/** struct agent_update_release - what a signed manifest says of its release; strings are lent for the call. Since: 0.1 */
+struct agent_update_release {
+	const char *version;
+	const char *release_id;
+	uint64_t security_version;
+	const char *kind;	 /* "security", "feature", or "" if it does not say */
+	const char *advisory;	 /* a sentence for the owner, UTF-8 without control characters, or "" */
+	uint64_t stored_bytes;	 /* of all images, as far as the manifest says */
+};
+/**
+ * agent_update_policy_fn - may this release be installed now? 0, or a negative errno, which ends the installation with @err
+ *
+ * Called from within agent_update_install(), once, after signature, manifest, floor and sizes were found good and before anything on
+ * the device was changed; the bundle waits meanwhile. It must not call the engine. If it sets no error, the name is update.policy.
+ * Since: 0.1
+ */
+typedef int (*agent_update_policy_fn)(void *userdata, const struct agent_update_release *release, struct agent_error **err);
+/**
+ * agent_update_set_policy() - whom to ask before a release is installed; NULL for nobody
+ *
+ * Also the way to look into a bundle: a policy that copies what it is told and refuses leaves the device as it was. -EINVAL
+ * update.argument without an engine. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_policy(struct agent_update *update, agent_update_policy_fn fn, void *userdata,
+							  struct agent_error **err);
+
 /** enum agent_update_path - what a path must be open for. Since: 0.1 */
 enum agent_update_path {
 	AGENT_UPDATE_PATH_READ = 1u << 0,
@@ -175,7 +201,7 @@ struct agent_update_status {
  * .member, .order, .size, .classes, .compression, .decryption, .path, .archive, .overlap, .trust-policy, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
  * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired, .trust-version), -ERANGE (update.jump: more than
  * AGENT_UPDATE_FLOOR_STEPS_MAX above @floor), -EPERM (update.product, update.device, update.bootenv), -EALREADY (update.failed-before),
- * -EOPNOTSUPP (manifest.unsupported, .profile), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
+ * or what the policy said (update.policy), -EOPNOTSUPP (manifest.unsupported, .profile), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
  * roll back first; slot.busy: mounted), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
  * boot environment said (journal.*, boot.*). Since: 0.1
  */
