@@ -47,6 +47,8 @@ struct settings {
 		char *raw_signatures, **selections;
 		int64_t tries;
 		char *boot_backend, *boot_config, *booted_slot;
+		char *policy, **windows, *time_zone, *clock_file;
+		int64_t postpone_max, postpone_total_h;
 		struct slot_settings slots;
 	} update;
 	struct { char **units, **commands; bool mqtt; int64_t deadline_s, command_timeout_s; } health;

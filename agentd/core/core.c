@@ -201,6 +201,8 @@ static int start(struct core *core, struct store **ret_store, struct agent_error
 	if (r >= 0)
 		r = updates_start(core, err);
 	if (r >= 0)
+		r = policy_start(core, err);
+	if (r >= 0)
 		r = accounts_start(core, err);
 	if (r >= 0)
 		r = presence_start(core, err);
@@ -257,6 +259,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	presence_stop(&core);
 	accounts_stop(&core);
 	bus_stop(&core);
+	policy_stop(&core);
 	updates_stop(&core);
 	audit_close(&core);
 	if (r == -EBUSY)

@@ -29,6 +29,7 @@ struct key_caller;
 struct peer;
 struct presence;
 struct updates;
+struct policies;
 
 #define SETUP_STATE_UNKNOWN (-1) /* the TPM did not answer yet, so nobody can tell */
 
@@ -42,6 +43,7 @@ struct core {
 	struct clients *clients; /* known by a certificate: op_client.c; NULL until there is one */
 	struct accounts *accounts; /* sessions and limits: accounts.c */
 	struct updates *updates;   /* op_update.c */
+	struct policies *policies; /* op_policy.c */
 	struct presence *presence; /* presence.c */
 	bool is_stream_asleep;	   /* agentd-mgmt has seen all there is: op_stream.c */
 	int setup;		   /* enum agent_setup_state or SETUP_STATE_UNKNOWN, as of the last word from the worker */

@@ -20,37 +20,12 @@
 #include "agentd/core/core.h"
 #include "agentd/core/stream.h"
 #include "agentd/core/update.h"
+#include "agentd/core/update_inside.h"
 #include "base/macro.h"
 
-#define MAX_WAITERS 8
-#define URL_MAX 2048
 #define PIPE_BYTES (256 * 1024)
 #define STALL_US (UINT64_C(600) * 1000000)	/* no byte for this long: give the installation up */
 #define DOWNLOAD_END_US (UINT64_C(30) * 1000000) /* a download goes on after the installation ended: cut it */
-#define FLOOR_TIMEOUT_S 600
-
-/* What agentd-install says, copied. */
-struct report {
-	bool is_valid;
-	char stage[16], booted_slot[33], target_slot[33], version[65], release_id[65], failed_release_id[65];
-	uint64_t done_bytes, total_bytes, security_version, tries_left;
-};
-
-struct updates {
-	struct report report;
-	uint64_t last_id;
-	uint64_t size;	    /* announced, or 0 */
-	bool is_starting;   /* the programs are being asked whether they are there */
-	bool is_installing; /* Begin is under way */
-	bool is_fetching;   /* Download is under way */
-	bool is_confirming; /* Confirm or Rollback */
-	struct agent_error *error; /* why installation last_id failed, or NULL */
-	struct op_call *waiters[MAX_WAITERS];
-	size_t n_waiters;
-	sd_event_source *timer;
-	char user[CALLER_USER_MAX + 1], source[CALLER_SOURCE_MAX + 1];
-	char url[URL_MAX + 1];
-};
 
 /* ---- what agentd-install says ----------------------------------------------------------------------------------- */
 
@@ -62,7 +37,7 @@ static void take_string(sd_bus_message *m, char *out, size_t size)
 		snprintf(out, size, "%.*s", (int)size - 1, text);
 }
 
-static int read_report(sd_bus_message *m, struct report *ret_report)
+static int read_report(sd_bus_message *m, struct report *ret_report, struct update_look *ret_look)
 {
 	struct report report = { .is_valid = true };
 	const struct {
@@ -81,6 +56,11 @@ static int read_report(sd_bus_message *m, struct report *ret_report)
 		{ "total_bytes", NULL, 0, &report.total_bytes },
 		{ "security_version", NULL, 0, &report.security_version },
 		{ "tries_left", NULL, 0, &report.tries_left },
+		{ "offer_release_id", ret_look->release_id, sizeof(ret_look->release_id), NULL },
+		{ "offer_version", ret_look->version, sizeof(ret_look->version), NULL },
+		{ "offer_kind", ret_look->kind, sizeof(ret_look->kind), NULL },
+		{ "offer_advisory", ret_look->advisory, sizeof(ret_look->advisory), NULL },
+		{ "offer_security_version", NULL, 0, &ret_look->security_version },
 	};
 	int r;
 
@@ -117,7 +97,7 @@ static int read_report(sd_bus_message *m, struct report *ret_report)
 static int take_report(struct core *core, sd_bus_message *reply, struct agent_error **err)
 {
 	struct updates *u = core->updates;
-	int r = read_report(reply, &u->report);
+	int r = read_report(reply, &u->report, &u->look);
 
 	if (r < 0)
 		return agent_error_set(err, -EBADMSG, "update.report", "agentd-install sent a status that cannot be read");
@@ -126,7 +106,7 @@ static int take_report(struct core *core, sd_bus_message *reply, struct agent_er
 	return 0;
 }
 
-static const char *if_any(const char *text)
+const char *update_text(const char *text)
 {
 	return text[0] != '\0' ? text : NULL;
 }
@@ -147,13 +127,13 @@ int updates_append(struct core *core, sd_bus_message *m)
 	if (r >= 0)
 		r = peer_append_u64(m, "total_bytes", report->total_bytes != 0 ? report->total_bytes : u->is_installing ? u->size : 0);
 	if (r >= 0)
-		r = peer_append_string(m, "booted_slot", if_any(report->booted_slot));
+		r = peer_append_string(m, "booted_slot", update_text(report->booted_slot));
 	if (r >= 0)
-		r = peer_append_string(m, "target_slot", if_any(report->target_slot));
+		r = peer_append_string(m, "target_slot", update_text(report->target_slot));
 	if (r >= 0)
-		r = peer_append_string(m, "version", if_any(report->version));
+		r = peer_append_string(m, "version", update_text(report->version));
 	if (r >= 0)
-		r = peer_append_string(m, "release_id", if_any(report->release_id));
+		r = peer_append_string(m, "release_id", update_text(report->release_id));
 	if (r >= 0)
 		r = peer_append_u64(m, "security_version", report->security_version);
 	if (r >= 0 && core->has_floor)
@@ -161,12 +141,14 @@ int updates_append(struct core *core, sd_bus_message *m)
 	if (r >= 0)
 		r = peer_append_u64(m, "tries_left", report->tries_left);
 	if (r >= 0)
-		r = peer_append_string(m, "failed_release_id", if_any(report->failed_release_id));
+		r = peer_append_string(m, "failed_release_id", update_text(report->failed_release_id));
 	if (r >= 0 && u->error != NULL) {
 		r = peer_append_string(m, "error_name", agent_error_name(u->error));
 		if (r >= 0)
 			r = peer_append_string(m, "error", agent_error_message(u->error));
 	}
+	if (r >= 0)
+		r = policy_append(core, m);
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
@@ -176,7 +158,7 @@ int updates_append_short(struct core *core, sd_bus_message *m)
 	int r;
 
 	r = peer_append_string(m, "update_stage", report->stage[0] != '\0' ? report->stage : "idle");
-	return r < 0 ? r : peer_append_string(m, "booted_slot", if_any(report->booted_slot));
+	return r < 0 ? r : peer_append_string(m, "booted_slot", update_text(report->booted_slot));
 }
 
 static int send_report(struct core *core, struct op_call *call, struct agent_error **err)
@@ -213,7 +195,7 @@ static int on_status(struct core *core, struct op_call *call, sd_bus_message *re
 	return send_report(core, call, err);
 }
 
-static int ask_status(struct core *core, struct op_call *call, struct agent_error **err)
+int updates_ask_status(struct core *core, struct op_call *call, struct agent_error **err)
 {
 	sd_bus_message *m;
 	int r;
@@ -263,6 +245,18 @@ static void answer_waiter(struct core *core, struct op_call *call)
 		op_fail(call, r, &err);
 }
 
+static void answer_waiters(struct core *core)
+{
+	struct updates *u = core->updates;
+
+	while (u->n_waiters > 0) {
+		struct op_call *call = u->waiters[--u->n_waiters];
+
+		answer_waiter(core, call);
+		op_call_unref(call);
+	}
+}
+
 static int on_stall(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct core *core = userdata;
@@ -300,20 +294,25 @@ static void finish_half(struct core *core)
 		return;
 	}
 	watch_over(core, 0);
+	if (u->order.looks_only) {
+		_cleanup_error_ struct agent_error *error = TAKE_PTR(u->error);
+
+		u->error = TAKE_PTR(u->kept_error);
+		policy_ended(core, &u->look, error);
+		answer_waiters(core);
+		return;
+	}
 	snprintf(id, sizeof(id), "%" PRIu64, u->last_id);
 	snprintf(version, sizeof(version), "%" PRIu64, u->report.security_version);
 	if (u->error != NULL)
 		event_add(core, EVENT_UPDATE_REFUSED, "id", id, "error", agent_error_name(u->error), "reason",
-			  agent_error_message(u->error), "user", u->user, "source", u->source, NULL);
+			  agent_error_message(u->error), "user", u->user, "source", update_text(u->source), NULL);
 	else
 		event_add(core, EVENT_UPDATE_INSTALLED, "id", id, "release", u->report.release_id, "version", u->report.version,
-			  "security_version", version, "slot", u->report.target_slot, "user", u->user, "source", u->source, NULL);
-	while (u->n_waiters > 0) {
-		struct op_call *call = u->waiters[--u->n_waiters];
-
-		answer_waiter(core, call);
-		op_call_unref(call);
-	}
+			  "security_version", version, "slot", u->report.target_slot, "user", u->user, "source", update_text(u->source), NULL);
+	if (u->order.by_policy)
+		policy_ended(core, NULL, u->error);
+	answer_waiters(core);
 }
 
 static int on_installed(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
@@ -332,13 +331,13 @@ static int on_installed(struct core *core, struct op_call *call, sd_bus_message 
 		agent_error_set(&u->error, r, "update.failed", "the installation failed: %s", strerror(-r));
 	if (r >= 0)
 		u->error = agent_error_free(u->error); /* installed is installed, whatever the sender says */
-	else
+	else if (!u->order.looks_only)
 		snprintf(u->report.stage, sizeof(u->report.stage), "failed");
 	finish_half(core);
 	if (r < 0) {
 		_cleanup_error_ struct agent_error *ignored = NULL;
 
-		ask_status(core, NULL, &ignored); /* what the slot looks like now */
+		updates_ask_status(core, NULL, &ignored); /* what the slot looks like now */
 	}
 	return 0;
 }
@@ -355,7 +354,7 @@ static int on_downloaded(struct core *core, struct op_call *call, sd_bus_message
 	return 0;
 }
 
-static int check_free(struct core *core, struct agent_error **err)
+int updates_check_free(struct core *core, struct agent_error **err)
 {
 	const struct updates *u = core->updates;
 
@@ -366,7 +365,7 @@ static int check_free(struct core *core, struct agent_error **err)
 
 static int check_may_begin(struct core *core, struct agent_error **err)
 {
-	int r = check_free(core, err);
+	int r = updates_check_free(core, err);
 
 	if (r >= 0 && !core->has_floor)
 		r = agent_error_set(err, -ENODEV, "update.floor",
@@ -374,8 +373,16 @@ static int check_may_begin(struct core *core, struct agent_error **err)
 	return r;
 }
 
+/* What a person asked for: any release, at once. */
+static void order_of_person(struct updates *u, const struct op_call *call)
+{
+	memset(&u->order, 0, sizeof(u->order));
+	memcpy(u->user, call->caller.user, sizeof(u->user));
+	memcpy(u->source, call->caller.source, sizeof(u->source));
+}
+
 /* Ask agentd-install, which is there, to read a bundle from a new pipe; *ret_fd is the end to write it into. */
-static int begin(struct core *core, struct op_call *call, const char *from, int *ret_fd, struct agent_error **err)
+static int begin(struct core *core, const char *from, int *ret_fd, struct agent_error **err)
 {
 	struct updates *u = core->updates;
 	_cleanup_close_ int read_fd = -1, write_fd = -1;
@@ -394,7 +401,8 @@ static int begin(struct core *core, struct op_call *call, const char *from, int 
 		return r;
 	r = ask_is_ready(m, err);
 	if (r >= 0) {
-		r = sd_bus_message_append(m, "htt", read_fd, core->floor, now > 0 ? (uint64_t)now : (uint64_t)0);
+		r = sd_bus_message_append(m, "httbs", read_fd, core->floor, now > 0 ? (uint64_t)now : (uint64_t)0, (int)u->order.looks_only,
+					  u->order.release_id);
 		if (r < 0)
 			agent_error_set(err, r, "bus.call", "cannot hand over a pipe: %s", strerror(-r));
 	}
@@ -405,17 +413,20 @@ static int begin(struct core *core, struct op_call *call, const char *from, int 
 	r = ask_send(core, PROG_INSTALL, m, ASK_FOREVER, NULL, on_installed, err);
 	if (r < 0)
 		return r;
-	u->error = agent_error_free(u->error);
+	*ret_fd = TAKE_FD(write_fd);
 	u->is_installing = true;
+	watch_over(core, STALL_US);
+	memset(&u->look, 0, sizeof(u->look));
+	if (u->order.looks_only) {
+		u->kept_error = TAKE_PTR(u->error);
+		return 0;
+	}
+	u->error = agent_error_free(u->error);
 	u->last_id++;
 	u->report.done_bytes = u->report.total_bytes = 0;
 	snprintf(u->report.stage, sizeof(u->report.stage), "receiving");
-	memcpy(u->user, call->caller.user, sizeof(u->user));
-	memcpy(u->source, call->caller.source, sizeof(u->source));
-	watch_over(core, STALL_US);
 	snprintf(id, sizeof(id), "%" PRIu64, u->last_id);
-	event_add(core, EVENT_UPDATE_BEGUN, "id", id, "from", from, "user", u->user, "source", u->source, NULL);
-	*ret_fd = TAKE_FD(write_fd);
+	event_add(core, EVENT_UPDATE_BEGUN, "id", id, "from", from, "user", u->user, "source", update_text(u->source), NULL);
 	return 0;
 }
 
@@ -425,7 +436,7 @@ static int on_ready_for_upload(struct core *core, struct op_call *call, sd_bus_m
 
 	core->updates->is_starting = false;
 	if (r >= 0)
-		r = begin(core, call, "upload", &fd, err);
+		r = begin(core, "upload", &fd, err);
 	return r < 0 ? r : op_reply(call, "th", core->updates->last_id, fd);
 }
 
@@ -442,6 +453,7 @@ int op_update_begin(struct core *core, struct op_call *call, struct agent_error 
 		r = ask_ready(core, PROG_INSTALL, call, on_ready_for_upload, err);
 	if (r < 0)
 		return r;
+	order_of_person(u, call);
 	u->is_starting = true;
 	u->size = size;
 	return 0;
@@ -460,7 +472,7 @@ static int connect_fetch(struct core *core, struct op_call *call, struct agent_e
 		return r;
 	r = ask_is_ready(m, err);
 	if (r >= 0)
-		r = begin(core, call, u->url, &fd, err);
+		r = begin(core, u->url, &fd, err);
 	if (r < 0) {
 		ask_drop(core, PROG_FETCH, m);
 		return r;
@@ -478,7 +490,17 @@ static int connect_fetch(struct core *core, struct op_call *call, struct agent_e
 		return r;
 	}
 	u->is_fetching = true;
-	return op_reply(call, "t", u->last_id);
+	return call == NULL ? 0 : op_reply(call, "t", u->last_id);
+}
+
+/* Nobody waits for an answer to what the policy began. Once begun, the end of the installation tells it. */
+static int start_failed(struct core *core, int r, struct agent_error **err)
+{
+	const struct updates *u = core->updates;
+
+	if (r < 0 && u->order.by_policy && !u->is_installing)
+		policy_ended(core, u->order.looks_only ? &u->look : NULL, *err);
+	return r;
 }
 
 static int on_fetch_ready(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
@@ -487,7 +509,7 @@ static int on_fetch_ready(struct core *core, struct op_call *call, sd_bus_messag
 	if (r >= 0)
 		r = connect_fetch(core, call, err);
 	bus_release(core, PROG_INSTALL);
-	return r;
+	return start_failed(core, r, err);
 }
 
 static int on_install_ready(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
@@ -503,7 +525,7 @@ static int on_install_ready(struct core *core, struct op_call *call, sd_bus_mess
 	}
 	if (r < 0)
 		core->updates->is_starting = false;
-	return r;
+	return start_failed(core, r, err);
 }
 
 int op_update_fetch(struct core *core, struct op_call *call, struct agent_error **err)
@@ -516,8 +538,8 @@ int op_update_fetch(struct core *core, struct op_call *call, struct agent_error 
 	if (sd_bus_message_read(call->msg, "s", &url) < 0)
 		return op_unreadable(call, err);
 	n = strlen(url);
-	if (n > URL_MAX || strncmp(url, "https://", 8) != 0)
-		return agent_error_set(err, -EINVAL, "update.url", "a bundle is fetched from https://, with at most %d characters", URL_MAX);
+	if (n > UPDATE_URL_MAX || strncmp(url, "https://", 8) != 0)
+		return agent_error_set(err, -EINVAL, "update.url", "a bundle is fetched from https://, with at most %d characters", UPDATE_URL_MAX);
 	for (size_t i = 0; i < n; i++)
 		if (url[i] <= 0x20 || url[i] > 0x7e)
 			return agent_error_set(err, -EINVAL, "update.url", "the address holds a character that must be written as %%XX");
@@ -526,10 +548,44 @@ int op_update_fetch(struct core *core, struct op_call *call, struct agent_error 
 		r = ask_ready(core, PROG_INSTALL, call, on_install_ready, err);
 	if (r < 0)
 		return r;
+	order_of_person(u, call);
 	u->is_starting = true;
 	u->size = 0;
 	memcpy(u->url, url, n + 1);
 	return 0;
+}
+
+int updates_run(struct core *core, const char *url, const char *release_id, const char *user, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+	int r = check_may_begin(core, err);
+
+	if (r >= 0)
+		r = ask_ready(core, PROG_INSTALL, NULL, on_install_ready, err);
+	if (r < 0)
+		return r;
+	memset(&u->order, 0, sizeof(u->order));
+	u->order.by_policy = true;
+	u->order.looks_only = release_id == NULL;
+	snprintf(u->order.release_id, sizeof(u->order.release_id), "%s", release_id == NULL ? "" : release_id);
+	snprintf(u->user, sizeof(u->user), "%s", user);
+	u->source[0] = '\0';
+	u->is_starting = true;
+	u->size = 0;
+	snprintf(u->url, sizeof(u->url), "%s", url);
+	return 0;
+}
+
+bool updates_has_release(const struct core *core, const char *release_id)
+{
+	const struct report *report = &core->updates->report;
+
+	return strcmp(report->release_id, release_id) == 0 && report->stage[0] != '\0' && strcmp(report->stage, "failed") != 0;
+}
+
+bool updates_has_failed(const struct core *core, const char *release_id)
+{
+	return strcmp(core->updates->report.failed_release_id, release_id) == 0;
 }
 
 int op_update_wait(struct core *core, struct op_call *call, struct agent_error **err)
@@ -545,178 +601,15 @@ int op_update_wait(struct core *core, struct op_call *call, struct agent_error *
 		answer_waiter(core, call);
 		return 0;
 	}
-	if (u->n_waiters == MAX_WAITERS)
-		return agent_error_set(err, -EBUSY, "core.busy", "%d callers wait for this update already", MAX_WAITERS);
+	if (u->n_waiters == UPDATE_WAITERS_MAX)
+		return agent_error_set(err, -EBUSY, "core.busy", "%d callers wait for this update already", UPDATE_WAITERS_MAX);
 	u->waiters[u->n_waiters++] = op_call_ref(call);
 	return 0;
 }
 
 int op_update_status(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	return ask_status(core, call, err);
-}
-
-/* ---- confirm: slot good -> floor up -> journal closed ----------------------------------------------------------- */
-
-struct floor_job {
-	struct op_call *call;
-	uint64_t target;
-	uint64_t reached; /* out */
-};
-
-static int end_confirming(struct core *core, int r)
-{
-	core->updates->is_confirming = false;
-	return r;
-}
-
-static int on_confirm_done(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
-{
-	const struct updates *u = core->updates;
-
-	end_confirming(core, 0);
-	if (r < 0)
-		return r;
-	event_add(core, EVENT_UPDATE_CONFIRMED, "release", if_any(u->report.release_id), "version", if_any(u->report.version), "slot",
-		  if_any(u->report.booted_slot), "user", call->caller.user, "source", call->caller.source, NULL);
-	return ask_status(core, call, err);
-}
-
-static int ask_confirm_done(struct core *core, struct op_call *call, struct agent_error **err)
-{
-	sd_bus_message *m;
-	int r;
-
-	r = ask_new(core, PROG_INSTALL, "ConfirmDone", &m, err);
-	if (r >= 0)
-		r = ask_send(core, PROG_INSTALL, m, 60, call, on_confirm_done, err);
-	return r < 0 ? end_confirming(core, r) : 0;
-}
-
-static int floor_run(struct store *store, void *data, struct agent_error **err)
-{
-	struct floor_job *job = data;
-	int r;
-
-	if (store->floor == NULL)
-		return agent_error_set(err, -EKEYREJECTED, "update.floor", "the rollback floor in the TPM was made again by somebody else");
-	r = agent_counter_raise(store->floor, job->target, AGENT_UPDATE_FLOOR_STEPS_MAX, err);
-	if (r == -ERANGE)
-		agent_error_set(err, r, "update.floor", "security version %" PRIu64 " is more than %d above the floor; it is a count of releases, "
-				"not a date", job->target, AGENT_UPDATE_FLOOR_STEPS_MAX);
-	if (r >= 0)
-		r = agent_counter_get(store->floor, &job->reached, err);
-	if (r < 0)
-		return r;
-	store->floor_value = job->reached;
-	store->has_floor = true;
-	return 0;
-}
-
-static void floor_done(struct core *core, void *data, int r, struct agent_error **err)
-{
-	struct floor_job *job = data;
-	char before[24], after[24];
-
-	if (r >= 0) {
-		snprintf(before, sizeof(before), "%" PRIu64, core->floor);
-		snprintf(after, sizeof(after), "%" PRIu64, job->reached);
-		core->floor = job->reached;
-		core->has_floor = true;
-		event_add(core, EVENT_FLOOR_RAISED, "to", after, "user", job->call->caller.user, NULL);
-		r = ask_confirm_done(core, job->call, err);
-	} else {
-		end_confirming(core, r);
-	}
-	if (r < 0)
-		op_fail(job->call, r, err);
-}
-
-static void floor_free(void *data)
-{
-	struct floor_job *job = data;
-
-	op_call_unref(job->call);
-	free(job);
-}
-
-static const struct job_ops job_floor = { .name = "raising the rollback floor", .run = floor_run, .done = floor_done, .free = floor_free };
-
-static int raise_floor(struct core *core, struct op_call *call, uint64_t target, struct agent_error **err)
-{
-	struct floor_job *job = calloc(1, sizeof(*job));
-	int r;
-
-	if (job == NULL)
-		return agent_error_set(err, -ENOMEM, "core.memory", "no memory to raise the floor");
-	job->call = op_call_ref(call);
-	job->target = target;
-	r = worker_submit(core->worker, WORKER_WORK, &job_floor, job, FLOOR_TIMEOUT_S, err);
-	if (r < 0)
-		floor_free(job);
-	return r;
-}
-
-static int on_confirm(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
-{
-	uint64_t target = 0;
-
-	if (r >= 0 && sd_bus_message_read(reply, "t", &target) < 0)
-		r = agent_error_set(err, -EBADMSG, "update.report", "agentd-install confirmed without a floor");
-	if (r < 0)
-		return end_confirming(core, r);
-	/* Repeated after a power cut between the steps, each of them finds its work done. */
-	if (core->has_floor && target <= core->floor)
-		return ask_confirm_done(core, call, err);
-	r = raise_floor(core, call, target, err);
-	return r < 0 ? end_confirming(core, r) : 0;
-}
-
-int op_update_confirm(struct core *core, struct op_call *call, struct agent_error **err)
-{
-	sd_bus_message *m;
-	int r;
-
-	r = check_free(core, err);
-	if (r >= 0)
-		r = ask_new(core, PROG_INSTALL, "Confirm", &m, err);
-	if (r >= 0)
-		r = ask_send(core, PROG_INSTALL, m, 60, call, on_confirm, err);
-	if (r >= 0)
-		core->updates->is_confirming = true;
-	return r;
-}
-
-static int on_rollback(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
-{
-	end_confirming(core, 0);
-	if (r < 0)
-		return r;
-	event_add(core, EVENT_UPDATE_ROLLED_BACK, "user", call->caller.user, "source", call->caller.source, NULL);
-	return ask_status(core, call, err);
-}
-
-int op_update_rollback(struct core *core, struct op_call *call, struct agent_error **err)
-{
-	sd_bus_message *m;
-	int r;
-
-	r = check_free(core, err);
-	if (r >= 0 && !core->has_floor)
-		r = agent_error_set(err, -ENODEV, "update.floor", "the rollback floor in the TPM cannot be read");
-	if (r >= 0)
-		r = ask_new(core, PROG_INSTALL, "Rollback", &m, err);
-	if (r < 0)
-		return r;
-	r = sd_bus_message_append(m, "t", core->floor);
-	if (r < 0) {
-		ask_drop(core, PROG_INSTALL, m);
-		return agent_error_set(err, r, "bus.call", "cannot ask for a rollback: %s", strerror(-r));
-	}
-	r = ask_send(core, PROG_INSTALL, m, 60, call, on_rollback, err);
-	if (r >= 0)
-		core->updates->is_confirming = true;
-	return r;
+	return updates_ask_status(core, call, err);
 }
 
 /* ---- start and stop --------------------------------------------------------------------------------------------- */
@@ -731,7 +624,7 @@ void updates_look(struct core *core)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 
-	if (core->settings->update.slots.n > 0 && ask_status(core, NULL, &err) < 0)
+	if (core->settings->update.slots.n > 0 && updates_ask_status(core, NULL, &err) < 0)
 		service_log(LOG_NOTICE, "the state of updates is not known: %s", agent_error_message(err));
 }
 
@@ -745,6 +638,7 @@ void updates_stop(struct core *core)
 	while (u->n_waiters > 0)
 		op_call_unref(u->waiters[--u->n_waiters]);
 	agent_error_free(u->error);
+	agent_error_free(u->kept_error);
 	free(u);
 	core->updates = NULL;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -24,6 +25,17 @@ static const struct field fields[] = {
 	{ "tries_left", "boots left to try" },
 	{ "failed_release_id", "failed release" },
 	{ "error", "last error" },
+	{ "policy", "policy" },
+	{ "offer_state", "offered update" },
+	{ "offer_waits_for", "waits for" },
+	{ "offer_release_id", "offered release" },
+	{ "offer_version", "offered version" },
+	{ "offer_kind", "kind" },
+	{ "offer_advisory", "advisory" },
+	{ "offer_approved_by", "approved by" },
+	{ "offer_postponed_s", "postponed for another (s)" },
+	{ "offer_postpones_left", "can be postponed" },
+	{ "offer_error", "trouble with the offer" },
 };
 
 int cmd_update_status(struct ctl *ctl, int argc, char **argv)
@@ -39,6 +51,82 @@ int cmd_update_confirm(struct ctl *ctl, int argc, char **argv)
 int cmd_update_rollback(struct ctl *ctl, int argc, char **argv)
 {
 	return command_show(ctl, argc, argv, "POST", "/v1/update/rollback", fields, ARRAY_SIZE(fields));
+}
+
+/* @body is taken. */
+static int send_and_show(struct ctl *ctl, const char *method, const char *path, json_t *body)
+{
+	struct reply reply;
+	int r = http_request(ctl, method, path, body, &reply);
+
+	if (r == CTL_OK && ctl->is_json)
+		print_json(reply.body);
+	else if (r == CTL_OK)
+		print_fields(reply.body, fields, ARRAY_SIZE(fields));
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_update_offer(struct ctl *ctl, int argc, char **argv)
+{
+	const char *url;
+
+	if (options_parse(argc, argv, NULL, 0, &url, 1, 1) < 0)
+		return CTL_USAGE;
+	return send_and_show(ctl, "POST", "/v1/update/offer", json_pack("{s:s}", "url", url));
+}
+
+/* Without a name: the release that the status shows, and no other one that takes its place meanwhile. */
+int cmd_update_approve(struct ctl *ctl, int argc, char **argv)
+{
+	_cleanup_free_ char *shown = NULL;
+	const char *release_id = NULL;
+	struct reply reply;
+	int r, n = options_parse(argc, argv, NULL, 0, &release_id, 0, 1);
+
+	if (n < 0)
+		return CTL_USAGE;
+	if (n == 0) {
+		r = http_request(ctl, "GET", "/v1/update", NULL, &reply);
+		if (r == CTL_OK && json_is_string(json_object_get(reply.body, "offer_release_id")))
+			shown = strdup(json_string_value(json_object_get(reply.body, "offer_release_id")));
+		reply_free(&reply);
+		if (r != CTL_OK)
+			return r;
+		if (shown == NULL) {
+			fputs("agentctl: no update is offered\n", stderr);
+			return CTL_NOT_FOUND;
+		}
+		release_id = shown;
+	}
+	return send_and_show(ctl, "POST", "/v1/update/approve", json_pack("{s:s}", "release_id", release_id));
+}
+
+int cmd_update_postpone(struct ctl *ctl, int argc, char **argv)
+{
+	const char *text;
+	char *end;
+	long hours;
+
+	if (options_parse(argc, argv, NULL, 0, &text, 1, 1) < 0)
+		return CTL_USAGE;
+	hours = strtol(text, &end, 10);
+	if (*text == '\0' || *end != '\0' || hours < 1 || hours > 8760) {
+		fputs("agentctl: HOURS is a number from 1 to 8760\n", stderr);
+		return CTL_USAGE;
+	}
+	return send_and_show(ctl, "POST", "/v1/update/postpone", json_pack("{s:I}", "hours", (json_int_t)hours));
+}
+
+int cmd_update_policy(struct ctl *ctl, int argc, char **argv)
+{
+	const char *policy = NULL;
+	int n = options_parse(argc, argv, NULL, 0, &policy, 0, 1);
+
+	if (n < 0)
+		return CTL_USAGE;
+	return n == 0 ? send_and_show(ctl, "GET", "/v1/update", NULL) :
+			send_and_show(ctl, "PUT", "/v1/update/policy", json_pack("{s:s}", "policy", policy));
 }
 
 /* A bar on a terminal, a line for each tenth elsewhere, nothing with --json. */

@@ -26,13 +26,14 @@ struct installer {
 	struct agent_context *ctx;
 	struct agent_update *update;
 	struct install_status status;	/* while an installation runs */
+	struct install_status offer;	/* the worker fills its members offer_* */
 	sd_event_source *wake_source;
 	int wake_fd;
 	bool is_running;
 
 	pthread_t thread;
 	int bundle_fd;
-	uint64_t floor, now_s;
+	struct install_order order;
 	struct timespec told;	/* the worker's own */
 
 	pthread_mutex_t lock;	/* what follows is passed from the worker to the loop */
@@ -94,6 +95,8 @@ static int selections_set(const struct settings *s, struct agent_update *update,
 	return r;
 }
 
+static int on_policy(void *userdata, const struct agent_update_release *release, struct agent_error **err);
+
 static int engine_open(struct installer *in, struct agent_error **err)
 {
 	const struct settings *s = in->settings;
@@ -130,6 +133,8 @@ static int engine_open(struct installer *in, struct agent_error **err)
 	}
 	if (r == 0)
 		r = selections_set(s, update, err);
+	if (r == 0)
+		r = agent_update_set_policy(update, on_policy, in, err);
 	if (r < 0) {
 		agent_update_free(update);
 		return r;
@@ -188,11 +193,31 @@ static void on_progress(void *userdata, enum agent_update_stage stage, uint64_t 
 	wake(in);
 }
 
+/* The decision was core's; here the bundle is held against it. In the worker, while the loop reads other members only. */
+static int on_policy(void *userdata, const struct agent_update_release *release, struct agent_error **err)
+{
+	struct installer *in = userdata;
+
+	if (in->order.looks_only) {
+		copy_text(in->offer.offer_release_id, release->release_id);
+		copy_text(in->offer.offer_version, release->version);
+		snprintf(in->offer.offer_kind, sizeof(in->offer.offer_kind), "%s", release->kind);
+		snprintf(in->offer.offer_advisory, sizeof(in->offer.offer_advisory), "%s", release->advisory);
+		in->offer.offer_security_version = release->security_version;
+		in->offer.offer_bytes = release->stored_bytes;
+		return agent_error_set(err, -ECANCELED, "update.looked", "release %s was looked at only", release->release_id);
+	}
+	if (in->order.release_id[0] != '\0' && strcmp(in->order.release_id, release->release_id) != 0)
+		return agent_error_set(err, -EPERM, "update.policy", "release %s was to be installed, the bundle is release %s", in->order.release_id,
+				       release->release_id);
+	return 0;
+}
+
 static void *worker(void *userdata)
 {
 	struct installer *in = userdata;
 	struct agent_error *err = NULL;
-	int r = agent_update_install(in->update, in->bundle_fd, in->floor, in->now_s, on_progress, in, &err);
+	int r = agent_update_install(in->update, in->bundle_fd, in->order.floor, in->order.now_s, on_progress, in, &err);
 
 	/* A sender that still writes learns at once that nobody listens. */
 	close_fdp(&in->bundle_fd);
@@ -292,7 +317,7 @@ int installer_settle(struct installer *in, struct agent_error **err)
 	return r < 0 ? r : agent_update_settle(in->update, err);
 }
 
-int installer_begin(struct installer *in, int fd, uint64_t floor, uint64_t now_s, struct agent_error **err)
+int installer_begin(struct installer *in, int fd, const struct install_order *order, struct agent_error **err)
 {
 	_cleanup_close_ int owned_fd = fd;
 	sigset_t all, old;
@@ -306,8 +331,8 @@ int installer_begin(struct installer *in, int fd, uint64_t floor, uint64_t now_s
 		return r;
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	in->bundle_fd = TAKE_FD(owned_fd);
-	in->floor = floor;
-	in->now_s = now_s;
+	in->order = *order;
+	in->offer = (struct install_status){ 0 };
 	in->told = (struct timespec){ 0 };
 	in->stage = AGENT_UPDATE_RECEIVING;
 	in->done_bytes = in->total_bytes = 0;
@@ -335,7 +360,16 @@ int installer_get_status(struct installer *in, struct install_status *ret_status
 		return 0;
 	}
 	r = engine_open(in, err);
-	return r < 0 ? r : status_read(in, ret_status, err);
+	r = r < 0 ? r : status_read(in, ret_status, err);
+	if (r < 0)
+		return r;
+	memcpy(ret_status->offer_release_id, in->offer.offer_release_id, sizeof(in->offer.offer_release_id));
+	memcpy(ret_status->offer_version, in->offer.offer_version, sizeof(in->offer.offer_version));
+	memcpy(ret_status->offer_kind, in->offer.offer_kind, sizeof(in->offer.offer_kind));
+	memcpy(ret_status->offer_advisory, in->offer.offer_advisory, sizeof(in->offer.offer_advisory));
+	ret_status->offer_security_version = in->offer.offer_security_version;
+	ret_status->offer_bytes = in->offer.offer_bytes;
+	return 0;
 }
 
 int installer_confirm(struct installer *in, uint64_t *ret_floor, struct agent_error **err)

@@ -22,6 +22,16 @@ struct install_status {
 	char stage[16], booted_slot[INSTALL_TEXT], target_slot[INSTALL_TEXT], version[INSTALL_TEXT], release_id[INSTALL_TEXT],
 		failed_release_id[INSTALL_TEXT];
 	uint64_t done_bytes, total_bytes, security_version, n_tries_left;
+	/* Of a bundle that was looked into and left alone; empty otherwise. */
+	char offer_release_id[INSTALL_TEXT], offer_version[INSTALL_TEXT], offer_kind[9], offer_advisory[256];
+	uint64_t offer_security_version, offer_bytes;
+};
+
+/* What core lets an installation do. */
+struct install_order {
+	uint64_t floor, now_s;
+	bool looks_only;	/* stop when the manifest is known to be good: -ECANCELED update.looked */
+	char release_id[INSTALL_TEXT]; /* the one that was allowed; empty: any */
 };
 
 struct installer;
@@ -42,7 +52,7 @@ bool installer_is_running(const struct installer *installer);
 /* Open the engine, if it is not open yet, and settle what a power cut left. */
 int installer_settle(struct installer *installer, struct agent_error **err);
 /* Start to install what comes from @fd, which is taken over also on failure. -EBUSY update.busy. */
-int installer_begin(struct installer *installer, int fd, uint64_t floor, uint64_t now_s, struct agent_error **err);
+int installer_begin(struct installer *installer, int fd, const struct install_order *order, struct agent_error **err);
 int installer_get_status(struct installer *installer, struct install_status *ret_status, struct agent_error **err);
 /* -EBUSY update.busy while an installation runs, else as agent_update_*(). */
 int installer_confirm(struct installer *installer, uint64_t *ret_floor, struct agent_error **err);

@@ -45,13 +45,15 @@ static int append_status(sd_bus_message *m, const struct install_status *s)
 	} texts[] = {
 		{ "stage", s->stage }, { "booted_slot", s->booted_slot }, { "target_slot", s->target_slot },
 		{ "version", s->version }, { "release_id", s->release_id }, { "failed_release_id", s->failed_release_id },
+		{ "offer_release_id", s->offer_release_id }, { "offer_version", s->offer_version }, { "offer_kind", s->offer_kind },
+		{ "offer_advisory", s->offer_advisory },
 	};
 	const struct {
 		const char *key;
 		uint64_t value;
 	} numbers[] = {
 		{ "done_bytes", s->done_bytes }, { "total_bytes", s->total_bytes }, { "security_version", s->security_version },
-		{ "tries_left", s->n_tries_left },
+		{ "tries_left", s->n_tries_left }, { "offer_security_version", s->offer_security_version }, { "offer_bytes", s->offer_bytes },
 	};
 	int r = sd_bus_message_open_container(m, 'a', "{sv}");
 
@@ -93,7 +95,10 @@ static void on_done(void *userdata, int r, struct agent_error **err)
 	struct server *p = userdata;
 	sd_bus_message *call = TAKE_PTR(p->begin);
 
-	if (r < 0)
+	if (r == -ECANCELED) {
+		*err = agent_error_free(*err);
+		r = 0; /* a look, and its answer is what was seen */
+	} else if (r < 0)
 		service_log(LOG_WARNING, "installation failed: %s (%s)", agent_error_message(*err), agent_error_name(*err));
 	else
 		service_log(LOG_NOTICE, "installed; the new slot is tried at the next boot");
@@ -112,16 +117,21 @@ static int method_begin(sd_bus_message *call, void *userdata, sd_bus_error *ret_
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct server *p = userdata;
-	uint64_t floor, now_s;
-	int fd, own_fd, r;
+	struct install_order order = { 0 };
+	const char *release_id;
+	int fd, own_fd, looks_only, r;
 
-	r = sd_bus_message_read(call, "htt", &fd, &floor, &now_s);
+	r = sd_bus_message_read(call, "httbs", &fd, &order.floor, &order.now_s, &looks_only, &release_id);
 	if (r < 0)
 		return r;
+	if (strlen(release_id) >= sizeof(order.release_id))
+		return -EINVAL;
+	order.looks_only = looks_only != 0;
+	strcpy(order.release_id, release_id);
 	own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (own_fd < 0)
 		return -errno;
-	r = installer_begin(p->installer, own_fd, floor, now_s, &err);
+	r = installer_begin(p->installer, own_fd, &order, &err);
 	if (r < 0)
 		return peer_error_reply(ret_error, r, &err);
 	p->begin = sd_bus_message_ref(call);
@@ -170,7 +180,7 @@ static int method_rollback(sd_bus_message *call, void *userdata, sd_bus_error *r
 
 static const sd_bus_vtable install_vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_METHOD("Begin", "htt", "a{sv}", method_begin, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("Begin", "httbs", "a{sv}", method_begin, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Status", "", "a{sv}", method_status, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Confirm", "", "t", method_confirm, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("ConfirmDone", "", "", method_confirm_done, SD_BUS_VTABLE_UNPRIVILEGED),

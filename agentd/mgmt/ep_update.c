@@ -257,6 +257,69 @@ void ep_update_fetch_post(struct request *req)
 	request_call_send(req, call, 0, on_fetch, NULL);
 }
 
+/* One text to core, the update status back. */
+static void send_text(struct request *req, const char *method, const char *text)
+{
+	sd_bus_message *call = request_call_new(req, method);
+
+	if (call == NULL)
+		return;
+	if (sd_bus_message_append(call, "s", text) < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, reply_from_dict, NULL);
+}
+
+static void on_offered(struct request *req, sd_bus_message *reply)
+{
+	json_t *json = reply_json_from_bus(reply);
+
+	if (json == NULL)
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+	else
+		reply_json(req, 202, json);
+}
+
+void ep_update_offer_post(struct request *req)
+{
+	sd_bus_message *call = request_call_new(req, "UpdateOffer");
+
+	if (call == NULL)
+		return;
+	if (sd_bus_message_append(call, "s", args_text(req->args, "url")) < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, on_offered, NULL);
+}
+
+void ep_update_approve_post(struct request *req)
+{
+	send_text(req, "UpdateApprove", args_text(req->args, "release_id"));
+}
+
+void ep_update_policy_put(struct request *req)
+{
+	send_text(req, "UpdatePolicy", args_text(req->args, "policy"));
+}
+
+void ep_update_postpone_post(struct request *req)
+{
+	sd_bus_message *call = request_call_new(req, "UpdatePostpone");
+
+	if (call == NULL)
+		return;
+	if (sd_bus_message_append(call, "t", (uint64_t)json_integer_value(json_object_get(req->args, "hours"))) < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, reply_from_dict, NULL);
+}
+
 void ep_update_confirm_post(struct request *req)
 {
 	request_call_send(req, request_call_new(req, "UpdateConfirm"), 0, reply_from_dict, NULL);

@@ -28,6 +28,7 @@ static const struct mapping {
 	{ NULL, 0, "boot.not-bootable", "slot-not-bootable" },
 	{ NULL, 0, "boot.", "slot-unavailable" },
 	{ NULL, -EDQUOT, "account.many", "not-acceptable" },
+	{ NULL, -EDQUOT, "update.postpone", "not-acceptable" },
 	{ NULL, -EDQUOT, NULL, "too-many-requests" },
 	{ NULL, -EKEYEXPIRED, NULL, "password-change-required" },
 	{ NULL, -EBUSY, NULL, "busy" },

@@ -126,6 +126,23 @@ static const struct arg_rule args_fetch[] = {
 	{ NULL },
 };
 
+#define POLICIES "automatic window approval"
+
+static const struct arg_rule args_approve[] = {
+	{ "release_id", ARG_TEXT, REQUIRED, 64, 1, .bytes = "A-Za-z0-9._+:-", .about = "the release that waits: what is approved is what was shown" },
+	{ NULL },
+};
+
+static const struct arg_rule args_postpone[] = {
+	{ "hours", ARG_NUMBER, REQUIRED, 8760, 1, .about = "counted while the device is on" },
+	{ NULL },
+};
+
+static const struct arg_rule args_policy[] = {
+	{ "policy", ARG_TEXT, REQUIRED, 9, 1, .values = POLICIES, .about = "when an offered update is installed" },
+	{ NULL },
+};
+
 static const struct arg_rule query_events[] = {
 	{ "after", ARG_NUMBER, OPTIONAL, INT64_MAX, .about = "only events with a greater number" },
 	{ "limit", ARG_NUMBER, OPTIONAL, 1000, 1, .about = "at most so many; 100 if left out" },
@@ -407,6 +424,20 @@ static const struct arg_rule answer_update[] = {
 	{ "floor", ARG_NUMBER, OPTIONAL },
 	{ "tries_left", ARG_NUMBER, REQUIRED },
 	{ "failed_release_id", ARG_TEXT, OPTIONAL, .about = "a release that fell back and is not tried again by itself" },
+	{ "policy", ARG_TEXT, REQUIRED, .values = POLICIES, .about = "when an offered update is installed" },
+	{ "offer_state", ARG_TEXT, REQUIRED, .values = "none announced waiting installing installed refused" },
+	{ "offer_waits_for", ARG_TEXT, OPTIONAL, .values = "approval window clock postponed retry" },
+	{ "offer_release_id", ARG_TEXT, OPTIONAL },
+	{ "offer_version", ARG_TEXT, OPTIONAL },
+	{ "offer_kind", ARG_TEXT, OPTIONAL, .values = "security feature" },
+	{ "offer_advisory", ARG_TEXT, OPTIONAL, .about = "what its makers tell the owner" },
+	{ "offer_reference", ARG_TEXT, OPTIONAL, .about = "of the server that offers it" },
+	{ "offer_approved_by", ARG_TEXT, OPTIONAL },
+	{ "offer_security_version", ARG_NUMBER, OPTIONAL },
+	{ "offer_postponed_s", ARG_NUMBER, OPTIONAL, .about = "still to go" },
+	{ "offer_postpones_left", ARG_NUMBER, OPTIONAL },
+	{ "offer_error_name", ARG_TEXT, OPTIONAL, .about = "why it was refused, or is tried again later" },
+	{ "offer_error", ARG_TEXT, OPTIONAL },
 	{ "error_name", ARG_TEXT, OPTIONAL, .about = "why the last installation ended, when it failed" },
 	{ "error", ARG_TEXT, OPTIONAL },
 	{ NULL },
@@ -535,6 +566,18 @@ const struct route routes[] = {
 	{ POST,   "/v1/update/fetch",      ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_fetch,       ep_update_fetch_post, NULL,
 	  .status = 202, .answer = answer_fetch, .problems = UPDATE_PROBLEMS,
 	  .summary = "Download and install a bundle" },
+	{ POST,   "/v1/update/offer",      ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_fetch,       ep_update_offer_post, NULL,
+	  .status = 202, .answer = answer_update, .problems = UPDATE_PROBLEMS " not-found",
+	  .summary = "Offer a bundle: it is looked into now and installed when the policy says so" },
+	{ POST,   "/v1/update/approve",    ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_approve,     ep_update_approve_post, NULL,
+	  .answer = answer_update, .problems = UPDATE_PROBLEMS " not-found",
+	  .summary = "Install the offered release now" },
+	{ POST,   "/v1/update/postpone",   ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_postpone,    ep_update_postpone_post, NULL,
+	  .answer = answer_update, .problems = UPDATE_PROBLEMS " not-found",
+	  .summary = "Put the offered release off" },
+	{ PUT,    "/v1/update/policy",     ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_policy,      ep_update_policy_put, NULL,
+	  .answer = answer_update, .problems = UPDATE_PROBLEMS,
+	  .summary = "When offered updates are installed; \"approval\" turns automatic updates off" },
 	{ POST,   "/v1/update/confirm",    ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed not-found",
 	  .summary = "The booted slot is good" },

@@ -50,6 +50,18 @@ FAKE(op_key_identity) FAKE(op_key_proved) FAKE(op_key_not_proved)
 FAKE(op_key_describe) FAKE(op_key_certify) FAKE(op_tpm_quote) FAKE(op_tpm_counters) FAKE(op_tpm_ek)
 FAKE(op_tpm_status) FAKE(op_tpm_doctor)
 FAKE(op_seal) FAKE(op_unseal)
+FAKE(op_update_offer) FAKE(op_update_approve) FAKE(op_update_postpone) FAKE(op_update_policy)
+FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status)
+
+void policy_ended(struct core *c, const struct update_look *look, const struct agent_error *error)
+{
+	fail_msg("nothing here was begun by the policy");
+}
+
+int policy_append(struct core *c, sd_bus_message *m)
+{
+	return 0;
+}
 
 static struct op_call *kept;
 
@@ -202,10 +214,13 @@ static int on_install(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	strcat(install.calls, member);
 	strcat(install.calls, " ");
 	if (strcmp(member, "Begin") == 0) {
+		const char *release_id;
 		uint64_t now;
-		int fd;
+		int fd, looks_only;
 
-		assert_true(sd_bus_message_read(m, "htt", &fd, &install.floor, &now) > 0);
+		assert_true(sd_bus_message_read(m, "httbs", &fd, &install.floor, &now, &looks_only, &release_id) > 0);
+		assert_false(looks_only);
+		assert_string_equal(release_id, "");
 		install.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 		install.begin = sd_bus_message_ref(m);
 		return 1;

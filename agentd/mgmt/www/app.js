@@ -444,9 +444,28 @@ function drawUpdate(update) {
     ["Tries left", isTrial ? update.tries_left : ""], ["Oldest security version", update.floor], ["Did not start", update.failed_release_id]];
   $("update-facts").replaceChildren(...facts.filter(([, value]) => value !== undefined && value !== "").flatMap(([name, value]) =>
     [element("dt", name), element("dd", String(value))]));
+  drawOffer(update);
   $("confirm").hidden = !isNew;
   $("rollback").hidden = !(isTrial || update.stage === "confirmed" || update.stage === "written");
 }
+
+let offered = "";
+
+function drawOffer(update) {
+  const isWaiting = update.offer_state === "waiting", isShown = isWaiting || update.offer_state === "refused";
+  offered = update.offer_release_id || "";
+  $("offer").hidden = !isShown;
+  if (!isShown) return;
+  $("offer-title").textContent = isWaiting ? `${offerKinds[update.offer_kind] || "An update"} can be installed: version ${update.offer_version}.` :
+    "An offered update cannot be installed.";
+  $("offer-state").textContent = isWaiting ? offerWaits[update.offer_waits_for] || "" : refusal(update.offer_error_name, "");
+  $("offer-advisory").textContent = update.offer_advisory || "";
+  $("approve").hidden = !isWaiting || Boolean(update.offer_approved_by);
+  $("postpone").hidden = !isWaiting || !update.offer_postpones_left;
+}
+
+$("approve").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/approve", { release_id: offered }))));
+$("postpone").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/postpone", { hours: 24 }))));
 
 onSubmit("update-form", "app-problem", async () => {
   const file = $("file").files[0];

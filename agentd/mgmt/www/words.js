@@ -52,6 +52,15 @@ const stages = {
   failed: "The last update was not installed.",
 };
 
+const offerKinds = { security: "A security update", feature: "An update with new functions" };
+const offerWaits = {
+  approval: "It waits for somebody to approve it.",
+  window: "It is installed in the next maintenance window.",
+  clock: "It waits: the maintenance window cannot be known, as the clock of the device was not set.",
+  postponed: "It was put off.",
+  retry: "The last try did not work. It is tried again in a while.",
+};
+
 const eventWords = {
   "agent.started": "The security agent started", "agent.provisioned": "The device was provisioned",
   "agent.program_restarted": "A program ended and was started again", "agent.peer_refused": "A program was cut off: it asked for what it may not",
@@ -64,6 +73,8 @@ const eventWords = {
   "key.created": "A key was made", "key.refused": "A program asked for a key it may not use", "key.rights": "Other programs may use a key now",
   "evidence.given": "Evidence was given", "update.begun": "An update is arriving", "update.refused": "An update was refused",
   "update.installed": "An update is in place", "update.confirmed": "The new system was kept", "update.fell_back": "The new system did not start; the old one runs",
+  "update.offered": "An update can be had", "update.approved": "An update was approved", "update.postponed": "An update was put off",
+  "update.policy": "Updates are installed by another rule", "update.opt_out": "Automatic updates were turned off", "update.withdrawn": "An update is not offered any more",
   "update.rolled_back": "The other system was chosen", "update.floor_raised": "Older versions cannot be installed any more", "link.state": "Cloud connection changed",
 };
 

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_UPDATE_INSIDE_H
+#define CORE_UPDATE_INSIDE_H
+/* Between op_update.c (installations) and op_confirm.c (what comes after the reboot). */
+#include "agentd/core/core.h"
+#include "agentd/core/update.h"
+
+#define UPDATE_WAITERS_MAX 8
+#define UPDATE_URL_MAX 2048
+
+/* What agentd-install says, copied. */
+struct report {
+	bool is_valid;
+	char stage[16], booted_slot[33], target_slot[33], version[65], release_id[65], failed_release_id[65];
+	uint64_t done_bytes, total_bytes, security_version, tries_left;
+};
+
+struct updates {
+	struct report report;
+	uint64_t last_id;
+	uint64_t size;	    /* announced, or 0 */
+	bool is_starting;   /* the programs are being asked whether they are there */
+	bool is_installing; /* Begin is under way */
+	bool is_fetching;   /* Download is under way */
+	bool is_confirming; /* Confirm or Rollback */
+	struct agent_error *error; /* why installation last_id failed, or NULL */
+	struct {
+		bool by_policy;	  /* nobody waits for it: update_run() */
+		bool looks_only;
+		char release_id[65]; /* the one to be installed; empty: any */
+	} order;
+	struct update_look look;	/* what was seen, when order.looks_only */
+	struct agent_error *kept_error; /* that of the last installation, while there is a look */
+	struct op_call *waiters[UPDATE_WAITERS_MAX];
+	size_t n_waiters;
+	sd_event_source *timer;
+	char user[CALLER_USER_MAX + 1], source[CALLER_SOURCE_MAX + 1];
+	char url[UPDATE_URL_MAX + 1];
+};
+
+/* NULL for an empty text, which the bus and the events leave out. */
+const char *update_text(const char *text);
+/* -EBUSY update.busy */
+int updates_check_free(struct core *core, struct agent_error **err);
+/* Ask agentd-install how things are; the answer goes to @call, or is only remembered if that is NULL. */
+int updates_ask_status(struct core *core, struct op_call *call, struct agent_error **err);
+
+#endif

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2317,SC2015
+# When an offered update is installed: at once, in a window, when somebody approves it; put off, opted out of, over restarts.
+. "$(dirname "$0")/lib.sh"
+need swtpm mosquitto openssl cpio jq
+
+WWW=$LAB/www
+mkdir -p "$WWW"
+FILE_PORT=$(lab_free_port)
+URL=https://localhost:$FILE_PORT
+serve() {
+  # not in a subshell: SERVER_PID is what is killed later
+  cd "$WWW" || exit 1
+  openssl s_server -accept "127.0.0.1:$FILE_PORT" -HTTP -naccept 1000 -cert "$PKI/broker.pem" -key "$PKI/broker.key" -tls1_3 \
+    < /dev/null > "$LAB/log/s_server.out" 2>&1 &
+  SERVER_PID=$!
+  cd "$LAB" || exit 1
+  wait_for 20 bash -c "exec 3<> /dev/tcp/127.0.0.1/$FILE_PORT"
+}
+trap 'kill "$SERVER_PID" 2> /dev/null; e2e_end' EXIT
+publish() { # NAME VERSION SECURITY-VERSION [SIGNER [more options of make-bundle.sh]]
+  local name=$1 version=$2 security=$3 signer=${4:-signer}
+  shift 3; [ $# = 0 ] || shift
+  "$LAB_SOURCE/examples/make-bundle.sh" --image "$LAB/image" --slot-class rootfs --version "$version" --release-id "release-$version" \
+    --security-version "$security" --product "$LAB_PRODUCT" --signer "$PKI/$signer.pem" --key "$PKI/$signer.key" --out "$LAB/bundles/$version.swu" "$@" ||
+    not_ok "making a bundle"
+  {
+    printf 'HTTP/1.1 200 OK\r\nContent-Length: %s\r\nConnection: close\r\n\r\n' "$(stat -c %s "$LAB/bundles/$version.swu")"
+    cat "$LAB/bundles/$version.swu"
+  } > "$WWW/.$name" && mv "$WWW/.$name" "$WWW/$name"
+}
+status() { ctl --json update status; }
+field() { status | jq -r ".$1"; }
+# has FIELD=VALUE ...: within 30 s
+is_so() { local pair; for pair; do [ "$(field "${pair%%=*}")" = "${pair#*=}" ] || return 1; done; }
+becomes() { local what=$1; shift; wait_for 30 is_so "$@" && ok "$what" || not_ok "$what: wanted $*, is $(status | jq -c .)"; }
+has_event() { ctl --json events --limit 1000 | jq -es --arg e "$1" --arg k "$2" --arg v "$3" '[.. | objects | select((.event // .name) == $e) | (.fields // .)[$k]] | index($v) != null' > /dev/null; }
+untouched() { is "$1" "$(sha256sum < "$SLOT_B")" "$before"; }
+
+# A window that is closed for days, whatever the time of the test; the zone is UTC.
+CLOSED="$(LC_ALL=C date -u -d '+3 days' +%a | tr 'A-Z' 'a-z') 02:00-04:00"
+config() { # WINDOW
+  lab_config "update: { windows = [ \"$1\" ]; clock_file = \"$LAB/clock\"; postpone_max = 2; postpone_total_h = 30; };"
+}
+restart() { lab_agent_stop; config "$1"; lab_agent_start; }
+
+head -c 2M /dev/urandom > "$LAB/image"
+lab_up "update: { windows = [ \"$CLOSED\" ]; clock_file = \"$LAB/clock\"; postpone_max = 2; postpone_total_h = 30; };"
+set_password
+serve
+before=$(sha256sum < "$SLOT_B")
+
+# ---- on approval
+is "automatic is the policy of a device that nobody asked" "$(field policy) $(field offer_state)" "automatic none"
+succeeds "the owner turns automatic updates off" ctl update policy approval
+succeeds "that is recorded" has_event update.opt_out to approval
+publish one.swu 2.0 2 signer --kind security --advisory 'CVE-2026-0001: mends a hole in the parser'
+succeeds "an update is offered" ctl update offer "$URL/one.swu"
+becomes "it is looked into and waits for approval" offer_state=waiting offer_waits_for=approval offer_release_id=release-2.0
+is "what it is stands in the status" "$(status | jq -r '.offer_kind + " " + .offer_advisory')" "security CVE-2026-0001: mends a hole in the parser"
+succeeds "and in the events" has_event update.offered advisory 'CVE-2026-0001: mends a hole in the parser'
+like "a person is told as well" "$(ctl update status)" 'advisory +CVE-2026-0001'
+untouched "looking changed nothing in the slot"
+fails "it cannot be put off for longer than the device allows" ctl update postpone 31
+succeeds "it is put off" ctl update postpone 10
+fails "not by more hours than are left" ctl update postpone 21
+succeeds "but once more" ctl update postpone 1
+fails "and not a third time" ctl update postpone 1
+is "it waits" "$(field offer_waits_for) $(field offer_postpones_left)" "postponed 0"
+succeeds "that is recorded" has_event update.postponed hours 10
+restart "$CLOSED"
+becomes "policy, offer and postponement outlive a restart" policy=approval offer_state=waiting offer_waits_for=postponed offer_postpones_left=0
+exits "approving a release that is not the one that waits" 8 ctl update approve release-9.9
+succeeds "approved" ctl update approve
+becomes "it is installed" stage=trying offer_state=installed version=2.0
+is "the slot holds it" "$(head -c 2M "$SLOT_B" | sha256sum)" "$(sha256sum < "$LAB/image")"
+succeeds "who approved it is recorded" has_event update.approved release release-2.0
+succeeds "offered once more" ctl update offer "$URL/one.swu"
+becomes "it is not installed again" stage=trying offer_state=installed
+succeeds "taken back" ctl update rollback
+
+# ---- the bundle changes between the look and the approval
+head -c 2M /dev/urandom > "$LAB/image"
+before=$(sha256sum < "$SLOT_B")
+publish two.swu 3.0 2
+succeeds "the next one is offered" ctl update offer "$URL/two.swu"
+becomes "and waits" offer_state=waiting offer_release_id=release-3.0
+publish two.swu 3.1 2
+succeeds "approved, but the server has another release there now" ctl update approve
+becomes "which is refused" offer_state=refused offer_error_name=update.policy
+untouched "and touches nothing"
+
+# ---- signed by nobody we know
+publish three.swu 4.0 2 stranger
+succeeds "offered: a bundle of a stranger" ctl update offer "$URL/three.swu"
+becomes "it is refused when it is looked into" offer_state=refused offer_error_name=update.signer
+untouched "and touches nothing"
+printf 'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n' > "$WWW/missing.swu"
+succeeds "a server without that file" ctl update offer "$URL/missing.swu"
+becomes "is tried again later" offer_state=announced offer_error_name=fetch.http
+
+# ---- maintenance window
+succeeds "in the window from now on" ctl update policy window
+publish four.swu 5.0 2
+succeeds "offered" ctl update offer "$URL/four.swu"
+becomes "without a clock that somebody set, no window opens" offer_state=waiting offer_waits_for=clock
+touch "$LAB/clock"
+becomes "with one, it waits for the window" offer_state=waiting offer_waits_for=window
+untouched "and nothing was written"
+lab_agent_stop
+sed -i 's/^seen_s=.*/seen_s=99999999999/' "$LAB/state/update/offer"
+config 'daily 00:00-24:00'
+lab_agent_start
+becomes "the window is open, but the clock went back since it was last believed" offer_state=waiting offer_waits_for=clock
+succeeds "an administrator chooses the policy anew" ctl update policy window
+becomes "and the update is installed in the window" stage=trying offer_state=installed version=5.0
+succeeds "taken back" ctl update rollback
+
+# ---- automatic, with core killed on the way
+head -c 24M /dev/urandom > "$LAB/image"
+publish five.swu 6.0 2
+succeeds "automatic again" ctl update policy automatic
+succeeds "which is recorded" has_event update.policy to automatic
+succeeds "offered" ctl update offer "$URL/five.swu"
+wait_for 30 is_so offer_state=installing
+kill -KILL "$(cat "$RUN/pids/agentd")" 2> /dev/null
+wait_for 30 lab_healthy
+becomes "core was killed while it was installed: it is installed all the same" stage=trying offer_state=installed version=6.0
+is "the slot holds it" "$(head -c 24M "$SLOT_B" | sha256sum)" "$(sha256sum < "$LAB/image")"
+done_testing
