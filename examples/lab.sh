@@ -68,6 +68,9 @@ wait_for() {
   done
 }
 
+# Does somebody listen there? A socket file is there a moment earlier, and one call to it must not be lost to a probe.
+lab_listens() { grep -q " 00010000 .* $1\$" /proc/net/unix; }
+
 lab_paths() {
   export AGENTD=$PREFIX/sbin/agentd AGENTCTL=$PREFIX/bin/agentctl
   CONF=$LAB/etc/agentd.conf
@@ -137,7 +140,7 @@ lab_tpm_start() {
     --ctrl "type=unixio,path=$TPM_SOCKET.ctrl$mode" --flags not-need-init,startup-clear \
     --log "file=$LAB/log/swtpm.log" > /dev/null 2>&1 &
   TPM_PID=$!
-  wait_for 10 test -S "$TPM_SOCKET.ctrl" || lab_fail "swtpm did not start, see $LAB/log/swtpm.log"
+  { wait_for 20 lab_listens "$TPM_SOCKET.ctrl" && wait_for 20 lab_listens "$TPM_SOCKET"; } || lab_fail "swtpm did not start, see $LAB/log/swtpm.log"
 }
 
 lab_tpm_stop() {

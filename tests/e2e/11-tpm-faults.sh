@@ -45,7 +45,7 @@ CORE=$(core_pid)
 row() {
   CASE=$1 HOW=$2 WANT=$3
   SEEN=$WANT
-  wait_for 8 state_is "$WANT" || SEEN=$(state)
+  wait_for 20 state_is "$WANT" || SEEN=$(state)
   WHY=$(detail)
 }
 back() {
@@ -76,7 +76,7 @@ lab_broker_start
 lab_agent_start
 CORE=$(core_pid)
 set_password
-wait_for 5 state_is READY
+wait_for 20 state_is READY
 is "before all that the TPM is READY" "$(live_state)" READY
 succeeds "and signs" signs
 like "tpm status names maker and lockout" "$(ctl tpm status)" '^maker +IBM'
@@ -180,7 +180,7 @@ python3 -c "
 import socket, sys, time
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print('held', flush=True); time.sleep(60)" "$TPM_SOCKET" > "$LAB/rude" &
 RUDE=$!
-wait_for 5 grep -q held "$LAB/rude"
+wait_for 20 grep -q held "$LAB/rude"
 row "occupied by a rude client" "a connection held open" BUSY
 kill "$RUDE"; wait "$RUDE" 2> /dev/null; back
 
@@ -244,7 +244,7 @@ crash() {
   old=$(core_pid)
   rules "$SIGN delay=3000 1"
   signs &
-  wait_for 5 sh -c "tpm2_getcap handles-loaded-session | grep -q 0x"
+  wait_for 20 sh -c "tpm2_getcap handles-loaded-session | grep -q 0x"
   kill -9 "$old"
   wait $! # the caller hears of it
   no_rules
@@ -273,7 +273,7 @@ tpm2_flushcontext -t; tpm2_flushcontext -l
 use '!'
 lab_agent_start
 CORE=$(core_pid)
-wait_for 5 state_is READY
+wait_for 20 state_is READY
 swtpm_ioctl --unix "$TPM_SOCKET.ctrl" -i
 row "not started, managed TPM" "swtpm_ioctl -i" FAILED
 like "  it says who has to" "$WHY" 'TPM2_Startup'

@@ -23,7 +23,7 @@ relay_start() {
   rm -f "$DEVICE"
   "$RELAY" "$DEVICE" "$TPM_SOCKET" "${1:-0}" > "$LAB/log/relay.log" 2>&1 &
   RELAY_PID=$!
-  wait_for 5 test -c "$DEVICE" || { echo "no relay: $(cat "$LAB/log/relay.log")"; exit 1; }
+  wait_for 20 test -c "$DEVICE" || { echo "no relay: $(cat "$LAB/log/relay.log")"; exit 1; }
 }
 # The device goes, and with it what its users had loaded: the kernel's resource manager sees to that on /dev/tpmrm0.
 relay_stop() {
@@ -97,7 +97,7 @@ succeeds "there was a core to send signals to" test -d "/proc/$CORE"
 is "15 signatures under a storm of signals" "$n" 15
 is "the same core all the time" "$(core_pid)" "$CORE"
 relay_stop
-succeeds "with the device gone it is ABSENT" wait_for 8 state_is ABSENT
+succeeds "with the device gone it is ABSENT" wait_for 20 state_is ABSENT
 like "and the doctor knows why" "$(ctl tpm doctor)" 'bad +tpm: ABSENT'
 relay_start
 back() { ctl key csr device --subject CN=x && state_is READY; }

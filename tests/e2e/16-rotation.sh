@@ -235,7 +235,7 @@ openssl s_server -accept "127.0.0.1:$PORT" -HTTP -naccept 20 -cert "$PKI/broker.
 SERVER_PID=$!
 cd "$LAB" || exit 1
 trap 'kill $SERVER_PID 2> /dev/null; e2e_end' EXIT
-wait_for 5 bash -c "exec 3<> /dev/tcp/127.0.0.1/$PORT"
+wait_for 20 bash -c "exec 3<> /dev/tcp/127.0.0.1/$PORT"
 id=$(api POST /v1/update/fetch -H 'Content-Type: application/json' -d "{\"url\":\"https://localhost:$PORT/x.swu\"}" | jq -r .id)
 ended() { api GET /v1/update | jq -e --argjson id "$id" '.id == $id and (.error_name // "") != ""'; }
 wait_for 20 ended

@@ -201,7 +201,7 @@ if command -v strace > /dev/null && strace -o /dev/null true 2> /dev/null && [ "
     # Stopped there rather than killed: a traced death would reach the supervisor late.
     strace -f -qq -o "$LAB/log/strace.$at" -p "$core" -e "trace=${at%:*}" -e "inject=${at%:*}:signal=SIGSTOP:when=${at#*:}" 2> /dev/null &
     tracer=$!
-    wait_for 5 grep -q '^TracerPid:[[:space:]]*[1-9]' "/proc/$core/status"
+    wait_for 20 grep -q '^TracerPid:[[:space:]]*[1-9]' "/proc/$core/status"
     change "$TOKEN" "$current" "$next" &
     client=$!
     wait_for 10 is_stopped_or_over

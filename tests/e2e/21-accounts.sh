@@ -183,7 +183,7 @@ lab_agent_stop
 rm -rf "$accounts"
 mv "$LAB/today" "$accounts"
 lab_agent_start
-wait_for 5 setup_is active
+wait_for 20 setup_is active
 open_as admin "$ADMIN"
 is "today's do let the administrator in" "$API_STATUS" 201
 ADMIN_TOKEN=$TOKEN
@@ -266,7 +266,7 @@ SECOND_SECRET=$(sed -n 's/^factory-secret: //p' "$LAB/renewed")
 like "another secret is given" "$SECOND_SECRET" '^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$'
 exits "once" 77 lab_as agentd "$AGENTD" --config "$CONF" --renew-secret
 lab_agent_start
-wait_for 5 setup_is factory
+wait_for 20 setup_is factory
 open_as admin "$FACTORY_SECRET"
 is "the old label is void" "$API_STATUS" 401
 FACTORY_SECRET=$SECOND_SECRET

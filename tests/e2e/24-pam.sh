@@ -267,7 +267,7 @@ while True:
         globals().setdefault("kept", []).append(c)
 PY
   FAKE_PID=$!
-  wait_for 5 test -S "$LAB/fake.sock"
+  wait_for 20 lab_listens "$LAB/fake.sock"
   sed "s|$RUN/login.sock|$LAB/fake.sock|; s/timeout=3/timeout=1/" /etc/pam.d/main > /etc/pam.d/fake
   pam fake $OWNER authenticate <<< "$P3"
   like "somebody else answers with ${nonsense:0:24}...: refused, not crashed" "$PAM_SAID" '^1 .*(retrieve authentication info|Authentication service)'

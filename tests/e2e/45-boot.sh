@@ -248,7 +248,7 @@ printf 'primary=a\nbooted=a\nslot.a.good=1\n' > "$BOOT_STATE"
 chmod 755 "$LAB" "$B"
 systemd-socket-activate -l "$B/boot.sock" --accept --inetd -E BOOT_STATE sh "$LAB_SOURCE/examples/boot/boot-program.sh" 2> "$LAB/log/boot-program.err" &
 SERVER=$!
-wait_for 5 test -S "$B/boot.sock"
+wait_for 20 lab_listens "$B/boot.sock"
 sget() { sed -n "s/^$1=//p" "$BOOT_STATE"; }
 first_script() { sget primary; }
 get_script() { echo "$(sget "slot.$1.good") $(sget "slot.$1.tries_left")"; }

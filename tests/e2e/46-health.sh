@@ -50,7 +50,7 @@ try_release 3 2
 exits "a check that hangs counts as failed" 10 health
 sleeper=$(cat "$CHECKS/sleeper")
 gone() { ! kill -0 "$sleeper" 2> /dev/null; }
-succeeds "and what it started was killed" wait_for 5 gone
+succeeds "and what it started was killed" wait_for 20 gone
 lab_reboot
 
 health_config "\"relative/path\""

@@ -25,7 +25,7 @@ serve() { # s_server options
   openssl s_server -accept "127.0.0.1:$FILE_PORT" -HTTP -naccept 100 "$@" < /dev/null > "$LAB/log/s_server.out" 2>&1 &
   SERVER_PID=$!
   cd "$LAB" || exit 1
-  wait_for 5 bash -c "exec 3<> /dev/tcp/127.0.0.1/$FILE_PORT"
+  wait_for 20 bash -c "exec 3<> /dev/tcp/127.0.0.1/$FILE_PORT"
 }
 stop_server() {
   [ -n "${SERVER_PID:-}" ] || return 0

@@ -18,9 +18,7 @@ tpm_up() {
   swtpm socket --tpm2 --tpmstate "dir=$STATE" --server "type=unixio,path=$SOCKET" --ctrl "type=unixio,path=$SOCKET.ctrl" \
     --flags "not-need-init${1-,startup-clear}" > "$LAB/swtpm.log" 2>&1 &
   SWTPM=$!
-  for _ in $(seq 100); do [ -S "$SOCKET" ] && [ -S "$SOCKET.ctrl" ] && return; sleep 0.05; done
-  echo "swtpm did not start: $(cat "$LAB/swtpm.log")"
-  exit 1
+  { wait_for 20 lab_listens "$SOCKET.ctrl" && wait_for 20 lab_listens "$SOCKET"; } || lab_fail "swtpm did not start: $(cat "$LAB/swtpm.log")"
 }
 tpm_down() {
   [ -z "$SWTPM" ] || { kill -9 "$SWTPM"; wait "$SWTPM"; } 2> /dev/null
