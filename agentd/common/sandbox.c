@@ -30,6 +30,7 @@ enum where {
 	AT_PATH, /* the text itself */
 	AT_STATE,
 	AT_LINK,
+	AT_RUN, /* below run_dir */
 	AT_INSTALL,
 	AT_TRUST, /* below trust_dir */
 	AT_MQTT_CA,
@@ -81,6 +82,7 @@ static const struct {
 	{ AT_BUTTON, NULL, SANDBOX_READ, CORE }, /* its folder: the file may come and go */
 	{ AT_PATH, "/proc", SANDBOX_READ, CORE }, /* the unit of an application, /proc/PID/cgroup */
 	{ AT_LINK, NULL, RW, LINK | FETCH },
+	{ AT_RUN, "link", RW, LINK }, /* messages in RAM */
 	{ AT_TRUST, "broker", SANDBOX_READ, LINK },
 	{ AT_MQTT_CA, NULL, SANDBOX_READ, LINK },
 	{ AT_MQTT_CERT, NULL, SANDBOX_READ, LINK },
@@ -196,6 +198,8 @@ static int put_row(struct rules *rules, enum where where, const char *text, unsi
 		return put(rules, s->paths.state_dir, access, err);
 	case AT_LINK:
 		return put(rules, s->paths.link_dir, access, err);
+	case AT_RUN:
+		return put_owned(rules, asprintf(&joined, "%s/%s", s->paths.run_dir, text) < 0 ? NULL : joined, access, err);
 	case AT_INSTALL:
 		return put(rules, s->paths.install_dir, access, err);
 	case AT_TRUST:

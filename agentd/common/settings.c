@@ -13,6 +13,7 @@
 #include <libconfig.h>
 
 #include "agentd/common/address.h"
+#include "agentd/common/topics.h"
 #include "base/file.h"
 #include "base/macro.h"
 
@@ -544,6 +545,8 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 	const struct { const char *name, *value; } required[] = {
 		{ "product", s->device.product }, { "serial", s->device.serial },
 	};
+	struct queue_classes classes;
+	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
 		if (required[i].value[0] == '\0')
@@ -553,6 +556,10 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 		if (!is_client_role(*row))
 			return agent_error_set(err, -EINVAL, "config.range", "%s:1: mgmt.client_roles \"%s\": a row is viewer, operator or admin, a space, "
 					       "and spki:HEX, cn:NAME, dns:NAME, uri:NAME or email:NAME", s->file, *row);
+	r = queue_classes_read(s, &classes, err);
+	if (r < 0)
+		return r;
+	queue_classes_clear(&classes);
 	if (s->mqtt.enable && s->mqtt.host[0] == '\0')
 		return agent_error_set(err, -EINVAL, "config.missing", "%s:1: mqtt.host must be set when mqtt.enable is true", s->file);
 	if (s->mqtt.backoff_min_ms > s->mqtt.backoff_max_ms)

@@ -267,6 +267,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	store_free(store);
 	free(core.srk_name);
 	free(core.device_ca_pem);
+	sd_bus_message_unref(core.link_queues);
 	free(core.device_ca_fingerprint);
 	service_stop(&core.service);
 	return code;

@@ -57,6 +57,7 @@ struct core {
 	bool has_floor;
 	char link_state[16];
 	char link_detail[512];
+	sd_bus_message *link_queues; /* what agentd-link last told of its queues, NULL before it did: op_queue.c */
 	uint64_t start_us; /* CLOCK_MONOTONIC */
 	int tpm_state;	   /* enum agent_tpm_state as last written to the event log, or -1 */
 	int open_result;   /* how opening keys and record went last */

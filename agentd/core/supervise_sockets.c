@@ -143,6 +143,7 @@ static int make_folders(const struct settings *s, const struct identity identiti
 		{ s->paths.install_dir, &identities[CHILD_INSTALL], 0700 },
 		{ s->paths.run_dir, &self, 0755 },
 	};
+	_cleanup_free_ char *ram = NULL; /* of agentd-link's queues */
 	_cleanup_close_ int run_fd = -1;
 	int r = 0;
 
@@ -153,6 +154,11 @@ static int make_folders(const struct settings *s, const struct identity identiti
 	run_fd = open(s->paths.run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (run_fd < 0 || (mkdirat(run_fd, "pids", 0755) < 0 && errno != EEXIST) || fchmodat(run_fd, "pids", 0755, 0) < 0)
 		return agent_error_set(err, -errno, "supervise.folder", "cannot make %s/pids: %s", s->paths.run_dir, strerror(errno));
+	if (asprintf(&ram, "%s/link", s->paths.run_dir) < 0) {
+		ram = NULL;
+		return agent_error_set(err, -ENOMEM, "supervise.folder", "out of memory");
+	}
+	r = make_folder(ram, &identities[CHILD_LINK], 0700, err);
 	for (unsigned id = 0; id < CHILD_COUNT_ && r >= 0; id++)
 		if (id != CHILD_CORE) /* core locks its state folder */
 			r = make_lock_file(run_fd, id, &identities[id], err);

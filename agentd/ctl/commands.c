@@ -39,6 +39,7 @@ const struct command commands[] = {
 	{ "tpm quote", "--nonce HEX --pcrs 0,7 [--out FILE]", "the TPM's statement of PCR values, for a verifier", cmd_tpm_quote },
 	{ "tpm counters", "", "NV counters: value, writes, write budget, attributes", cmd_tpm_counters },
 	{ "tpm ek", "[--type TYPE] [--out FILE]", "endorsement key and its certificates: rsa-2048 (default), ec-p256", cmd_tpm_ek },
+	{ "queue list", "", "messages that wait for the broker: how many, what was lost or refused, what they cost the flash", cmd_queue_list },
 	{ "update install", "FILE|-|URL", "put a signed bundle into the inactive slot", cmd_update_install },
 	{ "update status", "", "slots, stage and result of the last installation", cmd_update_status },
 	{ "update offer", "URL", "tell the device of an update; the policy says when it is installed", cmd_update_offer },
@@ -193,7 +194,7 @@ int cmd_completion(struct ctl *ctl, int argc, char **argv)
 			fputs("\" -- \"$cur\"));;\n", stdout);
 		}
 	}
-	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    account|bundle|key|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
+	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    account|bundle|key|queue|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
 	for (size_t i = 0; i < n_commands; i++)
 		if (strchr(commands[i].words, ' ') != NULL)
 			printf("%s ", strchr(commands[i].words, ' ') + 1);

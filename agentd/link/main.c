@@ -18,11 +18,13 @@
 #include "agentd/common/peer.h"
 #include "agentd/common/sandbox.h"
 #include "agentd/common/service.h"
+#include "agentd/link/store.h"
 #include "agentd/link/telemetry.h"
 #include "agentd/link/worker.h"
 #include "base/macro.h"
 
 #define CORE_RETRY_US (1 * 1000000ull)
+#define QUEUES_REPORT_US (2 * 1000000ull)
 #define FRESH_BOOT_S 300	/* devices that start within this after boot may be a fleet after a power cut */
 #define FIRST_DELAY_MS 30000
 #define CANARY_LATE_MS 30000	/* a message to ourselves that takes longer means the link does not carry any */
@@ -30,8 +32,10 @@
 struct link {
 	struct service service;
 	sd_bus *core;
-	sd_event_source *core_timer, *telemetry_timer, *notify;
+	sd_event_source *core_timer, *telemetry_timer, *queues_timer, *notify;
 	int notify_fd;
+	char *prefix;			/* of topics */
+	struct store *store;		/* both or none: the owner has set a password, and mqtt.enable is set */
 	struct worker *worker;
 	char setup[32];			/* as core says; "" unknown */
 	char boot_id[33];
@@ -39,6 +43,9 @@ struct link {
 	uint64_t n_connects_seen;
 	char reported_state[16], reported_why[512];
 	bool core_missing_logged;
+	uint64_t reported_queues[QUEUE_CLASSES_MAX][STORE_COUNTERS];
+	size_t n_reported_queues;
+	bool has_reported_queues;	/* by this core */
 };
 
 static const char *state_word(enum agent_mqtt_state state)
@@ -108,10 +115,58 @@ static void report_now(struct link *link)
 	report(link, state_word(status.state), status.why);
 }
 
+/* Counters of all queues, when they are others than core knows. */
+static void report_queues(struct link *link)
+{
+	uint64_t counters[QUEUE_CLASSES_MAX][STORE_COUNTERS];
+	char why[QUEUE_CLASSES_MAX][256];
+	size_t n = link->store == NULL ? 0 : store_count(link->store);
+	sd_bus_message *m = NULL;
+	int r;
+
+	memset(counters, 0, sizeof(counters));
+	for (size_t i = 0; i < n; i++)
+		store_get_counters(link->store, i, counters[i], why[i], sizeof(why[i]));
+	if (link->core == NULL || (link->has_reported_queues && n == link->n_reported_queues &&
+				   memcmp(counters, link->reported_queues, sizeof(counters)) == 0))
+		return;
+	r = sd_bus_message_new_method_call(link->core, &m, NULL, BUS_PATH, BUS_CORE, "LinkQueues");
+	if (r >= 0)
+		r = sd_bus_message_open_container(m, 'a', "(ssat)");
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		r = sd_bus_message_open_container(m, 'r', "ssat");
+		if (r >= 0)
+			r = sd_bus_message_append(m, "ss", store_name(link->store, i), why[i]);
+		if (r >= 0)
+			r = sd_bus_message_append_array(m, 't', counters[i], sizeof(counters[i]));
+		if (r >= 0)
+			r = sd_bus_message_close_container(m);
+	}
+	if (r >= 0)
+		r = sd_bus_message_close_container(m);
+	if (r >= 0)
+		r = sd_bus_call_async(link->core, NULL, m, NULL, NULL, 0);
+	if (r >= 0) {
+		memcpy(link->reported_queues, counters, sizeof(counters));
+		link->n_reported_queues = n;
+		link->has_reported_queues = true;
+	}
+	sd_bus_message_unref(m);
+}
+
+static int on_queues_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct link *link = userdata;
+
+	report_queues(link);
+	(void)sd_event_source_set_time_relative(source, QUEUES_REPORT_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
 static void send_telemetry(struct link *link)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	_cleanup_free_ char *json = NULL;
+	_cleanup_free_ char *json = NULL, *topic = NULL;
 	struct worker_status status;
 	struct telemetry t;
 	int r;
@@ -119,17 +174,20 @@ static void send_telemetry(struct link *link)
 	if (link->worker == NULL)
 		return;
 	worker_get_status(link->worker, &status);
-	if (status.state != AGENT_MQTT_ONLINE)
-		return;
 	t = (struct telemetry){
 		.serial = link->service.settings->device.serial, .product = link->service.settings->device.product,
 		.version = agent_version(), .boot_id = link->boot_id, .seq = ++link->seq, .uptime_s = telemetry_uptime_s(),
 		.n_connects = status.n_connects, .round_trip_ms = status.round_trip_ms,
 	};
 	r = telemetry_json(&t, &json);
+	if (r >= 0 && asprintf(&topic, "%s/telemetry", link->prefix) < 0) {
+		topic = NULL;
+		r = -ENOMEM;
+	}
+	/* Without a connection it waits in its queue. */
 	if (r >= 0)
-		r = worker_publish(link->worker, "telemetry", json, AGENT_MQTT_QOS1, &err);
-	if (r >= 0)
+		r = store_put(link->store, topic, json, strlen(json), AGENT_MQTT_QOS1, 0, 0, &err);
+	if (r >= 0 && status.state == AGENT_MQTT_ONLINE)
 		r = worker_send_canary(link->worker, &err);
 	if (r < 0 && r != -ENOTCONN)
 		service_log(LOG_WARNING, "telemetry %" PRIu64 " not queued: %s", link->seq, err == NULL ? strerror(-r) : agent_error_message(err));
@@ -177,6 +235,26 @@ static unsigned first_delay_ms(const struct settings *settings)
 	return bits % ((span < FIRST_DELAY_MS ? span : FIRST_DELAY_MS) + 1);
 }
 
+static void start_work(struct link *link, struct agent_error **err)
+{
+	const struct settings *settings = link->service.settings;
+	int r = store_open(settings, link->prefix, link->notify_fd, &link->store, err);
+
+	link->n_connects_seen = 0;
+	if (r >= 0)
+		r = worker_start(settings, link->store, link->prefix, link->notify_fd, first_delay_ms(settings), &link->worker, err);
+	if (r < 0)
+		link->store = store_close(link->store);
+}
+
+static void stop_work(struct link *link)
+{
+	/* A worker that does not come back holds the store. */
+	if (worker_stop(TAKE_PTR(link->worker)))
+		store_close(link->store);
+	link->store = NULL;
+}
+
 /* Broker connection only once the owner has set a password, and no longer after a factory reset. */
 static void follow_setup(struct link *link, const char *setup)
 {
@@ -185,13 +263,16 @@ static void follow_setup(struct link *link, const char *setup)
 
 	snprintf(link->setup, sizeof(link->setup), "%s", setup);
 	if (link->service.settings->mqtt.enable && is_active && link->worker == NULL) {
-		link->n_connects_seen = 0;
-		if (worker_start(link->service.settings, link->notify_fd, first_delay_ms(link->service.settings), &link->worker, &err) < 0)
+		start_work(link, &err);
+		if (err != NULL)
 			service_log(LOG_ERR, "%s", agent_error_message(err));
 	} else if (!is_active && link->worker != NULL) {
 		service_log(LOG_NOTICE, "setup is %s: leaving the broker", setup);
-		link->worker = worker_stop(link->worker);
+		stop_work(link);
 	}
+	/* What waits is of an owner who gave the device away. */
+	if (strcmp(setup, "factory") == 0)
+		store_erase(link->service.settings);
 	report_now(link);
 }
 
@@ -283,7 +364,9 @@ static int connect_core(struct link *link, struct agent_error **err)
 		return agent_error_set(err, r, "bus.connect", "cannot talk to agentd: %s", strerror(-r));
 	}
 	link->reported_state[0] = '\0';
+	link->has_reported_queues = false;
 	report_now(link);
+	report_queues(link);
 	return 0;
 }
 
@@ -345,6 +428,9 @@ static int set_up(struct link *link, struct agent_error **err)
 
 	if (settings->mqtt.enable && settings->mqtt.host[0] == '\0')
 		return agent_error_set(err, -EINVAL, "config.missing", "%s: mqtt.enable is true, but mqtt.host is empty", settings->file);
+	link->prefix = topic_prefix(settings);
+	if (link->prefix == NULL)
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
 	r = telemetry_boot_id(link->boot_id);
 	if (r < 0)
 		return agent_error_set(err, r, "link.boot-id", "cannot read the boot id: %s", strerror(-r));
@@ -357,6 +443,8 @@ static int set_up(struct link *link, struct agent_error **err)
 	if (r >= 0)
 		r = sd_event_add_time_relative(link->service.event, &link->telemetry_timer, CLOCK_MONOTONIC,
 					       (uint64_t)settings->mqtt.telemetry_s * 1000000, 0, on_telemetry_time, link);
+	if (r >= 0)
+		r = sd_event_add_time_relative(link->service.event, &link->queues_timer, CLOCK_MONOTONIC, QUEUES_REPORT_US, 0, on_queues_time, link);
 	if (r < 0)
 		return agent_error_set(err, r, "link.setup", "cannot set up the event loop: %s", strerror(-r));
 	load_resolver();
@@ -376,13 +464,15 @@ int main(int argc, char **argv)
 		return r == -EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_OS;
 	}
 	r = service_run(&link.service);
-	worker_stop(link.worker);
+	stop_work(&link);
 	if (link.core != NULL)
 		sd_bus_flush_close_unref(link.core);
 	sd_event_source_unref(link.notify);
 	sd_event_source_unref(link.core_timer);
 	sd_event_source_unref(link.telemetry_timer);
+	sd_event_source_unref(link.queues_timer);
 	close(link.notify_fd);
+	free(link.prefix);
 	service_stop(&link.service);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

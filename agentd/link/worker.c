@@ -26,8 +26,8 @@
 #include "base/macro.h"
 
 #define RETRY_MS 5000		/* look again for a file or for core */
-#define QUEUE_MESSAGES 64	/* telemetry of an hour at the default rate; older data waits for the durable queue */
-#define QUEUE_BYTES (256 * KIB)
+#define QUEUE_MESSAGES 64	/* of the MQTT client: what the store has under way, and canaries */
+#define QUEUE_BYTES (STORE_IN_FLIGHT_BYTES + 2 * STORE_MESSAGE_MAX)
 #define STOP_WAIT_S 5
 #define CERT_FILE_MAX (256 * KIB)
 
@@ -44,13 +44,14 @@ struct stamp {
 
 struct worker {
 	const struct settings *settings;
+	struct store *store;	/* lent */
 	int notify_fd;	/* lent: to main */
 	int stop_fd;	/* from main: ends a wait */
 	unsigned delay_ms;
 	pthread_t thread;
 	atomic_bool is_stopping;
 
-	char *ca_file, *cert_file, *prefix, *state_topic, *canary_topic;
+	char *ca_file, *cert_file, *state_topic, *canary_topic;
 	struct stamp ca_stamp, cert_stamp;	/* thread only */
 	struct agent_context *ctx;		/* thread only */
 	struct agent_tls *tls;			/* thread only: of mqtt, lent */
@@ -236,15 +237,23 @@ static void on_state(void *userdata, enum agent_mqtt_state state, const struct a
 	if (state == AGENT_MQTT_CONNECTING && !files_changed(w))
 		renew_identity(w);
 	set_status(w, state, why);
+	store_set_online(w->store, state == AGENT_MQTT_ONLINE);
 	/* A certificate or anchor that was replaced counts at the next attempt, not at the next start. */
 	if (state == AGENT_MQTT_CONNECTING && files_changed(w))
 		agent_mqtt_stop(w->mqtt);
 	judge(w, state, why);
 }
 
+static void on_acked(void *userdata, uint64_t id)
+{
+	struct worker *w = userdata;
+
+	store_acked(w->store, id);
+}
+
 static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct agent_error **err)
 {
-	static const struct agent_mqtt_handlers handlers = { .state = on_state, .message = on_message };
+	static const struct agent_mqtt_handlers handlers = { .state = on_state, .acked = on_acked, .message = on_message };
 	const struct settings *s = w->settings;
 	_cleanup_(agent_tls_unrefp) struct agent_tls *tls = NULL;
 	struct agent_tls_options tls_options = {
@@ -299,6 +308,7 @@ static void hand_over(struct worker *w, struct agent_mqtt *mqtt)
 	w->mqtt = mqtt;
 	w->status.canary_sent_ms = 0;
 	pthread_mutex_unlock(&w->lock);
+	store_attach(w->store, mqtt);
 	/* A stop that came before there was a client to tell. */
 	if (mqtt != NULL && atomic_load(&w->is_stopping))
 		agent_mqtt_stop(mqtt);
@@ -345,30 +355,29 @@ static void worker_free(struct worker *w)
 	agent_context_unref(w->ctx);
 	free(w->ca_file);
 	free(w->cert_file);
-	free(w->prefix);
 	free(w->state_topic);
 	free(w->canary_topic);
 	free(w);
 }
 DEFINE_CLEANUP(struct worker *, worker_free)
 
-static int make_names(struct worker *w)
+static int make_names(struct worker *w, const char *prefix)
 {
 	const struct settings *s = w->settings;
-	int n;
 
 	w->ca_file = settings_trust_path(s, s->mqtt.ca_file, "broker/ca.pem");
 	w->cert_file = settings_trust_path(s, s->mqtt.cert_file, "broker/device.pem");
-	if (s->mqtt.topic_prefix[0] != '\0')
-		n = asprintf(&w->prefix, "%s", s->mqtt.topic_prefix);
-	else
-		n = asprintf(&w->prefix, "devices/%s", s->device.serial);
-	if (n < 0 || w->ca_file == NULL || w->cert_file == NULL)
+	if (w->ca_file == NULL || w->cert_file == NULL)
 		return -ENOMEM;
-	return asprintf(&w->state_topic, "%s/state", w->prefix) < 0 || asprintf(&w->canary_topic, "%s/canary", w->prefix) < 0 ? -ENOMEM : 0;
+	if (asprintf(&w->state_topic, "%s/state", prefix) < 0)
+		w->state_topic = NULL;
+	if (asprintf(&w->canary_topic, "%s/canary", prefix) < 0)
+		w->canary_topic = NULL;
+	return w->state_topic == NULL || w->canary_topic == NULL ? -ENOMEM : 0;
 }
 
-int worker_start(const struct settings *settings, int notify_fd, unsigned delay_ms, struct worker **ret_worker, struct agent_error **err)
+int worker_start(const struct settings *settings, struct store *store, const char *prefix, int notify_fd, unsigned delay_ms,
+		 struct worker **ret_worker, struct agent_error **err)
 {
 	_cleanup_(worker_freep) struct worker *w = calloc(1, sizeof(*w));
 	sigset_t all, old;
@@ -378,11 +387,12 @@ int worker_start(const struct settings *settings, int notify_fd, unsigned delay_
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
 	pthread_mutex_init(&w->lock, NULL);
 	w->settings = settings;
+	w->store = store;
 	w->notify_fd = notify_fd;
 	w->delay_ms = delay_ms;
 	w->status.round_trip_ms = -1;
 	w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (w->stop_fd < 0 || make_names(w) < 0 || agent_context_new(&w->ctx) < 0)
+	if (w->stop_fd < 0 || make_names(w, prefix) < 0 || agent_context_new(&w->ctx) < 0)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory or descriptors");
 	agent_set_log_fn(w->ctx, log_debug, NULL);
 	sigfillset(&all);
@@ -395,12 +405,12 @@ int worker_start(const struct settings *settings, int notify_fd, unsigned delay_
 	return 0;
 }
 
-struct worker *worker_stop(struct worker *w)
+bool worker_stop(struct worker *w)
 {
 	struct timespec until;
 
 	if (w == NULL)
-		return NULL;
+		return true;
 	atomic_store(&w->is_stopping, true);
 	pthread_mutex_lock(&w->lock);
 	agent_mqtt_stop(w->mqtt);
@@ -408,11 +418,12 @@ struct worker *worker_stop(struct worker *w)
 	ring(w->stop_fd);
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_WAIT_S;
-	if (pthread_timedjoin_np(w->thread, NULL, &until) == 0)
+	if (pthread_timedjoin_np(w->thread, NULL, &until) == 0) {
 		worker_free(w);
-	else
-		service_log(LOG_WARNING, "the broker thread still waits for a name server or a signature");
-	return NULL;
+		return true;
+	}
+	service_log(LOG_WARNING, "the broker thread still waits for a name server or a signature");
+	return false;
 }
 
 void worker_get_status(struct worker *w, struct worker_status *ret_status)
@@ -420,27 +431,6 @@ void worker_get_status(struct worker *w, struct worker_status *ret_status)
 	pthread_mutex_lock(&w->lock);
 	*ret_status = w->status;
 	pthread_mutex_unlock(&w->lock);
-}
-
-static int publish_locked(struct worker *w, const char *name, const char *payload, unsigned flags, struct agent_error **err)
-{
-	_cleanup_free_ char *topic = NULL;
-
-	if (w->mqtt == NULL)
-		return agent_error_set(err, -ENOTCONN, "link.offline", "there is no broker connection");
-	if (asprintf(&topic, "%s/%s", w->prefix, name) < 0)
-		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
-	return agent_mqtt_publish(w->mqtt, topic, payload, strlen(payload), flags, NULL, err);
-}
-
-int worker_publish(struct worker *w, const char *name, const char *payload, unsigned flags, struct agent_error **err)
-{
-	int r;
-
-	pthread_mutex_lock(&w->lock);
-	r = publish_locked(w, name, payload, flags, err);
-	pthread_mutex_unlock(&w->lock);
-	return r;
 }
 
 int worker_send_canary(struct worker *w, struct agent_error **err)
@@ -451,7 +441,10 @@ int worker_send_canary(struct worker *w, struct agent_error **err)
 	pthread_mutex_lock(&w->lock);
 	if (w->status.canary_sent_ms == 0) {
 		snprintf(number, sizeof(number), "%" PRIu64, w->canary + 1);
-		r = publish_locked(w, "canary", number, 0, err);
+		if (w->mqtt == NULL)
+			r = agent_error_set(err, -ENOTCONN, "link.offline", "there is no broker connection");
+		else
+			r = agent_mqtt_publish(w->mqtt, w->canary_topic, number, strlen(number), 0, NULL, err);
 		if (r >= 0) {
 			w->canary++;
 			w->status.canary_sent_ms = now_ms();

@@ -5,11 +5,13 @@
  * The thread that owns the broker connection: bus connection for signatures, TLS profile, MQTT client. It may wait for a
  * signature or a name server; the event loop of main.c does not.
  */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <agent/mqtt.h>
 
 #include "agentd/common/settings.h"
+#include "agentd/link/store.h"
 
 struct worker;
 
@@ -22,14 +24,16 @@ struct worker_status {
 	uint64_t canary_sent_ms;	/* CLOCK_MONOTONIC of the oldest canary without an answer, 0 if none */
 };
 
-/* @notify_fd: eventfd written on every change; lent. @delay_ms: wait before the first attempt. */
-int worker_start(const struct settings *settings, int notify_fd, unsigned delay_ms, struct worker **ret_worker, struct agent_error **err);
-/* Say goodbye to the broker and end the thread; 5 s at most, then it is left to the end of the process. */
-struct worker *worker_stop(struct worker *worker);
+/*
+ * @store: messages come from there; lent until worker_stop(). @prefix: of topics. @notify_fd: eventfd written on every
+ * change; lent. @delay_ms: wait before the first attempt.
+ */
+int worker_start(const struct settings *settings, struct store *store, const char *prefix, int notify_fd, unsigned delay_ms,
+		 struct worker **ret_worker, struct agent_error **err);
+/* Say goodbye to the broker and end the thread; 5 s at most, then it is left to the end of the process: false, and @store stays in use. */
+bool worker_stop(struct worker *worker);
 void worker_get_status(struct worker *worker, struct worker_status *ret_status);
-/* PREFIX/@name. -ENOTCONN when there is no client, else as agent_mqtt_publish(). */
-int worker_publish(struct worker *worker, const char *name, const char *payload, unsigned flags, struct agent_error **err);
-/* Send a message to ourselves, unless one is still under way. */
+/* Send a message to ourselves, unless one is still under way. -ENOTCONN when there is no client. */
 int worker_send_canary(struct worker *worker, struct agent_error **err);
 
 /* Core has another certificate in use or on trial (ids as in KeyIdentity): connect again unless the one that is shown is all there is. */

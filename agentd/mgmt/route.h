@@ -116,6 +116,7 @@ ENDPOINT(ep_key_get);
 ENDPOINT(ep_key_certify_post);
 ENDPOINT(ep_tpm_quote_post);
 ENDPOINT(ep_tpm_counters_get);
+ENDPOINT(ep_queues_get);
 ENDPOINT(ep_tpm_ek_get);
 ENDPOINT(ep_update_post);
 ENDPOINT(ep_update_get);

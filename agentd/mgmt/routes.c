@@ -269,6 +269,20 @@ static const struct arg_rule answer_status[] = {
 	{ NULL },
 };
 
+static const struct arg_rule queue[] = {
+	{ "name", ARG_TEXT, REQUIRED, .about = "row of mqtt.queues" },
+	{ "error", ARG_TEXT, OPTIONAL, .about = "why it does not work now" },
+#define QC(name, meaning) { #name, ARG_NUMBER, REQUIRED, .about = meaning },
+#include "agentd/common/queue_counters.def"
+#undef QC
+	{ NULL },
+};
+
+static const struct arg_rule answer_queues[] = {
+	{ "queues", ARG_OBJECTS, REQUIRED, .members = queue, .about = "as agentd-link told last, every 2 s if they change; none before the password is set" },
+	{ NULL },
+};
+
 static const struct arg_rule answer_tpm[] = {
 	{ "state", ARG_TEXT, REQUIRED, .values = TPM_STATES, .about = "looked at now, for 3 s at most; what a silent TPM has not told is left out" },
 	{ "detail", ARG_TEXT, OPTIONAL },
@@ -514,6 +528,8 @@ const struct route routes[] = {
 	  .summary = "Accounts and the owner's keys go, the code on the label counts again" },
 	{ GET,    "/v1/status",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_status_get, NULL,
 	  .answer = answer_status, .summary = "State of the device" },
+	{ GET,    "/v1/queues",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_queues_get, NULL,
+	  .answer = answer_queues, .summary = "Messages that wait for the broker, and what they cost the flash" },
 	{ GET,    "/v1/tpm",               ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_get, NULL,
 	  .answer = answer_tpm, .summary = "State of the TPM, looked at now" },
 	{ GET,    "/v1/tpm/doctor",        ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_doctor_get, NULL,

@@ -430,7 +430,7 @@ void agent_queue_get_stats(struct agent_queue *queue, struct agent_queue_stats *
 	if (queue->rings[RAM] != NULL)
 		ring_get_stats(queue->rings[RAM], &ram);
 	*ret_stats = (struct agent_queue_stats){
-		.n_messages = disk.n_records + ram.n_records, .n_ram = ram.n_records, .used_bytes = disk.used_bytes,
+		.n_messages = disk.n_records + ram.n_records, .n_ram = ram.n_records, .ram_bytes = ram.used_bytes, .used_bytes = disk.used_bytes,
 		.size_bytes = disk.size_bytes, .n_dropped = queue->n_dropped, .n_expired = queue->n_expired, .n_refused = queue->n_refused,
 		.n_damaged = disk.n_damaged + ram.n_damaged, .damaged_bytes = disk.damaged_bytes + ram.damaged_bytes,
 		.payload_bytes = disk.payload_bytes, .written_bytes = disk.written_bytes, .n_syncs = disk.n_syncs,

@@ -49,7 +49,7 @@ FAKE(op_key_import) FAKE(op_key_rotate) FAKE(op_key_rotation) FAKE(op_key_rotate
 FAKE(op_key_identity) FAKE(op_key_proved) FAKE(op_key_not_proved)
 FAKE(op_key_describe) FAKE(op_key_certify) FAKE(op_tpm_quote) FAKE(op_tpm_counters) FAKE(op_tpm_ek)
 FAKE(op_tpm_status) FAKE(op_tpm_doctor)
-FAKE(op_seal) FAKE(op_unseal)
+FAKE(op_seal) FAKE(op_unseal) FAKE(op_link_queues) FAKE(op_queue_list)
 FAKE(op_update_offer) FAKE(op_update_approve) FAKE(op_update_postpone) FAKE(op_update_policy)
 FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status)
 

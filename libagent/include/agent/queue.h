@@ -85,7 +85,7 @@ struct agent_queue_message {
 /**
  * struct agent_queue_stats - how a queue does
  * @n_messages:    waiting or in flight; after damage an estimate
- * @n_ram:         of these, in RAM only
+ * @n_ram:         of these, in RAM only, with @ram_bytes of the file there
  * @used_bytes:    of the file, of @size_bytes
  * @n_dropped:     forgotten for newer ones, since opening
  * @n_expired:     past their time to live, since opening
@@ -100,7 +100,7 @@ struct agent_queue_message {
  * Since: 0.1
  */
 struct agent_queue_stats {
-	uint64_t n_messages, n_ram;
+	uint64_t n_messages, n_ram, ram_bytes;
 	uint64_t used_bytes, size_bytes;
 	uint64_t n_dropped, n_expired, n_refused;
 	uint64_t n_damaged, damaged_bytes;

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LINK_STORE_INSIDE_H
+#define LINK_STORE_INSIDE_H
+/* Inside of struct store: store.c decides what goes where, store_class.c is the thread of one queue. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <agent/queue.h>
+
+#include "agentd/link/store.h"
+
+#define WINDOW 16		/* messages that the MQTT client has at a time */
+#define NEVER UINT64_MAX
+
+struct put {
+	struct put *next;
+	char *topic;
+	void *payload;
+	size_t size;
+	unsigned flags;
+	uint32_t ttl_s;
+	uint64_t ticket;
+};
+
+struct class {
+	struct store *store;
+	const struct queue_class *rules;
+	char *topics[QUEUE_TOPICS_MAX];	/* in full */
+	char *file, *ram_file;
+	pthread_t thread;
+	bool has_thread;
+
+	struct agent_queue *queue;	/* changed by the class's thread with pump_lock held */
+	uint64_t next_send_us;		/* pump_lock: before this the rate allows none */
+	_Atomic uint64_t pump_at_us;	/* the class's thread is to pump then */
+	atomic_bool is_broken;		/* the queue said that it has to be opened again */
+
+	/* class's thread only */
+	uint64_t reopen_us, checkpoint_us, checkpoint_seq, last_seq;
+	uint64_t opened_s, base_written, base_syncs;
+
+	pthread_mutex_t lock;	/* guards the rest */
+	pthread_cond_t wake;
+	struct put *first, **end;
+	size_t n_pending, pending_bytes;
+	bool is_stopping;
+	uint64_t counters[STORE_COUNTERS];
+	char error[256];
+};
+
+struct slot {
+	uint64_t id, seq;
+	struct class *class;	/* NULL: free */
+	size_t size;
+};
+
+struct store {
+	struct queue_classes rules;
+	struct class classes[QUEUE_CLASSES_MAX];
+	size_t order[QUEUE_CLASSES_MAX];	/* by priority */
+	char *prefix;
+	uint64_t endurance_bytes;
+	int notify_fd;	/* lent */
+
+	pthread_mutex_t pump_lock;	/* guards what messages go where; taken before a class's lock */
+	struct agent_mqtt *mqtt;	/* lent */
+	bool is_online;
+	struct slot slots[WINDOW];
+	size_t n_slots, slot_bytes;
+
+	pthread_mutex_t results_lock;
+	struct store_result *results, **results_end;
+};
+
+/* store.c */
+uint64_t store_now_us(void);
+void put_free(struct put *put);
+/* Takes @why. */
+void class_answer(struct class *c, uint64_t ticket, int r, struct agent_error *why);
+/* Send what may go now. */
+void store_pump(struct store *store);
+/* pump_lock is held. */
+void store_free_slot(struct store *store, struct slot *slot);
+
+/* store_class.c */
+void *class_run(void *userdata);
+/* Look at the queue for the counters: pump_lock held, or in the class's thread. */
+void class_refresh(struct class *c);
+void class_count(struct class *c, enum store_counter counter);
+
+#endif
