@@ -112,6 +112,8 @@ static int add_sockets(scmp_filter_ctx ctx, unsigned groups)
 		r = add_values(ctx, "socket", 0, interfaces, ARRAY_SIZE(interfaces));
 	if (r >= 0 && (groups & CALLS_INTERFACES))
 		r = add(ctx, SCMP_ACT_ALLOW, "bind", 0, NULL);
+	if (r >= 0 && (groups & CALLS_INTERFACES))
+		r = add(ctx, SCMP_ACT_ALLOW, "listen", 0, NULL); /* again on what was handed over: mgmt.setup_interface */
 	if (r >= 0 && (groups & CALLS_NETWORK))
 		r = add_values(ctx, "socket", 0, network, ARRAY_SIZE(network));
 	if (r >= 0 && (groups & CALLS_NETWORK))

@@ -189,6 +189,8 @@ static const char *why_text_is_refused(const char *group, const char *name, cons
 		return "must have at most 128 bytes";
 	if (strcmp(group, "slots") == 0 && strcmp(name, "path") != 0 && !is_word(text, 32))
 		return "must be 1 to 32 letters, digits, dots, dashes and underscores";
+	if (strcmp(group, "mgmt") == 0 && strcmp(name, "setup_interface") == 0 && (n > 15 || strpbrk(text, "/ \t") != NULL))
+		return "must be the name of a network interface, 15 bytes at most";
 	if (strcmp(group, "mgmt") == 0 && (strcmp(name, "client_listen") == 0 || strcmp(name, "http_listen") == 0) && n == 0)
 		return NULL;
 	if (strcmp(group, "mgmt") == 0 && strstr(name, "listen") != NULL && address_parse(text, &address, &size) < 0)

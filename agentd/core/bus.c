@@ -744,6 +744,8 @@ void bus_emit_setup(struct core *core)
 		return;
 	for (const struct peer *p = b->doors[DOOR_LINK].peers; p != NULL; p = p->next)
 		sd_bus_emit_signal(p->bus, BUS_PATH, BUS_CORE, "SetupChanged", "s", core_setup_name(core));
+	for (const struct peer *p = b->doors[DOOR_MGMT].peers; p != NULL; p = p->next)
+		sd_bus_emit_signal(p->bus, BUS_PATH, BUS_CORE, "SetupChanged", "s", core_setup_name(core));
 	if (b->out[1] != NULL)
 		sd_bus_emit_signal(b->out[1]->bus, BUS_PATH, BUS_CORE, "SetupChanged", "s", core_setup_name(core));
 }

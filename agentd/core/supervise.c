@@ -99,7 +99,7 @@ static char **child_environment(const struct child *child, const char *run_dir)
 #endif
 	};
 	static char *environment[16 + ARRAY_SIZE(kept)];
-	char fd_names[128] = "";
+	char fd_names[256] = "";
 	size_t n = 0;
 
 	for (size_t i = 0; i < child->handed.n; i++)

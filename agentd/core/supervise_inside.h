@@ -11,7 +11,7 @@
 
 enum child_id { CHILD_CORE, CHILD_MGMT, CHILD_LINK, CHILD_FETCH, CHILD_INSTALL, CHILD_COUNT_ };
 
-#define SOCKETS_MAX 4 /* of one program */
+#define SOCKETS_MAX 6 /* of one program */
 #define GROUPS_MAX 16
 
 /* The user a program runs as, looked up before the sandbox. */

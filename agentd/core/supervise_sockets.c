@@ -241,7 +241,9 @@ static int make_unix(const struct settings *s, size_t row, const struct identity
 	return r < 0 ? r : hand_over(list, fd, sockets[row].fd_name, err);
 }
 
-static int make_tcp(const char *text, const char *setting, const char *fd_name, struct handed_list *list, struct agent_error **err)
+/* @interface: the only one it is reached through, or NULL. @is_shared: another socket of ours has the same port. */
+static int make_tcp(const char *text, const char *setting, const char *fd_name, const char *interface, bool is_shared, struct handed_list *list,
+		    struct agent_error **err)
 {
 	struct sockaddr_storage address;
 	_cleanup_close_ int fd = -1;
@@ -263,9 +265,33 @@ static int make_tcp(const char *text, const char *setting, const char *fd_name, 
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 	if (fd >= 0 && address.ss_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof(no));
+	if (fd >= 0 && is_shared)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes));
+	if (fd >= 0 && interface != NULL && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface)) < 0) {
+		/* Without it nothing is open to the network before the password is set; that is no reason not to start. */
+		service_log(LOG_WARNING, "no socket on %s (mgmt.setup_interface): %s", interface, strerror(errno));
+		return 0;
+	}
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, size) < 0 || listen(fd, BACKLOG_TCP) < 0)
 		return agent_error_set(err, -errno, "supervise.listen", "cannot listen on %s (%s): %s", text, setting, strerror(errno));
 	return hand_over(list, fd, fd_name, err);
+}
+
+static int make_network(const struct settings *settings, struct handed_list *list, struct agent_error **err)
+{
+	const char *interface = settings->mgmt.setup_interface, *http = settings->mgmt.http_listen, *client = settings->mgmt.client_listen;
+	bool is_split = interface[0] != '\0';
+	int r = make_tcp(settings->mgmt.listen, "mgmt.listen", "mgmt-https", NULL, is_split, list, err);
+
+	if (r >= 0 && is_split)
+		r = make_tcp(settings->mgmt.listen, "mgmt.listen", "mgmt-setup", interface, is_split, list, err);
+	if (r >= 0 && client[0] != '\0')
+		r = make_tcp(client, "mgmt.client_listen", "mgmt-client", NULL, false, list, err);
+	if (r >= 0 && http[0] != '\0')
+		r = make_tcp(http, "mgmt.http_listen", "mgmt-http", NULL, is_split, list, err);
+	if (r >= 0 && http[0] != '\0' && is_split)
+		r = make_tcp(http, "mgmt.http_listen", "mgmt-setup-http", interface, is_split, list, err);
+	return r;
 }
 
 int sockets_make(const struct settings *settings, const struct identity identities[CHILD_COUNT_],
@@ -276,13 +302,7 @@ int sockets_make(const struct settings *settings, const struct identity identiti
 	for (size_t i = 0; i < ARRAY_SIZE(sockets) && r >= 0; i++)
 		if (settings->vendor.enable || strcmp(sockets[i].fd_name, "core-vendor") != 0)
 			r = make_unix(settings, i, identities, &ret_handed[sockets[i].child], err);
-	if (r >= 0 && settings->mgmt.https)
-		r = make_tcp(settings->mgmt.listen, "mgmt.listen", "mgmt-https", &ret_handed[CHILD_MGMT], err);
-	if (r >= 0 && settings->mgmt.https && settings->mgmt.client_listen[0] != '\0')
-		r = make_tcp(settings->mgmt.client_listen, "mgmt.client_listen", "mgmt-client", &ret_handed[CHILD_MGMT], err);
-	if (r >= 0 && settings->mgmt.https && settings->mgmt.http_listen[0] != '\0')
-		r = make_tcp(settings->mgmt.http_listen, "mgmt.http_listen", "mgmt-http", &ret_handed[CHILD_MGMT], err);
-	return r;
+	return r < 0 || !settings->mgmt.https ? r : make_network(settings, &ret_handed[CHILD_MGMT], err);
 }
 
 int notify_socket_make(const struct settings *settings, int *ret_fd, struct agent_error **err)

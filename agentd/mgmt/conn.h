@@ -88,11 +88,12 @@ void conn_start_handshake(struct conn *c);
 /* listener.c */
 struct listener_fds {
 	int unix_fds[LISTEN_MAX], https_fds[LISTEN_MAX], client_fds[LISTEN_MAX], plain_fds[LISTEN_MAX];
-	size_t n_unix, n_https, n_client, n_plain;
+	int setup_fds[LISTEN_MAX], setup_plain_fds[LISTEN_MAX];	/* HTTPS and page on mgmt.setup_interface */
+	size_t n_unix, n_https, n_client, n_plain, n_setup, n_setup_plain;
 };
 int listener_new(struct mgmt *m, const struct listener_fds *fds, struct agent_error **err);
 void listener_free(struct mgmt *m);
-/* HTTPS is accepted only while there is a certificate. */
+/* What may be accepted now: HTTPS only while there is a certificate, and before the password is set on one interface only. */
 void listener_enable_https(struct mgmt *m);
 
 /* client.c; m->clients is NULL without that door */

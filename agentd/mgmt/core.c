@@ -9,6 +9,7 @@
 #include "agentd/common/service.h"
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/mgmt.h"
+#include "agentd/mgmt/setup.h"
 #include "base/macro.h"
 
 #define SECOND_US UINT64_C(1000000)
@@ -37,6 +38,8 @@ void core_disconnect(struct mgmt *m)
 {
 	m->lost_slot = sd_bus_slot_unref(m->lost_slot);
 	m->wake_slot = sd_bus_slot_unref(m->wake_slot);
+	m->setup_slot = sd_bus_slot_unref(m->setup_slot);
+	m->setup_call = sd_bus_slot_unref(m->setup_call);
 	if (m->bus != NULL)
 		sd_bus_detach_event(m->bus);
 	m->bus = sd_bus_close_unref(m->bus);
@@ -70,6 +73,38 @@ static int on_wake(sd_bus_message *message, void *userdata, sd_bus_error *ret_er
 	return 0;
 }
 
+static int on_setup_changed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	struct mgmt *m = userdata;
+	bool was_waiting = setup_is_waiting(m);
+	const char *state;
+
+	if (sd_bus_message_read(message, "s", &state) >= 0)
+		setup_told(m, state);
+	/* A factory reset: who is connected through another interface came in as long as that was right. */
+	if (!was_waiting && setup_is_waiting(m))
+		setup_hang_up(m);
+	return 0;
+}
+
+static int on_setup(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	struct mgmt *m = userdata;
+
+	m->setup_call = sd_bus_slot_unref(m->setup_call);
+	return sd_bus_message_is_method_error(reply, NULL) ? 0 : on_setup_changed(reply, m, ret_error);
+}
+
+/* Which interfaces are open hangs on it, also while nobody asks for anything. */
+static void setup_ask(struct mgmt *m)
+{
+	sd_bus_message *call = NULL;
+
+	if (m->setup_door != NULL && core_message(m, "Bootstrap", &call, NULL) >= 0)
+		(void)core_send(m, call, 0, on_setup, m, &m->setup_call, NULL);
+	sd_bus_message_unref(call);
+}
+
 int core_adopt(struct mgmt *m, sd_bus *bus)
 {
 	int r;
@@ -81,9 +116,13 @@ int core_adopt(struct mgmt *m, sd_bus *bus)
 					"Disconnected", on_lost, m);
 	if (r >= 0)
 		r = sd_bus_match_signal(bus, &m->wake_slot, NULL, BUS_PATH, BUS_CORE, "StreamWake", on_wake, m);
+	if (r >= 0)
+		r = sd_bus_match_signal(bus, &m->setup_slot, NULL, BUS_PATH, BUS_CORE, "SetupChanged", on_setup_changed, m);
 	m->bus = bus;
 	if (r < 0)
 		core_disconnect(m);
+	else
+		setup_ask(m);
 	return r;
 }
 

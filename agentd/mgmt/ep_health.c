@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agentd/mgmt/request.h"
+#include "agentd/mgmt/setup.h"
 #include "agentd/mgmt/www.h"
 
 #define HEALTH_US UINT64_C(5000000)
@@ -16,7 +17,7 @@ static bool setup_read(struct request *req, sd_bus_message *reply)
 		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
 		return false;
 	}
-	snprintf(req->m->setup, sizeof(req->m->setup), "%s", state);
+	setup_told(req->m, state);
 	req->m->password_min_length = min_length;
 	return true;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agentd/mgmt/request.h"
+#include "agentd/mgmt/setup.h"
 
 static void refuse(struct request *req)
 {
@@ -19,7 +20,6 @@ static void refuse(struct request *req)
 
 static void on_setup(struct request *req, sd_bus_message *reply)
 {
-	struct mgmt *m = req->m;
 	const char *state;
 	uint32_t min_length;
 
@@ -27,7 +27,7 @@ static void on_setup(struct request *req, sd_bus_message *reply)
 		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
 		return;
 	}
-	snprintf(m->setup, sizeof(m->setup), "%s", state);
+	setup_told(req->m, state);
 	if (strcmp(state, "active") == 0)
 		stage_passed(req);
 	else if (strcmp(state, "factory") == 0)

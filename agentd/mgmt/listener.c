@@ -12,6 +12,7 @@
 #include "agentd/common/service.h"
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/plain.h"
+#include "agentd/mgmt/setup.h"
 #include "base/macro.h"
 
 #define UNIX_MAX 16		/* connections on the Unix socket in all, beside those of the network */
@@ -23,8 +24,9 @@
 
 struct listener {
 	struct mgmt *m;
-	sd_event_source *unix_io[LISTEN_MAX], *https_io[2 * LISTEN_MAX], *plain_io[LISTEN_MAX], *resume_timer;
-	size_t n_unix, n_https, n_plain;	/* n_https: both doors with TLS */
+	sd_event_source *unix_io[LISTEN_MAX], *https_io[3 * LISTEN_MAX], *plain_io[2 * LISTEN_MAX], *resume_timer;
+	size_t n_unix, n_https, n_plain;	/* n_https: all doors with TLS */
+	size_t n_https_setup, n_plain_setup;	/* the first of those: bound to mgmt.setup_interface, open before the password is set */
 };
 
 enum door { DOOR_UNIX, DOOR_HTTPS, DOOR_CLIENT, DOOR_PLAIN };
@@ -97,8 +99,6 @@ static int on_resume(sd_event_source *source, uint64_t usec, void *userdata)
 
 	for (size_t i = 0; i < l->n_unix; i++)
 		sd_event_source_set_enabled(l->unix_io[i], SD_EVENT_ON);
-	for (size_t i = 0; i < l->n_plain; i++)
-		sd_event_source_set_enabled(l->plain_io[i], SD_EVENT_ON);
 	listener_enable_https(l->m);
 	return 0;
 }
@@ -225,17 +225,21 @@ void listener_enable_https(struct mgmt *m)
 	if (l == NULL || is_paused(l))
 		return;
 	for (size_t i = 0; i < l->n_https; i++)
-		sd_event_source_set_enabled(l->https_io[i], tls_is_ready(m) ? SD_EVENT_ON : SD_EVENT_OFF);
+		sd_event_source_set_enabled(l->https_io[i], tls_is_ready(m) && (i < l->n_https_setup || !setup_is_waiting(m)) ? SD_EVENT_ON : SD_EVENT_OFF);
+	for (size_t i = 0; i < l->n_plain; i++)
+		sd_event_source_set_enabled(l->plain_io[i], i < l->n_plain_setup || !setup_is_waiting(m) ? SD_EVENT_ON : SD_EVENT_OFF);
 }
 
 static int add(struct listener *l, int fd, sd_event_io_handler_t handler, sd_event_source **ret_io)
 {
-	int flags = fcntl(fd, F_GETFL);
+	int flags = fcntl(fd, F_GETFL), r;
 
 	/* An inherited socket may block, and then a client that vanished before accept() hangs the whole program. */
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
-	return sd_event_add_io(l->m->event, ret_io, fd, EPOLLIN, handler, l);
+	r = sd_event_add_io(l->m->event, ret_io, fd, EPOLLIN, handler, l);
+	/* One that does not listen yet would be reported at once. */
+	return r < 0 || handler == on_unix ? r : sd_event_source_set_enabled(*ret_io, SD_EVENT_OFF);
 }
 
 /* The page of the door without TLS leads there. */
@@ -261,14 +265,20 @@ int listener_new(struct mgmt *m, const struct listener_fds *fds, struct agent_er
 	m->listener = l;
 	for (; r >= 0 && l->n_unix < fds->n_unix; l->n_unix++)
 		r = add(l, fds->unix_fds[l->n_unix], on_unix, &l->unix_io[l->n_unix]);
+	for (size_t i = 0; r >= 0 && i < fds->n_setup; i++, l->n_https++, l->n_https_setup++)
+		r = add(l, fds->setup_fds[i], on_https, &l->https_io[l->n_https]);
 	for (size_t i = 0; r >= 0 && i < fds->n_https; i++, l->n_https++)
 		r = add(l, fds->https_fds[i], on_https, &l->https_io[l->n_https]);
 	for (size_t i = 0; r >= 0 && i < fds->n_client; i++, l->n_https++)
 		r = add(l, fds->client_fds[i], on_client_door, &l->https_io[l->n_https]);
-	for (; r >= 0 && l->n_plain < fds->n_plain; l->n_plain++)
-		r = add(l, fds->plain_fds[l->n_plain], on_plain, &l->plain_io[l->n_plain]);
+	for (size_t i = 0; r >= 0 && i < fds->n_setup_plain; i++, l->n_plain++, l->n_plain_setup++)
+		r = add(l, fds->setup_plain_fds[i], on_plain, &l->plain_io[l->n_plain]);
+	for (size_t i = 0; r >= 0 && i < fds->n_plain; i++, l->n_plain++)
+		r = add(l, fds->plain_fds[i], on_plain, &l->plain_io[l->n_plain]);
 	if (fds->n_https > 0)
 		m->https_port = port_of(fds->https_fds[0]);
+	if (fds->n_setup_plain + fds->n_plain > 0)
+		m->plain_port = port_of(fds->n_plain > 0 ? fds->plain_fds[0] : fds->setup_plain_fds[0]);
 	if (r < 0)
 		return agent_error_set(err, r, "mgmt.start", "cannot watch a listening socket: %s", strerror(-r));
 	listener_enable_https(m);

@@ -11,6 +11,7 @@
 #include "agentd/common/service.h"
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/mgmt.h"
+#include "agentd/mgmt/setup.h"
 #include "base/macro.h"
 
 static size_t take_fds(const char *name, int *ret_fds)
@@ -36,6 +37,8 @@ static int start(struct service *service, struct mgmt **ret_mgmt, struct agent_e
 	fds.n_https = take_fds("mgmt-https", fds.https_fds);
 	fds.n_client = take_fds("mgmt-client", fds.client_fds);
 	fds.n_plain = take_fds("mgmt-http", fds.plain_fds);
+	fds.n_setup = take_fds("mgmt-setup", fds.setup_fds);
+	fds.n_setup_plain = take_fds("mgmt-setup-http", fds.setup_plain_fds);
 	if (fds.n_unix == 0 && fds.n_https == 0)
 		return agent_error_set(err, -ENOENT, "mgmt.sockets",
 				       "no listening socket was handed over; start agentd-mgmt through its socket units or \"agentd --supervise\"");
@@ -46,10 +49,13 @@ static int start(struct service *service, struct mgmt **ret_mgmt, struct agent_e
 	if (!service->settings->mgmt.https) {
 		close_fds(fds.https_fds, &fds.n_https);
 		close_fds(fds.client_fds, &fds.n_client);
+		close_fds(fds.setup_fds, &fds.n_setup);
 	}
 	/* It leads to HTTPS and has nothing else to say. */
 	if (fds.n_https == 0)
 		close_fds(fds.plain_fds, &fds.n_plain);
+	if (fds.n_https == 0)
+		close_fds(fds.setup_plain_fds, &fds.n_setup_plain);
 	if (fds.n_client > 0 && clients_new(m) < 0)
 		return agent_error_set(err, -ENOMEM, "mgmt.start", "out of memory");
 	if (fds.n_https + fds.n_client > 0) {
@@ -58,6 +64,9 @@ static int start(struct service *service, struct mgmt **ret_mgmt, struct agent_e
 			return r;
 	}
 	r = sandbox_enter(SANDBOX_MGMT, service->settings, NULL, 0, err);
+	if (r < 0)
+		return r;
+	r = setup_new(m, &fds, err);
 	if (r < 0)
 		return r;
 	r = listener_new(m, &fds, err);

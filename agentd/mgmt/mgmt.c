@@ -12,6 +12,7 @@
 #include "agentd/common/service.h"
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/request.h"
+#include "agentd/mgmt/setup.h"
 #include "base/macro.h"
 
 #define SECOND_US UINT64_C(1000000)
@@ -21,7 +22,7 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct mgmt *m = userdata;
 
-	if (m->conns != NULL)
+	if (m->conns != NULL || setup_is_waiting(m))
 		return 0;
 	service_log(LOG_INFO, "no connection for %lld s, leaving until the next one", (long long)m->settings->mgmt.idle_exit_s);
 	return sd_event_exit(m->event, 0);
@@ -33,7 +34,8 @@ void mgmt_idle_update(struct mgmt *m)
 
 	if (m->settings->mgmt.idle_exit_s == 0)
 		return;
-	if (m->conns != NULL) {
+	/* Nor before the password is set: sockets that do not listen start nobody. */
+	if (m->conns != NULL || setup_is_waiting(m)) {
 		if (m->idle_timer != NULL)
 			sd_event_source_set_enabled(m->idle_timer, SD_EVENT_OFF);
 		return;
@@ -153,6 +155,7 @@ struct mgmt *mgmt_free(struct mgmt *m)
 	if (m == NULL)
 		return NULL;
 	listener_free(m);
+	setup_free(m);
 	for (struct conn *c = m->conns, *next; c != NULL; c = next) {
 		next = c->next;
 		conn_close(c, false);

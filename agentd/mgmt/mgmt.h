@@ -17,6 +17,7 @@
 struct clients;
 struct conn;
 struct listener;
+struct setup;
 struct stream;
 struct tls;
 
@@ -26,7 +27,7 @@ struct mgmt {
 
 	/* core.c */
 	sd_bus *bus;			/* NULL while core cannot be reached */
-	sd_bus_slot *lost_slot, *wake_slot;
+	sd_bus_slot *lost_slot, *wake_slot, *setup_slot, *setup_call;
 	sd_event_source *retry_timer;
 	sd_event_source *lost_defer;
 	char setup[24];			/* what core last said, "" if not known */
@@ -38,6 +39,7 @@ struct mgmt {
 
 	/* listener.c, tls.c, conn.c */
 	struct listener *listener;
+	struct setup *setup_door;	/* setup.c; NULL without mgmt.setup_interface */
 	struct tls *tls;		/* NULL without HTTPS */
 	struct clients *clients;	/* client.c; NULL without a door for client certificates */
 	struct conn *conns;		/* all, newest first */
@@ -48,7 +50,7 @@ struct mgmt {
 	unsigned n_peak;		/* most connections since memory was given back */
 	unsigned n_waiting;		/* of n_network: have no TLS yet */
 	unsigned n_plain;		/* of n_network: at the door without TLS */
-	uint16_t https_port;		/* where plain.c sends people to */
+	uint16_t https_port, plain_port;	/* where plain.c sends people to */
 	struct limit_table *limits;
 	char *names[16];		/* accepted in Host, lower case */
 	size_t n_names;

@@ -13,6 +13,7 @@
 
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/request.h"
+#include "agentd/mgmt/setup.h"
 #include "agentd/mgmt/www.h"
 #include "base/macro.h"
 
@@ -59,6 +60,15 @@ static void link_print(const struct mgmt *m, const char *host, FILE *out)
 		fputc(tolower((unsigned char)host[i]), out);
 	if (m->https_port != 443)
 		fprintf(out, ":%u", m->https_port);
+	fputc('/', out);
+}
+
+/* "http://ADDRESS[:PORT]/": the page itself. */
+static void page_link_print(const struct conn *c, FILE *out)
+{
+	fprintf(out, "http://%s", c->local_ip);
+	if (c->m->plain_port != 80)
+		fprintf(out, ":%u", c->m->plain_port);
 	fputc('/', out);
 }
 
@@ -153,11 +163,23 @@ static void send_redirect(struct conn *c, const char *host)
 		return;
 	}
 	fputs("HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: ", out);
-	link_print(c->m, host, out);
+	if (host != NULL)
+		link_print(c->m, host, out);
+	else
+		page_link_print(c, out);
 	fputs("\r\n", out);
 	fields_print(out);
 	fputs("\r\n", out);
 	send_stream(c, out, &text, &size);
+}
+
+/*
+ * A phone looks for the internet by asking for a foreign name. On the interface for the setup it is led to the page, at the
+ * address that it reached, which is nobody's but ours. IPv6 is left out: a link-local address means nothing without its zone.
+ */
+static bool is_led_to_page(const struct conn *c)
+{
+	return setup_is_waiting(c->m) && c->local_ip[0] != '\0' && strchr(c->local_ip, ':') == NULL;
 }
 
 static void answer(struct conn *c, unsigned status, const struct plain_request *req)
@@ -178,6 +200,8 @@ static void answer(struct conn *c, unsigned status, const struct plain_request *
 		reply_plain_problem(c, "method-not-allowed", "only GET is answered here; the API is at HTTPS", "Allow: GET\r\n");
 	} else if (status != 200) {
 		reply_to_broken_head(c, status);
+	} else if (!host_is_ours(m, req->host, c->local_ip) && is_led_to_page(c)) {
+		send_redirect(c, NULL);
 	} else if (!host_is_ours(m, req->host, c->local_ip)) {
 		reply_plain_problem(c, "wrong-host", "this name is not a name of this device; mgmt.hosts may add it", "");
 	} else if (!tls_is_ready(m)) {

@@ -93,7 +93,6 @@ rows = [
     ("two requests get one answer", (b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * 2, {}, "200"),
     ("half a head and a goodbye", b"GET / HTTP/1.1\r\n" + HOST, {"close": True}, "closed"),
     ("nothing and a goodbye", b"", {"close": True}, "closed"),
-    ("half a head and silence", b"GET / HTTP/1.1\r\n" + HOST, {}, "closed"),
     ("bare line feeds", b"GET / HTTP/1.1\n\n", {}, "400"),
     ("a head without end", b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 9000, {}, "431"),
     ("a TLS hello", bytes.fromhex("1603010200010001fc0303") + b"\x0a" * 400, {}, "400"),
@@ -158,4 +157,73 @@ lab_agent_start
 get /
 is "nor without the door it leads to" "$CODE" 000
 fails "a port that cannot be is refused at the start" "$AGENTD" --config <(sed 's/^mgmt: {/mgmt: { http_listen = "80";/' "$CONF") --print-config
+
+# ---- mgmt.setup_interface: two interfaces, one before activation, both after it ---------------------------------------
+fails "an interface that cannot be is refused at the start" "$AGENTD" --config <(sed 's|^mgmt: {|mgmt: { setup_interface = "../../etc";|' "$CONF") --print-config
+tag=$((BASHPID % 30000))
+lan=$((tag % 250 + 1))
+nets_stop() {
+  local n
+  for n in s o; do ip netns del "e2e$tag$n"; ip link del "e2e$tag$n"; done 2> /dev/null
+}
+trap 'nets_stop; e2e_end' EXIT
+# net NAME THIRD: a host of its own behind a cable, which also routes to our address on the other cable
+net() {
+  ip netns add "e2e$tag$1" && ip link add "e2e$tag$1" type veth peer name eth0 netns "e2e$tag$1" && ip link set "e2e$tag$1" up &&
+    ip addr add "198.18.$2.1/24" dev "e2e$tag$1" && ip addr add "fd12:$lan:$2::1/64" dev "e2e$tag$1" nodad &&
+    ip -n "e2e$tag$1" link set lo up && ip -n "e2e$tag$1" addr add "198.18.$2.2/24" dev eth0 &&
+    ip -n "e2e$tag$1" addr add "fd12:$lan:$2::2/64" dev eth0 nodad && ip -n "e2e$tag$1" link set eth0 up &&
+    ip -n "e2e$tag$1" route add 198.18.0.0/16 via "198.18.$2.1"
+}
+if [ "$(id -u)" != 0 ] || ! net s "$lan" 2> "$LAB/net.err" || ! net o "$((lan + 1))" 2>> "$LAB/net.err"; then
+  echo "# SKIPPED: mgmt.setup_interface was not tried, as no network namespaces can be made here: $(cat "$LAB/net.err" 2> /dev/null)"
+  done_testing
+fi
+setup_ip=198.18.$lan.1 other_ip=198.18.$((lan + 1)).1
+# from WHERE SECONDS URL [curl options]: the status; 000 without an answer
+from() {
+  local where=$1 seconds=$2 url=$3
+  shift 3
+  ip netns exec "e2e$tag$where" curl -sk -o "$LAB/from.body" -D "$LAB/from.head" --connect-timeout "$seconds" --max-time 20 -w '%{http_code}' "$@" "$url"
+}
+# shellcheck disable=SC2317
+answers() { [ "$(from "$@")" = 200 ]; }
+lab_agent_stop
+lab_config "mgmt: { listen = \"[::]:$HTTPS_PORT\"; http_listen = \"[::]:$HTTP_PORT\"; setup_interface = \"e2e${tag}s\"; };"
+lab_agent_start
+https=:$HTTPS_PORT/v1/health http=:$HTTP_PORT/
+succeeds "before activation: HTTPS answers on the setup interface" wait_for 20 answers s 5 "https://$setup_ip$https"
+succeeds "over IPv6, too" answers s 5 "https://[fd12:$lan:$lan::1]$https"
+succeeds "the page as well" wait_for 20 answers s 5 "http://$setup_ip$http"
+is "a phone that looks for the internet is led to the page" "$(from s 5 "http://$setup_ip:$HTTP_PORT/generate_204" -H 'Host: connectivity.example') $(tr -d '\r' < "$LAB/from.head" | sed -n 's/^Location: //p')" \
+  "302 http://$setup_ip:$HTTP_PORT/"
+is "the other interface does not answer" "$(from o 1 "https://$other_ip$https")" 000
+is "not over IPv6 either" "$(from o 1 "https://[fd12:$lan:$((lan + 1))::1]$https")" 000
+is "nor under the address of the setup interface: what counts is the cable" "$(from o 1 "https://$setup_ip$https")" 000
+is "nor with the page" "$(from o 1 "http://$other_ip$http")" 000
+is "nor this machine itself" "$(curl -sk -o /dev/null --connect-timeout 1 -w '%{http_code}' "https://127.0.0.1$https")" 000
+mgmt=$(cat "$RUN/pids/agentd-mgmt")
+kill -9 "$mgmt"
+# shellcheck disable=SC2317
+is_new() { [ "$(cat "$RUN/pids/agentd-mgmt")" != "$mgmt" ]; }
+wait_for 20 is_new
+succeeds "after a restart of agentd-mgmt the setup interface answers again" wait_for 20 answers s 5 "https://$setup_ip$https"
+is "and the other still does not" "$(from o 1 "https://$other_ip$https")" 000
+set_password
+succeeds "after activation the other interface answers" wait_for 20 answers o 5 "https://$other_ip$https"
+succeeds "with the page" answers o 5 "http://$other_ip$http"
+succeeds "and the setup interface still does" answers s 5 "https://$setup_ip$https"
+is "foreign names are refused from then on" "$(from s 5 "http://$setup_ip:$HTTP_PORT/generate_204" -H 'Host: connectivity.example')" 421
+kill -9 "$(cat "$RUN/pids/agentd-mgmt")"
+succeeds "also when agentd-mgmt starts again" wait_for 20 answers o 5 "https://$other_ip$https"
+printf '%s\n' "$OWNER_PASSWORD" | ctl factory-reset --yes --stdin > "$LAB/out" 2>&1 || not_ok "factory reset: $(cat "$LAB/out")"
+# shellcheck disable=SC2317
+is_closed() { [ "$(from o 1 "https://$other_ip$https")" = 000 ]; }
+succeeds "after a factory reset the other interface is closed again" wait_for 30 is_closed
+succeeds "and the setup interface is open" wait_for 30 answers s 5 "https://$setup_ip$https"
+lab_agent_stop
+ip link del "e2e${tag}s"
+lab_agent_start
+is "without the interface the network has no way in" "$(from o 1 "https://$other_ip$https")" 000
+like "and the log says so" "$(cat "$AGENT_LOG")" "no socket on e2e${tag}s \\(mgmt.setup_interface\\)"
 done_testing
