@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -381,8 +382,14 @@ static void order_of_person(struct updates *u, const struct op_call *call)
 	memcpy(u->source, call->caller.source, sizeof(u->source));
 }
 
-/* Ask agentd-install, which is there, to read a bundle from a new pipe; *ret_fd is the end to write it into. */
-static int begin(struct core *core, const char *from, int *ret_fd, struct agent_error **err)
+/* A pipe for who pushes a bundle; a socket for agentd-fetch, which is asked for parts of it (agentd/common/asks.h). */
+static int make_channel(bool is_asked, int fds[2])
+{
+	return is_asked ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) : pipe2(fds, O_CLOEXEC);
+}
+
+/* Ask agentd-install, which is there, to read a bundle from a new channel; *ret_fd is the sender's end. */
+static int begin(struct core *core, const char *from, bool is_asked, int *ret_fd, struct agent_error **err)
 {
 	struct updates *u = core->updates;
 	_cleanup_close_ int read_fd = -1, write_fd = -1;
@@ -391,11 +398,11 @@ static int begin(struct core *core, const char *from, int *ret_fd, struct agent_
 	char id[24];
 	int fds[2], r;
 
-	if (pipe2(fds, O_CLOEXEC) < 0)
+	if (make_channel(is_asked, fds) < 0)
 		return agent_error_set(err, -errno, "update.pipe", "cannot make a pipe: %s", strerror(errno));
 	read_fd = fds[0];
 	write_fd = fds[1];
-	(void)fcntl(write_fd, F_SETPIPE_SZ, PIPE_BYTES); /* fewer wake-ups; over a user's limit the default stays */
+	(void)fcntl(write_fd, F_SETPIPE_SZ, PIPE_BYTES); /* of a pipe: fewer wake-ups; over a user's limit the default stays */
 	r = ask_new(core, PROG_INSTALL, "Begin", &m, err);
 	if (r < 0)
 		return r;
@@ -436,7 +443,7 @@ static int on_ready_for_upload(struct core *core, struct op_call *call, sd_bus_m
 
 	core->updates->is_starting = false;
 	if (r >= 0)
-		r = begin(core, "upload", &fd, err);
+		r = begin(core, "upload", false, &fd, err);
 	return r < 0 ? r : op_reply(call, "th", core->updates->last_id, fd);
 }
 
@@ -459,7 +466,7 @@ int op_update_begin(struct core *core, struct op_call *call, struct agent_error 
 	return 0;
 }
 
-/* Both programs are there: a pipe between them. */
+/* Both programs are there: a socket between them. */
 static int connect_fetch(struct core *core, struct op_call *call, struct agent_error **err)
 {
 	struct updates *u = core->updates;
@@ -472,7 +479,7 @@ static int connect_fetch(struct core *core, struct op_call *call, struct agent_e
 		return r;
 	r = ask_is_ready(m, err);
 	if (r >= 0)
-		r = begin(core, u->url, &fd, err);
+		r = begin(core, u->url, true, &fd, err);
 	if (r < 0) {
 		ask_drop(core, PROG_FETCH, m);
 		return r;

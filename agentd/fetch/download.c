@@ -19,7 +19,9 @@
 #include <agent/tls.h>
 #include <curl/curl.h>
 
+#include "agentd/common/asks.h"
 #include "agentd/common/service.h"
+#include "agentd/fetch/range.h"
 #include "agentd/fetch/url.h"
 #include "base/macro.h"
 
@@ -27,6 +29,8 @@
 #define STALLED_S 60		/* not a byte for this long: give up */
 #define BUFFER_BYTES (128L * 1024)
 #define REFUSAL_BODY_MAX (64 * KIB)	/* of an error page, which is thrown away */
+#define RETRY_S_MAX 30		/* between two attempts to go on; the first comes after a second */
+#define RETRY_TOTAL_S 300	/* in all, without a byte in between */
 
 DEFINE_CLEANUP(CURL *, curl_easy_cleanup)
 DEFINE_CLEANUP(struct agent_context *, agent_context_unref)
@@ -37,13 +41,22 @@ struct download {
 	char *ca_file, *cert_file, *cert_pem;
 	struct agent_signer *signer;
 	unsigned connect_timeout_s;
-	int pipe_fd, notify_fd;
+	int socket_fd, notify_fd;
 	int abort_fd;
 	atomic_bool is_aborted, is_done;
 	pthread_t thread;
 	/* Thread only until is_done. */
 	CURL *curl;
+	struct curl_slist *if_range;
 	struct agent_tls *tls;
+	struct range_file file;
+	struct range_head head;		/* of the answer being read */
+	bool is_checked;		/* this head */
+	bool is_stream;			/* the server knows no ranges */
+	bool may_pass;			/* the last failure is one of those after which it is worth going on */
+	struct ask ask;
+	uint64_t position, end;		/* of the bytes asked for, those still to come */
+	bool is_answered;		/* the header of the answer is out */
 	uint64_t n_bytes, n_thrown_away;
 	int result;
 	struct agent_error *err;
@@ -55,30 +68,59 @@ static int canceled(struct agent_error **err)
 	return agent_error_set(err, -ECANCELED, "fetch.canceled", "the download was given up");
 }
 
-/* Backpressure: wait until the installation has taken what is in the pipe. */
-static int write_pipe(struct download *d, const char *data, size_t size)
+/* Backpressure: wait until the installation has taken what is in the socket. */
+static int write_socket(struct download *d, const void *bytes, size_t size)
 {
+	const char *data = bytes;
+
 	while (size > 0) {
-		struct pollfd p[2] = { { .fd = d->pipe_fd, .events = POLLOUT }, { .fd = d->abort_fd, .events = POLLIN } };
+		struct pollfd p[2] = { { .fd = d->socket_fd, .events = POLLOUT }, { .fd = d->abort_fd, .events = POLLIN } };
 		ssize_t n;
 
 		if (atomic_load(&d->is_aborted))
 			return canceled(&d->local_err);
-		n = write(d->pipe_fd, data, size);
+		n = write(d->socket_fd, data, size);
 		if (n >= 0) {
 			data += n;
 			size -= (size_t)n;
-			d->n_bytes += (uint64_t)n;
 		} else if (errno == EAGAIN) {
 			(void)poll(p, 2, -1);
 		} else if (errno != EINTR) {
-			int r = -errno;
-
-			return agent_error_set(&d->local_err, r, "fetch.pipe", "the installation does not take more after %llu bytes: %s",
-					       (unsigned long long)d->n_bytes, strerror(-r));
+			return agent_error_set(&d->local_err, -EPIPE, "fetch.pipe", "the installation does not take more after %llu bytes: %s",
+					       (unsigned long long)d->n_bytes, strerror(errno));
 		}
 	}
 	return 0;
+}
+
+/* The head of an answer that brings bytes of the bundle, once: is it what was asked for? */
+static int head_check(struct download *d, long status)
+{
+	struct ask_answer answer = { .offset = d->ask.offset, .length = ASK_STREAM };
+	int r;
+
+	if (d->is_checked)
+		return 0;
+	if (status == 206) {
+		r = range_check(&d->head, d->position, d->end - 1, &d->file, &d->local_err);
+		if (r < 0)
+			return r;
+		if (d->end > d->file.size_bytes)
+			d->end = d->file.size_bytes;
+		answer.length = d->end - d->ask.offset;
+	} else if (d->file.is_known) {
+		return agent_error_set(&d->local_err, -ESTALE, "fetch.changed", "asked for bytes from %llu on, the server sends a whole file: the bundle there is "
+				       "another one than when the download began; start again", (unsigned long long)d->position);
+	} else if (d->ask.offset != 0) {
+		return agent_error_set(&d->local_err, -EBADMSG, "fetch.range", "asked for bytes from %llu on, the server sends all",
+				       (unsigned long long)d->position);
+	} else {
+		d->is_stream = true;
+	}
+	d->is_checked = true;
+	r = d->is_answered ? 0 : write_socket(d, &answer, sizeof(answer));
+	d->is_answered = true;
+	return r;
 }
 
 static size_t on_body(char *data, size_t one, size_t size, void *userdata)
@@ -87,10 +129,30 @@ static size_t on_body(char *data, size_t one, size_t size, void *userdata)
 	long status = 0;
 
 	curl_easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, &status);
-	if (status == 200)
-		return write_pipe(d, data, size) < 0 ? 0 : size;
-	d->n_thrown_away += size;
-	return d->n_thrown_away > REFUSAL_BODY_MAX ? 0 : size;
+	if (status != 200 && status != 206) {
+		d->n_thrown_away += size;
+		return d->n_thrown_away > REFUSAL_BODY_MAX ? 0 : size;
+	}
+	if (head_check(d, status) < 0)
+		return 0;
+	if (!d->is_stream && size > d->end - d->position) {
+		agent_error_set(&d->local_err, -EBADMSG, "fetch.range", "the server sends more than the %llu bytes that were asked for",
+				(unsigned long long)(d->end - d->ask.offset));
+		return 0;
+	}
+	if (write_socket(d, data, size) < 0)
+		return 0;
+	d->position += size;
+	d->n_bytes += size;
+	return size;
+}
+
+static size_t on_header(char *line, size_t one, size_t size, void *userdata)
+{
+	struct download *d = userdata;
+
+	range_head_add(&d->head, line, size);
+	return size;
 }
 
 /* libcurl asks at least once a second. */
@@ -136,6 +198,8 @@ static int make_handle(struct download *d, CURL **ret_curl, struct agent_error *
 	SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
 	SET(CURLOPT_WRITEFUNCTION, on_body);
 	SET(CURLOPT_WRITEDATA, d);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, d);
 	SET(CURLOPT_XFERINFOFUNCTION, on_progress);
 	SET(CURLOPT_XFERINFODATA, d);
 	SET(CURLOPT_NOPROGRESS, 0L);
@@ -166,18 +230,19 @@ static int explain(struct download *d, CURLcode code, const struct url *url, str
 		CURLcode code;
 		int errnum;
 		const char *name;
+		bool may_pass;
 	} kinds[] = {
-		{ CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, "fetch.resolve" },
-		{ CURLE_COULDNT_CONNECT, -ECONNREFUSED, "fetch.connect" },
-		{ CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT, "fetch.timeout" },
-		{ CURLE_PARTIAL_FILE, -EBADMSG, "fetch.short" },
-		{ CURLE_GOT_NOTHING, -ECONNRESET, "fetch.short" },
-		{ CURLE_RECV_ERROR, -ECONNRESET, "fetch.lost" },
-		{ CURLE_SEND_ERROR, -ECONNRESET, "fetch.lost" },
-		{ CURLE_SSL_CONNECT_ERROR, -EPROTO, "fetch.tls" },
-		{ CURLE_PEER_FAILED_VERIFICATION, -EKEYREJECTED, "fetch.tls" },
-		{ CURLE_SSL_CACERT_BADFILE, -EBADMSG, "fetch.tls" },
-		{ CURLE_OUT_OF_MEMORY, -ENOMEM, "fetch.memory" },
+		{ CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, "fetch.resolve", true },
+		{ CURLE_COULDNT_CONNECT, -ECONNREFUSED, "fetch.connect", true },
+		{ CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT, "fetch.timeout", true },
+		{ CURLE_PARTIAL_FILE, -EBADMSG, "fetch.short", true },
+		{ CURLE_GOT_NOTHING, -ECONNRESET, "fetch.short", true },
+		{ CURLE_RECV_ERROR, -ECONNRESET, "fetch.lost", true },
+		{ CURLE_SEND_ERROR, -ECONNRESET, "fetch.lost", true },
+		{ CURLE_SSL_CONNECT_ERROR, -EPROTO, "fetch.tls", true },
+		{ CURLE_PEER_FAILED_VERIFICATION, -EKEYREJECTED, "fetch.tls", false },
+		{ CURLE_SSL_CACERT_BADFILE, -EBADMSG, "fetch.tls", false },
+		{ CURLE_OUT_OF_MEMORY, -ENOMEM, "fetch.memory", false },
 	};
 	int errnum = -EIO, r;
 	const char *name = "fetch.transfer";
@@ -193,6 +258,7 @@ static int explain(struct download *d, CURLcode code, const struct url *url, str
 		if (kinds[i].code == code) {
 			errnum = kinds[i].errnum;
 			name = kinds[i].name;
+			d->may_pass = kinds[i].may_pass;
 		}
 	r = agent_error_set(err, errnum, name, "%s: %s after %llu bytes", url->shown, curl_easy_strerror(code),
 			    (unsigned long long)d->n_bytes);
@@ -200,10 +266,11 @@ static int explain(struct download *d, CURLcode code, const struct url *url, str
 	return r;
 }
 
-static int refused(long status, const struct url *url, struct agent_error **err)
+static int refused(struct download *d, long status, const struct url *url, struct agent_error **err)
 {
 	int errnum = status == 404 || status == 410 ? -ENOENT : status == 401 || status == 403 ? -EACCES : -EREMOTEIO;
 
+	d->may_pass = status == 408 || status == 429 || status == 500 || (status >= 502 && status <= 504);
 	return agent_error_set(err, errnum, "fetch.http", "%s: the server answers %ld", url->shown, status);
 }
 
@@ -228,26 +295,48 @@ static int redirected(struct download *d, const struct url *from, struct url *re
 	return 0;
 }
 
+/* The request is set up: where are the bytes? */
+static int perform(struct download *d, const struct url *url, long *ret_status, struct agent_error **err)
+{
+	CURLcode code = curl_easy_setopt(d->curl, CURLOPT_URL, url->text);
+
+	d->is_checked = false;
+	d->n_thrown_away = 0;
+	d->head = (struct range_head){ 0 };
+	if (code == CURLE_OK)
+		code = curl_easy_perform(d->curl);
+	curl_easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, ret_status);
+	if (d->local_err != NULL || (code != CURLE_OK && (*ret_status == 0 || *ret_status == 200 || *ret_status == 206 || atomic_load(&d->is_aborted))))
+		return explain(d, code, url, err);
+	if (*ret_status == 206 && head_check(d, *ret_status) < 0)	/* without a body */
+		return explain(d, code, url, err);
+	if (*ret_status != 206 || d->position == d->end)
+		return 0;
+	d->may_pass = true;
+	return agent_error_set(err, -EBADMSG, "fetch.short", "%s: the server sends bytes up to %llu, %llu were announced", url->shown,
+			       (unsigned long long)d->position, (unsigned long long)d->end);
+}
+
+/* Bytes position to end of the bundle, once. */
 static int get(struct download *d, struct agent_error **err)
 {
 	_cleanup_(url_clear) struct url next = { 0 };
 	const struct url *url = &d->url;
+	char range[48];
 	long status = 0;
 	int r;
 
+	snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)d->position, (unsigned long long)(d->end - 1));
+	if (curl_easy_setopt(d->curl, CURLOPT_RANGE, range) != CURLE_OK || curl_easy_setopt(d->curl, CURLOPT_HTTPHEADER, d->if_range) != CURLE_OK)
+		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
 	for (int i = 0; i <= REDIRECTS_MAX; i++) {
 		struct url to;
-		CURLcode code = curl_easy_setopt(d->curl, CURLOPT_URL, url->text);
 
-		if (code == CURLE_OK)
-			code = curl_easy_perform(d->curl);
-		curl_easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, &status);
-		if (code != CURLE_OK && (status == 0 || status == 200 || atomic_load(&d->is_aborted)))
-			return explain(d, code, url, err);
-		if (status == 200)
-			return 0;
+		r = perform(d, url, &status, err);
+		if (r < 0 || status == 200 || status == 206)
+			return r;
 		if (status < 300 || status > 399)
-			return refused(status, url, err);
+			return refused(d, status, url, err);
 		r = redirected(d, url, &to, err);
 		if (r < 0)
 			return r;
@@ -256,6 +345,94 @@ static int get(struct download *d, struct agent_error **err)
 		url = &next;
 	}
 	return agent_error_set(err, -ELOOP, "fetch.redirect", "%s: more than %d redirections", d->url.shown, REDIRECTS_MAX);
+}
+
+/* False if there is nobody any more to go on for. */
+static bool wait_before_retry(struct download *d, unsigned seconds)
+{
+	struct pollfd p[2] = { { .fd = d->socket_fd }, { .fd = d->abort_fd, .events = POLLIN } };
+
+	return poll(p, 2, (int)seconds * 1000) == 0 && !atomic_load(&d->is_aborted);
+}
+
+/* One ask, over as many connections as it takes. */
+static int answer(struct download *d, struct agent_error **err)
+{
+	unsigned wait_s = 1, waited_s = 0;
+
+	d->position = d->ask.offset;
+	d->end = d->ask.offset + d->ask.length;
+	d->is_answered = false;
+	if (d->file.is_known && d->position >= d->file.size_bytes)
+		return write_socket(d, &(struct ask_answer){ .offset = d->position }, sizeof(struct ask_answer)) < 0 ? agent_error_move(err, &d->local_err) : 0;
+	for (;;) {
+		_cleanup_error_ struct agent_error *why = NULL;
+		uint64_t before = d->position;
+		int r;
+
+		d->may_pass = false;
+		r = get(d, &why);
+		if (r >= 0)
+			return 0;
+		if (d->position > before) {
+			wait_s = 1;
+			waited_s = 0;
+		}
+		/* What never worked is not worth a second attempt, and a stream without ranges has no middle to begin at. */
+		if (!d->may_pass || !d->file.is_known || waited_s >= RETRY_TOTAL_S)
+			return agent_error_move(err, &why);
+		service_log(LOG_NOTICE, "%s; going on at byte %llu in %u s", agent_error_message(why), (unsigned long long)d->position, wait_s);
+		if (!wait_before_retry(d, wait_s))
+			return agent_error_move(err, &why);
+		waited_s += wait_s;
+		wait_s = wait_s * 2 < RETRY_S_MAX ? wait_s * 2 : RETRY_S_MAX;
+	}
+}
+
+/* 1; 0 when the installation has all it wants. */
+static int next_ask(struct download *d, struct agent_error **err)
+{
+	size_t done = 0;
+
+	while (done < sizeof(d->ask)) {
+		struct pollfd p[2] = { { .fd = d->socket_fd, .events = POLLIN }, { .fd = d->abort_fd, .events = POLLIN } };
+		ssize_t n;
+
+		if (atomic_load(&d->is_aborted))
+			return canceled(err);
+		n = read(d->socket_fd, (char *)&d->ask + done, sizeof(d->ask) - done);
+		if (n > 0)
+			done += (size_t)n;
+		else if (n == 0 || errno == ECONNRESET)
+			return 0;
+		else if (errno == EAGAIN)
+			(void)poll(p, 2, -1);
+		else if (errno != EINTR)
+			return agent_error_set(err, -errno, "fetch.pipe", "cannot hear what the installation wants: %s", strerror(errno));
+	}
+	if (d->ask.length == 0 || d->ask.offset > INT64_MAX || d->ask.length > INT64_MAX)
+		return agent_error_set(err, -EBADMSG, "fetch.pipe", "the installation asks for what no file has");
+	return 1;
+}
+
+static int serve_asks(struct download *d, struct agent_error **err)
+{
+	int r;
+
+	while ((r = next_ask(d, err)) > 0) {
+		r = answer(d, err);
+		if (r < 0 || d->is_stream)
+			return r;
+		if (d->if_range == NULL && range_validator(&d->file) != NULL) {
+			char header[RANGE_VALIDATOR_MAX + 16];
+
+			snprintf(header, sizeof(header), "If-Range: %s", range_validator(&d->file));
+			d->if_range = curl_slist_append(NULL, header);
+			if (d->if_range == NULL)
+				return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
+		}
+	}
+	return r;
 }
 
 static int transfer(struct download *d, struct agent_error **err)
@@ -280,7 +457,10 @@ static int transfer(struct download *d, struct agent_error **err)
 	if (r < 0)
 		return r;
 	d->curl = curl;
-	return get(d, err);
+	r = serve_asks(d, err);
+	curl_slist_free_all(d->if_range);
+	d->if_range = NULL;
+	return r;
 }
 
 static void *work(void *userdata)
@@ -323,7 +503,7 @@ int download_start(const struct download_options *options, struct download **ret
 	if (d == NULL)
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
 	d->abort_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	d->pipe_fd = options->pipe_fd;
+	d->socket_fd = options->socket_fd;
 	d->notify_fd = options->notify_fd;
 	d->connect_timeout_s = options->connect_timeout_s;
 	d->signer = agent_signer_ref(options->signer);
@@ -336,9 +516,9 @@ int download_start(const struct download_options *options, struct download **ret
 	if (d->abort_fd < 0 || d->ca_file == NULL || (options->cert_file != NULL && d->cert_file == NULL) ||
 	    (options->cert_pem != NULL && d->cert_pem == NULL))
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory or descriptors");
-	flags = fcntl(d->pipe_fd, F_GETFL);
-	if (flags < 0 || fcntl(d->pipe_fd, F_SETFL, flags | O_NONBLOCK) < 0)
-		return agent_error_set(err, -errno, "fetch.pipe", "the pipe cannot be used: %m");
+	flags = fcntl(d->socket_fd, F_GETFL);
+	if (flags < 0 || fcntl(d->socket_fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return agent_error_set(err, -errno, "fetch.pipe", "the socket cannot be used: %m");
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	r = -pthread_create(&d->thread, NULL, work, d);

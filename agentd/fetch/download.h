@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef FETCH_DOWNLOAD_H
 #define FETCH_DOWNLOAD_H
-/* One transfer in a thread of its own: HTTPS in, pipe out. What comes is counted, not looked at. */
+/*
+ * One bundle in a thread of its own: the installation asks over a socket for ranges (agentd/common/asks.h), each becomes a Range request
+ * over HTTPS, and a connection that breaks is made again and goes on where it stopped. What comes is counted, not looked at.
+ */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,7 +17,7 @@ struct download_options {
 	const char *cert_pem;	      /* the certificate itself, instead of the file; or NULL */
 	struct agent_signer *signer;  /* or NULL; used in the thread */
 	unsigned connect_timeout_s;
-	int pipe_fd;	/* written to; stays the caller's, open until download_free() */
+	int socket_fd;	/* asks in, bytes out; stays the caller's, open until download_free() */
 	int notify_fd;	/* eventfd written at the end; lent */
 };
 
@@ -22,7 +25,7 @@ struct download;
 
 /* Copies the options. -EINVAL "fetch.url", -ENOMEM. */
 int download_start(const struct download_options *options, struct download **ret_download, struct agent_error **err);
-/* Ended? Then 0 and the bytes, or the reason: fetch.*, tls.*. */
+/* Ended? Then 0 and the bytes that came from the server, or the reason: fetch.*, tls.*. */
 bool download_is_done(struct download *download, int *ret_result, uint64_t *ret_bytes, struct agent_error **err);
 /* Make it end soon, within a second. */
 void download_abort(struct download *download);

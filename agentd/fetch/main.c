@@ -41,7 +41,7 @@ struct fetch {
 	sd_bus_message *call;
 	sd_bus_slot *pending;	/* KeyIdentity, KeyPublic or KeySign */
 	char *cert_pem;		/* of our key, if core keeps it; NULL: cert_file */
-	int pipe_fd;
+	int socket_fd;
 	struct sign_desk *desk;
 	struct download *download;
 };
@@ -62,9 +62,9 @@ static void clear_job(struct fetch *f)
 	f->desk = sign_desk_free(f->desk);
 	f->call = sd_bus_message_unref(f->call);
 	free(TAKE_PTR(f->cert_pem));
-	if (f->pipe_fd >= 0)
-		close(f->pipe_fd);
-	f->pipe_fd = -1;
+	if (f->socket_fd >= 0)
+		close(f->socket_fd);
+	f->socket_fd = -1;
 	idle_again(f);
 }
 
@@ -79,7 +79,7 @@ static void finish(struct fetch *f, int r, uint64_t n_bytes, struct agent_error 
 	}
 	if (r < 0)
 		service_log(LOG_WARNING, "cannot answer agentd: %s", strerror(-r));
-	/* The answer first: the end of the pipe alone would look like a short bundle. */
+	/* The answer first: the end of the socket alone would look like a short bundle. */
 	(void)sd_bus_flush(f->core);
 	clear_job(f);
 	service_status("idle");
@@ -90,12 +90,12 @@ static int begin_download(struct fetch *f, const uint8_t *spki, size_t spki_size
 	_cleanup_(agent_signer_unrefp) struct agent_signer *signer = NULL;
 	struct download_options options = {
 		.ca_file = f->ca_file, .connect_timeout_s = (unsigned)f->service.settings->fetch.connect_timeout_s,
-		.pipe_fd = f->pipe_fd, .notify_fd = f->notify_fd,
+		.socket_fd = f->socket_fd, .notify_fd = f->notify_fd,
 	};
 	int r;
 
 	if (sd_bus_message_rewind(f->call, true) < 0 || sd_bus_message_read(f->call, "s", &options.url) < 0)
-		return agent_error_set(err, -EBADMSG, "bus.protocol", "Download needs an address and a pipe");
+		return agent_error_set(err, -EBADMSG, "bus.protocol", "Download needs an address and a socket");
 	if (spki != NULL) {
 		r = sign_desk_new(f->notify_fd, &f->desk);
 		if (r < 0)
@@ -234,10 +234,10 @@ static int take_call(struct fetch *f, sd_bus_message *m, struct agent_error **er
 	if (f->call != NULL)
 		return agent_error_set(err, -EBUSY, "fetch.busy", "one download at a time");
 	if (sd_bus_message_read(m, "sh", &url, &fd) < 0)
-		return agent_error_set(err, -EBADMSG, "bus.protocol", "Download needs an address and a pipe");
-	f->pipe_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (f->pipe_fd < 0)
-		return agent_error_set(err, -errno, "fetch.pipe", "the pipe cannot be used: %m");
+		return agent_error_set(err, -EBADMSG, "bus.protocol", "Download needs an address and a socket");
+	f->socket_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (f->socket_fd < 0)
+		return agent_error_set(err, -errno, "fetch.pipe", "the socket cannot be used: %m");
 	f->call = sd_bus_message_ref(m);
 	(void)sd_event_source_set_enabled(f->idle, SD_EVENT_OFF);
 	r = sd_bus_call_method_async(f->core, &f->pending, NULL, BUS_PATH, BUS_CORE, "KeyIdentity", on_identity, f, "s", KEY_NAME);
@@ -373,7 +373,7 @@ static int set_up(struct fetch *f, struct agent_error **err)
 int main(int argc, char **argv)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct fetch f = { .listen_fd = -1, .notify_fd = -1, .pipe_fd = -1 };
+	struct fetch f = { .listen_fd = -1, .notify_fd = -1, .socket_fd = -1 };
 	int r;
 
 	service_start(&f.service, "agentd-fetch", "Downloads over HTTPS on behalf of agentd.", argc, argv);

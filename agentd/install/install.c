@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "agentd/common/service.h"
+#include "agentd/install/asked.h"
 #include "base/file.h"
 #include "base/macro.h"
 
@@ -213,11 +214,24 @@ static int on_policy(void *userdata, const struct agent_update_release *release,
 	return 0;
 }
 
+static int bundle_install(struct installer *in, struct agent_error **err)
+{
+	bool is_asked = asked_is_source(in->bundle_fd), is_stream = false;
+	struct asked asked;
+	int r = is_asked ? asked_open(in->bundle_fd, &asked, &is_stream, err) : 0;
+
+	if (r < 0)
+		return r;
+	if (is_asked && !is_stream)
+		return agent_update_install_from(in->update, asked_read, &asked, in->order.floor, in->order.now_s, on_progress, in, err);
+	return agent_update_install(in->update, in->bundle_fd, in->order.floor, in->order.now_s, on_progress, in, err);
+}
+
 static void *worker(void *userdata)
 {
 	struct installer *in = userdata;
 	struct agent_error *err = NULL;
-	int r = agent_update_install(in->update, in->bundle_fd, in->order.floor, in->order.now_s, on_progress, in, &err);
+	int r = bundle_install(in, &err);
 
 	/* A sender that still writes learns at once that nobody listens. */
 	close_fdp(&in->bundle_fd);

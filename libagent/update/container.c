@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
-#include "base/file.h"
 
 #define HEADER_BYTES 110	/* "newc": 6 bytes of magic and thirteen fields of 8 digits, cpio(5) */
 #define TRAILER_NAME "TRAILER!!!"
@@ -19,7 +18,7 @@ enum { FIELD_INO, FIELD_MODE, FIELD_UID, FIELD_GID, FIELD_NLINK, FIELD_MTIME, FI
        FIELD_RDEVMAJOR, FIELD_RDEVMINOR, FIELD_NAMESIZE, FIELD_CHECKSUM, N_FIELDS };
 
 struct container {
-	int fd;
+	struct source source;
 	bool has_checksum;
 	bool at_end;
 	uint32_t checksum, checksum_wanted;
@@ -31,15 +30,22 @@ struct container {
 	char *names[CONTAINER_MEMBERS_MAX];
 };
 
-int container_new(int fd, struct container **ret_container, struct agent_error **err)
+int container_new_from(const struct source *source, struct container **ret_container, struct agent_error **err)
 {
 	struct container *c = calloc(1, sizeof(*c));
 
 	if (c == NULL)
 		return agent_error_set(err, -ENOMEM, "container.memory", "no memory to read the bundle");
-	c->fd = fd;
+	c->source = *source;
 	*ret_container = c;
 	return 0;
+}
+
+int container_new(int fd, struct container **ret_container, struct agent_error **err)
+{
+	struct source source = source_from_fd(fd);
+
+	return container_new_from(&source, ret_container, err);
 }
 
 struct container *container_free(struct container *c)
@@ -57,12 +63,21 @@ uint64_t container_left(const struct container *c)
 	return c->left;
 }
 
+static int read_failed(struct container *c, int r, struct agent_error **why, struct agent_error **err)
+{
+	/* Whoever was asked for the bytes knows better. */
+	if (*why != NULL)
+		return agent_error_move(err, why);
+	return agent_error_set(err, -EIO, "container.read", "cannot read the bundle at byte %" PRIu64 ": %s", c->position, strerror(-r));
+}
+
 static int read_exactly(struct container *c, void *data, size_t size, const char *what, struct agent_error **err)
 {
-	ssize_t n = read_full(c->fd, data, size);
+	_cleanup_error_ struct agent_error *why = NULL;
+	ssize_t n = source_read(&c->source, data, size, &why);
 
 	if (n < 0)
-		return agent_error_set(err, -EIO, "container.read", "cannot read the bundle at byte %" PRIu64 ": %s", c->position, strerror((int)-n));
+		return read_failed(c, (int)n, &why, err);
 	c->position += (uint64_t)n;
 	if ((size_t)n < size)
 		return agent_error_set(err, -EBADMSG, "container.short", "bundle ends at byte %" PRIu64 ", inside %s", c->position, what);
@@ -88,11 +103,12 @@ static int read_padding(struct container *c, size_t size, struct agent_error **e
 /* After the trailer: the rest of a block of 512, zero, and then nothing. */
 static int read_tail(struct container *c, struct agent_error **err)
 {
+	_cleanup_error_ struct agent_error *why = NULL;
 	uint8_t tail[TAIL_MAX + 1];
-	ssize_t n = read_full(c->fd, tail, sizeof(tail));
+	ssize_t n = source_read(&c->source, tail, sizeof(tail), &why);
 
 	if (n < 0)
-		return agent_error_set(err, -EIO, "container.read", "cannot read the bundle at byte %" PRIu64 ": %s", c->position, strerror((int)-n));
+		return read_failed(c, (int)n, &why, err);
 	if ((size_t)n > TAIL_MAX)
 		return agent_error_set(err, -EBADMSG, "container.trailing", "more than %d bytes follow the trailer", TAIL_MAX);
 	for (ssize_t i = 0; i < n; i++)
@@ -213,6 +229,18 @@ uint32_t container_sum(const uint8_t *p, size_t size)
 	return sum;
 }
 
+/* After the last byte. */
+static int member_end(struct container *c, struct agent_error **err)
+{
+	int r = read_padding(c, c->padding, err);
+
+	c->padding = 0;
+	if (r == 0 && c->has_checksum && c->checksum != c->checksum_wanted)
+		r = agent_error_set(err, -EBADMSG, "container.checksum", "member %s has CPIO checksum %08" PRIx32 ", its header says %08" PRIx32,
+				    c->name, c->checksum, c->checksum_wanted);
+	return r;
+}
+
 int container_read(struct container *c, void *data, size_t size, struct agent_error **err)
 {
 	int r;
@@ -225,12 +253,26 @@ int container_read(struct container *c, void *data, size_t size, struct agent_er
 	if (c->has_checksum)
 		c->checksum += container_sum(data, size);
 	c->left -= size;
-	if (c->left > 0)
-		return 0;
-	r = read_padding(c, c->padding, err);
-	c->padding = 0;
-	if (r == 0 && c->has_checksum && c->checksum != c->checksum_wanted)
-		r = agent_error_set(err, -EBADMSG, "container.checksum", "member %s has CPIO checksum %08" PRIx32 ", its header says %08" PRIx32,
-				    c->name, c->checksum, c->checksum_wanted);
-	return r;
+	return c->left > 0 ? 0 : member_end(c, err);
+}
+
+int container_skip(struct container *c, uint64_t size, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	int r;
+
+	if (size > c->left)
+		return agent_error_set(err, -EINVAL, "container.order", "member %s has only %" PRIu64 " bytes left", c->name, c->left);
+	r = source_skip(&c->source, size, &why);
+	if (r < 0)
+		return read_failed(c, r, &why, err);
+	c->has_checksum = false;
+	c->position += size;
+	c->left -= size;
+	return c->left > 0 ? 0 : member_end(c, err);
+}
+
+void container_expect(struct container *c, uint64_t size)
+{
+	source_expect(&c->source, size < c->left ? size : c->left);
 }

@@ -12,6 +12,7 @@
 #include <agent/error.h>
 
 #include "base/macro.h"
+#include "update/source.h"
 
 #define CONTAINER_NAME_MAX 255	  /* bytes with the NUL; the limit of stock SWUpdate */
 #define CONTAINER_MEMBERS_MAX 64  /* we name far fewer; bounds the memory for duplicate names */
@@ -25,6 +26,8 @@ struct member {
 
 /* @fd stays the caller's. -ENOMEM. */
 int container_new(int fd, struct container **ret_container, struct agent_error **err);
+/* The same from another kind of source, which is copied. */
+int container_new_from(const struct source *source, struct container **ret_container, struct agent_error **err);
 struct container *container_free(struct container *container);
 DEFINE_CLEANUP(struct container *, container_free)
 
@@ -38,6 +41,13 @@ int container_next(struct container *container, struct member *ret_member, struc
  * checked, so that a bad end is known before those bytes are used. -EBADMSG container.short, .padding, .checksum; -EIO.
  */
 int container_read(struct container *container, void *data, size_t size, struct agent_error **err);
+/*
+ * Pass over the next @size bytes of the member, which the caller has from elsewhere and knows to be right: its CPIO checksum is not looked
+ * at any more. Errors as container_read().
+ */
+int container_skip(struct container *container, uint64_t size, struct agent_error **err);
+/* The next @size bytes of the member will all be read. */
+void container_expect(struct container *container, uint64_t size);
 uint64_t container_left(const struct container *container);
 /* The sum of all bytes, as in the last field of a "crc" header. */
 uint32_t container_sum(const uint8_t *data, size_t size);

@@ -30,6 +30,8 @@ struct update_handler {
 	/* Lend a block of block_bytes; then take it back with @size bytes in it, only the last one short. */
 	int (*get_block)(void *handle, uint8_t **ret_block, struct agent_error **err);
 	int (*put_block)(void *handle, size_t size, struct agent_error **err);
+	/* The next @size bytes, whole blocks but at the end, were found in the slot already; NULL if this kind has no such thing. */
+	int (*skip)(void *handle, size_t size, struct agent_error **err);
 	/* All bytes are in: sync, read back past the cache and compare with the SHA-256 of the plain bytes. -EBADMSG slot.readback. */
 	int (*finish)(void *handle, const uint8_t sha256[32], struct agent_error **err);
 	/* Release everything, after success as after failure; takes NULL. */

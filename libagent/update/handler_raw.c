@@ -93,17 +93,34 @@ static int raw_get_block(void *handle, uint8_t **ret_block, struct agent_error *
 	return r < 0 ? disk_error(raw, r, err) : 0;
 }
 
-static int raw_put_block(void *handle, size_t size, struct agent_error **err)
+static int raw_count(struct raw *raw, size_t size, struct agent_error **err)
 {
-	struct raw *raw = handle;
-	int r;
-
 	if (size > raw->max_bytes - raw->written_bytes)
 		return agent_error_set(err, -EMSGSIZE, "update.size", "image is longer than the %" PRIu64 " bytes that were signed or have room",
 				       raw->max_bytes);
 	raw->written_bytes += size;
+	return 0;
+}
+
+static int raw_put_block(void *handle, size_t size, struct agent_error **err)
+{
+	struct raw *raw = handle;
+	int r = raw_count(raw, size, err);
+
+	if (r < 0)
+		return r;
 	r = slot_io_put_block(raw->io, size);
 	return r < 0 ? disk_error(raw, r, err) : 0;
+}
+
+static int raw_skip(void *handle, size_t size, struct agent_error **err)
+{
+	struct raw *raw = handle;
+	int r = raw_count(raw, size, err);
+
+	if (r == 0)
+		slot_io_skip(raw->io, size);
+	return r;
 }
 
 static int raw_finish(void *handle, const uint8_t sha256[32], struct agent_error **err)
@@ -150,6 +167,7 @@ const struct update_handler handler_raw = {
 	.open = raw_open,
 	.get_block = raw_get_block,
 	.put_block = raw_put_block,
+	.skip = raw_skip,
 	.finish = raw_finish,
 	.close = raw_close,
 };

@@ -56,6 +56,8 @@ static int line_parse(struct journal *j, const char *key, const char *value, boo
 		return lines_get_name(value, j->release_id, sizeof(j->release_id));
 	if (strcmp(key, "failed_release_id") == 0)
 		return lines_get_name(value, j->failed_release_id, sizeof(j->failed_release_id));
+	if (strcmp(key, "manifest") == 0)
+		return lines_get_name(value, j->manifest, sizeof(j->manifest));
 	if (strcmp(key, "security_version") == 0)
 		return lines_get_u64(value, INT64_MAX, &j->security_version);
 	return -EBADMSG;
@@ -100,9 +102,9 @@ int journal_move(int dir_fd, struct journal *journal, enum agent_update_stage st
 	/* On the way in and back out of RECEIVING the file stays as it is. */
 	if (stage != AGENT_UPDATE_RECEIVING && (journal->stage != AGENT_UPDATE_RECEIVING || stage == AGENT_UPDATE_WRITING)) {
 		n = snprintf(text, sizeof(text),
-			     "stage=%s\ntarget=%s\nversion=%s\nrelease_id=%s\nsecurity_version=%" PRIu64 "\nfailed_release_id=%s\n",
+			     "stage=%s\ntarget=%s\nversion=%s\nrelease_id=%s\nsecurity_version=%" PRIu64 "\nfailed_release_id=%s\nmanifest=%s\n",
 			     agent_update_stage_name(stage), journal->target, journal->version, journal->release_id, journal->security_version,
-			     journal->failed_release_id);
+			     journal->failed_release_id, journal->manifest);
 		r = file_replace_at(dir_fd, JOURNAL_NAME, 0600, text, (size_t)n, &why);
 		if (r < 0)
 			return agent_error_set(err, r, "journal.write", "update journal: %s", agent_error_message(why));

@@ -21,6 +21,7 @@ struct journal {
 	char release_id[MANIFEST_TEXT_MAX + 1];
 	char failed_release_id[MANIFEST_TEXT_MAX + 1];
 	uint64_t security_version;
+	char manifest[2 * DIGEST_SIZE + 1];	/* SHA-256 of what was signed: the same again continues what broke off */
 };
 
 /* -ENOENT journal.missing; -EBADMSG journal.format: then @ret_journal is unchanged. */

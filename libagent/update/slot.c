@@ -134,9 +134,10 @@ int slot_table_check_running(const struct slot_table *table, const char *booted,
 	return 0;
 }
 
-int slot_open(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err)
+static int open_as(const struct slot *slot, bool is_for_writing, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err)
 {
 	_cleanup_close_ int fd = -1;
+	int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	struct stat st;
 	uint64_t size = 0;
 
@@ -145,7 +146,8 @@ int slot_open(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, st
 	if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode))
 		return agent_error_set(err, -EINVAL, "slot.type", "slot %s: %s is neither a block device nor a regular file", slot->name, slot->path);
 	/* O_EXCL on a block device: the kernel refuses while it is mounted or part of something else. */
-	fd = open(slot->path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (S_ISBLK(st.st_mode) ? O_EXCL : O_NOFOLLOW));
+	flags |= !is_for_writing ? O_RDONLY : S_ISBLK(st.st_mode) ? O_RDWR | O_EXCL : O_RDWR;
+	fd = open(slot->path, flags | (S_ISBLK(st.st_mode) ? 0 : O_NOFOLLOW));
 	if (fd < 0 && errno == EBUSY)
 		return agent_error_set(err, -EBUSY, "slot.busy", "slot %s: %s is mounted or in use", slot->name, slot->path);
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -159,4 +161,14 @@ int slot_open(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, st
 	*ret_size_bytes = size;
 	*ret_fd = TAKE_FD(fd);
 	return 0;
+}
+
+int slot_open(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err)
+{
+	return open_as(slot, true, ret_fd, ret_size_bytes, err);
+}
+
+int slot_open_read(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err)
+{
+	return open_as(slot, false, ret_fd, ret_size_bytes, err);
 }

@@ -47,5 +47,7 @@ int slot_table_check_running(const struct slot_table *table, const char *booted,
  * else. -EBUSY slot.busy, -EINVAL slot.type, -errno slot.open.
  */
 int slot_open(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err);
+/* The same for reading only, so of a slot that is mounted as well. */
+int slot_open_read(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err);
 
 #endif

@@ -18,7 +18,8 @@ struct slot_io {
 	size_t block_bytes, n_blocks;
 	uint8_t *memory;
 	size_t sizes[SLOT_IO_BLOCKS_MAX];
-	uint64_t offset, total_bytes;
+	uint64_t offsets[SLOT_IO_BLOCKS_MAX];
+	uint64_t offset, total_bytes;	/* writing: where the next block goes */
 
 	pthread_t thread;
 	bool has_thread;
@@ -81,10 +82,11 @@ static int block_read(struct slot_io *io, uint8_t *block, size_t size, uint64_t 
 static void *write_thread(void *arg)
 {
 	struct slot_io *io = arg;
-	uint64_t offset = 0;
 
 	pthread_mutex_lock(&io->lock);
-	while (!io->stop && io->error == 0) {
+	/* What was handed over is written even if the rest never comes: the next installation goes on behind it. */
+	while (io->error == 0 && (!io->stop || io->n_full > 0)) {
+		uint64_t offset;
 		size_t size;
 		int r;
 
@@ -93,10 +95,10 @@ static void *write_thread(void *arg)
 			continue;
 		}
 		size = io->sizes[io->first];
+		offset = io->offsets[io->first];
 		pthread_mutex_unlock(&io->lock);
-		r = block_write(io, block_at(io, io->first), size, io->offset + offset);
+		r = block_write(io, block_at(io, io->first), size, offset);
 		pthread_mutex_lock(&io->lock);
-		offset += size;
 		io->error = r;
 		io->first = (io->first + 1) % io->n_blocks;
 		io->n_full--;
@@ -212,12 +214,21 @@ int slot_io_get_block(struct slot_io *io, uint8_t **ret_block)
 	return r;
 }
 
+void slot_io_skip(struct slot_io *io, uint64_t size)
+{
+	io->offset += size;
+}
+
 int slot_io_put_block(struct slot_io *io, size_t size)
 {
+	size_t i;
 	int r;
 
 	pthread_mutex_lock(&io->lock);
-	io->sizes[(io->first + io->n_full) % io->n_blocks] = size;
+	i = (io->first + io->n_full) % io->n_blocks;
+	io->sizes[i] = size;
+	io->offsets[i] = io->offset;
+	io->offset += size;
 	io->n_full++;
 	pthread_cond_broadcast(&io->changed);
 	r = io->error;

@@ -24,7 +24,7 @@ enum slot_io_mode { SLOT_IO_WRITE, SLOT_IO_READ };
  * @total_bytes are to be read. -errno.
  */
 int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t offset, uint64_t total_bytes, struct slot_io **ret_io);
-/* Stops the thread at once, waiting for the one block in flight. Bytes not written yet are lost. */
+/* Ends the thread. Blocks handed over are written before, but not synced. */
 struct slot_io *slot_io_free(struct slot_io *io);
 DEFINE_CLEANUP(struct slot_io *, slot_io_free)
 
@@ -32,6 +32,8 @@ size_t slot_io_block_bytes(const struct slot_io *io);
 /* Writing: lend a free block (waits for one), then hand it over with @size bytes; only the last may be short. -errno of the disk. */
 int slot_io_get_block(struct slot_io *io, uint8_t **ret_block);
 int slot_io_put_block(struct slot_io *io, size_t size);
+/* Writing: leave @size bytes, a multiple of SLOT_IO_ALIGN but at the end, as they are; the next block goes behind them. */
+void slot_io_skip(struct slot_io *io, uint64_t size);
 /* Writing: wait until all is written, then fdatasync. -errno. */
 int slot_io_sync(struct slot_io *io);
 /* Reading: lend the next block, valid until the next call; size 0 at the end. -errno. */

@@ -9,6 +9,7 @@
 
 #include "update/filter.h"
 #include "update/hash.h"
+#include "update/reuse.h"
 
 #define COMPAT_BLOCK (256 * 1024)
 
@@ -18,8 +19,9 @@ struct stream {
 	const struct update_handler *handler;
 	void *handle;
 	struct digest *chunk_hash;		/* with a table */
+	struct reuse *reuse;			/* or NULL */
 	struct digest *stored_hash;		/* where reading back does not tell: the bytes in the slot are others, or there is no table */
-	uint64_t n_chunks, done_bytes;
+	uint64_t n_chunks, done_bytes, expected_chunks;
 };
 
 int stream_read_table(struct container *container, const struct manifest_image *image, uint64_t member_bytes, uint8_t **ret_table,
@@ -55,6 +57,14 @@ int stream_read_table(struct container *container, const struct manifest_image *
 	return 0;
 }
 
+static void chunk_done(struct stream *s, size_t size)
+{
+	s->n_chunks++;
+	s->done_bytes += size;
+	if (s->job->progress != NULL)
+		s->job->progress(s->job->userdata, s->done_bytes);
+}
+
 /* The next stored bytes into @block; in strict mode they are a chunk whose hash was found good. */
 static int chunk_read(struct stream *s, uint8_t *block, size_t block_bytes, size_t *ret_size, struct agent_error **err)
 {
@@ -81,10 +91,7 @@ static int chunk_read(struct stream *s, uint8_t *block, size_t block_bytes, size
 		if (r < 0)
 			return r;
 	}
-	s->n_chunks++;
-	s->done_bytes += size;
-	if (s->job->progress != NULL)
-		s->job->progress(s->job->userdata, s->done_bytes);
+	chunk_done(s, size);
 	*ret_size = size;
 	return 0;
 }
@@ -99,20 +106,64 @@ static int stored_check(struct stream *s, struct agent_error **err)
 	return r;
 }
 
+/* The next chunk is in the slot already. */
+static int chunk_leave(struct stream *s, size_t size, struct stream_result *result, struct agent_error **err)
+{
+	int r = s->handler->skip(s->handle, size, err);
+
+	if (r == 0)
+		r = container_skip(s->job->container, size, err);
+	if (r < 0)
+		return r;
+	result->in_place_bytes += size;
+	chunk_done(s, size);
+	return 0;
+}
+
+/* From the slot that runs, if it still has it, else from the bundle. */
+static int chunk_get(struct stream *s, uint8_t *block, size_t size, struct stream_result *result, struct agent_error **err)
+{
+	int r;
+
+	if (s->reuse != NULL && reuse_where(s->reuse, s->n_chunks) == REUSE_ACTIVE && reuse_copy(s->reuse, s->n_chunks, block, size)) {
+		r = container_skip(s->job->container, size, err);
+		if (r < 0)
+			return r;
+		result->copied_bytes += size;
+		chunk_done(s, size);
+		return 0;
+	}
+	if (s->reuse != NULL && s->n_chunks >= s->expected_chunks) {
+		uint64_t n = reuse_missing(s->reuse, s->n_chunks);
+
+		s->expected_chunks = s->n_chunks + n;
+		container_expect(s->job->container, n * s->image->chunk_bytes);
+	}
+	return chunk_read(s, block, size, &size, err);
+}
+
+static int chunk_next(struct stream *s, size_t block_bytes, struct stream_result *result, struct agent_error **err)
+{
+	uint64_t left = container_left(s->job->container);
+	size_t size = left < block_bytes ? (size_t)left : block_bytes;
+	uint8_t *block = NULL;
+	int r;
+
+	if (s->reuse != NULL && reuse_where(s->reuse, s->n_chunks) == REUSE_IN_PLACE)
+		return chunk_leave(s, size, result, err);
+	r = s->handler->get_block(s->handle, &block, err);
+	if (r == 0)
+		r = chunk_get(s, block, size, result, err);
+	return r < 0 ? r : s->handler->put_block(s->handle, size, err);
+}
+
 /* Neither encrypted nor compressed: chunks are read straight into the handler's blocks. */
 static int copy_plain(struct stream *s, size_t block_bytes, struct stream_result *result, struct agent_error **err)
 {
 	int r;
 
 	while (container_left(s->job->container) > 0) {
-		uint8_t *block = NULL;
-		size_t size = 0;
-
-		r = s->handler->get_block(s->handle, &block, err);
-		if (r == 0)
-			r = chunk_read(s, block, block_bytes, &size, err);
-		if (r == 0)
-			r = s->handler->put_block(s->handle, size, err);
+		r = chunk_next(s, block_bytes, result, err);
 		if (r < 0)
 			return r;
 	}
@@ -263,6 +314,7 @@ static int copy_unpacked(struct stream *s, size_t block_bytes, struct stream_res
 int stream_image(const struct stream_job *job, struct stream_result *ret_result, struct agent_error **err)
 {
 	struct stream s = { .job = job, .image = job->image };
+	_cleanup_(reuse_freep) struct reuse *reuse = NULL;
 	bool is_plain = manifest_image_is_plain(job->image);
 	size_t block_bytes = job->table != NULL ? job->image->chunk_bytes : COMPAT_BLOCK;
 	_cleanup_(digest_freep) struct digest *chunk_hash = NULL;
@@ -279,6 +331,14 @@ int stream_image(const struct stream_job *job, struct stream_result *ret_result,
 		r = hash_start(&stored_hash, err);
 	s.chunk_hash = chunk_hash;
 	s.stored_hash = stored_hash;
+	/* Bytes that are stored in another form than they have in the slot cannot be looked for there. */
+	if (r == 0 && job->table != NULL && is_plain && s.handler->skip != NULL && (job->may_resume || job->active != NULL))
+		reuse = reuse_find(&(struct reuse_options){ .image = job->image, .table = job->table, .target = job->slot, .active = job->active,
+				   .tell = job->progress, .userdata = job->userdata });
+	s.reuse = reuse;
+	if (reuse == NULL)
+		container_expect(job->container, container_left(job->container));
+	*ret_result = (struct stream_result){ 0 };
 	if (r == 0)
 		r = s.handler->open(job->slot, job->image, job->max_bytes, block_bytes, &s.handle, err);
 	if (r < 0)

@@ -2,6 +2,7 @@
 #ifndef UPDATE_STREAM_H
 #define UPDATE_STREAM_H
 /* One pass over a payload: stored bytes -> chunk hash checked -> decrypt -> decompress -> handler. */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <agent/error.h>
@@ -36,6 +37,9 @@ struct stream_job {
 	const uint8_t *table;	/* or NULL in a stock bundle */
 	const struct slot *slot;
 	const struct update_handler *handler;	/* NULL: the one of the image's type */
+	/* What may be on the device already, of a plain image with a table: a broken installation of the same bundle, and the slot that runs. */
+	bool may_resume;
+	const struct slot *active;	/* NULL: do not look there */
 	uint64_t max_bytes;	/* room for the plain bytes */
 	const struct stream_key *key;
 	stream_progress_fn progress;
@@ -46,6 +50,7 @@ struct stream_job {
 struct stream_result {
 	uint64_t plain_bytes;
 	uint8_t plain_sha256[DIGEST_SIZE];
+	uint64_t in_place_bytes, copied_bytes;	/* of the plain bytes, those that were not read from the bundle */
 };
 
 /*

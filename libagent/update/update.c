@@ -7,13 +7,16 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/macro.h"
 #include "context.h"
 #include "update/container.h"
 #include "update/engine.h"
 #include "update/handler.h"
+#include "update/hash.h"
 #include "update/manifest.h"
+#include "update/source.h"
 #include "update/stream.h"
 #include "update/trust.h"
 #include "update/verify.h"
@@ -240,6 +243,9 @@ struct install {
 	const char *selection;	/* of a trial */
 	unsigned n_signers;
 	bool is_trial;		/* agent_bundle_verify(): there are no slots, and nothing is written anywhere */
+	const struct source *source;
+	char manifest_sha256[2 * DIGEST_SIZE + 1];
+	bool may_resume;
 	uint64_t done_bytes, total_bytes;	/* stored payload */
 	agent_update_progress_fn progress;
 	void *userdata;
@@ -374,6 +380,9 @@ static int writing_begin(struct install *in, struct agent_error **err)
 	strcpy(journal.version, in->manifest->version);
 	strcpy(journal.release_id, in->manifest->release_id);
 	journal.security_version = in->manifest->security_version;
+	/* Whatever the slot holds then is hashed before it counts: the journal only says that looking is worth the time. */
+	in->may_resume = strcmp(journal.manifest, in->manifest_sha256) == 0 && strcmp(u->journal.target, in->target) == 0;
+	strcpy(journal.manifest, in->manifest_sha256);
 	r = journal_move(u->state_fd, &journal, AGENT_UPDATE_WRITING, err);
 	if (r < 0)
 		return r;
@@ -408,9 +417,9 @@ static int key_check(const struct install *in, struct agent_error **err)
 static int image_install(struct install *in, size_t i, struct container *container, uint64_t member_bytes, struct agent_error **err)
 {
 	struct manifest_image *image = &in->manifest->images[i];
-	const struct stream_job job = { .handler = in->is_trial ? &handler_nowhere : NULL, .container = container, .image = image, .table = in->tables[i], .slot = in->slots[i],
-					.max_bytes = in->max_bytes[i],
-					.key = (const struct stream_key *)(const void *)in->u->key.data, .progress = image_progress, .userdata = in };
+	struct stream_job job = { .handler = in->is_trial ? &handler_nowhere : NULL, .container = container, .image = image, .table = in->tables[i],
+				  .slot = in->slots[i], .max_bytes = in->max_bytes[i],
+				  .key = (const struct stream_key *)(const void *)in->u->key.data, .progress = image_progress, .userdata = in };
 	struct stream_result result;
 	int r = 0;
 
@@ -436,10 +445,17 @@ static int image_install(struct install *in, size_t i, struct container *contain
 		r = writing_begin(in, err);
 	if (r == 0 && !in->is_trial)
 		r = slot_prepare(in, i, err);
+	job.may_resume = in->may_resume;
+	/* Only a source that need not send what is here makes it worth reading both slots. */
+	if (r == 0 && in->source->read != NULL)
+		(void)slot_table_find(&in->u->slots, image->slot_class, in->u->booted, &job.active, NULL);
 	if (r == 0)
 		r = stream_image(&job, &result, err);
 	if (r < 0)
 		return r;
+	if (result.in_place_bytes + result.copied_bytes > 0)
+		context_log(in->u->ctx, "%s: of %" PRIu64 " bytes %" PRIu64 " were in place and %" PRIu64 " in slot %s", image->member, result.plain_bytes,
+			    result.in_place_bytes, result.copied_bytes, in->u->booted);
 	in->done_bytes += image->stored_bytes;
 	in->is_done[i] = true;
 	if (in->tables[i] != NULL)
@@ -520,7 +536,20 @@ static int policy_ask(struct install *in, struct agent_error **err)
 	return r < 0 ? r : 0;
 }
 
-static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t now_s, struct agent_error **err)
+static int manifest_hash(struct install *in, const struct verified_buf *verified, struct agent_error **err)
+{
+	uint8_t digest[DIGEST_SIZE];
+	size_t size = 0;
+	const char *data = verified_buf_data(verified, &size);
+	int r = digest_sha256(data, size, digest);
+
+	if (r < 0)
+		return hash_failed(r, err);
+	hex_encode(digest, sizeof(digest), in->manifest_sha256);
+	return 0;
+}
+
+static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, struct agent_error **err)
 {
 	_cleanup_(verified_buf_freep) struct verified_buf *verified = NULL;
 	_cleanup_(container_freep) struct container *container = NULL;
@@ -529,13 +558,15 @@ static int bundle_install(struct install *in, int fd, uint64_t floor, uint64_t n
 
 	r = in->is_trial ? 0 : slot_table_other(&u->slots, u->booted, &in->target, err);
 	if (r == 0)
-		r = container_new(fd, &container, err);
+		r = container_new_from(in->source, &container, err);
 	/* Read anew for each bundle: a certificate or CRL that was put there counts at once. */
 	if (r == 0)
 		r = trust_load(u->ctx, u->trust_dir, u->state_fd, u->n_min_signers, &in->trust, err);
 	if (r == 0)
 		r = verify_manifest(&(struct verify_policy){ .trust = in->trust.certs, .n_min_signers = in->trust.n_min_signers,
 				    .raw = u->allow_compat ? (enum cms_raw)u->raw_signatures : CMS_RAW_NONE, .now_s = now_s }, container, &verified, err);
+	if (r == 0)
+		r = manifest_hash(in, verified, err);
 	if (r == 0)
 		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .product = u->product,
 				   .selection = in->is_trial ? in->selection : selection_of(u, in->target), .slots = in->is_trial ? NULL : &u->slots,
@@ -574,28 +605,24 @@ static void install_clear(struct install *in)
 	free(in->trust_text);
 }
 
-int agent_update_install(struct agent_update *u, int fd, uint64_t floor, uint64_t now_s, agent_update_progress_fn progress, void *userdata,
-			 struct agent_error **err)
+static int source_install(struct agent_update *u, const struct source *source, uint64_t floor, uint64_t now_s, agent_update_progress_fn progress,
+			  void *userdata, struct agent_error **err)
 {
-	struct install in = { .u = u, .now_s = now_s, .progress = progress, .userdata = userdata };
+	struct install in = { .u = u, .source = source, .now_s = now_s, .progress = progress, .userdata = userdata };
 	enum agent_update_stage before;
 	int r;
 
-	if (u == NULL || fd < 0)
-		return agent_error_set(err, -EINVAL, "update.argument", "install needs an engine and a descriptor");
 	r = agent_update_settle(u, err);
 	if (r == 0)
 		r = engine_check_idle(u, err);
 	if (r < 0)
 		return r;
-	/* More than 64 KiB on their way saves wake-ups; not every descriptor is a pipe. */
-	(void)fcntl(fd, F_SETPIPE_SZ, 1024 * 1024);
 	before = u->journal.stage;
 	r = journal_move(u->state_fd, &u->journal, AGENT_UPDATE_RECEIVING, err);
 	if (r < 0)
 		return r;
 	tell(&in, 0);
-	r = bundle_install(&in, fd, floor, now_s, err);
+	r = bundle_install(&in, floor, now_s, err);
 	if (r < 0 && u->journal.stage == AGENT_UPDATE_RECEIVING)
 		u->journal.stage = before;
 	else if (r < 0 && journal_may_move(u->journal.stage, AGENT_UPDATE_FAILED) && u->journal.stage != AGENT_UPDATE_TRYING)
@@ -608,8 +635,9 @@ int agent_update_install(struct agent_update *u, int fd, uint64_t floor, uint64_
 int engine_verify(struct agent_update *u, int fd, const char *selection, uint64_t floor, uint64_t now_s, struct agent_bundle_facts *ret_facts,
 		  struct agent_error **err)
 {
-	struct install in = { .u = u, .now_s = now_s, .is_trial = true, .selection = selection };
-	int r = bundle_install(&in, fd, floor, now_s, err);
+	const struct source source = source_from_fd(fd);
+	struct install in = { .u = u, .source = &source, .now_s = now_s, .is_trial = true, .selection = selection };
+	int r = bundle_install(&in, floor, now_s, err);
 
 	if (r == 0) {
 		*ret_facts = (struct agent_bundle_facts){ .security_version = in.manifest->security_version, .n_signers = in.n_signers,
@@ -619,4 +647,28 @@ int engine_verify(struct agent_update *u, int fd, const char *selection, uint64_
 	}
 	install_clear(&in);
 	return r;
+}
+
+int agent_update_install(struct agent_update *u, int fd, uint64_t floor, uint64_t now_s, agent_update_progress_fn progress, void *userdata,
+			 struct agent_error **err)
+{
+	struct source source;
+
+	if (u == NULL || fd < 0)
+		return agent_error_set(err, -EINVAL, "update.argument", "install needs an engine and a descriptor");
+	/* More than 64 KiB on their way saves wake-ups; not every descriptor is a pipe. */
+	(void)fcntl(fd, F_SETPIPE_SZ, 1024 * 1024);
+	source = source_from_fd(fd);
+	return source_install(u, &source, floor, now_s, progress, userdata, err);
+}
+
+int agent_update_install_from(struct agent_update *u, agent_update_read_fn read, void *read_userdata, uint64_t floor, uint64_t now_s,
+			      agent_update_progress_fn progress, void *userdata, struct agent_error **err)
+{
+	struct source source;
+
+	if (u == NULL || read == NULL)
+		return agent_error_set(err, -EINVAL, "update.argument", "install needs an engine and a function that reads the bundle");
+	source = source_from_read(read, read_userdata);
+	return source_install(u, &source, floor, now_s, progress, userdata, err);
 }

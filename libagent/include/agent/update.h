@@ -195,7 +195,8 @@ struct agent_update_status {
  * Order: header caps, signature over the raw manifest bytes, parse that buffer, checks, slot not bootable, stream with
  * chunk hashes, fdatasync, read back, journal, boot switch. Blocks as long as the bundle takes; needs less than 8 MiB and
  * one thread more, whatever the size of the image. Before the stage WRITING nothing was changed; a failure after it leaves
- * the inactive slot not bootable and the stage FAILED.
+ * the inactive slot not bootable and the stage FAILED. The same bundle once more continues: chunks of a plain raw image that reached
+ * the slot and still have their hash are not written again, and not read where @fd is a regular file.
  *
  * Returns 0: the new slot is tried at the next boot. -EBADMSG (container.*, manifest.*, update.chunk, .chunk-table, .hash,
  * .member, .order, .size, .classes, .compression, .decryption, .path, .archive, .overlap, .trust-policy, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
@@ -207,6 +208,27 @@ struct agent_update_status {
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_install(struct agent_update *update, int fd, uint64_t floor, uint64_t now_s,
 						       agent_update_progress_fn progress, void *userdata, struct agent_error **err);
+/**
+ * agent_update_read_fn - up to @size bytes of the bundle from byte @offset on into @data, how many in @ret_size; fewer only at its end
+ *
+ * Called from within agent_update_install_from(), @offset never goes back. @n_ahead bytes, at least @size, will be wanted from @offset on
+ * in one piece: who pays for each question asks for so many at once. May block. A negative errno, with @err set, ends the
+ * installation with that error. Since: 0.1
+ */
+typedef int (*agent_update_read_fn)(void *userdata, uint64_t offset, uint64_t n_ahead, void *data, size_t size, size_t *ret_size,
+				    struct agent_error **err);
+/**
+ * agent_update_install_from() - as agent_update_install(), from a source that is asked for the parts that are needed
+ * @read, @read_userdata: where the bundle is
+ *
+ * Chunks of a plain raw image that are on the device already are left in place or copied from the slot that runs, and their bytes are
+ * not asked for. Each was hashed and found in the signed chunk table before. Looking for them takes as long as reading both slots.
+ *
+ * Errors: as agent_update_install(), or what @read said. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_install_from(struct agent_update *update, agent_update_read_fn read, void *read_userdata, uint64_t floor,
+							    uint64_t now_s, agent_update_progress_fn progress, void *userdata,
+							    struct agent_error **err);
 /**
  * agent_update_settle() - at start: compare journal and boot environment, finish or undo what a power cut left
  *
