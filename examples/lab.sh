@@ -231,6 +231,8 @@ paths: {
 };
 tpm: { tcti = "$TCTI"; };
 mgmt: { listen = "127.0.0.1:$HTTPS_PORT"; };
+# Tests and quickstart play the health check themselves.
+health: { at_start = false; };
 mqtt: {
   enable = true; host = "localhost"; port = $BROKER_PORT; telemetry_s = 2;
   backoff_min_ms = 100; backoff_max_ms = 2000;

@@ -51,7 +51,7 @@ struct settings {
 		int64_t postpone_max, postpone_total_h;
 		struct slot_settings slots;
 	} update;
-	struct { char **units, **commands; bool mqtt; int64_t deadline_s, command_timeout_s; } health;
+	struct { bool at_start; char **units, **commands; bool mqtt; int64_t deadline_s, command_timeout_s; } health;
 };
 
 /* AGENT_SYSCONFDIR/agentd/agentd.conf, then agentd.conf.d/?*.conf beside it in name order, later rows win. */

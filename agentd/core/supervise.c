@@ -58,6 +58,7 @@ struct supervisor {
 	char *config;
 	int notify_fd;
 	struct child children[CHILD_COUNT_];
+	struct health health;
 };
 
 static const char *const names[CHILD_COUNT_] = {
@@ -351,6 +352,8 @@ static void take_notice(struct child *child, char *text)
 			child->is_ready = true;
 			set_deadline(child, WATCHDOG_US);
 			service_log(LOG_INFO, "%s is ready", names[child->id]);
+			if (child->id == CHILD_MGMT)
+				health_go(&child->supervisor->health);
 		} else if (strcmp(line, "WATCHDOG=1") == 0 && child->is_ready) {
 			set_deadline(child, WATCHDOG_US);
 		} else if (strcmp(line, "STOPPING=1") == 0) {
@@ -533,12 +536,17 @@ static int run(struct supervisor *s, struct agent_error **err)
 	sigprocmask(SIG_BLOCK, &child_signal, NULL);
 	r = prepare(s, err);
 	if (r >= 0)
+		r = health_prepare(&s->health, s->service.settings, s->config, err);
+	if (r >= 0)
 		r = sandbox_enter(SANDBOX_SUPERVISE, s->service.settings, NULL, 0, err);
 	if (r < 0)
 		return r;
 	r = sd_event_add_io(event, NULL, s->notify_fd, EPOLLIN, on_notice, s);
 	if (r < 0)
 		return agent_error_set(err, r, "supervise.loop", "cannot watch a socket: %s", strerror(-r));
+	r = health_watch(&s->health, event, err);
+	if (r < 0)
+		return r;
 	for (unsigned id = 0; id < CHILD_COUNT_; id++) {
 		struct child *child = &s->children[id];
 
@@ -550,6 +558,7 @@ static int run(struct supervisor *s, struct agent_error **err)
 			child_start(child);
 	}
 	r = service_run(&s->service);
+	health_stop(&s->health);
 	stop_all(s);
 	return r < 0 ? agent_error_set(err, r, "supervise.loop", "the event loop failed: %s", strerror(-r)) : 0;
 }
@@ -557,7 +566,7 @@ static int run(struct supervisor *s, struct agent_error **err)
 int supervise_main(int argc, char **argv)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct supervisor s = { .notify_fd = -1 };
+	struct supervisor s = { .notify_fd = -1, .health.go_fd = -1 };
 	int r, n = 0;
 
 	/* Already understood by main(). */
@@ -569,7 +578,8 @@ int supervise_main(int argc, char **argv)
 	r = run(&s, &err);
 	if (r < 0)
 		service_log(LOG_ERR, "%s (%s)", agent_error_message(err), agent_error_name(err));
+	health_stop(&s.health);
 	release(&s);
 	service_stop(&s.service);
-	return r < 0 ? exit_code_of(r) : EXIT_SUCCESS;
+	return r < 0 ? exit_code_of(r) : s.health.is_unhealthy ? EXIT_CODE_UNHEALTHY : EXIT_SUCCESS;
 }

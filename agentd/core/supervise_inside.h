@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include <systemd/sd-event.h>
+
 #include <agent/error.h>
 
 #include "agentd/common/settings.h"
@@ -50,5 +52,19 @@ int notify_socket_make(const struct settings *settings, int *ret_fd, struct agen
 void sockets_remove(const struct settings *settings);
 
 const char *child_name(enum child_id id);
+
+/* The health check of a new release, supervise_health.c. */
+struct health {
+	pid_t pid;	   /* 0: none */
+	int go_fd;	   /* -1 after the word */
+	bool is_unhealthy; /* it rolled the release back: reboot */
+};
+/* Before the sandbox, which the check must not inherit. It waits for health_go(). Error name: supervise.health. */
+int health_prepare(struct health *health, const struct settings *settings, const char *config, struct agent_error **err);
+/* When it ends with EXIT_CODE_UNHEALTHY, @event is left. */
+int health_watch(struct health *health, sd_event *event, struct agent_error **err);
+/* The agent answers: begin. Once. */
+void health_go(struct health *health);
+void health_stop(struct health *health);
 
 #endif

@@ -74,4 +74,32 @@ before=$(field target_slot)
 exits "a jump of the security version that could never be confirmed is refused" 8 ctl update install "$LAB/bundles/7.0.swu"
 like "by name" "$(cat "$LAB/out")" "more than 1000 above the floor"
 is "before anything was touched" "$(field stage) $(field target_slot)" "idle $before"
+# Without systemd the supervisor does it, and says with its own exit code that a reboot is needed.
+at_start() { lab_config "health: { at_start = true; deadline_s = ${2:-60}; command_timeout_s = 2; commands = [ \"$1\" ]; mqtt = false; };"; }
+lab_bundle 8.0 "$LAB/bundles/image" 2
+succeeds "the next release is installed" ctl update install "$LAB/bundles/8.0.swu"
+slot=$(field target_slot)
+lab_agent_stop
+lab_boot
+touch "$CHECKS/up"
+at_start "$CHECKS/has up"
+lab_agent_start
+confirmed() { [ "$(field stage) $(field booted_slot)" = "idle $slot" ]; }
+succeeds "the supervisor has it confirmed" wait_for 40 confirmed
+lab_bundle 9.0 "$LAB/bundles/image" 2
+succeeds "one that is not healthy is installed" ctl update install "$LAB/bundles/9.0.swu"
+lab_agent_stop
+lab_boot
+rm "$CHECKS/up"
+at_start "$CHECKS/has up" 5
+lab_agent_start
+ended() { ! kill -0 "$AGENT_PID" 2> /dev/null; }
+succeeds "the supervisor ends by itself" wait_for 40 ended
+wait "$AGENT_PID"
+is "with the code for a reboot" $? 10
+AGENT_PID=
+lab_boot
+at_start "$CHECKS/has up" 5
+lab_agent_start
+is "the old slot runs, and the release is remembered" "$(field failed_release_id)" release-9.0
 done_testing
