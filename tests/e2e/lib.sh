@@ -17,6 +17,8 @@ N_FAILED=0
 e2e_end() {
   local code=$?
   trap - EXIT
+  # A trap of the script's own before this one may have lost the code.
+  [ "$code" != 0 ] || [ "$N_FAILED" = 0 ] || code=1
   lab_stop
   if [ "$code" = 0 ] && [ "$N_FAILED" = 0 ]; then
     rm -rf "$LAB"
