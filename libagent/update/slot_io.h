@@ -12,7 +12,7 @@
 #include "base/macro.h"
 
 #define SLOT_IO_ALIGN 4096		   /* fits every block device and file system we know */
-#define SLOT_IO_MEMORY (4 * 1024 * 1024)   /* all blocks of one ring together */
+#define SLOT_IO_MEMORY (2 * 1024 * 1024)   /* all blocks of one ring together */
 #define SLOT_IO_BLOCKS_MAX 16
 
 struct slot_io;
