@@ -37,6 +37,7 @@
 #define TURNS 32	 /* pieces moved before another connection gets its turn */
 
 static void pump(struct conn *c);
+static void update_events(struct conn *c);
 
 uint64_t mgmt_now_us(struct mgmt *m)
 {
@@ -239,10 +240,22 @@ void conn_set_phase(struct conn *c, enum conn_phase phase)
 	if (c->phase == phase)
 		return;
 	c->phase = phase;
-	if (phase == PHASE_IDLE)
-		c->is_head_over = c->is_line_start = false;
 	c->phase_us = mgmt_now_us(c->m);
 	arm(c);
+	if (phase != PHASE_IDLE)
+		return;
+	c->is_head_begun = c->is_head_over = c->is_line_start = false;
+	c->may_pass = 0;
+	/* A request that came together with the last one. */
+	if (bytes_left(&c->in))
+		update_events(c);
+}
+
+void conn_expect_body(struct conn *c, uint64_t body_bytes)
+{
+	c->may_pass = body_bytes;
+	if (c->state == CONN_OPEN && bytes_left(&c->in))
+		update_events(c);
 }
 
 bool conn_is_waiting(const struct conn *c)
@@ -360,22 +373,25 @@ static int open_relay(struct conn *c)
 }
 
 /*
- * Is there a NUL before the empty line that ends the head? libmicrohttpd takes it for the end of a text and would act on
- * half of what the client said.
+ * How many of these bytes belong to the head that is coming in; -1 if it holds a NUL, which libmicrohttpd takes for the end of
+ * a text, and then acts on half of what the client said. An empty line before a request is no end of its head, and is refused.
  */
-static bool has_nul_in_head(struct conn *c, const uint8_t *data, size_t size)
+static ssize_t measure_head(struct conn *c, const uint8_t *data, size_t size)
 {
-	for (size_t i = 0; i < size && !c->is_head_over; i++) {
-		if (data[i] == '\0')
-			return true;
-		if (data[i] == '\n') {
-			c->is_head_over = c->is_line_start;
-			c->is_line_start = true;
-		} else if (data[i] != '\r') {
-			c->is_line_start = false;
+	for (size_t i = 0; i < size; i++) {
+		bool is_end_of_line = data[i] == '\n';
+
+		if (data[i] == '\0' || (!c->is_head_begun && (is_end_of_line || data[i] == '\r')))
+			return -1;
+		c->is_head_begun = true;
+		if (is_end_of_line && c->is_line_start) {
+			c->is_head_over = true;
+			return (ssize_t)i + 1;
 		}
+		if (data[i] != '\r')
+			c->is_line_start = is_end_of_line;
 	}
-	return false;
+	return (ssize_t)size;
 }
 
 static bool move_out(struct conn *c);
@@ -393,41 +409,30 @@ static bool is_last_reply_out(struct conn *c)
 	return true;
 }
 
-/* Client to libmicrohttpd. True if something moved; the connection may be dead afterwards. */
-static bool move_in(struct conn *c)
+/* Is there something in @in that libmicrohttpd may have now? */
+static bool may_pass_some(const struct conn *c)
 {
-	static uint8_t piece[PIECE];
-	ssize_t n, m;
+	return bytes_left(&c->in) && (c->may_pass > 0 || (!c->is_head_over && !(c->phase == PHASE_IDLE && c->is_reply_due && bytes_left(&c->out))));
+}
 
-	if (bytes_left(&c->in)) {
-		n = send(c->relay_fd, c->in.data + c->in.pos, c->in.size - c->in.pos, MSG_NOSIGNAL);
-		if (n < 0 && errno != EAGAIN && errno != EINTR) {
-			bytes_drop(&c->in);	/* it has closed its end; what it has answered is still to be read */
-			return false;
-		}
-		if (n < 0)
-			return false;
-		c->in.pos += (size_t)n;
-		if (bytes_left(&c->in))
-			return false;
-		bytes_drop(&c->in);
-		if (c->net_eof)
-			shutdown(c->relay_fd, SHUT_WR);
-		return true;
-	}
+/* What the client wants to say next. Returns its size; 0: nothing now; the connection may be over afterwards. */
+static size_t read_net(struct conn *c, uint8_t piece[PIECE])
+{
+	ssize_t n;
+
 	if (c->net_eof || (c->phase == PHASE_IDLE && !is_last_reply_out(c)) || c->state == CONN_DEAD)
-		return false;
-	n = net_read(c, piece, sizeof(piece));
+		return 0;
+	n = net_read(c, piece, PIECE);
 	if (n == -EAGAIN)
-		return false;
+		return 0;
 	if (n < 0) {
 		conn_close(c, true);
-		return false;
+		return 0;
 	}
 	/* Who follows events has nothing more to say: neither a goodbye in half nor a next request. */
 	if (c->phase == PHASE_EVENTS) {
 		conn_close(c, n != 0);
-		return false;
+		return 0;
 	}
 	if (n == 0) {
 		c->net_eof = true;
@@ -435,28 +440,81 @@ static bool move_in(struct conn *c)
 			shutdown(c->relay_fd, SHUT_WR);
 		else if (!bytes_left(&c->out)) /* an answer on its way out is for half-closed clients, too */
 			conn_close(c, false);
-		return false;
 	}
-	if (c->state == CONN_LINGER || c->out_eof)
-		return true;
-	if (c->phase == PHASE_IDLE)
-		conn_set_phase(c, PHASE_HEAD);
-	if (c->phase == PHASE_HEAD && has_nul_in_head(c, piece, (size_t)n)) {
-		reply_to_broken_head(c, 400);
-		return true;
+	return (size_t)n;
+}
+
+/*
+ * Up to the end of a request and no further: what comes behind it in the same packet waits until that one is answered. So each
+ * head is looked at, and an answer of libmicrohttpd's own can be told from ours. Returns how many bytes went; negative: closed.
+ */
+static ssize_t pass_on(struct conn *c, const uint8_t *data, size_t size)
+{
+	ssize_t n;
+
+	if (c->may_pass == 0 && !c->is_head_over) {
+		if (c->phase == PHASE_IDLE) {
+			if (!is_last_reply_out(c) || c->state != CONN_OPEN || c->out_eof)
+				return 0;
+			conn_set_phase(c, PHASE_HEAD);
+		}
+		n = measure_head(c, data, size);
+		if (n < 0) {
+			reply_to_broken_head(c, 400);
+			return -1;
+		}
+		c->may_pass = (uint64_t)n;
 	}
+	if (c->may_pass == 0)
+		return 0;
 	if (open_relay(c) < 0) {
 		conn_close(c, true);
-		return false;
+		return -1;
 	}
-	m = send(c->relay_fd, piece, (size_t)n, MSG_NOSIGNAL);
-	if (m < 0)
-		m = 0;	/* full, or closed: the reading side finds out which */
-	if (m < n && bytes_keep(&c->in, piece + m, (size_t)(n - m)) < 0) {
+	n = send(c->relay_fd, data, size < c->may_pass ? size : (size_t)c->may_pass, MSG_NOSIGNAL);
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		bytes_drop(&c->in);	/* it has closed its end; what it has answered is still to be read */
+		return -1;
+	}
+	if (n > 0)
+		c->may_pass -= (uint64_t)n;
+	return n < 0 ? 0 : n;
+}
+
+/* Client to libmicrohttpd. True if something moved; the connection may be dead afterwards. */
+static bool move_in(struct conn *c)
+{
+	static uint8_t piece[PIECE];
+	size_t size;
+	ssize_t n;
+
+	if (bytes_left(&c->in)) {
+		if (c->phase == PHASE_EVENTS) {
+			conn_close(c, true);
+			return false;
+		}
+		n = pass_on(c, c->in.data + c->in.pos, c->in.size - c->in.pos);
+		if (n <= 0)
+			return false;
+		c->in.pos += (size_t)n;
+		if (bytes_left(&c->in))
+			return may_pass_some(c);
+		bytes_drop(&c->in);
+		return true;
+	}
+	size = read_net(c, piece);
+	if (size == 0)
+		return false;
+	if (c->state == CONN_LINGER || c->out_eof)
+		return true;
+	n = pass_on(c, piece, size);
+	if (n < 0)
+		return c->state != CONN_DEAD;
+	if ((size_t)n < size && bytes_keep(&c->in, piece + n, size - (size_t)n) < 0) {
 		conn_close(c, true);
 		return false;
 	}
-	return m == n;
+	return (size_t)n == size;
 }
 
 /* libmicrohttpd answers what it cannot parse with HTML of its own; ours is the documented answer. "100 Continue" is its business. */
@@ -554,13 +612,13 @@ static void update_events(struct conn *c)
 	uint32_t net = 0, relay = 0;
 
 	/* The next request waits until the last answer is out, see is_last_reply_out(). */
-	if (!c->net_eof && !bytes_left(&c->in) && !(c->phase == PHASE_IDLE && c->is_reply_due && bytes_left(&c->out)))
+	if (!c->net_eof && (!bytes_left(&c->in) || c->phase == PHASE_EVENTS) && !(c->phase == PHASE_IDLE && c->is_reply_due && bytes_left(&c->out)))
 		net |= EPOLLIN;
 	if (bytes_left(&c->out))
 		net |= EPOLLOUT;
 	sd_event_source_set_io_events(c->net_io, net);
 	if (c->relay_io != NULL) {
-		if (bytes_left(&c->in))
+		if (may_pass_some(c))
 			relay |= EPOLLOUT;
 		if (!bytes_left(&c->out))
 			relay |= EPOLLIN;

@@ -55,7 +55,8 @@ struct conn {
 	SSL *ssl;
 	enum conn_state state;
 	enum conn_phase phase;
-	bool is_head_over, is_line_start;	/* of the request head that is coming in */
+	bool is_head_begun, is_head_over, is_line_start;	/* of the request head that is coming in */
+	uint64_t may_pass;	/* bytes of the request at hand that libmicrohttpd may have; the next request waits in @in */
 	struct conn_bytes in, out;	/* left over because the other side was full */
 	sd_event_source *net_io, *relay_io, *timer;
 	uint64_t accepted_us, state_us, phase_us, stalled_us;
@@ -70,6 +71,8 @@ void conn_close(struct conn *c, bool is_rude);
 void conn_set_phase(struct conn *c, enum conn_phase phase);
 /* Write @size bytes to the client behind libmicrohttpd's back, then close; for answers before the body has been read. */
 void conn_answer_and_close(struct conn *c, const char *data, size_t size);
+/* The head that came last has been read: @body_bytes follow it, UINT64_MAX if only the parser will know. */
+void conn_expect_body(struct conn *c, uint64_t body_bytes);
 /* Free those that are done; from the event loop only. */
 void conn_reap(struct mgmt *m);
 /* libmicrohttpd has closed its end. */

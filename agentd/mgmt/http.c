@@ -150,6 +150,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 		snprintf(req->method_text, sizeof(req->method_text), "%s", req->method == METHOD_OTHER ? "other" : method);
 		MHD_get_connection_values_n(connection, MHD_HEADER_KIND, on_field, req);
 		why = head_check(req, version, &status);
+		conn_expect_body(req->conn, req->is_chunked ? UINT64_MAX : req->content_length);
 		if (why != NULL)
 			reply_problem(req, status == 421 ? "wrong-host" : status == 403 ? "cross-origin" : "bad-request", NULL, why, NULL);
 		else

@@ -133,6 +133,88 @@ static void malformed_requests_are_refused(void **state)
 	assert_int_equal(n_wrong, 0);
 }
 
+/* Everything until the connection ends or nothing more comes. */
+static void receive_all(struct world *w, int fd, char *ret_text, size_t size)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < 200; i++) {
+		ssize_t got = recv(fd, ret_text + n, size - 1 - n, 0);
+
+		if (got > 0)
+			n += (size_t)got;
+		if (got == 0 || (got < 0 && errno == ECONNRESET))
+			break;
+		assert_true(sd_event_run(w->event, 1000) >= 0);
+	}
+	ret_text[n] = '\0';
+}
+
+#define GOOD "GET /v1/status HTTP/1.1\r\n" H FULL "\r\n"
+#define LOGIN "POST /v1/session HTTP/1.1\r\n" H JSON
+#define RIGHT "{\"user\":\"admin\",\"password\":\"right\"}" /* 35 bytes */
+
+static const struct {
+	const char *claim, *bytes;
+	size_t size;
+	unsigned status[4]; /* of the answers, in order */
+	bool is_over;	    /* the connection ends behind them */
+} together[] = {
+	{ "two requests", T(GOOD GOOD), { 200, 200 }, false },
+	{ "three, one unknown", T(GOOD "GET /v1/nothing HTTP/1.1\r\n" H FULL "\r\n" GOOD), { 200, 404, 200 }, false },
+	{ "a body and a request behind it", T(LOGIN "Content-Length: 35\r\n\r\n" RIGHT GOOD), { 201, 200 }, false },
+	{ "what cannot be parsed behind a request", T(GOOD "GET /v1/status HTTP/9.9\r\n" H "\r\n"), { 200, 400 }, true },
+	{ "bytes of TLS behind a request", T(GOOD "\x16\x03\x01\x02\r\n\r\n"), { 200 }, true },
+	{ "rubbish behind a body", T(LOGIN "Content-Length: 35\r\n\r\n" RIGHT "} }\r\n\r\n"), { 201, 400 }, true },
+	{ "a NUL in the second head", T(GOOD "GET /v1/health\0x HTTP/1.1\r\n" H "\r\n"), { 200, 400 }, true },
+	{ "a NUL in a field of the second head", T(GOOD "GET /v1/status HTTP/1.1\r\n" H "X: \0\r\n" FULL "\r\n"), { 200, 400 }, true },
+	{ "a negative length in the second head", T(GOOD LOGIN "Content-Length: -1\r\n\r\n"), { 200, 400 }, true },
+	{ "a request behind a chunked body", T(LOGIN "Transfer-Encoding: chunked\r\n\r\n23\r\n" RIGHT "\r\n0\r\n\r\n" GOOD), { 201 }, true },
+	{ "a request behind a broken chunk", T(LOGIN "Transfer-Encoding: chunked\r\n\r\nxyz\r\n" GOOD), { 400 }, true },
+	{ "a request behind one that is refused", T("GET /v1/status HTTP/1.1\r\n\r\n" GOOD), { 400 }, true },
+	{ "an empty line first", T("\r\n" GOOD), { 400 }, true },
+	{ "an empty line before a NUL", T("\n\nGET /v1/health\0x HTTP/1.1\r\n" H "\r\n"), { 400 }, true },
+};
+
+static void what_comes_in_one_packet_is_taken_one_by_one(void **state)
+{
+	struct world *w = *state;
+	char text[16384];
+	int n_wrong = 0;
+
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(together); i++) {
+		size_t k = i / 2, n = 0;
+		int fd = client_open(w, BUS_NO_UID);
+
+		/* At once, and byte by byte: what goes where must not depend on it. */
+		for (size_t sent = 0; sent < together[k].size;) {
+			ssize_t m = send(fd, together[k].bytes + sent, i % 2 == 0 ? together[k].size : 1, MSG_NOSIGNAL);
+
+			if (m <= 0)
+				break;
+			sent += (size_t)m;
+			if (i % 2 == 1)
+				assert_true(sd_event_run(w->event, 0) >= 0);
+		}
+		receive_all(w, fd, text, sizeof(text));
+		for (const char *p = text; (p = strstr(p, "HTTP/1.1 ")) != NULL && n < ARRAY_SIZE(together[k].status); n++) {
+			const char *end = strstr(p + 9, "HTTP/1.1 "), *ours = strstr(p, "X-Content-Type-Options: nosniff\r\n");
+
+			if (strtoul(p + 9, NULL, 10) != together[k].status[n] || ours == NULL || (end != NULL && ours > end))
+				print_error("%s: answer %zu\n%s\n", together[k].claim, n, text), n_wrong++;
+			p += 9;
+		}
+		if (n == 0 || (n < ARRAY_SIZE(together[k].status) && together[k].status[n] != 0))
+			print_error("%s: %zu answers\n%s\n", together[k].claim, n, text), n_wrong++;
+		if (together[k].is_over != (recv(fd, text, sizeof(text), 0) == 0))
+			print_error("%s: the connection is %s\n", together[k].claim, together[k].is_over ? "still open" : "closed"), n_wrong++;
+		close(fd);
+		for (int turn = 0; turn < 5; turn++)
+			assert_true(sd_event_run(w->event, 0) >= 0);
+	}
+	assert_int_equal(n_wrong, 0);
+}
+
 static void too_many_fields_are_refused(void **state)
 {
 	char request[8192], text[4096];
@@ -254,6 +336,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_WORLD(malformed_requests_are_refused),
+		WITH_WORLD(what_comes_in_one_packet_is_taken_one_by_one),
 		WITH_WORLD(too_many_fields_are_refused),
 		WITH_WORLD(a_huge_head_is_refused),
 		cmocka_unit_test(plain_heads_have_one_answer),
