@@ -17,7 +17,7 @@
 
 #include <linux/capability.h>
 
-#include <agent/update.h>
+#include <agent/error.h>
 
 #include "agentd/common/sandbox_inside.h"
 #include "base/macro.h"
@@ -39,7 +39,6 @@ enum where {
 	AT_TPM,	       /* folder of the device of the TCTI */
 	AT_SLOTS,      /* every slot */
 	AT_BUTTON,
-	AT_BOOT_CONFIG /* what the boot backend says it opens */
 };
 
 #define P(p) (1u << (p))
@@ -103,7 +102,6 @@ static const struct {
 	{ AT_INSTALL, NULL, RW, INSTALL },
 	{ AT_TRUST, "update", SANDBOX_READ, INSTALL },
 	{ AT_SLOTS, NULL, RW | SANDBOX_DEVICE, INSTALL },
-	{ AT_BOOT_CONFIG, NULL, 0, INSTALL },
 	{ AT_PATH, "/proc/cmdline", SANDBOX_READ, INSTALL }, /* agent.slot= */
 #if defined(AGENT_COVERAGE)
 	{ AT_PATH, "/", RW, ALL }, /* profile files lie beside the objects */
@@ -147,28 +145,6 @@ static int put_owned(struct rules *rules, char *path, unsigned access, struct ag
 	}
 	rules->owned[rules->n_owned++] = path;
 	return put(rules, path, access, err);
-}
-
-static int put_boot_path(void *userdata, const char *path, unsigned access, struct agent_error **err)
-{
-	unsigned rights = (access & AGENT_UPDATE_PATH_READ ? SANDBOX_READ : 0u) | (access & AGENT_UPDATE_PATH_WRITE ? SANDBOX_WRITE : 0u) |
-			  (access & AGENT_UPDATE_PATH_DEVICE ? SANDBOX_DEVICE : 0u);
-
-	return put_owned(userdata, strdup(path), rights, err);
-}
-
-/* A backend or configuration that cannot be used grants nothing: whoever asks for an update gets the explanation then. */
-static int put_boot_paths(struct rules *rules, const struct settings *s, struct agent_error **err)
-{
-	_cleanup_error_ struct agent_error *why = NULL;
-	int r;
-
-	if (s->update.boot_config[0] != '/')
-		return 0;
-	r = agent_update_boot_paths(s->update.boot_backend, s->update.boot_config, put_boot_path, rules, &why);
-	if (r < 0 && strncmp(agent_error_name(why), "sandbox.", 8) == 0)
-		return agent_error_move(err, &why);
-	return 0;
 }
 
 /* A device may be reached through a link; one that is not there yet will be where its name says. */
@@ -218,8 +194,6 @@ static int put_row(struct rules *rules, enum where where, const char *text, unsi
 		for (size_t i = 0; i < s->update.slots.n && r >= 0; i++)
 			r = put(rules, s->update.slots.items[i].path, access, err);
 		return r;
-	case AT_BOOT_CONFIG:
-		return put_boot_paths(rules, s, err);
 	}
 	return 0;
 }

@@ -26,5 +26,7 @@ struct sandbox_path {
  */
 int sandbox_enter(enum sandbox_program program, const struct settings *settings, const struct sandbox_path *extra,
 		  size_t n_extra, struct agent_error **err);
+/* The same for agentd-install, with what the boot backend of the settings says it opens. */
+int sandbox_enter_install(const struct settings *settings, struct agent_error **err);
 
 #endif

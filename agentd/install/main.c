@@ -313,7 +313,7 @@ int main(int argc, char **argv)
 	r = installer_new(p.service.event, p.service.settings,
 			  &(struct installer_hooks){ .progress = on_progress, .done = on_done, .userdata = &p }, &p.installer, &err);
 	if (r >= 0)
-		r = sandbox_enter(SANDBOX_INSTALL, p.service.settings, NULL, 0, &err);
+		r = sandbox_enter_install(p.service.settings, &err);
 	if (r < 0) {
 		service_log(LOG_ERR, "%s", agent_error_message(err));
 		return EXIT_CODE_OS;

@@ -66,7 +66,8 @@ static void try_in_child(const char *program, const struct settings *settings, c
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
-		if (sandbox_enter(program_of(program), settings, NULL, 0, &err) < 0) {
+		if ((strcmp(program, "install") == 0 ? sandbox_enter_install(settings, &err) :
+						       sandbox_enter(program_of(program), settings, NULL, 0, &err)) < 0) {
 			fprintf(stderr, "sandbox: %s\n", agent_error_message(err));
 			_exit(125);
 		}

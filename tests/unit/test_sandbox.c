@@ -164,7 +164,7 @@ static int in_child(enum sandbox_program program, int (*attempt)(const char *), 
 	pid = fork();
 	if (pid == 0) {
 		signal(SIGSYS, SIG_DFL); /* cmocka catches it */
-		r = sandbox_enter(program, settings, NULL, 0, &err);
+		r = program == SANDBOX_INSTALL ? sandbox_enter_install(settings, &err) : sandbox_enter(program, settings, NULL, 0, &err);
 		if (r < 0) {
 			fprintf(stderr, "%s\n", agent_error_message(err));
 			_exit(200);
