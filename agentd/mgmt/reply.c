@@ -34,6 +34,8 @@ static const struct mapping {
 	{ NULL, -EBUSY, NULL, "busy" },
 	{ NULL, -EAGAIN, NULL, "busy" },
 	{ NULL, -ENOMEM, NULL, "busy" },
+	{ NULL, -EMFILE, NULL, "busy" }, /* descriptors: of the program, of the machine */
+	{ NULL, -ENFILE, NULL, "busy" },
 	{ NULL, -ETIMEDOUT, NULL, "timeout" },
 	{ NULL, -ENOSPC, NULL, "no-space" },
 	{ "/v1/session", -EACCES, NULL, "wrong-credentials" },

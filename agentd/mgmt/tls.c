@@ -29,6 +29,7 @@
 #define SECOND_US UINT64_C(1000000)
 #define CHECK_US (3600 * SECOND_US)	/* look at the certificate's age */
 #define RETRY_US (2 * SECOND_US)
+#define AGAIN_US (5 * SECOND_US)	/* between two questions because of the clock */
 #define RETRY_LONG_US (30 * SECOND_US)
 #define RENEW_BEFORE_S (24 * 3600)
 #define LEARN_US (60 * SECOND_US)	/* one new certificate for new addresses per minute at most */
@@ -49,7 +50,7 @@ struct tls {
 	size_t n_addresses;
 	sd_event_source *timer, *queue_timer;
 	sd_bus_slot *slot;
-	uint64_t learned_us;
+	uint64_t learned_us, asked_us;
 	uint64_t served_us[FAIR_SLOTS];	/* when a source last got a handshake, by hash: a collision costs a little fairness */
 	uint8_t fair_key[16];
 	uint64_t blocked_until_us;	/* no token for strangers before */
@@ -122,15 +123,21 @@ static int ctx_new(EVP_PKEY *key, const char *leaf_pem, const char *ca_pem, SSL_
 	return 0;
 }
 
+static bool is_leaf_due(const struct tls *t)
+{
+	time_t renew = time(NULL) + RENEW_BEFORE_S;
+
+	return t->leaf == NULL || X509_cmp_time(X509_get0_notAfter(t->leaf), &renew) < 0 ||
+	       X509_cmp_current_time(X509_get0_notBefore(t->leaf)) > 0;
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct tls *t = userdata;
-	time_t renew = time(NULL) + RENEW_BEFORE_S;
 
 	sd_event_source_set_time(t->timer, usec + CHECK_US);
 	sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
-	/* By the wall clock each hour: a clock that was set must not leave us with a certificate from the wrong time. */
-	if (t->leaf == NULL || X509_cmp_time(X509_get0_notAfter(t->leaf), &renew) < 0 || X509_cmp_current_time(X509_get0_notBefore(t->leaf)) > 0)
+	if (is_leaf_due(t))
 		tls_renew(t->m);
 	return 0;
 }
@@ -313,9 +320,15 @@ void tls_learn_address(struct mgmt *m, const char *local_ip)
 int tls_session_new(struct mgmt *m, struct conn *c)
 {
 	struct tls *t = m->tls;
+	uint64_t now_us = mgmt_now_us(m);
 	SSL_CTX *ctx;
 	SSL *ssl;
 
+	/* A clock that was set since must not leave us with a certificate from the wrong time: this client gets it yet, the next does not. */
+	if (t != NULL && is_leaf_due(t) && now_us - t->asked_us >= AGAIN_US) {
+		t->asked_us = now_us;
+		tls_renew(m);
+	}
 	if (t != NULL && c->is_client_door && client_files_changed(m))
 		client_ctx_make(t);
 	ctx = t == NULL ? NULL : c->is_client_door ? t->client_ctx : t->ctx;
