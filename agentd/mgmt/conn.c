@@ -112,32 +112,6 @@ static void set_priority(struct conn *c)
 		sd_event_source_set_priority(c->relay_io, SD_EVENT_PRIORITY_IMPORTANT);
 }
 
-static void bytes_drop(struct conn_bytes *b)
-{
-	free(b->data);
-	*b = (struct conn_bytes){ 0 };
-}
-
-static int bytes_keep(struct conn_bytes *b, const uint8_t *data, size_t size)
-{
-	uint8_t *joined = malloc(b->size - b->pos + size);
-
-	if (joined == NULL)
-		return -ENOMEM;
-	if (b->size > b->pos)
-		memcpy(joined, b->data + b->pos, b->size - b->pos);
-	memcpy(joined + b->size - b->pos, data, size);
-	size += b->size - b->pos;
-	free(b->data);
-	*b = (struct conn_bytes){ .data = joined, .size = size };
-	return 0;
-}
-
-static bool bytes_left(const struct conn_bytes *b)
-{
-	return b->size > b->pos;
-}
-
 static void free_when_done(struct conn *c)
 {
 	struct mgmt *m = c->m;
@@ -244,7 +218,7 @@ void conn_set_phase(struct conn *c, enum conn_phase phase)
 	arm(c);
 	if (phase != PHASE_IDLE)
 		return;
-	c->is_head_begun = c->is_head_over = c->is_line_start = false;
+	c->head = (struct head_scan){ 0 };
 	c->may_pass = 0;
 	/* A request that came together with the last one. */
 	if (bytes_left(&c->in))
@@ -298,47 +272,6 @@ bool conn_evict(struct mgmt *m, bool is_unix)
 
 /* ---- bytes ---------------------------------------------------------------------------------------------------- */
 
-static ssize_t net_read(struct conn *c, void *data, size_t size)
-{
-	ssize_t n;
-	int r;
-
-	if (c->ssl == NULL) {
-		n = recv(c->net_fd, data, size, 0);
-		return n >= 0 ? n : errno == EINTR ? -EAGAIN : -errno;
-	}
-	ERR_clear_error();
-	r = SSL_read(c->ssl, data, (int)size);
-	if (r > 0)
-		return r;
-	switch (SSL_get_error(c->ssl, r)) {
-	case SSL_ERROR_WANT_READ:
-	case SSL_ERROR_WANT_WRITE:
-		return -EAGAIN;
-	case SSL_ERROR_ZERO_RETURN:
-		return 0;
-	default:
-		return -ECONNRESET;
-	}
-}
-
-static ssize_t net_write(struct conn *c, const void *data, size_t size)
-{
-	ssize_t n;
-	int r;
-
-	if (c->ssl == NULL) {
-		n = send(c->net_fd, data, size, MSG_NOSIGNAL);
-		return n >= 0 ? n : errno == EINTR ? -EAGAIN : -errno;
-	}
-	ERR_clear_error();
-	r = SSL_write(c->ssl, data, (int)size);
-	if (r > 0)
-		return r;
-	r = SSL_get_error(c->ssl, r);
-	return r == SSL_ERROR_WANT_READ || r == SSL_ERROR_WANT_WRITE ? -EAGAIN : -ECONNRESET;
-}
-
 static int on_relay(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	pump(userdata);
@@ -372,28 +305,6 @@ static int open_relay(struct conn *c)
 	return r;
 }
 
-/*
- * How many of these bytes belong to the head that is coming in; -1 if it holds a NUL, which libmicrohttpd takes for the end of
- * a text, and then acts on half of what the client said. An empty line before a request is no end of its head, and is refused.
- */
-static ssize_t measure_head(struct conn *c, const uint8_t *data, size_t size)
-{
-	for (size_t i = 0; i < size; i++) {
-		bool is_end_of_line = data[i] == '\n';
-
-		if (data[i] == '\0' || (!c->is_head_begun && (is_end_of_line || data[i] == '\r')))
-			return -1;
-		c->is_head_begun = true;
-		if (is_end_of_line && c->is_line_start) {
-			c->is_head_over = true;
-			return (ssize_t)i + 1;
-		}
-		if (data[i] != '\r')
-			c->is_line_start = is_end_of_line;
-	}
-	return (ssize_t)size;
-}
-
 static bool move_out(struct conn *c);
 
 /* A new request begins: the answer to the last one must be out of the relay, or it could not be told from libmicrohttpd's own. */
@@ -412,7 +323,7 @@ static bool is_last_reply_out(struct conn *c)
 /* Is there something in @in that libmicrohttpd may have now? */
 static bool may_pass_some(const struct conn *c)
 {
-	return bytes_left(&c->in) && (c->may_pass > 0 || (!c->is_head_over && !(c->phase == PHASE_IDLE && c->is_reply_due && bytes_left(&c->out))));
+	return bytes_left(&c->in) && (c->may_pass > 0 || (!c->head.is_over && !(c->phase == PHASE_IDLE && c->is_reply_due && bytes_left(&c->out))));
 }
 
 /* What the client wants to say next. Returns its size; 0: nothing now; the connection may be over afterwards. */
@@ -452,13 +363,13 @@ static ssize_t pass_on(struct conn *c, const uint8_t *data, size_t size)
 {
 	ssize_t n;
 
-	if (c->may_pass == 0 && !c->is_head_over) {
+	if (c->may_pass == 0 && !c->head.is_over) {
 		if (c->phase == PHASE_IDLE) {
 			if (!is_last_reply_out(c) || c->state != CONN_OPEN || c->out_eof)
 				return 0;
 			conn_set_phase(c, PHASE_HEAD);
 		}
-		n = measure_head(c, data, size);
+		n = head_measure(&c->head, data, size);
 		if (n < 0) {
 			reply_to_broken_head(c, 400);
 			return -1;

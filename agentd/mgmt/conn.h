@@ -30,6 +30,18 @@ struct conn_bytes {
 	uint8_t *data;
 	size_t size, pos;
 };
+void bytes_drop(struct conn_bytes *b);
+int bytes_keep(struct conn_bytes *b, const uint8_t *data, size_t size);
+bool bytes_left(const struct conn_bytes *b);
+
+struct head_scan {
+	bool is_begun, is_over, is_line_start;
+};
+/*
+ * How many of these bytes belong to the head that is coming in; -1 if it holds a NUL, which libmicrohttpd takes for the end of
+ * a text, and then acts on half of what the client said. An empty line before a request is no end of its head, and is refused.
+ */
+ssize_t head_measure(struct head_scan *scan, const uint8_t *data, size_t size);
 
 struct request;
 
@@ -55,7 +67,7 @@ struct conn {
 	SSL *ssl;
 	enum conn_state state;
 	enum conn_phase phase;
-	bool is_head_begun, is_head_over, is_line_start;	/* of the request head that is coming in */
+	struct head_scan head;	/* of the request that is coming in */
 	uint64_t may_pass;	/* bytes of the request at hand that libmicrohttpd may have; the next request waits in @in */
 	struct conn_bytes in, out;	/* left over because the other side was full */
 	sd_event_source *net_io, *relay_io, *timer;
@@ -63,6 +75,9 @@ struct conn {
 	struct request *req;
 };
 
+/* To and from the client, through TLS where there is; -EAGAIN: not now, another error: it is over. 0 bytes read: its end. */
+ssize_t net_read(struct conn *c, void *data, size_t size);
+ssize_t net_write(struct conn *c, const void *data, size_t size);
 /* Take over an accepted, non-blocking socket. On failure it is closed. */
 int conn_new(struct mgmt *m, int fd, const struct source *source, uint32_t uid, bool is_tls, const char *local_ip,
 	     struct conn **ret_conn);
