@@ -14,7 +14,12 @@ mkdir -p "$WWW"
 PORT=$(lab_free_port)
 python3 "$(dirname "$0")/range_server.py" "$PORT" "$WWW" "$PKI/broker.pem" "$PKI/broker.key" "$SERVED" > "$LAB/log/range_server.out" 2>&1 &
 SERVER_PID=$!
-trap 'kill "$SERVER_PID" 2> /dev/null; e2e_end' EXIT
+server_end() {
+  local code=$?
+  kill "$SERVER_PID" 2> /dev/null
+  return "$code"
+}
+trap 'server_end; e2e_end' EXIT
 wait_for 30 bash -c "exec 3<> /dev/tcp/127.0.0.1/$PORT" || not_ok "the server runs: $(cat "$LAB/log/range_server.out")"
 URL=https://localhost:$PORT
 
