@@ -21,6 +21,7 @@ enum account_role { ACCOUNT_NONE = 0, ACCOUNT_SELF = 1, ACCOUNT_VIEWER = 2, ACCO
 #define BUS_CORE "org.libagent.Core1"	    /* offered by agentd on every connection, rows by program */
 #define BUS_INSTALL "org.libagent.Install1" /* offered by agentd-install to core */
 #define BUS_FETCH "org.libagent.Fetch1"	    /* offered by agentd-fetch to core */
+#define BUS_LINK "org.libagent.Link1"	    /* offered by agentd-link to applications: agent_link(3) */
 #define BUS_ERROR_PREFIX WIRE_ERROR_PREFIX
 #define BUS_NO_UID UINT32_MAX		    /* uid in (sus) for a caller from the network */
 

@@ -79,7 +79,7 @@ static const struct {
 	 * there are open to this user is up to ownership and DeviceAllow=. */
 	{ AT_TPM, NULL, SANDBOX_NODES | SANDBOX_DEVICE, CORE },
 	{ AT_BUTTON, NULL, SANDBOX_READ, CORE }, /* its folder: the file may come and go */
-	{ AT_PATH, "/proc", SANDBOX_READ, CORE }, /* the unit of an application, /proc/PID/cgroup */
+	{ AT_PATH, "/proc", SANDBOX_READ, CORE | LINK }, /* the unit of an application, /proc/PID/cgroup */
 	{ AT_LINK, NULL, RW, LINK | FETCH },
 	{ AT_RUN, "link", RW, LINK }, /* messages in RAM */
 	{ AT_TRUST, "broker", SANDBOX_READ, LINK },

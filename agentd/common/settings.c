@@ -13,6 +13,7 @@
 #include <libconfig.h>
 
 #include "agentd/common/address.h"
+#include "agentd/common/topic_rights.h"
 #include "agentd/common/topics.h"
 #include "base/file.h"
 #include "base/macro.h"
@@ -548,6 +549,7 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 		{ "product", s->device.product }, { "serial", s->device.serial },
 	};
 	struct queue_classes classes;
+	struct topic_right right;
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
@@ -562,6 +564,11 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 	if (r < 0)
 		return r;
 	queue_classes_clear(&classes);
+	for (char **row = s->mqtt.rights; row != NULL && *row != NULL; row++) {
+		r = topic_right_parse(*row, &right, err);
+		if (r < 0)
+			return agent_error_prefix(err, r, "%s:1", s->file);
+	}
 	if (s->mqtt.enable && s->mqtt.host[0] == '\0')
 		return agent_error_set(err, -EINVAL, "config.missing", "%s:1: mqtt.host must be set when mqtt.enable is true", s->file);
 	if (s->mqtt.backoff_min_ms > s->mqtt.backoff_max_ms)

@@ -35,8 +35,8 @@ struct settings {
 		bool enable;
 		char *host;
 		int64_t port;
-		char *ca_file, *cert_file, *key, *topic_prefix, **queues;
-		int64_t flash_endurance_gib, telemetry_s, keepalive_s, backoff_min_ms, backoff_max_ms;
+		char *ca_file, *cert_file, *key, *topic_prefix, **queues, **rights;
+		int64_t flash_endurance_gib, telemetry_s, app_calls_per_s, keepalive_s, backoff_min_ms, backoff_max_ms;
 		bool allow_tls12;
 	} mqtt;
 	struct { char *ca_file; int64_t connect_timeout_s; } fetch;

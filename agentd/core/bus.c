@@ -17,10 +17,10 @@
 
 #include "agentd/common/peer.h"
 #include "agentd/core/dispatch.h"
-#include "agentd/core/gate.h"
+#include "agentd/common/gate.h"
 #include "agentd/core/key_rights.h"
 #include "agentd/core/update.h"
-#include "agentd/core/vendor.h"
+#include "agentd/common/vendor.h"
 #include "base/macro.h"
 
 #define MAX_PEERS 4		   /* per listening socket: one program, and its next life while the old one still closes */

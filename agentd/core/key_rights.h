@@ -20,6 +20,8 @@
 
 #include <agent/error.h>
 
+#include "agentd/common/caller.h"
+
 enum key_purpose {
 	PURPOSE_TLS_CLIENT = 1u << 0, /* sign digests: TLS client handshakes, and what OpenSSL signs with such a key */
 	PURPOSE_CSR = 1u << 1,	      /* certificate requests that core composes */
@@ -32,10 +34,8 @@ enum key_origin { KEY_MADE, KEY_IMPORTED, KEY_SOFTWARE };
 enum rule_kind { RULE_PROGRAM, RULE_UID, RULE_GID, RULE_UNIT };
 
 #define KEY_RULES_MAX 16
-#define UNIT_NAME_MAX 110 /* with "unit:" it fits a label, AGENT_APP_LABEL_MAX */
 #define KEY_HEX_MAX 132	  /* hex of a Name: 66 bytes with SHA-512 */
 #define KEY_META_MAX (8 * 1024)
-#define CALLER_GROUPS_MAX 64
 
 struct key_rule {
 	enum rule_kind kind;
@@ -52,15 +52,6 @@ struct key_meta {
 	unsigned purposes;
 	struct key_rule rules[KEY_RULES_MAX];
 	size_t n_rules;
-};
-
-/* Who is at the other end, by the kernel's word. */
-struct key_caller {
-	const char *program; /* "link", "fetch": came through its door; NULL for anybody */
-	uint32_t uid, gid;
-	uint32_t groups[CALLER_GROUPS_MAX];
-	size_t n_groups;
-	char unit[UNIT_NAME_MAX + 1]; /* "" if it cannot be told */
 };
 
 /* Words separated by single spaces, or "none". -EINVAL "key.purpose". */
@@ -85,16 +76,5 @@ int key_meta_write(int dir_fd, const char *key, const struct key_meta *meta, str
 
 /* First rule that lets @caller use the key for @purpose, or NULL. */
 const struct key_rule *key_meta_match(const struct key_meta *meta, const struct key_caller *caller, enum key_purpose purpose);
-
-/* ---- who is there (caller.c) -------------------------------------------------------------------------------------- */
-
-/*
- * Peer of a connected Unix socket: SO_PEERCRED, SO_PEERGROUPS, and the unit from /proc/PID/cgroup. The unit is left empty
- * unless a pidfd of the peer (Linux 6.5) shows that the process which connected was still there after its cgroup was read:
- * a process id alone may have passed to somebody else.
- */
-int caller_from_socket(int fd, struct key_caller *ret_caller);
-/* System unit in the text of a cgroup file; false if there is none, such as in a container or outside of systemd. */
-bool unit_from_cgroup(const char *text, char ret_unit[UNIT_NAME_MAX + 1]);
 
 #endif

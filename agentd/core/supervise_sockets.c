@@ -47,6 +47,7 @@ static const struct {
 	{ CHILD_CORE, CHILD_COUNT_, "core-login", "login.sock", 0600 }, /* login programs: root, as we are */
 	{ CHILD_INSTALL, CHILD_CORE, "install", "install.sock", 0600 },
 	{ CHILD_FETCH, CHILD_CORE, "fetch", "fetch.sock", 0600 },
+	{ CHILD_LINK, CHILD_LINK, "link-apps", "link.sock", 0666 }, /* anybody local: the kernel says who, mqtt.rights what */
 	{ CHILD_MGMT, CHILD_MGMT, "mgmt-unix", "agentd.sock", 0666 }, /* anybody local: the kernel says who */
 };
 
@@ -300,7 +301,7 @@ int sockets_make(const struct settings *settings, const struct identity identiti
 	int r = make_folders(settings, identities, err);
 
 	for (size_t i = 0; i < ARRAY_SIZE(sockets) && r >= 0; i++)
-		if (settings->vendor.enable || strcmp(sockets[i].fd_name, "core-vendor") != 0)
+		if (settings->vendor.enable || (strcmp(sockets[i].fd_name, "core-vendor") != 0 && strcmp(sockets[i].fd_name, "link-apps") != 0))
 			r = make_unix(settings, i, identities, &ret_handed[sockets[i].child], err);
 	return r < 0 || !settings->mgmt.https ? r : make_network(settings, &ret_handed[CHILD_MGMT], err);
 }

@@ -18,6 +18,7 @@
 #include "agentd/common/peer.h"
 #include "agentd/common/sandbox.h"
 #include "agentd/common/service.h"
+#include "agentd/link/apps.h"
 #include "agentd/link/store.h"
 #include "agentd/link/telemetry.h"
 #include "agentd/link/worker.h"
@@ -35,6 +36,7 @@ struct link {
 	sd_event_source *core_timer, *telemetry_timer, *queues_timer, *notify;
 	int notify_fd;
 	char *prefix;			/* of topics */
+	struct apps *apps;
 	struct store *store;		/* both or none: the owner has set a password, and mqtt.enable is set */
 	struct worker *worker;
 	char setup[32];			/* as core says; "" unknown */
@@ -215,6 +217,7 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *use
 		return 0;
 	if (link->worker == NULL)
 		return 0;
+	apps_wake(link->apps);
 	worker_get_status(link->worker, &status);
 	report_now(link);
 	if (status.state == AGENT_MQTT_ONLINE && status.n_connects != link->n_connects_seen) {
@@ -245,14 +248,27 @@ static void start_work(struct link *link, struct agent_error **err)
 		r = worker_start(settings, link->store, link->prefix, link->notify_fd, first_delay_ms(settings), &link->worker, err);
 	if (r < 0)
 		link->store = store_close(link->store);
+	apps_attach(link->apps, link->store, link->worker);
 }
 
 static void stop_work(struct link *link)
 {
+	apps_attach(link->apps, NULL, NULL);
 	/* A worker that does not come back holds the store. */
 	if (worker_stop(TAKE_PTR(link->worker)))
 		store_close(link->store);
 	link->store = NULL;
+}
+
+/* What applications hear while there is nothing to work with. */
+static void refuse_apps(struct link *link)
+{
+	if (!link->service.settings->mqtt.enable)
+		apps_set_refusal(link->apps, -EOPNOTSUPP, "link.disabled", "mqtt.enable is false");
+	else if (strcmp(link->setup, "active") == 0)
+		apps_set_refusal(link->apps, -EBUSY, "link.starting", "the queues cannot be started, see the log; try again");
+	else
+		apps_set_refusal(link->apps, -EKEYEXPIRED, "setup.password-change-required", "the owner has to set the password of the device first");
 }
 
 /* Broker connection only once the owner has set a password, and no longer after a factory reset. */
@@ -262,6 +278,7 @@ static void follow_setup(struct link *link, const char *setup)
 	bool is_active = strcmp(setup, "active") == 0;
 
 	snprintf(link->setup, sizeof(link->setup), "%s", setup);
+	refuse_apps(link);
 	if (link->service.settings->mqtt.enable && is_active && link->worker == NULL) {
 		start_work(link, &err);
 		if (err != NULL)
@@ -447,6 +464,9 @@ static int set_up(struct link *link, struct agent_error **err)
 		r = sd_event_add_time_relative(link->service.event, &link->queues_timer, CLOCK_MONOTONIC, QUEUES_REPORT_US, 0, on_queues_time, link);
 	if (r < 0)
 		return agent_error_set(err, r, "link.setup", "cannot set up the event loop: %s", strerror(-r));
+	r = apps_open(settings, link->prefix, link->service.event, &link->apps, err);
+	if (r < 0)
+		return r;
 	load_resolver();
 	return enter_sandbox(settings, err);
 }
@@ -465,6 +485,7 @@ int main(int argc, char **argv)
 	}
 	r = service_run(&link.service);
 	stop_work(&link);
+	apps_close(link.apps);
 	if (link.core != NULL)
 		sd_bus_flush_close_unref(link.core);
 	sd_event_source_unref(link.notify);

@@ -28,6 +28,9 @@
 #define RETRY_MS 5000		/* look again for a file or for core */
 #define QUEUE_MESSAGES 64	/* of the MQTT client: what the store has under way, and canaries */
 #define QUEUE_BYTES (STORE_IN_FLIGHT_BYTES + 2 * STORE_MESSAGE_MAX)
+#define FILTERS_MAX 48
+#define INBOX_MESSAGES 256	/* that the event loop has not taken yet */
+#define INBOX_BYTES (512 * KIB)
 #define STOP_WAIT_S 5
 #define CERT_FILE_MAX (256 * KIB)
 
@@ -64,6 +67,13 @@ struct worker {
 	uint64_t canary;	/* number of the last one sent */
 	char shown[IDENTITY_ID_MAX];	/* id of the certificate on the connection, "" for the file's */
 	bool has_shown;
+	struct {
+		char *text;
+		int qos;
+	} filters[FILTERS_MAX];	/* of applications */
+	size_t n_filters;
+	struct worker_message *inbox, **inbox_end;
+	size_t n_inbox, inbox_bytes;
 	bool wants_trial;	/* a new certificate waits for another try */
 };
 
@@ -105,6 +115,59 @@ static bool files_changed(const struct worker *w)
 	return !is_same(&ca, &w->ca_stamp) || !is_same(&cert, &w->cert_stamp);
 }
 
+void worker_message_free(struct worker_message *m)
+{
+	if (m == NULL)
+		return;
+	free(m->topic);
+	free(m->payload);
+	free(m);
+}
+
+/* Locked. Without room or memory what comes is lost, and that is told in its place; a gap itself needs no room but memory. */
+static void inbox_put(struct worker *w, const char *gap, const char *topic, const void *payload, size_t size)
+{
+	bool is_full = w->n_inbox >= INBOX_MESSAGES || w->inbox_bytes + size > INBOX_BYTES;
+	struct worker_message *m;
+
+	if (gap == NULL && is_full)
+		gap = "slow";
+	if (gap != NULL && w->n_inbox > INBOX_MESSAGES)
+		return;	/* the last one there is a gap */
+	m = calloc(1, sizeof(*m));
+	if (m == NULL)
+		return;
+	m->gap = gap;
+	if (gap == NULL && ((m->topic = strdup(topic)) == NULL || (size > 0 && (m->payload = malloc(size)) == NULL))) {
+		m->gap = "slow";
+		size = 0;
+	}
+	if (m->gap == NULL && size > 0)
+		memcpy(m->payload, payload, size);
+	m->size = m->gap == NULL ? size : 0;
+	*w->inbox_end = m;
+	w->inbox_end = &m->next;
+	w->n_inbox++;
+	w->inbox_bytes += m->size;
+}
+
+struct worker_message *worker_next_message(struct worker *w)
+{
+	struct worker_message *m;
+
+	pthread_mutex_lock(&w->lock);
+	m = w->inbox;
+	if (m != NULL) {
+		w->inbox = m->next;
+		if (w->inbox == NULL)
+			w->inbox_end = &w->inbox;
+		w->n_inbox--;
+		w->inbox_bytes -= m->size;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return m;
+}
+
 static void set_status(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)
 {
 	pthread_mutex_lock(&w->lock);
@@ -113,6 +176,7 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 		w->status.round_trip_ms = -1;
 		w->status.canary_sent_ms = 0;
 		w->status.why[0] = '\0';
+		inbox_put(w, "connection", NULL, NULL, 0);
 	}
 	w->status.state = state;
 	if (why != NULL)	/* otherwise the last reason stays visible while we try again */
@@ -126,10 +190,10 @@ static void on_message(void *userdata, const char *topic, const void *payload, s
 	struct worker *w = userdata;
 	uint64_t n = canary_parse(payload, size);
 
-	if (strcmp(topic, w->canary_topic) != 0)
-		return;
 	pthread_mutex_lock(&w->lock);
-	if (n != 0 && n == w->canary && w->status.canary_sent_ms != 0) {
+	if (strcmp(topic, w->canary_topic) != 0)
+		inbox_put(w, size > STORE_MESSAGE_MAX ? "size" : NULL, topic, payload, size);
+	else if (n != 0 && n == w->canary && w->status.canary_sent_ms != 0) {
 		w->status.round_trip_ms = (int64_t)(now_ms() - w->status.canary_sent_ms);
 		w->status.canary_sent_ms = 0;
 	}
@@ -306,6 +370,9 @@ static void hand_over(struct worker *w, struct agent_mqtt *mqtt)
 {
 	pthread_mutex_lock(&w->lock);
 	w->mqtt = mqtt;
+	for (size_t i = 0; mqtt != NULL && i < w->n_filters; i++)
+		if (agent_mqtt_subscribe(mqtt, w->filters[i].text, w->filters[i].qos, NULL) < 0)
+			service_log(LOG_ERR, "out of memory: a subscription of an application is not repeated");
 	w->status.canary_sent_ms = 0;
 	pthread_mutex_unlock(&w->lock);
 	store_attach(w->store, mqtt);
@@ -346,13 +413,19 @@ static void log_debug(void *userdata, const char *line)
 
 static void worker_free(struct worker *w)
 {
+	struct worker_message *m;
+
 	if (w == NULL)
 		return;
 	if (w->stop_fd >= 0)
 		close(w->stop_fd);
-	pthread_mutex_destroy(&w->lock);
 	identity_clear(&w->identity);
 	agent_context_unref(w->ctx);
+	for (size_t i = 0; i < w->n_filters; i++)
+		free(w->filters[i].text);
+	while ((m = worker_next_message(w)) != NULL)
+		worker_message_free(m);
+	pthread_mutex_destroy(&w->lock);
 	free(w->ca_file);
 	free(w->cert_file);
 	free(w->state_topic);
@@ -386,6 +459,7 @@ int worker_start(const struct settings *settings, struct store *store, const cha
 	if (w == NULL)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
 	pthread_mutex_init(&w->lock, NULL);
+	w->inbox_end = &w->inbox;
 	w->settings = settings;
 	w->store = store;
 	w->notify_fd = notify_fd;
@@ -452,6 +526,42 @@ int worker_send_canary(struct worker *w, struct agent_error **err)
 	}
 	pthread_mutex_unlock(&w->lock);
 	return r;
+}
+
+int worker_subscribe(struct worker *w, const char *filter, int qos, struct agent_error **err)
+{
+	char *copy = strdup(filter);
+	int r = 0;
+
+	if (copy == NULL)
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
+	pthread_mutex_lock(&w->lock);
+	if (w->n_filters == FILTERS_MAX)
+		r = agent_error_set(err, -EDQUOT, "link.filters", "there are %d subscriptions already", FILTERS_MAX);
+	if (r >= 0 && w->mqtt != NULL)
+		r = agent_mqtt_subscribe(w->mqtt, filter, qos, err);
+	if (r >= 0) {
+		w->filters[w->n_filters].text = TAKE_PTR(copy);
+		w->filters[w->n_filters++].qos = qos;
+	}
+	pthread_mutex_unlock(&w->lock);
+	free(copy);
+	return r;
+}
+
+void worker_unsubscribe(struct worker *w, const char *filter)
+{
+	pthread_mutex_lock(&w->lock);
+	for (size_t i = 0; i < w->n_filters; i++) {
+		if (strcmp(w->filters[i].text, filter) != 0)
+			continue;
+		free(w->filters[i].text);
+		w->filters[i] = w->filters[--w->n_filters];
+		i--;
+	}
+	if (w->mqtt != NULL)
+		(void)agent_mqtt_unsubscribe(w->mqtt, filter, NULL);
+	pthread_mutex_unlock(&w->lock);
 }
 
 void worker_identity_changed(struct worker *w, const char *current_id, const char *next_id)

@@ -8,14 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <systemd/sd-bus.h>
 
 #include "base/macro.h"
-#include "base/wire_error.h"
+#include "client/channel.h"
 
 /* As in agentd/common/operations.h: D-Bus point to point, rows of operations.def. */
 #define PATH "/org/libagent"
@@ -26,91 +23,10 @@
 struct agent_client {
 	unsigned n_refs;
 	struct agent_context *ctx;
-	char *path;
-	sd_bus *bus;	/* NULL while there is no connection */
-	uint64_t epoch; /* of the connection */
-	uint64_t timeout_us;
+	struct channel channel;
 };
 
-/* ---- the connection --------------------------------------------------------------------------------------------- */
-
-static int cannot_connect(struct agent_error **err, int r, const char *path)
-{
-	const char *why = strerror(-r);
-
-	if (r == -ENOENT || r == -ECONNREFUSED)
-		why = "nobody listens; is the program behind it running?";
-	return agent_error_set(err, r, "bus.connect", "cannot connect to %s: %s", path, why);
-}
-
-static void disconnect(struct agent_client *c)
-{
-	c->bus = sd_bus_close_unref(c->bus);
-}
-
-static int start_bus(struct agent_client *c, int fd)
-{
-	int r = sd_bus_new(&c->bus);
-
-	if (r >= 0)
-		r = sd_bus_set_fd(c->bus, fd, fd);
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	/* Who we are is the kernel's word; D-Bus has nothing to add. */
-	r = sd_bus_set_anonymous(c->bus, true);
-	if (r >= 0)
-		r = sd_bus_set_trusted(c->bus, true);
-	return r < 0 ? r : sd_bus_start(c->bus);
-}
-
-static int need_connection(struct agent_client *c, struct agent_error **err)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd, r;
-
-	if (c->bus != NULL)
-		return 0;
-	if (strlen(c->path) >= sizeof(address.sun_path))
-		return cannot_connect(err, -ENAMETOOLONG, c->path);
-	strcpy(address.sun_path, c->path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return cannot_connect(err, -errno, c->path);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		r = cannot_connect(err, -errno, c->path);
-		close(fd);
-		return r;
-	}
-	r = start_bus(c, fd);
-	if (r < 0) {
-		disconnect(c);
-		return cannot_connect(err, r, c->path);
-	}
-	c->epoch++;
-	return 0;
-}
-
-/* What sd-bus said in our words; a lost connection is -ENOTCONN. */
-static int bus_error(const sd_bus_error *error, int r, struct agent_error **err)
-{
-	if (error->name != NULL && strncmp(error->name, WIRE_ERROR_PREFIX, strlen(WIRE_ERROR_PREFIX)) == 0)
-		return wire_error_set(error->name, error->message, err);
-	if (r >= 0)
-		r = -EIO;
-	/* sd-bus ends the calls of a connection that broke with the error of a time-out; only its words tell them apart. */
-	if (error->name != NULL && strcmp(error->name, SD_BUS_ERROR_NO_REPLY) == 0 && error->message != NULL &&
-	    strstr(error->message, "terminated") != NULL)
-		r = -ENOTCONN;
-	if (r == -ECONNRESET || r == -EPIPE || r == -ESHUTDOWN || r == -ENOTCONN)
-		return agent_error_set(err, -ENOTCONN, "bus.lost", "agentd closed the connection");
-	if (r == -ETIMEDOUT)
-		return agent_error_set(err, r, "bus.timeout", "agentd did not answer in time");
-	if (r == -ECHILD)
-		return agent_error_set(err, r, "client.fork", "this connection to agentd was opened before fork()");
-	return agent_error_set(err, r, "bus.call", "%s", error->name != NULL && error->message != NULL ? error->message : strerror(-r));
-}
+/* ---- calls ------------------------------------------------------------------------------------------------------ */
 
 /* Arguments of a call; NULL and 0 where the operation has none. */
 struct arguments {
@@ -126,7 +42,7 @@ struct arguments {
 
 static int new_call(struct agent_client *c, const char *method, const struct arguments *a, sd_bus_message **ret_call)
 {
-	int r = sd_bus_message_new_method_call(c->bus, ret_call, NULL, PATH, INTERFACE, method);
+	int r = sd_bus_message_new_method_call(c->channel.bus, ret_call, NULL, PATH, INTERFACE, method);
 
 	if (r >= 0 && a->first != NULL)
 		r = sd_bus_message_append_basic(*ret_call, 's', a->first);
@@ -150,20 +66,20 @@ static int call_once(struct agent_client *c, const char *method, const struct ar
 	int r;
 
 	/* Signals that came meanwhile would pile up: nobody else reads this connection. */
-	while ((r = sd_bus_process(c->bus, NULL)) > 0)
+	while ((r = sd_bus_process(c->channel.bus, NULL)) > 0)
 		;
 	if (r >= 0)
 		r = new_call(c, method, a, &call);
 	if (r >= 0)
-		r = sd_bus_call(c->bus, call, c->timeout_us, &error, ret_reply);
+		r = sd_bus_call(c->channel.bus, call, c->channel.timeout_us, &error, ret_reply);
 	if (r >= 0 && a->is_secret)
 		(void)sd_bus_message_sensitive(*ret_reply);
 	if (r < 0)
-		r = bus_error(&error, r, err);
+		r = channel_error(&error, r, err);
 	sd_bus_error_free(&error);
 	sd_bus_message_unref(call);
 	if (r == -ENOTCONN)
-		disconnect(c);
+		channel_drop(&c->channel);
 	return r < 0 ? r : 0;
 }
 
@@ -171,7 +87,7 @@ static int call_once(struct agent_client *c, const char *method, const struct ar
 static int call(struct agent_client *c, const char *method, const struct arguments *a, sd_bus_message **ret_reply,
 		struct agent_error **err)
 {
-	int r = need_connection(c, err);
+	int r = channel_need(&c->channel, err);
 
 	if (r >= 0)
 		r = call_once(c, method, a, ret_reply, err);
@@ -179,7 +95,7 @@ static int call(struct agent_client *c, const char *method, const struct argumen
 		return r;
 	if (err != NULL)
 		*err = agent_error_free(*err);
-	r = need_connection(c, err);
+	r = channel_need(&c->channel, err);
 	return r < 0 ? r : call_once(c, method, a, ret_reply, err);
 }
 
@@ -203,14 +119,14 @@ int agent_client_open(struct agent_context *ctx, const char *socket_path, struct
 	if (ctx == NULL || ret_client == NULL)
 		return agent_error_set(err, -EINVAL, "client.argument", "a client needs a context");
 	c = calloc(1, sizeof(*c));
-	if (c == NULL || (c->path = strdup(socket_path == NULL ? AGENT_CLIENT_SOCKET : socket_path)) == NULL) {
+	if (c == NULL || (c->channel.path = strdup(socket_path == NULL ? AGENT_CLIENT_SOCKET : socket_path)) == NULL) {
 		free(c);
 		return agent_error_set(err, -ENOMEM, "memory", "no memory for a client");
 	}
 	c->n_refs = 1;
 	c->ctx = agent_context_ref(ctx);
 	agent_client_set_timeout(c, TIMEOUT_MS);
-	r = need_connection(c, err);
+	r = channel_need(&c->channel, err);
 	if (r < 0) {
 		agent_client_unref(c);
 		return r;
@@ -230,9 +146,9 @@ struct agent_client *agent_client_unref(struct agent_client *client)
 {
 	if (client == NULL || --client->n_refs > 0)
 		return NULL;
-	disconnect(client);
+	channel_drop(&client->channel);
 	agent_context_unref(client->ctx);
-	free(client->path);
+	free(client->channel.path);
 	free(client);
 	return NULL;
 }
@@ -240,7 +156,7 @@ struct agent_client *agent_client_unref(struct agent_client *client)
 void agent_client_set_timeout(struct agent_client *client, unsigned timeout_ms)
 {
 	if (client != NULL)
-		client->timeout_us = (uint64_t)timeout_ms * 1000;
+		client->channel.timeout_us = (uint64_t)timeout_ms * 1000;
 }
 
 int agent_client_get_setup(struct agent_client *client, const char **ret_state, struct agent_error **err)
@@ -289,7 +205,7 @@ static int fetch_public(struct client_key *key, uint8_t ret_spki[SPKI_MAX], size
 	if (r >= 0) {
 		memcpy(ret_spki, spki, size);
 		*ret_size = size;
-		key->epoch = key->client->epoch;
+		key->epoch = key->client->channel.epoch;
 	}
 	sd_bus_message_unref(reply);
 	return r < 0 ? agent_error_prefix(err, r, "key %s", key->name) : 0;
@@ -303,8 +219,8 @@ static int check_same(struct client_key *key, struct agent_error **err)
 	size_t before_size, now_size;
 	int r;
 
-	r = need_connection(key->client, err);
-	if (r < 0 || key->epoch == key->client->epoch)
+	r = channel_need(&key->client->channel, err);
+	if (r < 0 || key->epoch == key->client->channel.epoch)
 		return r;
 	r = fetch_public(key, now, &now_size, err);
 	if (r < 0)

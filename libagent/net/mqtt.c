@@ -111,6 +111,8 @@ struct agent_mqtt *agent_mqtt_free(struct agent_mqtt *mqtt)
 	mqtt_queue_clear(&mqtt->queue);
 	for (size_t i = 0; i < mqtt->n_filters; i++)
 		free(mqtt->filters[i].filter);
+	for (size_t i = 0; i < mqtt->n_ending; i++)
+		free(mqtt->ending[i]);
 	if (mqtt->wake_fd >= 0)
 		close(mqtt->wake_fd);
 	pthread_mutex_destroy(&mqtt->lock);
@@ -228,6 +230,28 @@ int agent_mqtt_subscribe(struct agent_mqtt *mqtt, const char *filter, int qos, s
 		return agent_error_set(err, r, "mqtt.full", "there are %d subscriptions already", MQTT_FILTERS_MAX);
 	if (r < 0)
 		return agent_error_set(err, r, "mqtt.memory", "out of memory");
+	wake(mqtt);
+	return 0;
+}
+
+int agent_mqtt_unsubscribe(struct agent_mqtt *mqtt, const char *filter, struct agent_error **err)
+{
+	if (mqtt == NULL || filter == NULL)
+		return agent_error_set(err, -EINVAL, "mqtt.topic", "no client or filter given");
+	pthread_mutex_lock(&mqtt->lock);
+	for (size_t i = 0; i < mqtt->n_filters; i++) {
+		struct mqtt_filter *f = &mqtt->filters[i];
+
+		if (strcmp(f->filter, filter) != 0)
+			continue;
+		/* Where there is no room to remember it, the broker goes on until the next connection. */
+		if (f->is_sent && mqtt->n_ending < MQTT_FILTERS_MAX)
+			mqtt->ending[mqtt->n_ending++] = TAKE_PTR(f->filter);
+		free(f->filter);
+		*f = mqtt->filters[--mqtt->n_filters];
+		i--;
+	}
+	pthread_mutex_unlock(&mqtt->lock);
 	wake(mqtt);
 	return 0;
 }

@@ -39,6 +39,8 @@ struct agent_mqtt {
 	struct mqtt_queue queue;
 	struct mqtt_filter filters[MQTT_FILTERS_MAX];
 	size_t n_filters;
+	char *ending[MQTT_FILTERS_MAX];	/* the broker is to forget these */
+	size_t n_ending;
 };
 
 /* Announce a state; run thread only. */

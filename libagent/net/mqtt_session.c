@@ -201,25 +201,49 @@ static void subscribe_new(struct session *s)
 {
 	struct agent_mqtt *mqtt = s->mqtt;
 
-	for (size_t i = 0;; i++) {
-		char *filter = NULL;
-		int qos = 0, mid = 0;
+	for (;;) {
+		_cleanup_free_ char *filter = NULL;
+		int qos = 0, mid = 0, rc;
+		size_t i = 0;
 
 		pthread_mutex_lock(&mqtt->lock);
 		while (i < mqtt->n_filters && mqtt->filters[i].is_sent)
 			i++;
 		if (i < mqtt->n_filters) {
-			filter = mqtt->filters[i].filter;	/* filters are never removed while we run */
+			filter = strdup(mqtt->filters[i].filter);	/* without the lock it may be taken out */
 			qos = mqtt->filters[i].qos;
 		}
 		pthread_mutex_unlock(&mqtt->lock);
-		if (filter == NULL || mosquitto_subscribe(s->mosq, &mid, filter, qos) != MOSQ_ERR_SUCCESS)
+		if (filter == NULL)
 			return;
+		rc = mosquitto_subscribe(s->mosq, &mid, filter, qos);
 		pthread_mutex_lock(&mqtt->lock);
-		mqtt->filters[i].is_sent = true;
-		mqtt->filters[i].mid = mid;
+		for (i = 0; rc == MOSQ_ERR_SUCCESS && i < mqtt->n_filters; i++) {
+			if (mqtt->filters[i].is_sent || strcmp(mqtt->filters[i].filter, filter) != 0)
+				continue;
+			mqtt->filters[i].is_sent = true;
+			mqtt->filters[i].mid = mid;
+		}
 		pthread_mutex_unlock(&mqtt->lock);
+		if (rc != MOSQ_ERR_SUCCESS)
+			return;
 	}
+}
+
+/* Before subscribe_new(), as a filter may have been given again. */
+static void unsubscribe_old(struct session *s)
+{
+	struct agent_mqtt *mqtt = s->mqtt;
+	char *filter;
+
+	do {
+		pthread_mutex_lock(&mqtt->lock);
+		filter = mqtt->n_ending == 0 ? NULL : mqtt->ending[--mqtt->n_ending];
+		pthread_mutex_unlock(&mqtt->lock);
+		if (filter != NULL)
+			(void)mosquitto_unsubscribe(s->mosq, NULL, filter);
+		free(filter);
+	} while (filter != NULL);
 }
 
 static void publish_queued(struct session *s)
@@ -375,6 +399,7 @@ static int serve(struct session *s, struct agent_error **err)
 		if (s->connack == 0 && !s->is_online)
 			come_online(s);
 		if (s->is_online) {
+			unsubscribe_old(s);
 			subscribe_new(s);
 			publish_queued(s);
 		}
@@ -392,6 +417,8 @@ static void begin(struct session *s)
 	mqtt_queue_rewind(&mqtt->queue);
 	for (size_t i = 0; i < mqtt->n_filters; i++)
 		mqtt->filters[i].is_sent = false;
+	while (mqtt->n_ending > 0)	/* the broker forgot them with the old connection */
+		free(mqtt->ending[--mqtt->n_ending]);
 	pthread_mutex_unlock(&mqtt->lock);
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "agentd/common/topic_rights.h"
 #include "agentd/common/topics.h"
 
 /* MQTT 3.1.1 section 4.7 has these examples, and some of ours. */
@@ -180,6 +181,52 @@ static void a_name_is_there_once_and_the_number_is_bounded(void **state)
 	assert_error(&err, -EINVAL, "config.range");
 }
 
+static bool may(const char *row, const struct key_caller *caller, enum topic_action action, const char *topic)
+{
+	char copy[128], *rows[] = { copy, NULL };
+	struct settings settings = { .file = NULL };
+
+	snprintf(copy, sizeof(copy), "%s", row);
+	settings.mqtt.rights = rows;
+	return topic_right_find(&settings, "d/1", caller, action, topic);
+}
+
+static void a_right_is_for_whom_and_what_it_says(void **state)
+{
+	const struct key_caller caller = { .uid = 1000, .gid = 100, .groups = { 44 }, .n_groups = 1, .unit = "meter.service" };
+	const struct key_caller nobody_known = { .uid = 0, .gid = 0 };
+
+	assert_true(may("publish uid:1000 ~/meter/#", &caller, TOPIC_PUBLISH, "d/1/meter/7"));
+	assert_false(may("publish uid:1000 ~/meter/#", &caller, TOPIC_SUBSCRIBE, "d/1/meter/7"));
+	assert_false(may("publish uid:1000 ~/meter/#", &caller, TOPIC_PUBLISH, "d/2/meter/7"));
+	assert_false(may("publish uid:1001 ~/meter/#", &caller, TOPIC_PUBLISH, "d/1/meter/7"));
+	assert_true(may("publish gid:100 a", &caller, TOPIC_PUBLISH, "a"));
+	assert_true(may("publish gid:44 a", &caller, TOPIC_PUBLISH, "a"));
+	assert_false(may("publish gid:45 a", &caller, TOPIC_PUBLISH, "a"));
+	assert_true(may("subscribe unit:meter.service a/#", &caller, TOPIC_SUBSCRIBE, "a/+"));
+	assert_false(may("subscribe unit:meter.service a/+", &caller, TOPIC_SUBSCRIBE, "a/#"));
+	assert_false(may("subscribe unit:meter.servic a", &caller, TOPIC_SUBSCRIBE, "a"));
+	assert_false(may("subscribe unit:meter.service2 a", &caller, TOPIC_SUBSCRIBE, "a"));
+	assert_false(may("subscribe unit:meter.service a", &nobody_known, TOPIC_SUBSCRIBE, "a"));
+}
+
+static void bad_rights_are_named(void **state)
+{
+	static const char *const rows[] = {
+		"", "publish", "publish uid:1", "publish uid:1 a#", "read uid:1 a", "publish  uid:1 a", "publish uid: a", "publish uid:-1 a",
+		"publish uid:x a", "publish uid:99999999999 a", "publish unit: a", "publish user:joe a", "publish 1000 a",
+	};
+	struct topic_right right;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct agent_error *err = NULL;
+
+		if (topic_right_parse(rows[i], &right, &err) != -EINVAL)
+			fail_msg("\"%s\" is taken", rows[i]);
+		assert_error(&err, -EINVAL, "config.range");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +237,8 @@ int main(void)
 		cmocka_unit_test(rows_become_queues),
 		cmocka_unit_test(bad_rows_are_named),
 		cmocka_unit_test(a_name_is_there_once_and_the_number_is_bounded),
+		cmocka_unit_test(a_right_is_for_whom_and_what_it_says),
+		cmocka_unit_test(bad_rights_are_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#include "agentd/core/gate.h"
-#include "agentd/core/vendor.h"
+#include "agentd/common/gate.h"
+#include "agentd/common/vendor.h"
 
 #define S UINT64_C(1000000)
 

@@ -11,6 +11,7 @@
 #include <agent/counter.h>
 #include <agent/error.h>
 #include <agent/key.h>
+#include <agent/link.h>
 #include <agent/mac.h>
 #include <agent/mqtt.h>
 #include <agent/password.h>

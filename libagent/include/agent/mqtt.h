@@ -125,6 +125,13 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_publish(struct agent_mqtt *mqtt, co
  * Returns 0, -EINVAL (mqtt.topic), -EDQUOT (mqtt.full), -ENOMEM. Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_subscribe(struct agent_mqtt *mqtt, const char *filter, int qos, struct agent_error **err);
+/**
+ * agent_mqtt_unsubscribe() - receive no more what matched @filter, as given to agent_mqtt_subscribe()
+ *
+ * Any thread; never blocks on the network. Messages that are under way may still arrive. One that was not subscribed is fine.
+ * Returns 0, -EINVAL (mqtt.topic), -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT int agent_mqtt_unsubscribe(struct agent_mqtt *mqtt, const char *filter, struct agent_error **err);
 /** agent_mqtt_get_state() - where the connection stands; any thread. Since: 0.1 */
 AGENT_EXPORT enum agent_mqtt_state agent_mqtt_get_state(const struct agent_mqtt *mqtt);
 /** agent_mqtt_free() - free, when agent_mqtt_run() has returned; takes NULL, returns NULL. Since: 0.1 */

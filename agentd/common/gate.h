@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CORE_GATE_H
-#define CORE_GATE_H
+#ifndef COMMON_GATE_H
+#define COMMON_GATE_H
 /*
  * Between a stranger's socket and sd-bus, which takes messages of 128 MiB: passes bytes on, whole messages only, of at most
  * GATE_MESSAGE_MAX bytes, and no descriptors. What breaks the rules, or D-Bus framing, ends the connection.

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agentd/core/key_rights.h"
+#include "agentd/common/caller.h"
 #include "base/file.h"
 #include "base/macro.h"
 

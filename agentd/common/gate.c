@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "agentd/core/gate.h"
+#include "agentd/common/gate.h"
 
 #include <errno.h>
 #include <stdbool.h>

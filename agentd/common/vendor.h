@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CORE_VENDOR_H
-#define CORE_VENDOR_H
+#ifndef COMMON_VENDOR_H
+#define COMMON_VENDOR_H
 /*
  * How much one user's applications may ask of core: connections, unanswered calls, calls per second (GCRA, ITU-T I.371),
  * lines in the event log. Counted by uid, so that more processes or new connections gain nothing. No clock in here.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "agentd/core/vendor.h"
+#include "agentd/common/vendor.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,0 +1,746 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "agentd/link/apps.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <systemd/sd-bus.h>
+
+#include <agent/link.h>
+
+#include "agentd/common/caller.h"
+#include "agentd/common/gate.h"
+#include "agentd/common/operations.h"
+#include "agentd/common/peer.h"
+#include "agentd/common/service.h"
+#include "agentd/common/topic_rights.h"
+#include "agentd/common/topics.h"
+#include "agentd/common/vendor.h"
+#include "base/macro.h"
+
+#define FD_NAME "link-apps"
+#define CONNECTIONS_PER_USER 8
+#define BURST_FACTOR 4		/* see mqtt.app_calls_per_s */
+#define PAUSE_US 100000		/* after a call over the rate nothing is read for so long */
+#define UNREAD_MAX 32		/* answers that a program may leave unread */
+#define FILTERS_MAX 32		/* different ones, of all programs */
+#define OUTBOX_BYTES (128 * KIB)	/* of one program */
+#define OUTBOXES_BYTES (1024 * KIB)	/* of all */
+#define OUTBOX_ENTRIES 256
+#define BATCH_BYTES (64 * KIB)	/* of one answer; at least one message */
+#define DEAD_US (60 * UINT64_C(1000000)) /* a full outbox that nobody fetches from: the program is cut off */
+
+struct entry {
+	struct entry *next;
+	const char *gap;	/* its reason; NULL: a message */
+	size_t size;
+	char *topic;		/* topic and payload are one allocation */
+	void *payload;
+};
+
+struct app {
+	struct app *next;
+	struct apps *apps;
+	sd_bus *bus;
+	struct gate *gate;
+	struct vendor_user *user;
+	struct key_caller caller;
+	char *filters[AGENT_LINK_FILTERS_MAX];
+	size_t n_filters;
+	struct entry *outbox, **outbox_end;
+	size_t n_entries, outbox_bytes;
+	uint64_t stuck_since_us;	/* something was thrown away and nobody fetched since; 0: no */
+	sd_bus_message *waiting;	/* a call of Receive */
+	bool is_broken;			/* to be dropped as soon as nobody works with it */
+};
+
+/* A call of Publish whose message is on its way into a queue. */
+struct pending {
+	struct pending *next;
+	uint64_t ticket;
+	struct app *app;
+	sd_bus_message *call;
+};
+
+struct ledger_row {
+	char *filter;
+	unsigned n_users;
+	int qos;
+};
+
+struct apps {
+	const struct settings *settings;
+	const char *prefix;
+	sd_event *event;
+	sd_event_source *io, *sweep;
+	int fd;
+	struct store *store;
+	struct worker *worker;
+	int refusal;
+	char refusal_name[64], refusal_why[200];
+	struct app *list;
+	struct pending *pending;
+	uint64_t last_ticket;
+	struct vendors vendors;
+	struct ledger_row ledger[FILTERS_MAX];
+	size_t n_ledger;
+	size_t outboxes_bytes;
+};
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* ---- the ledger: what the broker was asked for, and for how many ------------------------------------------------ */
+
+static int ledger_add(struct apps *apps, const char *filter, int qos, struct agent_error **err)
+{
+	size_t i = 0;
+	int r;
+
+	while (i < apps->n_ledger && strcmp(apps->ledger[i].filter, filter) != 0)
+		i++;
+	if (i == FILTERS_MAX)
+		return agent_error_set(err, -EDQUOT, "link.filters", "all programs together subscribe %d different filters, and no more", FILTERS_MAX);
+	if (i < apps->n_ledger && apps->ledger[i].qos >= qos) {
+		apps->ledger[i].n_users++;
+		return 0;
+	}
+	r = worker_subscribe(apps->worker, filter, qos, err);
+	if (r < 0)
+		return r;
+	if (i == apps->n_ledger) {
+		char *copy = strdup(filter);
+
+		if (copy == NULL) {
+			worker_unsubscribe(apps->worker, filter);
+			return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
+		}
+		apps->ledger[apps->n_ledger++] = (struct ledger_row){ .filter = copy };
+	}
+	apps->ledger[i].qos = qos;
+	apps->ledger[i].n_users++;
+	return 0;
+}
+
+static void ledger_remove(struct apps *apps, const char *filter)
+{
+	for (size_t i = 0; i < apps->n_ledger; i++) {
+		if (strcmp(apps->ledger[i].filter, filter) != 0 || --apps->ledger[i].n_users > 0)
+			continue;
+		if (apps->worker != NULL)
+			worker_unsubscribe(apps->worker, filter);
+		free(apps->ledger[i].filter);
+		apps->ledger[i] = apps->ledger[--apps->n_ledger];
+		return;
+	}
+}
+
+/* ---- outbox ------------------------------------------------------------------------------------------------------ */
+
+static void take_first(struct app *app)
+{
+	struct entry *e = app->outbox;
+
+	app->outbox = e->next;
+	if (app->outbox == NULL)
+		app->outbox_end = &app->outbox;
+	app->n_entries--;
+	app->outbox_bytes -= e->size;
+	app->apps->outboxes_bytes -= e->size;
+	free(e->topic);
+	free(e);
+}
+
+static void mark_first(struct app *app, const char *reason)
+{
+	struct entry *e;
+
+	if (app->outbox != NULL && app->outbox->gap != NULL)
+		return;
+	e = calloc(1, sizeof(*e));
+	if (e == NULL) {
+		app->is_broken = true; /* a loss must not go untold: the end of the connection tells it too */
+		return;
+	}
+	*e = (struct entry){ .next = app->outbox, .gap = reason };
+	if (app->outbox == NULL)
+		app->outbox_end = &e->next;
+	app->outbox = e;
+	app->n_entries++;
+}
+
+static void append(struct app *app, struct entry *e)
+{
+	*app->outbox_end = e;
+	app->outbox_end = &e->next;
+	app->n_entries++;
+	app->outbox_bytes += e->size;
+	app->apps->outboxes_bytes += e->size;
+}
+
+/* The oldest go, and a gap takes their place. */
+static void make_room(struct app *app, size_t size)
+{
+	struct apps *apps = app->apps;
+	bool is_lost = false;
+
+	while (app->outbox != NULL && (app->n_entries >= OUTBOX_ENTRIES || app->outbox_bytes + size > OUTBOX_BYTES ||
+				       apps->outboxes_bytes + size > OUTBOXES_BYTES)) {
+		is_lost = true;
+		take_first(app);
+	}
+	if (!is_lost)
+		return;
+	mark_first(app, "slow");
+	if (app->stuck_since_us == 0)
+		app->stuck_since_us = now_us();
+}
+
+static void put_message(struct app *app, const char *topic, const void *payload, size_t size)
+{
+	size_t n_topic = strlen(topic) + 1;
+	struct entry *e;
+
+	make_room(app, n_topic + size);
+	if (app->apps->outboxes_bytes + n_topic + size > OUTBOXES_BYTES) { /* the others' */
+		mark_first(app, "slow");
+		return;
+	}
+	e = calloc(1, sizeof(*e));
+	if (e == NULL || (e->topic = malloc(n_topic + size)) == NULL) {
+		free(e);
+		mark_first(app, "slow");
+		return;
+	}
+	memcpy(e->topic, topic, n_topic);
+	if (size > 0)
+		memcpy(e->topic + n_topic, payload, size);
+	e->payload = e->topic + n_topic;
+	e->size = n_topic + size;
+	append(app, e);
+}
+
+static void put_gap(struct app *app, const char *reason)
+{
+	struct entry *e;
+
+	/* One after the other tells no more than one; the outbox begins with one where it had no room. */
+	if (app->n_entries > 0 && app->outbox->gap != NULL && app->outbox->next == NULL)
+		return;
+	make_room(app, 0);
+	e = calloc(1, sizeof(*e));
+	if (e == NULL) {
+		app->is_broken = true;
+		return;
+	}
+	e->gap = reason;
+	append(app, e);
+}
+
+/* As many as fit one answer, for whoever waits for them. */
+static void answer_waiting(struct app *app)
+{
+	sd_bus_message *reply = NULL;
+	size_t bytes = 0;
+	int r;
+
+	if (app->waiting == NULL || app->outbox == NULL)
+		return;
+	app->stuck_since_us = 0;
+	r = sd_bus_message_new_method_return(app->waiting, &reply);
+	if (r >= 0)
+		r = sd_bus_message_open_container(reply, 'a', "(ssay)");
+	while (r >= 0 && app->outbox != NULL && (bytes == 0 || bytes + app->outbox->size <= BATCH_BYTES)) {
+		const struct entry *e = app->outbox;
+		size_t n_topic = e->gap != NULL ? 0 : strlen(e->topic) + 1;
+
+		bytes += e->size + 1;
+		r = sd_bus_message_open_container(reply, 'r', "ssay");
+		if (r >= 0)
+			r = sd_bus_message_append(reply, "ss", e->gap != NULL ? "gap" : "message", e->gap != NULL ? e->gap : e->topic);
+		if (r >= 0)
+			r = sd_bus_message_append_array(reply, 'y', e->gap != NULL ? "" : e->payload, e->size - n_topic);
+		if (r >= 0)
+			r = sd_bus_message_close_container(reply);
+		take_first(app);
+	}
+	if (r >= 0)
+		r = sd_bus_message_close_container(reply);
+	if (r >= 0)
+		r = sd_bus_send(app->bus, reply, NULL);
+	if (r < 0)
+		app->is_broken = true;
+	sd_bus_message_unref(reply);
+	app->waiting = sd_bus_message_unref(app->waiting);
+}
+
+static bool wants(const struct app *app, const char *topic)
+{
+	for (size_t i = 0; i < app->n_filters; i++)
+		if (topic_matches(app->filters[i], topic))
+			return true;
+	return false;
+}
+
+/* ---- connections ------------------------------------------------------------------------------------------------- */
+
+static void drop(struct app *app)
+{
+	struct apps *apps = app->apps;
+
+	for (struct app **p = &apps->list; *p != NULL; p = &(*p)->next) {
+		if (*p == app) {
+			*p = app->next;
+			break;
+		}
+	}
+	/* What they published goes its way; there is nobody to tell. */
+	for (struct pending **p = &apps->pending; *p != NULL;) {
+		struct pending *pending = *p;
+
+		if (pending->app != app) {
+			p = &pending->next;
+			continue;
+		}
+		*p = pending->next;
+		sd_bus_message_unref(pending->call);
+		vendor_call_end(app->user);
+		free(pending);
+	}
+	while (app->n_filters > 0) {
+		ledger_remove(apps, app->filters[--app->n_filters]);
+		free(app->filters[app->n_filters]);
+	}
+	while (app->outbox != NULL)
+		take_first(app);
+	sd_bus_message_unref(app->waiting);
+	sd_bus_detach_event(app->bus);
+	sd_bus_close_unref(app->bus);
+	gate_free(app->gate);
+	vendor_leave(&apps->vendors, app->user);
+	free(app);
+}
+
+static void drop_broken(struct apps *apps)
+{
+	struct app *next;
+
+	for (struct app *app = apps->list; app != NULL; app = next) {
+		next = app->next;
+		if (app->is_broken)
+			drop(app);
+	}
+}
+
+/* Not from inside of a callback of its bus. */
+static void break_app(struct app *app, const char *why)
+{
+	uint64_t left_out = 0;
+
+	if (app->is_broken)
+		return;
+	app->is_broken = true;
+	if (why != NULL && vendor_may_log(app->user, VENDOR_REFUSED, now_us(), &left_out))
+		service_log(LOG_WARNING, "a program of user %" PRIu32 "%s%s is cut off: %s (%" PRIu64 " more were not written down)",
+			    app->caller.uid, app->caller.unit[0] == '\0' ? "" : " in ", app->caller.unit, why, left_out);
+	(void)sd_event_source_set_time_relative(app->apps->sweep, 0);
+	(void)sd_event_source_set_enabled(app->apps->sweep, SD_EVENT_ONESHOT);
+}
+
+static int on_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	break_app(userdata, NULL);
+	return 0;
+}
+
+static void on_gate_broken(void *userdata, const char *why)
+{
+	break_app(userdata, why);
+}
+
+/* Drop what is broken, and who has not fetched for too long. */
+static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct apps *apps = userdata;
+	uint64_t now = now_us();
+
+	for (struct app *app = apps->list; app != NULL; app = app->next)
+		if (app->stuck_since_us != 0 && now - app->stuck_since_us > DEAD_US)
+			break_app(app, "it subscribed and fetches no messages");
+	drop_broken(apps);
+	(void)sd_event_source_set_time_relative(source, DEAD_US / 4);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
+
+static int refused(struct app *app, const char *what, const char *topic, struct agent_error **err)
+{
+	uint64_t left_out = 0;
+
+	if (vendor_may_log(app->user, VENDOR_REFUSED, now_us(), &left_out))
+		service_log(LOG_NOTICE, "user %" PRIu32 "%s%s may not %s there (%" PRIu64 " more were not written down)", app->caller.uid,
+			    app->caller.unit[0] == '\0' ? "" : " in ", app->caller.unit, what, left_out);
+	return agent_error_set(err, -EPERM, "link.refused", "no row of mqtt.rights lets this program %s %s", what, topic);
+}
+
+/* What every call has to pass. On success vendor_call_end() is due. */
+static int begin(struct app *app, struct agent_error **err)
+{
+	struct apps *apps = app->apps;
+	uint64_t n_unread = 0;
+	int r;
+
+	if (sd_bus_get_n_queued_write(app->bus, &n_unread) >= 0 && n_unread > UNREAD_MAX) {
+		break_app(app, "it does not read its answers");
+		return agent_error_set(err, -EBUSY, "link.busy", "read the answers first");
+	}
+	r = vendor_call_begin(&apps->vendors, app->user, now_us());
+	if (r == -EDQUOT) {
+		gate_pause(app->gate, PAUSE_US);
+		return agent_error_set(err, r, "link.rate", "more than %" PRId64 " calls per second by this user's programs",
+				       apps->settings->mqtt.app_calls_per_s);
+	}
+	if (r < 0)
+		return agent_error_set(err, r, "link.busy", "too many calls of this user's programs wait for an answer");
+	if (apps->store == NULL) {
+		vendor_call_end(app->user);
+		return agent_error_set(err, apps->refusal, apps->refusal_name, "%s", apps->refusal_why);
+	}
+	return 0;
+}
+
+/* The rest of a call that is answered at once. */
+static int finish(struct app *app, sd_bus_message *m, int r, struct agent_error **err)
+{
+	vendor_call_end(app->user);
+	return r < 0 ? peer_reply_error(m, r, err) : sd_bus_reply_method_return(m, NULL);
+}
+
+static bool is_own_topic(const struct apps *apps, const char *topic)
+{
+	static const char *const own[] = { "state", "canary", "telemetry" };
+	size_t n = strlen(apps->prefix);
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (strncmp(topic, apps->prefix, n) == 0 && topic[n] == '/' && strcmp(topic + n + 1, own[i]) == 0)
+			return true;
+	return false;
+}
+
+static int publish(struct app *app, sd_bus_message *m, struct agent_error **err)
+{
+	struct apps *apps = app->apps;
+	char topic[TOPIC_MAX + 1];
+	struct pending *pending;
+	uint32_t flags, ttl_s;
+	const void *payload;
+	const char *text;
+	size_t size;
+	int r;
+
+	r = sd_bus_message_read(m, "s", &text);
+	if (r >= 0)
+		r = sd_bus_message_read_array(m, 'y', &payload, &size);
+	if (r >= 0)
+		r = sd_bus_message_read(m, "uu", &flags, &ttl_s);
+	if (r < 0 || (flags & ~(uint32_t)(AGENT_MQTT_QOS1 | AGENT_MQTT_RETAIN)) != 0)
+		return agent_error_set(err, -EINVAL, "link.argument", "Publish was called with arguments or flags that are not known");
+	if (topic_expand(apps->prefix, text, topic) < 0 || !topic_is_valid(topic))
+		return agent_error_set(err, -EINVAL, "link.topic", "that is not a topic to publish to");
+	if (is_own_topic(apps, topic) || !topic_right_find(apps->settings, apps->prefix, &app->caller, TOPIC_PUBLISH, topic))
+		return refused(app, "publish to", topic, err);
+	pending = calloc(1, sizeof(*pending));
+	if (pending == NULL)
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
+	r = store_put(apps->store, topic, payload, size, flags, ttl_s, apps->last_ticket + 1, err);
+	if (r < 0) {
+		free(pending);
+		return r;
+	}
+	*pending = (struct pending){ .next = apps->pending, .ticket = ++apps->last_ticket, .app = app, .call = sd_bus_message_ref(m) };
+	apps->pending = pending;
+	return 0;
+}
+
+static int on_publish(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct app *app = userdata;
+	int r = begin(app, &err);
+
+	if (r < 0)
+		return peer_reply_error(m, r, &err);
+	r = publish(app, m, &err);
+	return r < 0 ? finish(app, m, r, &err) : 1; /* answered when the store says so */
+}
+
+static int subscribe(struct app *app, sd_bus_message *m, struct agent_error **err)
+{
+	struct apps *apps = app->apps;
+	char filter[TOPIC_MAX + 1];
+	const char *text;
+	uint32_t qos;
+	int r;
+
+	if (sd_bus_message_read(m, "su", &text, &qos) < 0 || qos > 1)
+		return agent_error_set(err, -EINVAL, "link.argument", "Subscribe was called with arguments that are not known");
+	if (topic_expand(apps->prefix, text, filter) < 0 || !topic_filter_is_valid(filter))
+		return agent_error_set(err, -EINVAL, "link.topic", "that is not a topic filter");
+	if (!topic_right_find(apps->settings, apps->prefix, &app->caller, TOPIC_SUBSCRIBE, filter))
+		return refused(app, "subscribe to", filter, err);
+	for (size_t i = 0; i < app->n_filters; i++)
+		if (strcmp(app->filters[i], filter) == 0)
+			return 0;
+	if (app->n_filters == AGENT_LINK_FILTERS_MAX)
+		return agent_error_set(err, -EDQUOT, "link.filters", "this program has %d subscriptions already", AGENT_LINK_FILTERS_MAX);
+	app->filters[app->n_filters] = strdup(filter);
+	if (app->filters[app->n_filters] == NULL)
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
+	r = ledger_add(apps, filter, (int)qos, err);
+	if (r < 0)
+		free(app->filters[app->n_filters]);
+	else
+		app->n_filters++;
+	return r;
+}
+
+static int on_subscribe(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct app *app = userdata;
+	int r = begin(app, &err);
+
+	return r < 0 ? peer_reply_error(m, r, &err) : finish(app, m, subscribe(app, m, &err), &err);
+}
+
+static int unsubscribe(struct app *app, sd_bus_message *m, struct agent_error **err)
+{
+	char filter[TOPIC_MAX + 1];
+	const char *text;
+
+	if (sd_bus_message_read(m, "s", &text) < 0 || topic_expand(app->apps->prefix, text, filter) < 0)
+		return agent_error_set(err, -EINVAL, "link.argument", "Unsubscribe was called with arguments that are not known");
+	for (size_t i = 0; i < app->n_filters; i++) {
+		if (strcmp(app->filters[i], filter) != 0)
+			continue;
+		free(app->filters[i]);
+		app->filters[i] = app->filters[--app->n_filters];
+		ledger_remove(app->apps, filter);
+		break;
+	}
+	return 0;
+}
+
+static int on_unsubscribe(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct app *app = userdata;
+	int r = begin(app, &err);
+
+	return r < 0 ? peer_reply_error(m, r, &err) : finish(app, m, unsubscribe(app, m, &err), &err);
+}
+
+/* Not counted as unanswered: there is one of a program, and it waits as long as nothing arrives. */
+static int on_receive(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct app *app = userdata;
+	int r = begin(app, &err);
+
+	if (r < 0)
+		return peer_reply_error(m, r, &err);
+	vendor_call_end(app->user);
+	if (app->waiting != NULL) {
+		agent_error_set(&err, -EBUSY, "link.busy", "one call of Receive waits already");
+		return peer_reply_error(m, -EBUSY, &err);
+	}
+	app->waiting = sd_bus_message_ref(m);
+	answer_waiting(app);
+	return 1;
+}
+
+static const sd_bus_vtable vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD("Publish", "sayuu", "", on_publish, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("Subscribe", "su", "", on_subscribe, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("Unsubscribe", "s", "", on_unsubscribe, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("Receive", "", "a(ssay)", on_receive, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_VTABLE_END,
+};
+
+/* ---- the door ---------------------------------------------------------------------------------------------------- */
+
+/* Takes @fd. */
+static int serve(struct apps *apps, int fd, struct agent_error **err)
+{
+	struct app *app = calloc(1, sizeof(*app));
+	const char *why = "no memory";
+	int r, inner = -1;
+
+	if (app == NULL || caller_from_socket(fd, &app->caller) < 0 ||
+	    (app->user = vendor_enter(&apps->vendors, app->caller.uid, now_us(), &why)) == NULL) {
+		free(app);
+		close(fd);
+		return agent_error_set(err, -EBUSY, "link.busy", "%s", why);
+	}
+	app->apps = apps;
+	app->outbox_end = &app->outbox;
+	r = gate_new(apps->event, fd, on_gate_broken, app, &inner, &app->gate, err);
+	if (r >= 0)
+		r = peer_serve(inner, &app->bus, err);
+	if (r >= 0) {
+		r = sd_bus_add_object_vtable(app->bus, NULL, BUS_PATH, BUS_LINK, vtable, app);
+		if (r >= 0)
+			r = sd_bus_match_signal(app->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+						"Disconnected", on_gone, app);
+		if (r >= 0)
+			r = sd_bus_attach_event(app->bus, apps->event, SD_EVENT_PRIORITY_NORMAL);
+		if (r < 0)
+			agent_error_set(err, r, "bus.serve", "cannot serve a program: %s", strerror(-r));
+	}
+	app->next = apps->list;
+	apps->list = app;
+	if (r < 0)
+		drop(app);
+	return r;
+}
+
+static int on_connect(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct apps *apps = userdata;
+	int peer = -1;
+	uint32_t uid;
+
+	/* More than it may have: closed, which it can tell from a refusal, and not worth a line for each. */
+	if (peer_accept(fd, &peer, &uid) >= 0 && serve(apps, peer, &err) < 0)
+		service_log(LOG_DEBUG, "a program of user %" PRIu32 " was not let in: %s", uid, agent_error_message(err));
+	return 0;
+}
+
+/* ---- from outside ------------------------------------------------------------------------------------------------ */
+
+static void answer_results(struct apps *apps)
+{
+	struct store_result *result;
+
+	while ((result = store_next_result(apps->store)) != NULL) {
+		for (struct pending **p = &apps->pending; *p != NULL; p = &(*p)->next) {
+			struct pending *pending = *p;
+
+			if (pending->ticket != result->ticket)
+				continue;
+			*p = pending->next;
+			if (finish(pending->app, pending->call, result->result, &result->why) < 0)
+				break_app(pending->app, NULL);
+			sd_bus_message_unref(pending->call);
+			free(pending);
+			break;
+		}
+		store_result_free(result);
+	}
+}
+
+static void deliver(struct apps *apps)
+{
+	struct worker_message *m;
+
+	while ((m = worker_next_message(apps->worker)) != NULL) {
+		for (struct app *app = apps->list; app != NULL; app = app->next) {
+			if (m->gap != NULL && app->n_filters > 0)
+				put_gap(app, m->gap);
+			else if (m->gap == NULL && wants(app, m->topic))
+				put_message(app, m->topic, m->payload, m->size);
+		}
+		worker_message_free(m);
+	}
+	for (struct app *app = apps->list; app != NULL; app = app->next)
+		if (!app->is_broken)
+			answer_waiting(app);
+}
+
+void apps_wake(struct apps *apps)
+{
+	if (apps == NULL || apps->store == NULL)
+		return;
+	answer_results(apps);
+	deliver(apps);
+	drop_broken(apps);
+}
+
+void apps_attach(struct apps *apps, struct store *store, struct worker *worker)
+{
+	if (apps == NULL)
+		return;
+	apps->store = store;
+	apps->worker = worker;
+	if (store == NULL)
+		while (apps->list != NULL)
+			drop(apps->list);
+}
+
+void apps_set_refusal(struct apps *apps, int r, const char *name, const char *why)
+{
+	if (apps == NULL)
+		return;
+	apps->refusal = r;
+	snprintf(apps->refusal_name, sizeof(apps->refusal_name), "%s", name);
+	snprintf(apps->refusal_why, sizeof(apps->refusal_why), "%s", why);
+}
+
+int apps_open(const struct settings *settings, const char *prefix, sd_event *event, struct apps **ret_apps, struct agent_error **err)
+{
+	int fd = service_listen_fd(FD_NAME), r;
+	struct apps *apps;
+
+	*ret_apps = NULL;
+	if (fd < 0)
+		return 0;
+	apps = calloc(1, sizeof(*apps));
+	if (apps == NULL)
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
+	apps->settings = settings;
+	apps->prefix = prefix;
+	apps->event = event;
+	apps->fd = fd;
+	apps->vendors.limits = (struct vendor_limits){
+		.max_connections = CONNECTIONS_PER_USER, .calls_per_s = (unsigned)settings->mqtt.app_calls_per_s,
+		.burst = (unsigned)settings->mqtt.app_calls_per_s * BURST_FACTOR,
+	};
+	apps_set_refusal(apps, -EBUSY, "link.starting", "agentd does not answer yet; try again");
+	r = sd_event_add_io(event, &apps->io, fd, EPOLLIN, on_connect, apps);
+	if (r >= 0)
+		r = sd_event_add_time_relative(event, &apps->sweep, CLOCK_MONOTONIC, DEAD_US / 4, 0, on_sweep, apps);
+	if (r < 0) {
+		apps_close(apps);
+		return agent_error_set(err, r, "link.setup", "cannot wait for programs: %s", strerror(-r));
+	}
+	*ret_apps = apps;
+	return 0;
+}
+
+struct apps *apps_close(struct apps *apps)
+{
+	if (apps == NULL)
+		return NULL;
+	while (apps->list != NULL)
+		drop(apps->list);
+	sd_event_source_disable_unref(apps->io);
+	sd_event_source_disable_unref(apps->sweep);
+	free(apps);
+	return NULL;
+}

@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# Applications publish and subscribe through agentd-link; everything is killed meanwhile, and nothing that was acknowledged is lost.
+# shellcheck source=tests/e2e/lib.sh disable=SC2119,SC2120,SC2317,SC2088
+. "$(dirname "$0")/lib.sh"
+need swtpm mosquitto mosquitto_pub jq curl python3 pkg-config make "${CC:-cc}"
+
+APP=$LAB/app
+mkdir -p "$APP"
+cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,link-app.c} "$APP"
+export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+sanitizers=$(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")
+succeeds "the example builds from the installed package alone, without a warning" \
+  make -s -C "$APP" link-app CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" CFLAGS="-g -O1 -Wall -Wextra -Werror $sanitizers"
+
+ROOT=; [ "$(id -u)" != 0 ] || ROOT=1
+if [ -n "$ROOT" ]; then
+  APP_UID=$(id -u nobody) STRANGER_UID=$(id -u daemon)
+  as_uid() { local u=$1; shift; setpriv --reuid "$u" --regid "$u" --clear-groups -- "$@"; }
+else
+  APP_UID=$(id -u) STRANGER_UID=
+  as_uid() { shift; "$@"; }
+fi
+app() { as_uid "$APP_UID" timeout 60 "$APP/link-app" -s "$RUN/link.sock" "$@"; }
+said() { "$@" 2>&1; }
+P=devices/$LAB_SERIAL
+CHILDREN=
+at_end() { local code=$?; for p in $CHILDREN; do kill "$p" 2> /dev/null; done; (exit "$code"); e2e_end; }
+trap at_end EXIT
+
+lab_up "mqtt: {
+  queues = [ \"alarms topic=alarms/# loss_messages=1 priority=9 size_kib=512\", \"small topic=~/small size_kib=64\" ];
+  rights = [ \"publish uid:$APP_UID ~/#\", \"publish uid:$APP_UID alarms/#\", \"subscribe uid:$APP_UID ~/in/#\" ];
+  app_calls_per_s = 10000; };"
+like "before the owner has set a password nothing is taken" "$(said app publish "~/a" 1 1)" 'setup\.password-change-required'
+set_password
+
+# ---- rights
+like "a topic without a right is refused" "$(said app publish other/topic 1 1)" 'link\.refused'
+like "so are the agent's own topics" "$(said app publish "~/state" 1 1)" 'link\.refused'
+like "so is a wildcard" "$(said app publish "~/#" 1 1)" 'link\.topic'
+like "a wider subscription than the right is refused" "$(said app subscribe "~/#")" 'link\.refused'
+like "so is one that is no filter" "$(said app subscribe "~/in#")" 'link\.topic'
+if [ -n "$ROOT" ]; then
+  like "another user is refused" "$(said as_uid "$STRANGER_UID" timeout 60 "$APP/link-app" -s "$RUN/link.sock" publish "~/a" 1 1)" 'link\.refused'
+  like "root as well" "$(said timeout 60 "$APP/link-app" -s "$RUN/link.sock" publish "~/a" 1 1)" 'link\.refused'
+fi
+like "a right to publish is none to subscribe" "$(said app subscribe alarms/x)" 'link\.refused'
+
+# ---- there and back, with mosquitto
+operator() { mosquitto_pub -h localhost -p "$BROKER_PORT" --cafile "$PKI/broker-ca.pem" --cert "$PKI/operator.pem" --key "$PKI/operator.key" \
+  --tls-version tlsv1.3 -q 1 "$@"; }
+online() { ctl --json status | jq -e '.link_state == "online"'; }
+wait_for 30 online
+as_uid "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" subscribe "~/in/#" > "$LAB/heard" 2> "$LAB/heard.err" &
+LISTENER=$!
+CHILDREN="$CHILDREN $LISTENER"
+wait_for 20 grep -q subscribed "$LAB/heard"
+lab_subscribe "$P/a" 3 30 > "$LAB/got" &
+GOT=$!
+wait_for 20 grep -q "$P/a" "$BROKER_LOG"
+wait_for 20 grep -q "$P/in/#" "$BROKER_LOG"
+succeeds "messages are acknowledged" app publish "~/a" 1 3
+wait "$GOT"
+is "and arrive in order" "$(sed 's/^[^ ]* //; s/:.*//' "$LAB/got" | tr '\n' ' ')" '1 2 3 '
+operator -t "$P/in/hello" -m 'from outside'
+succeeds "what is subscribed is heard" wait_for 20 grep -q "^message $P/in/hello from outside" "$LAB/heard"
+operator -t "$P/elsewhere" -m 'not for you'
+queue() { ctl --json queue list | jq -r ".queues[] | select(.name == \"$1\") | .$2"; }
+succeeds "agentctl shows what went through" wait_for 20 eval '[ "$(queue default delivered)" -ge 3 ]'
+is "and what did not cost the flash anything" "$(queue default payload_bytes)" 0
+like "in words as well" "$(ctl queue list)" 'flash_life_days'
+
+# ---- a subscriber that sleeps
+rss() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$(cat "$RUN/pids/agentd-link")/status"; }
+as_uid "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" sleep "~/in/#" 60 > "$LAB/sleeper" 2>&1 &
+CHILDREN="$CHILDREN $!"
+wait_for 20 grep -q subscribed "$LAB/sleeper"
+before=$(rss)
+head -c 60000 /dev/zero | tr '\0' x > "$LAB/long"
+for i in $(seq 60); do echo "$i"; done | while read -r i; do operator -t "$P/in/flood" -f "$LAB/long" > /dev/null || break; done
+operator -t "$P/in/last" -m 'still here'
+succeeds "one that reads nothing does not keep another from its messages" wait_for 20 grep -q "^message $P/in/last still here" "$LAB/heard"
+if ! grep -q '^#define AGENT_SANITIZERS' "$BUILD/config.h"; then
+  [ "$(rss)" -le $((before + 2048)) ] && ok "nor fills memory" || not_ok "agentd-link had $before KiB, now $(rss)"
+fi
+
+# ---- everything is killed: a broker that writes down what it acknowledges
+lab_broker_stop
+recorder_start() {
+  python3 "$LAB_SOURCE/tests/e2e/recorder.py" "$BROKER_PORT" "$PKI/broker.pem" "$PKI/broker.key" "$PKI/device-ca.pem" "$LAB/recorded" &
+  BROKER_PID=$!
+  wait_for 20 bash -c "exec 3<> /dev/tcp/127.0.0.1/$BROKER_PORT"
+}
+recorder_kill() { kill -9 "$BROKER_PID"; wait "$BROKER_PID" 2> /dev/null; BROKER_PID=; }
+n_acked() { wc -l < "$LAB/acked.$1"; }
+past() { [ "$(n_acked alarms)" -ge "$1" ] && [ "$(n_acked app)" -ge "$1" ]; }
+kill9() { # PROGRAM: and wait for its next life
+  local old
+  wait_for 30 test -s "$RUN/pids/$1"
+  old=$(cat "$RUN/pids/$1")
+  kill -9 "$old"
+  wait_for 30 eval '[ -s "$RUN/pids/'"$1"'" ] && [ "$(cat "$RUN/pids/'"$1"'")" != '"$old"' ]'
+}
+N=${LINK_MESSAGES:-1000}
+recorder_start
+: > "$LAB/acked.alarms"; : > "$LAB/acked.app"
+as_uid "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" publish alarms/fire 1 $N > "$LAB/acked.alarms" 2> "$LAB/pub.alarms.err" &
+PUB1=$!
+as_uid "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" publish "~/data" 1 $N > "$LAB/acked.app" 2> "$LAB/pub.app.err" &
+PUB2=$!
+CHILDREN="$CHILDREN $PUB1 $PUB2"
+wait_for 60 past 100; kill9 agentd-link
+wait_for 60 past 250; recorder_kill; wait_for 60 past 350; recorder_start
+wait_for 60 past 450; kill9 agentd
+wait_for 60 past 600; kill9 agentd-link; recorder_kill; recorder_start
+wait_for 60 past 800; recorder_kill; kill9 agentd-link; recorder_start
+wait "$PUB1"; is "a publisher ends well for all that" "$? $(cat "$LAB/pub.alarms.err")" "0 "
+wait "$PUB2"; is "so does the other" "$? $(cat "$LAB/pub.app.err")" "0 "
+arrived() { grep -a "^$1 " "$LAB/recorded" | sed 's/^[^ ]* //; s/:.*//' | sort -n -u | wc -l; }
+all_there() { [ "$(arrived alarms/fire)" = $N ] && [ "$(arrived "$P/data")" = $N ]; }
+wait_for 60 all_there
+is "all that was acknowledged arrived: safe on disk" "$(arrived alarms/fire) of $(n_acked alarms)" "$N of $N"
+is "and safe in RAM" "$(arrived "$P/data") of $(n_acked app)" "$N of $N"
+check_payloads() { python3 - "$LAB/recorded" << 'PY'
+import sys
+bad = n = 0
+seen = set()
+for line in open(sys.argv[1], "rb"):
+    topic, payload = line.rstrip(b"\n").split(b" ", 1)
+    if topic.endswith(b"/state") or topic.endswith(b"/telemetry") or topic.endswith(b"/canary"):
+        continue
+    number = payload.split(b":")[0]
+    n += 1
+    want = number + b":" + bytes([97 + int(number) % 26]) * (31 - len(number))
+    bad += payload != want
+    seen.add((topic, number))
+print(bad, "damaged;", n - len(seen), "twice")
+PY
+}
+twice=$(check_payloads)
+like "none is damaged" "$twice" '^0 damaged'
+echo "# $twice of $((2 * N)): at least once"
+succeeds "a subscriber hears of the gap" grep -q '^gap restart' "$LAB/heard"
+succeeds "and is still there" kill -0 "$LISTENER"
+
+# ---- no room
+recorder_kill
+like "a full queue refuses" "$(said app publish "~/small" 1 100 8000 | tail -n 1)" 'queue\.full'
+succeeds "and says how many it holds" wait_for 10 eval '[ "$(queue small messages)" -ge 5 ]'
+succeeds "others go on" app publish alarms/again 1 3
+recorder_start
+succeeds "what it holds is delivered later" wait_for 60 eval '[ "$(queue small messages)" = 0 ]'
+is "nothing was dropped" "$(queue small dropped)$(queue default dropped)$(queue alarms dropped)" 000
+is "and nothing found damaged" "$(queue small damaged)$(queue default damaged)$(queue alarms damaged)" 000
+
+# ---- a disk without room: the queues cannot be made
+lab_agent_stop
+if [ -n "$ROOT" ] && rm -rf "$LAB"/link/* && mount -t tmpfs -o size=200k,mode=700,uid="$(id -u agentd-link)" tmpfs "$LAB/link" 2> /dev/null; then
+  lab_agent_start
+  like "without room for its file a queue refuses with the reason" "$(said app publish alarms/x 1 1)" 'No space left on device.*queue\.file'
+  succeeds "which agentctl shows" wait_for 20 eval 'ctl queue list | grep -q "No space left on device"'
+  mount -o remount,size=4m "$LAB/link"
+  succeeds "with room it works, without a restart" wait_for 30 app publish alarms/x 1 1
+  lab_agent_stop
+  umount "$LAB/link"
+else
+  echo "# not tried: a full disk (needs root and a tmpfs to mount)"
+fi
+done_testing
