@@ -35,7 +35,7 @@ while read -r unit limit; do
 done << 'LIMITS'
 agentd.service 10
 agentd-mgmt.service 17
-agentd-link.service 15
+agentd-link.service 19
 agentd-fetch.service 17
 agentd-install.service 10
 agentd-health.service 66
