@@ -55,6 +55,7 @@ struct core {
 	char *device_ca_fingerprint;
 	uint64_t floor;		   /* lowest security version that may be installed; cached, can only rise through us */
 	bool has_floor;
+	bool https_expiry_is_told; /* since the certificate was installed: op_https.c */
 	char link_state[16];
 	char link_detail[512];
 	sd_bus_message *link_queues; /* what agentd-link last told of its queues, NULL before it did: op_queue.c */

@@ -58,6 +58,8 @@ int store_finish_reset(struct store *store, struct agent_error **err)
 	if (agent_password_get_generation(store->password) <= 1)
 		return 0;
 	r = remove_owner_keys(store, err);
+	if (r >= 0)
+		r = store_remove_https(store, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "factory reset");
 	if (has_mark) {

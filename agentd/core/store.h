@@ -17,6 +17,7 @@
 #define STORE_COUNTER_FLOOR "floor"
 #define STORE_FILE_SRK "srk.name"
 #define STORE_FILE_DEVICE_CA "device-ca.crt"
+#define STORE_FILE_HTTPS "https.owner" /* sealed key and chain of the owner's own HTTPS certificate: op_https.c */
 #define STORE_FILE_FAILURES "failures" /* in accounts: failed logins in a row */
 #define STORE_NAME_MAX 64 /* hex of an SRK Name: 34 bytes */
 
@@ -44,6 +45,8 @@ int store_provision(struct store *store, struct agent_error **err);
  * "setup.replaced": it would help nobody, and nothing was changed. reset.c
  */
 int store_factory_reset(struct store *store, struct agent_error **err);
+/* The owner's own certificate of HTTPS, its key and a request that waits; op_https.c */
+int store_remove_https(struct store *store, struct agent_error **err);
 /* What a reset that was cut off left to do; in store_open(). */
 int store_finish_reset(struct store *store, struct agent_error **err);
 

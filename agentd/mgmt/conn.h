@@ -134,6 +134,9 @@ bool tls_is_ready(const struct mgmt *m);
 const char *tls_ca_fingerprint(const struct mgmt *m);
 /* @local_ip becomes a name of the certificate if it is not one yet. */
 void tls_learn_address(struct mgmt *m, const char *local_ip);
+/* The owner's own certificate: ask core for it, or learn that there is none now. */
+void tls_owner_ask(struct mgmt *m);
+bool tls_has_owner(const struct mgmt *m);
 int tls_session_new(struct mgmt *m, struct conn *c);
 /* Room for one more that waits: from the source that was served last goes, unless that is @source itself. */
 bool tls_queue_make_room(struct mgmt *m, const struct source *source);

@@ -81,6 +81,7 @@ static int on_setup_changed(sd_bus_message *message, void *userdata, sd_bus_erro
 
 	if (sd_bus_message_read(message, "s", &state) >= 0)
 		setup_told(m, state);
+	tls_owner_ask(m);
 	/* A factory reset: who is connected through another interface came in as long as that was right. */
 	if (!was_waiting && setup_is_waiting(m))
 		setup_hang_up(m);
@@ -151,6 +152,7 @@ void core_connect(struct mgmt *m)
 	service_log(LOG_INFO, "connected to core");
 	if (m->tls != NULL && !tls_is_ready(m))
 		tls_renew(m);
+	tls_owner_ask(m);
 }
 
 int core_message(struct mgmt *m, const char *member, sd_bus_message **ret_message, struct agent_error **err)

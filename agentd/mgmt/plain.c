@@ -206,7 +206,7 @@ static void answer(struct conn *c, unsigned status, const struct plain_request *
 		reply_plain_problem(c, "wrong-host", "this name is not a name of this device; mgmt.hosts may add it", "");
 	} else if (!tls_is_ready(m)) {
 		reply_plain_problem(c, "not-ready", "there is no certificate yet", "Retry-After: 5\r\n");
-	} else if (req->is_root) {
+	} else if (req->is_root && !tls_has_owner(m)) {
 		send_page(c, req->host);
 	} else {
 		send_redirect(c, req->host);

@@ -86,6 +86,7 @@ static const struct {
 	{ "Cross-Origin-Resource-Policy", "same-origin" },
 	{ "Cross-Origin-Opener-Policy", "same-origin" },
 };
+#define HSTS "max-age=86400" /* a day: after its end or removal nobody is locked out for longer */
 #define CSP_API "default-src 'none'; frame-ancestors 'none'"
 #define CSP_PAGE "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; " \
 		 "base-uri 'none'; frame-ancestors 'none'"
@@ -336,6 +337,9 @@ enum MHD_Result reply_queue(struct request *req)
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		result &= MHD_add_response_header(response, fields[i].name, fields[i].value);
 	result &= MHD_add_response_header(response, "Content-Security-Policy", reply->is_page ? CSP_PAGE : CSP_API);
+	/* Not with the certificate of the device CA: a browser that does not know it would lock its user out. */
+	if (req->conn->is_tls && tls_has_owner(req->m))
+		result &= MHD_add_response_header(response, "Strict-Transport-Security", HSTS);
 	if (reply->type != NULL)
 		result &= MHD_add_response_header(response, "Content-Type", reply->type);
 	for (size_t i = 0; i < reply->n_headers; i++)

@@ -369,6 +369,19 @@ static const struct arg_rule answer_rotation[] = {
 	{ NULL },
 };
 
+static const struct arg_rule answer_https[] = {
+	{ "source", ARG_TEXT, REQUIRED, .values = "device owner", .about = "who issued what HTTPS shows now: the device CA, or an authority of the owner" },
+	{ "pending", ARG_TRUTH, REQUIRED, .about = "a request waits for its certificate" },
+	{ "expired", ARG_TRUTH, OPTIONAL, .about = "of the owner's certificate, as what follows" },
+	{ "subject", ARG_TEXT, OPTIONAL },
+	{ "issuer", ARG_TEXT, OPTIONAL },
+	{ "names", ARG_TEXT, OPTIONAL, .about = "separated by blanks" },
+	{ "fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "SHA-256 of the certificate, as browsers show it" },
+	{ "not_before", ARG_NUMBER, OPTIONAL },
+	{ "not_after", ARG_NUMBER, OPTIONAL },
+	{ NULL },
+};
+
 static const struct arg_rule answer_csr[] = {
 	{ "csr", ARG_TEXT, REQUIRED, .about = "PEM" },
 	{ NULL },
@@ -566,6 +579,18 @@ const struct route routes[] = {
 	{ POST,   "/v1/keys/*/certify",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_certify,     ep_key_certify_post, NULL,
 	  .param = param_key, .answer = answer_certify, .problems = "not-acceptable",
 	  .summary = "Evidence that a key lives in this TPM" },
+	{ GET,    "/v1/https",             ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_https_get, NULL,
+	  .answer = answer_https, .problems = "not-acceptable",
+	  .summary = "The certificate that HTTPS shows" },
+	{ POST,   "/v1/https/request",     ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_https_request_post, NULL,
+	  .answer = answer_csr, .problems = "not-acceptable no-space",
+	  .summary = "Make a key and a certificate signing request for it, for an authority of the owner" },
+	{ PUT,    "/v1/https/certificate", ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 24 * KIB,    args_certificate, ep_https_certificate_put, NULL,
+	  .answer = answer_https, .problems = "not-acceptable no-space",
+	  .summary = "The certificate for the requested key, or a renewal for the key in use; shown from then on" },
+	{ DELETE, "/v1/https/certificate", ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_https_certificate_delete, NULL,
+	  .status = 204, .problems = "no-space",
+	  .summary = "Back to the certificate of the device CA" },
 	{ POST,   "/v1/tpm/quote",         ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_quote,       ep_tpm_quote_post, NULL,
 	  .answer = answer_quote, .problems = "not-acceptable",
 	  .summary = "Signed PCR values" },

@@ -8,6 +8,7 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <syslog.h>
@@ -31,6 +32,7 @@
 #define RETRY_US (2 * SECOND_US)
 #define AGAIN_US (5 * SECOND_US)	/* between two questions because of the clock */
 #define RETRY_LONG_US (30 * SECOND_US)
+#define RETRY_OWNER_US (60 * SECOND_US)
 #define RENEW_BEFORE_S (24 * 3600)
 #define LEARN_US (60 * SECOND_US)	/* one new certificate for new addresses per minute at most */
 #define HANDSHAKES_MAX 32		/* in progress at once */
@@ -42,8 +44,14 @@ struct tls {
 	struct mgmt *m;
 	EVP_PKEY *key;
 	SSL_CTX *ctx;		/* NULL until core has issued a certificate */
+	EVP_PKEY *owner_key;	/* of the owner's own certificate, NULL while there is none that is good now */
+	char *owner_pem;
+	SSL_CTX *owner_ctx;	/* then instead of ctx */
+	X509 *owner_leaf;
+	bool owner_is_waiting;	/* there is one, and it is not good now: the clock may be behind */
+	sd_bus_slot *owner_slot;
 	SSL_CTX *client_ctx;	/* the same and asks for a certificate; NULL when nobody can be let in that way */
-	char *leaf_pem, *ca_pem;
+	char *chain_pem;	/* leaf and CA */
 	char ca_fingerprint[65];
 	X509 *leaf;
 	char *addresses[ADDRESSES_MAX];
@@ -87,24 +95,24 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size,
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static int ctx_new(EVP_PKEY *key, const char *leaf_pem, const char *ca_pem, SSL_CTX **ret_ctx, X509 **ret_leaf)
+static int ctx_new(EVP_PKEY *key, const char *chain_pem, SSL_CTX **ret_ctx, X509 **ret_leaf)
 {
 	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-	_cleanup_(BIO_free_allp) BIO *leaf_bio = BIO_new_mem_buf(leaf_pem, -1);
-	_cleanup_(BIO_free_allp) BIO *ca_bio = BIO_new_mem_buf(ca_pem, -1);
+	_cleanup_(BIO_free_allp) BIO *bio = BIO_new_mem_buf(chain_pem, -1);
 	_cleanup_(X509_freep) X509 *leaf = NULL;
-	X509 *ca;
+	X509 *next;
 
-	if (ctx == NULL || leaf_bio == NULL || ca_bio == NULL)
+	if (ctx == NULL || bio == NULL)
 		return -ENOMEM;
-	leaf = PEM_read_bio_X509(leaf_bio, NULL, NULL, NULL);
-	ca = PEM_read_bio_X509(ca_bio, NULL, NULL, NULL);
-	if (ca != NULL && SSL_CTX_add_extra_chain_cert(ctx, ca) != 1) {
-		X509_free(ca);
-		return -ENOMEM;
-	}
-	if (leaf == NULL || ca == NULL)
+	leaf = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	if (leaf == NULL)
 		return -EBADMSG;
+	while ((next = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
+		if (SSL_CTX_add_extra_chain_cert(ctx, next) != 1) {
+			X509_free(next);
+			return -ENOMEM;
+		}
+	ERR_clear_error(); /* the end of the text */
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_num_tickets(ctx, 1);
@@ -131,23 +139,6 @@ static bool is_leaf_due(const struct tls *t)
 	       X509_cmp_current_time(X509_get0_notBefore(t->leaf)) > 0;
 }
 
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	struct tls *t = userdata;
-
-	sd_event_source_set_time(t->timer, usec + CHECK_US);
-	sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
-	if (is_leaf_due(t))
-		tls_renew(t->m);
-	return 0;
-}
-
-static void check_after(struct tls *t, uint64_t delay_us)
-{
-	sd_event_source_set_time(t->timer, mgmt_now_us(t->m) + delay_us);
-	sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
-}
-
 /* Without authorities, or with a revocation list that cannot be read, there is none: the door lets nobody in. */
 static void client_ctx_make(struct tls *t)
 {
@@ -156,7 +147,9 @@ static void client_ctx_make(struct tls *t)
 
 	SSL_CTX_free(t->client_ctx);
 	t->client_ctx = NULL;
-	if (t->m->clients == NULL || t->leaf_pem == NULL || ctx_new(t->key, t->leaf_pem, t->ca_pem, &ctx, &leaf) < 0)
+	if (t->m->clients == NULL || t->chain_pem == NULL)
+		return;
+	if (ctx_new(t->owner_ctx != NULL ? t->owner_key : t->key, t->owner_ctx != NULL ? t->owner_pem : t->chain_pem, &ctx, &leaf) < 0)
 		return;
 	X509_free(leaf);
 	if (client_ctx_prepare(t->m, ctx) < 0)
@@ -165,10 +158,65 @@ static void client_ctx_make(struct tls *t)
 		t->client_ctx = ctx;
 }
 
-/* Of the key and not of the certificate: it stays when the certificate is made anew, so it can stand on a label. */
-static void fingerprint_make(struct tls *t)
+static void owner_drop(struct tls *t)
 {
-	_cleanup_(BIO_free_allp) BIO *bio = BIO_new_mem_buf(t->ca_pem == NULL ? "" : t->ca_pem, -1);
+	SSL_CTX_free(t->owner_ctx);
+	X509_free(t->owner_leaf);
+	EVP_PKEY_free(t->owner_key); /* wiped */
+	free(t->owner_pem);
+	t->owner_ctx = NULL;
+	t->owner_leaf = NULL;
+	t->owner_key = NULL;
+	t->owner_pem = NULL;
+}
+
+static void check_after(struct tls *t, uint64_t delay_us)
+{
+	sd_event_source_set_time(t->timer, mgmt_now_us(t->m) + delay_us);
+	sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
+}
+
+/* Within the hour, and when the owner's certificate ends; while it is not good yet each minute, as the clock may be set any time. */
+static void check_soon(struct tls *t)
+{
+	uint64_t delay_us = t->owner_is_waiting ? RETRY_OWNER_US : CHECK_US;
+	int days, seconds;
+
+	if (t->owner_leaf != NULL && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(t->owner_leaf)) == 1 && days == 0 &&
+	    (uint64_t)(seconds < 0 ? 0 : seconds) * SECOND_US < delay_us)
+		delay_us = (uint64_t)(seconds < 0 ? 0 : seconds) * SECOND_US + SECOND_US;
+	check_after(t, delay_us);
+}
+
+static bool owner_is_over(const struct tls *t)
+{
+	return t->owner_leaf != NULL && (X509_cmp_current_time(X509_get0_notAfter(t->owner_leaf)) <= 0 ||
+					 X509_cmp_current_time(X509_get0_notBefore(t->owner_leaf)) > 0);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct tls *t = userdata;
+
+	/* At once, whether core answers or not. */
+	if (owner_is_over(t)) {
+		owner_drop(t);
+		client_ctx_make(t);
+		t->owner_is_waiting = true;
+		service_log(LOG_WARNING, "the owner's certificate is not valid now; HTTPS shows the certificate of the device CA");
+	}
+	if (t->owner_is_waiting)
+		tls_owner_ask(t->m);
+	check_soon(t);
+	if (is_leaf_due(t))
+		tls_renew(t->m);
+	return 0;
+}
+
+/* Of the key and not of the certificate: it stays when the certificate is made anew, so it can stand on a label. */
+static void fingerprint_make(struct tls *t, const char *ca_pem)
+{
+	_cleanup_(BIO_free_allp) BIO *bio = BIO_new_mem_buf(ca_pem, -1);
 	_cleanup_(X509_freep) X509 *ca = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
 	unsigned char *der = NULL, digest[32];
 	int size = ca == NULL ? -1 : i2d_X509_PUBKEY(X509_get_X509_PUBKEY(ca), &der);
@@ -184,6 +232,7 @@ static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 	struct tls *t = userdata;
 	const char *leaf_pem, *ca_pem;
 	_cleanup_error_ struct agent_error *err = NULL;
+	char *chain = NULL;
 	SSL_CTX *ctx;
 	X509 *leaf;
 	int r;
@@ -196,8 +245,13 @@ static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 		return 0;
 	}
 	r = sd_bus_message_read(reply, "ss", &leaf_pem, &ca_pem);
-	if (r >= 0)
-		r = ctx_new(t->key, leaf_pem, ca_pem, &ctx, &leaf);
+	if (r >= 0 && asprintf(&chain, "%s%s", leaf_pem, ca_pem) < 0)
+		r = -ENOMEM;
+	if (r >= 0) {
+		r = ctx_new(t->key, chain, &ctx, &leaf);
+		if (r < 0)
+			free(chain);
+	}
 	if (r < 0) {
 		service_log(LOG_ERR, "core's certificate cannot be used: %s", strerror(-r));
 		check_after(t, RETRY_LONG_US);
@@ -208,13 +262,11 @@ static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 	X509_free(t->leaf);
 	t->ctx = ctx;
 	t->leaf = leaf;
-	free(t->leaf_pem);
-	free(t->ca_pem);
-	t->leaf_pem = strdup(leaf_pem);
-	t->ca_pem = strdup(ca_pem);
-	fingerprint_make(t);
+	free(t->chain_pem);
+	t->chain_pem = chain;
+	fingerprint_make(t, ca_pem);
 	client_ctx_make(t);
-	check_after(t, CHECK_US);
+	check_soon(t);
 	service_log(LOG_INFO, "HTTPS has a new certificate");
 	listener_enable_https(t->m);
 	return 0;
@@ -248,6 +300,91 @@ void tls_renew(struct mgmt *m)
 	sd_bus_message_unref(call);
 	if (r < 0)
 		check_after(t, RETRY_US);
+}
+
+/* ---- the owner's own ------------------------------------------------------------------------------------------------ */
+
+static int owner_take(struct tls *t, const char *pem, const void *der, size_t size)
+{
+	const unsigned char *at = der;
+	EVP_PKEY *key = d2i_AutoPrivateKey(NULL, &at, (long)size);
+	char *copy = strdup(pem);
+	SSL_CTX *ctx;
+	X509 *leaf;
+	int r = key == NULL ? -EBADMSG : copy == NULL ? -ENOMEM : ctx_new(key, pem, &ctx, &leaf);
+
+	if (r < 0) {
+		EVP_PKEY_free(key);
+		free(copy);
+		ERR_clear_error();
+		return r;
+	}
+	owner_drop(t);
+	t->owner_ctx = ctx;
+	t->owner_leaf = leaf;
+	t->owner_key = key;
+	t->owner_pem = copy;
+	return 0;
+}
+
+/* Whatever is wrong with it, HTTPS goes on with the certificate of the device CA. */
+static int on_owner(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	struct tls *t = userdata;
+	bool had = t->owner_ctx != NULL;
+	const void *der = NULL;
+	const char *pem = "";
+	size_t size = 0;
+	int is_installed = 0, r;
+
+	t->owner_slot = sd_bus_slot_unref(t->owner_slot);
+	(void)sd_bus_message_sensitive(reply); /* wiped when it goes */
+	if (sd_bus_message_is_method_error(reply, NULL)) {
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		r = peer_error_from_bus(sd_bus_message_get_error(reply), -sd_bus_message_get_errno(reply), &err);
+		/* Core is away or busy: what we have stays until its end. Before the password is set there is none. */
+		t->owner_is_waiting = r != -EKEYEXPIRED && r != -ENOKEY;
+		if (!t->owner_is_waiting || owner_is_over(t))
+			owner_drop(t);
+	} else {
+		r = sd_bus_message_read(reply, "bs", &is_installed, &pem);
+		if (r >= 0)
+			r = sd_bus_message_read_array(reply, 'y', &der, &size);
+		if (r >= 0 && size > 0)
+			r = owner_take(t, pem, der, size);
+		if (r < 0)
+			service_log(LOG_ERR, "the owner's certificate cannot be used: %s", strerror(-r));
+		if (r < 0 || size == 0)
+			owner_drop(t);
+		t->owner_is_waiting = is_installed && size == 0;
+	}
+	if (had || t->owner_ctx != NULL) {
+		service_log(LOG_INFO, "HTTPS shows %s", t->owner_ctx != NULL ? "the owner's own certificate" : "the certificate of the device CA");
+		client_ctx_make(t);
+	}
+	if (t->leaf != NULL)
+		check_soon(t);
+	return 0;
+}
+
+void tls_owner_ask(struct mgmt *m)
+{
+	struct tls *t = m->tls;
+	sd_bus_message *call = NULL;
+
+	if (t == NULL)
+		return;
+	/* The answer to an older question may be from before what is asked for now. */
+	t->owner_slot = sd_bus_slot_unref(t->owner_slot);
+	if (core_message(m, "HttpsGet", &call, NULL) >= 0)
+		(void)core_send(m, call, 0, on_owner, t, &t->owner_slot, NULL);
+	sd_bus_message_unref(call);
+}
+
+bool tls_has_owner(const struct mgmt *m)
+{
+	return m->tls != NULL && m->tls->owner_ctx != NULL;
 }
 
 bool tls_is_ready(const struct mgmt *m)
@@ -331,7 +468,7 @@ int tls_session_new(struct mgmt *m, struct conn *c)
 	}
 	if (t != NULL && c->is_client_door && client_files_changed(m))
 		client_ctx_make(t);
-	ctx = t == NULL ? NULL : c->is_client_door ? t->client_ctx : t->ctx;
+	ctx = t == NULL ? NULL : c->is_client_door ? t->client_ctx : t->owner_ctx != NULL ? t->owner_ctx : t->ctx;
 	ssl = ctx == NULL ? NULL : SSL_new(ctx);
 	if (ssl == NULL || SSL_set_fd(ssl, c->net_fd) != 1 || SSL_set_app_data(ssl, c) != 1) {
 		SSL_free(ssl);
@@ -471,8 +608,9 @@ void tls_free(struct mgmt *m)
 	sd_event_source_disable_unref(t->queue_timer);
 	SSL_CTX_free(t->ctx);
 	SSL_CTX_free(t->client_ctx);
-	free(t->leaf_pem);
-	free(t->ca_pem);
+	sd_bus_slot_unref(t->owner_slot);
+	owner_drop(t);
+	free(t->chain_pem);
 	X509_free(t->leaf);
 	EVP_PKEY_free(t->key);
 	for (size_t i = 0; i < t->n_addresses; i++)

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agentd/ctl/commands.h"
+#include "base/file.h"
+#include "base/macro.h"
+
+#define PEM_MAX (16 * 1024)
+
+static const struct field fields[] = {
+	{ "source", "issued by" }, { "pending", "request waits" }, { "subject", "subject" }, { "issuer", "issuer" }, { "names", "names" },
+	{ "fingerprint", "fingerprint" }, { "expired", "expired" },
+};
+
+static void show(const struct ctl *ctl, const json_t *body)
+{
+	const json_t *end = json_object_get(body, "not_after");
+
+	if (ctl->is_json) {
+		print_json(body);
+		return;
+	}
+	print_fields(body, fields, ARRAY_SIZE(fields));
+	if (end != NULL) {
+		print_padded("valid until", 16);
+		print_time(stdout, (uint64_t)json_integer_value(end));
+		fputc('\n', stdout);
+	}
+}
+
+static int ask(struct ctl *ctl, const char *method, const char *path, json_t *body)
+{
+	struct reply reply;
+	int r = http_request(ctl, method, path, body, &reply);
+
+	if (r == CTL_OK && reply.body != NULL)
+		show(ctl, reply.body);
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_https_status(struct ctl *ctl, int argc, char **argv)
+{
+	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : ask(ctl, "GET", "/v1/https", NULL);
+}
+
+int cmd_https_remove(struct ctl *ctl, int argc, char **argv)
+{
+	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : ask(ctl, "DELETE", "/v1/https/certificate", NULL);
+}
+
+int cmd_https_request(struct ctl *ctl, int argc, char **argv)
+{
+	const char *out = NULL, *pem;
+	const struct option_row rows[] = { { "--out", &out, NULL } };
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct reply reply;
+	int r;
+
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0)
+		return CTL_USAGE;
+	r = http_request(ctl, "POST", "/v1/https/request", NULL, &reply);
+	pem = json_string_value(json_object_get(reply.body, "csr"));
+	if (r == CTL_OK && pem == NULL) {
+		r = CTL_FAILED;
+	} else if (r == CTL_OK && ctl->is_json) {
+		print_json(reply.body);
+	} else if (r == CTL_OK && out == NULL) {
+		fputs(pem, stdout);
+	} else if (r == CTL_OK && file_replace_at(AT_FDCWD, out, 0644, pem, strlen(pem), &err) < 0) {
+		fprintf(stderr, "agentctl: %s\n", agent_error_message(err));
+		r = CTL_FAILED;
+	}
+	reply_free(&reply);
+	return r;
+}
+
+int cmd_https_certificate(struct ctl *ctl, int argc, char **argv)
+{
+	char text[PEM_MAX + 1];
+	json_t *pem;
+	size_t n;
+
+	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
+		return CTL_USAGE;
+	n = fread(text, 1, sizeof(text), stdin);
+	pem = n == 0 || n > PEM_MAX || memchr(text, '\0', n) != NULL ? NULL : json_stringn(text, n);
+	if (pem == NULL) {
+		fprintf(stderr, "agentctl: no certificates in PEM form of at most %d bytes came on standard input\n", PEM_MAX);
+		return CTL_USAGE;
+	}
+	return ask(ctl, "PUT", "/v1/https/certificate", json_pack("{s:o}", "pem", pem));
+}
