@@ -36,6 +36,7 @@ enum where {
 	AT_MQTT_CA,
 	AT_MQTT_CERT,
 	AT_FETCH_CA,
+	AT_TOKEN,      /* of hawkBit */
 	AT_TPM,	       /* folder of the device of the TCTI */
 	AT_SLOTS,      /* every slot */
 	AT_BUTTON,
@@ -88,6 +89,7 @@ static const struct {
 	{ AT_TRUST, "mgmt", SANDBOX_READ, MGMT },
 	{ AT_TRUST, "fetch", SANDBOX_READ, FETCH },
 	{ AT_FETCH_CA, NULL, SANDBOX_READ, FETCH },
+	{ AT_TOKEN, NULL, SANDBOX_READ, FETCH },
 	/* Name lookup. resolv.conf is replaced while we run, so its folder is granted and not the file; the user's rights
 	 * (none of them root) still hide what is secret in /etc. */
 	{ AT_PATH, "/etc", SANDBOX_READ, LINK | FETCH },
@@ -186,6 +188,10 @@ static int put_row(struct rules *rules, enum where where, const char *text, unsi
 		return put(rules, s->mqtt.cert_file, access, err);
 	case AT_FETCH_CA:
 		return put(rules, s->fetch.ca_file, access, err);
+	case AT_TOKEN: /* its folder: a new token comes by rename */
+		if (s->hawkbit.token_file[0] == '/')
+			return put_device(rules, s->hawkbit.token_file, access, err);
+		return put(rules, s->hawkbit.token_file[0] != '\0' ? getenv("CREDENTIALS_DIRECTORY") : NULL, access, err);
 	case AT_TPM:
 		return strncmp(s->tpm.tcti, "device:", 7) == 0 ? put_device(rules, s->tpm.tcti + 7, access, err) : 0;
 	case AT_BUTTON:

@@ -543,6 +543,24 @@ static bool is_client_role(const char *row)
 }
 
 /* What only the whole can tell. */
+static int check_source(const struct settings *s, struct agent_error **err)
+{
+	bool is_hawkbit = strcmp(s->source.kind, "hawkbit") == 0, is_index = strcmp(s->source.kind, "index") == 0;
+	const char *url = is_hawkbit ? s->hawkbit.url : s->source.index_url;
+
+	if (!is_hawkbit && !is_index && strcmp(s->source.kind, "none") != 0)
+		return agent_error_set(err, -EINVAL, "config.range", "%s:1: source.kind is \"%s\", must be none, hawkbit or index", s->file, s->source.kind);
+	if ((is_hawkbit || is_index) && strncmp(url, "https://", 8) != 0)
+		return agent_error_set(err, -EINVAL, "config.missing", "%s:1: %s must be an address that begins with https://, as source.kind is %s", s->file,
+				       is_hawkbit ? "hawkbit.url" : "source.index_url", s->source.kind);
+	if (is_hawkbit && (!is_word(s->hawkbit.tenant, 64) || (s->hawkbit.controller[0] != '\0' && !is_word(s->hawkbit.controller, 64))))
+		return agent_error_set(err, -EINVAL, "config.range", "%s:1: hawkbit.tenant and hawkbit.controller stand in an address: at most 64 letters, digits, '.', '-' and '_'",
+				       s->file);
+	if (s->source.poll_min_s > s->source.poll_max_s)
+		return agent_error_set(err, -EINVAL, "config.range", "%s:1: source.poll_min_s must not be above source.poll_max_s", s->file);
+	return 0;
+}
+
 static int check_whole(const struct settings *s, struct agent_error **err)
 {
 	const struct { const char *name, *value; } required[] = {
@@ -577,7 +595,7 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 	if (s->tpm.nv_password == s->tpm.nv_floor || s->tpm.nv_password == s->tpm.nv_floor + 1)
 		return agent_error_set(err, -EINVAL, "config.range",
 				       "%s:1: tpm.nv_password must be neither tpm.nv_floor nor the index after it", s->file);
-	return 0;
+	return check_source(s, err);
 }
 
 int settings_load(const char *file, struct settings **ret_settings, struct agent_error **err)

@@ -250,6 +250,32 @@ bool audit_knows_fallback(struct core *core, const char *release_id)
 	return event_log_read(audit_of(core)->log, 0, look_for_fallback, &search, NULL) >= 0 && search.is_known;
 }
 
+struct begun_search {
+	char *from;
+	size_t size;
+};
+
+static int look_for_begun(const struct event_record *record, void *userdata)
+{
+	struct begun_search *search = userdata;
+
+	if (record->type != &event_types[EVENT_UPDATE_BEGUN])
+		return 0;
+	search->from[0] = '\0';
+	for (size_t i = 0; i < record->n_fields; i++)
+		if (strcmp(record->fields[i].key, "from") == 0)
+			snprintf(search->from, search->size, "%s", record->fields[i].value);
+	return 0;
+}
+
+void audit_last_begun(struct core *core, char *ret_from, size_t size)
+{
+	struct begun_search search = { .from = ret_from, .size = size };
+
+	ret_from[0] = '\0';
+	(void)event_log_read(audit_of(core)->log, 0, look_for_begun, &search, NULL);
+}
+
 /* ---- EventsGet -------------------------------------------------------------------------------------------------- */
 
 struct events_reply {

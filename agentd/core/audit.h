@@ -9,6 +9,8 @@ int audit_open(struct core *core, struct agent_error **err);
 void audit_close(struct core *core);
 /* Has it been written already that @release_id fell back, and nothing been installed since? */
 bool audit_knows_fallback(struct core *core, const char *release_id);
+/* Field "from" of the last update.begun, "" if there is none. */
+void audit_last_begun(struct core *core, char *ret_from, size_t size);
 
 /* Number of the newest event. */
 uint64_t audit_last_seq(struct core *core);

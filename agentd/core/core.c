@@ -20,6 +20,7 @@
 #include "agentd/core/audit.h"
 #include "agentd/core/bus.h"
 #include "agentd/core/main.h"
+#include "agentd/core/source.h"
 #include "agentd/core/store.h"
 #include "agentd/core/update.h"
 #include "agentd/core/worker_loop.h"
@@ -203,6 +204,8 @@ static int start(struct core *core, struct store **ret_store, struct agent_error
 	if (r >= 0)
 		r = policy_start(core, err);
 	if (r >= 0)
+		r = source_start(core, err);
+	if (r >= 0)
 		r = accounts_start(core, err);
 	if (r >= 0)
 		r = presence_start(core, err);
@@ -247,6 +250,7 @@ int core_main(const char *purpose, int argc, char **argv)
 		r = bus_open(&core, &err);
 		if (r >= 0) {
 			updates_look(&core);
+			source_open(&core);
 			r = service_run(&core.service);
 		} else {
 			service_log(LOG_ERR, "cannot start: %s (%s)", agent_error_message(err), agent_error_name(err));
@@ -259,6 +263,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	presence_stop(&core);
 	accounts_stop(&core);
 	bus_stop(&core);
+	source_stop(&core);
 	policy_stop(&core);
 	updates_stop(&core);
 	audit_close(&core);

@@ -28,6 +28,7 @@ struct bus;
 struct key_caller;
 struct peer;
 struct presence;
+struct source;
 struct updates;
 struct policies;
 
@@ -45,6 +46,7 @@ struct core {
 	struct updates *updates;   /* op_update.c */
 	struct policies *policies; /* op_policy.c */
 	struct presence *presence; /* presence.c */
+	struct source *source;	   /* source.c; NULL: updates are not looked for */
 	bool is_stream_asleep;	   /* agentd-mgmt has seen all there is: op_stream.c */
 	int setup;		   /* enum agent_setup_state or SETUP_STATE_UNKNOWN, as of the last word from the worker */
 	uint64_t generation;	   /* password generation that goes with it */

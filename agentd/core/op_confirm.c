@@ -12,6 +12,7 @@
 
 #include "agentd/core/ask.h"
 #include "agentd/core/core.h"
+#include "agentd/core/source.h"
 #include "agentd/core/update_inside.h"
 #include "base/macro.h"
 
@@ -38,6 +39,7 @@ static int on_confirm_done(struct core *core, struct op_call *call, sd_bus_messa
 	end_confirming(core, 0);
 	if (r < 0)
 		return r;
+	source_wake(core);
 	event_add(core, EVENT_UPDATE_CONFIRMED, "release", update_text(u->report.release_id), "version", update_text(u->report.version), "slot",
 		  update_text(u->report.booted_slot), "user", call->caller.user, "source", call->caller.source, NULL);
 	return updates_ask_status(core, call, err);
@@ -153,6 +155,7 @@ static int on_rollback(struct core *core, struct op_call *call, sd_bus_message *
 	end_confirming(core, 0);
 	if (r < 0)
 		return r;
+	source_wake(core);
 	event_add(core, EVENT_UPDATE_ROLLED_BACK, "user", call->caller.user, "source", call->caller.source, NULL);
 	return updates_ask_status(core, call, err);
 }

@@ -223,6 +223,27 @@ void policy_ended(struct core *core, const struct update_look *look, const struc
 	changed(core);
 }
 
+/* A source has no release id before it installs, so that nobody could approve one: the same rule, for any offer. */
+const char *policy_waits_for(const struct core *core)
+{
+	const struct policy *p = &core->policies->policy;
+	struct policy_now now = now_get(core);
+
+	switch (policy_mode_now(p)) {
+	case POLICY_AUTOMATIC:
+		return NULL;
+	case POLICY_WINDOW:
+		if (!policy_clock_is_trusted(p, &now))
+			return "clock";
+		for (unsigned i = 0; i < p->n_windows; i++)
+			if (policy_window_is_open(&p->windows[i], &now.local))
+				return NULL;
+		return "window";
+	default:
+		return "approval";
+	}
+}
+
 /* ---- what is told ------------------------------------------------------------------------------------------------- */
 
 static int append_text(sd_bus_message *m, const char *key, const char *text)

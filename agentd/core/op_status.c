@@ -12,6 +12,7 @@
 #include "agentd/common/peer.h"
 #include "agentd/core/bus.h"
 #include "agentd/core/core.h"
+#include "agentd/core/source.h"
 #include "agentd/core/store.h"
 #include "agentd/core/update.h"
 #include "base/macro.h"
@@ -116,6 +117,8 @@ static int append_status(struct core *core, sd_bus_message *m)
 		r = peer_append_string(m, "link_detail", core->link_detail[0] != '\0' ? core->link_detail : NULL);
 	if (r >= 0)
 		r = updates_append_short(core, m);
+	if (r >= 0)
+		r = source_append(core, m);
 	if (r >= 0)
 		r = peer_append_string(m, "device_ca_fingerprint", core->device_ca_fingerprint);
 	if (r >= 0)

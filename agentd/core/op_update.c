@@ -19,6 +19,7 @@
 #include "agentd/core/audit.h"
 #include "agentd/core/bus.h"
 #include "agentd/core/core.h"
+#include "agentd/core/source.h"
 #include "agentd/core/stream.h"
 #include "agentd/core/update.h"
 #include "agentd/core/update_inside.h"
@@ -153,6 +154,33 @@ int updates_append(struct core *core, sd_bus_message *m)
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
+bool updates_are_known(const struct core *core)
+{
+	return core->updates->report.is_valid;
+}
+
+int updates_append_device(struct core *core, sd_bus_message *m)
+{
+	const struct updates *u = core->updates;
+	const struct report *report = &u->report;
+	const struct {
+		const char *key, *text;
+	} texts[] = {
+		{ "stage", report->stage[0] != '\0' ? report->stage : "idle" }, { "booted_slot", report->booted_slot }, { "target_slot", report->target_slot },
+		{ "version", report->version }, { "release_id", report->release_id }, { "failed_release_id", report->failed_release_id },
+	};
+	int r;
+
+	r = peer_append_bool(m, "is_busy", u->is_settling || u->is_starting || u->is_installing || u->is_fetching || u->is_confirming);
+	for (size_t i = 0; i < ARRAY_SIZE(texts) && r >= 0; i++)
+		r = peer_append_string(m, texts[i].key, update_text(texts[i].text));
+	if (r >= 0)
+		r = peer_append_u64(m, "done_bytes", report->done_bytes);
+	if (r >= 0)
+		r = peer_append_u64(m, "total_bytes", report->total_bytes);
+	return r >= 0 && core->has_floor ? peer_append_u64(m, "floor", core->floor) : r;
+}
+
 int updates_append_short(struct core *core, sd_bus_message *m)
 {
 	const struct report *report = &core->updates->report;
@@ -282,6 +310,29 @@ static void watch_over(struct core *core, uint64_t usec)
 		sd_event_add_time_relative(core->event, &u->timer, CLOCK_MONOTONIC, usec, 0, on_stall, core);
 }
 
+static int on_settled(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+
+	if (r >= 0)
+		take_report(core, reply, err);
+	if (u->is_settling)
+		source_ended(core, u->error);
+	u->is_settling = false;
+	return 0;
+}
+
+/* After a failure the slots are looked at first, so that what the source hears is all of one time. */
+static void settle_for_source(struct core *core)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	sd_bus_message *m;
+
+	core->updates->is_settling = true;
+	if (ask_new(core, PROG_INSTALL, "Status", &m, &err) < 0 || ask_send(core, PROG_INSTALL, m, 30, NULL, on_settled, &err) < 0)
+		on_settled(core, NULL, NULL, -ENOTCONN, &err);
+}
+
 /* Both halves report here; the installation is over when neither is under way. */
 static void finish_half(struct core *core)
 {
@@ -314,6 +365,10 @@ static void finish_half(struct core *core)
 	if (u->order.by_policy)
 		policy_ended(core, NULL, u->error);
 	answer_waiters(core);
+	if (u->order.by_source && u->error == NULL)
+		source_ended(core, NULL);
+	else if (u->order.by_source)
+		settle_for_source(core);
 }
 
 static int on_installed(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
@@ -474,17 +529,17 @@ static int connect_fetch(struct core *core, struct op_call *call, struct agent_e
 	sd_bus_message *m;
 	int r;
 
-	r = ask_new(core, PROG_FETCH, "Download", &m, err);
+	r = ask_new(core, PROG_FETCH, u->order.by_source ? "DownloadOffer" : "Download", &m, err);
 	if (r < 0)
 		return r;
 	r = ask_is_ready(m, err);
 	if (r >= 0)
-		r = begin(core, u->url, true, &fd, err);
+		r = begin(core, u->order.by_source ? u->order.from : u->url, true, &fd, err);
 	if (r < 0) {
 		ask_drop(core, PROG_FETCH, m);
 		return r;
 	}
-	r = sd_bus_message_append(m, "sh", u->url, fd);
+	r = u->order.by_source ? sd_bus_message_append(m, "sth", u->url, u->size, fd) : sd_bus_message_append(m, "sh", u->url, fd);
 	if (r >= 0) {
 		r = ask_send(core, PROG_FETCH, m, ASK_FOREVER, NULL, on_downloaded, err);
 	} else {
@@ -500,13 +555,15 @@ static int connect_fetch(struct core *core, struct op_call *call, struct agent_e
 	return call == NULL ? 0 : op_reply(call, "t", u->last_id);
 }
 
-/* Nobody waits for an answer to what the policy began. Once begun, the end of the installation tells it. */
+/* Nobody waits for an answer to what the policy or the source began. Once begun, the end of the installation tells it. */
 static int start_failed(struct core *core, int r, struct agent_error **err)
 {
 	const struct updates *u = core->updates;
 
 	if (r < 0 && u->order.by_policy && !u->is_installing)
 		policy_ended(core, u->order.looks_only ? &u->look : NULL, *err);
+	if (r < 0 && u->order.by_source && !u->is_installing)
+		source_ended(core, *err);
 	return r;
 }
 
@@ -581,6 +638,47 @@ int updates_run(struct core *core, const char *url, const char *release_id, cons
 	u->size = 0;
 	snprintf(u->url, sizeof(u->url), "%s", url);
 	return 0;
+}
+
+int updates_take_offer(struct core *core, const struct update_offer *offer, struct agent_error **err)
+{
+	struct updates *u = core->updates;
+	const char *waits_for = policy_waits_for(core);
+	int r;
+
+	if (waits_for != NULL)
+		return agent_error_set(err, -EBUSY, "update.busy", "update.policy: %s", waits_for);
+	if (u->is_settling || strlen(offer->url) > UPDATE_URL_MAX)
+		return agent_error_set(err, -EBUSY, "update.busy", "an update is under way");
+	r = check_may_begin(core, err);
+	if (r >= 0)
+		r = ask_ready(core, PROG_INSTALL, NULL, on_install_ready, err);
+	if (r < 0)
+		return r;
+	memset(&u->order, 0, sizeof(u->order));
+	u->order.by_source = true;
+	snprintf(u->order.from, sizeof(u->order.from), "%s %s", offer->kind, offer->action);
+	snprintf(u->user, sizeof(u->user), "%s", offer->kind);
+	u->source[0] = '\0';
+	u->is_starting = true;
+	u->size = offer->size;
+	snprintf(u->url, sizeof(u->url), "%s", offer->url);
+	return 0;
+}
+
+/*
+ * Without its sender the installation ends by itself, as one that is too short. One that has all its bytes is left alone: nobody
+ * could tell on which side of the switch it was stopped.
+ */
+void updates_cancel(struct core *core)
+{
+	struct updates *u = core->updates;
+
+	if (!u->order.by_source || !u->is_fetching)
+		return;
+	if (u->is_installing && u->error == NULL)
+		agent_error_set(&u->error, -ECANCELED, "update.canceled", "the source of updates took it back");
+	bus_cut(core, PROG_FETCH);
 }
 
 bool updates_has_release(const struct core *core, const char *release_id)

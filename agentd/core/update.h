@@ -4,6 +4,16 @@
 /* Core's part in an update: policy, the pipe between sender and agentd-install, the floor. The bytes never pass core. */
 #include "agentd/core/core.h"
 
+#define UPDATE_ACTION_MAX 64
+
+/* A bundle that the source of updates has for this device; texts are lent. */
+struct update_offer {
+	const char *kind;   /* "hawkbit", "index" */
+	const char *action;
+	const char *url;
+	uint64_t size;	    /* 0: not known */
+};
+
 int updates_start(struct core *core, struct agent_error **err);
 /* Once connections are possible: ask agentd-install how the last installation went, so that a fall-back is noticed. */
 void updates_look(struct core *core);
@@ -14,6 +24,17 @@ void updates_progress(struct core *core, sd_bus_message *msg);
 int updates_append_short(struct core *core, sd_bus_message *m);
 /* The update status as a{sv}, as last heard. */
 int updates_append(struct core *core, sd_bus_message *m);
+
+/* ---- between op_update.c and source.c ------------------------------------------------------------------------------ */
+
+/* Install it; source_ended() is called when that is over, unless this fails: update.busy, update.floor, ... */
+int updates_take_offer(struct core *core, const struct update_offer *offer, struct agent_error **err);
+/* Give up the installation that source.c began, if its bytes are still on their way: later it is too late, and it goes on. */
+void updates_cancel(struct core *core);
+/* Has agentd-install told how the slots are? */
+bool updates_are_known(const struct core *core);
+/* What the source is told of slots and releases, into an open a{sv}. */
+int updates_append_device(struct core *core, sd_bus_message *m);
 
 /* ---- between op_update.c and op_policy.c -------------------------------------------------------------------------- */
 
@@ -35,6 +56,8 @@ bool updates_has_failed(const struct core *core, const char *release_id);
 void policy_ended(struct core *core, const struct update_look *look, const struct agent_error *error);
 /* The members of the update status that tell of the policy and of an offer. */
 int policy_append(struct core *core, sd_bus_message *m);
+/* May a source install now, without a person? NULL, or what that waits for: "approval", "window", "clock". */
+const char *policy_waits_for(const struct core *core);
 int policy_start(struct core *core, struct agent_error **err);
 void policy_stop(struct core *core);
 

@@ -28,7 +28,10 @@ struct updates {
 		bool by_policy;	  /* nobody waits for it: update_run() */
 		bool looks_only;
 		char release_id[65]; /* the one to be installed; empty: any */
+		bool by_source;	  /* source.c asked; with what the source said of the bundle */
+		char from[UPDATE_ACTION_MAX + 32];
 	} order;
+	bool is_settling; /* what the source asked for is over, and it does not know yet */
 	struct update_look look;	/* what was seen, when order.looks_only */
 	struct agent_error *kept_error; /* that of the last installation, while there is a look */
 	struct op_call *waiters[UPDATE_WAITERS_MAX];

@@ -15,30 +15,27 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#include <agent/openssl.h>
 #include <agent/tls.h>
 #include <curl/curl.h>
 
 #include "agentd/common/asks.h"
 #include "agentd/common/service.h"
+#include "agentd/fetch/http.h"
 #include "agentd/fetch/range.h"
 #include "agentd/fetch/url.h"
 #include "base/macro.h"
+#include "base/secret.h"
 
 #define REDIRECTS_MAX 3
-#define STALLED_S 60		/* not a byte for this long: give up */
-#define BUFFER_BYTES (128L * 1024)
 #define REFUSAL_BODY_MAX (64 * KIB)	/* of an error page, which is thrown away */
 #define RETRY_S_MAX 30		/* between two attempts to go on; the first comes after a second */
 #define RETRY_TOTAL_S 300	/* in all, without a byte in between */
 
-DEFINE_CLEANUP(CURL *, curl_easy_cleanup)
-DEFINE_CLEANUP(struct agent_context *, agent_context_unref)
-DEFINE_CLEANUP(struct agent_tls *, agent_tls_unref)
-
 struct download {
-	struct url url;
-	char *ca_file, *cert_file, *cert_pem;
+	struct url url, home;
+	char *ca_file, *cert_file, *cert_pem, *authorization;
+	bool may_leave;
+	uint64_t size;
 	struct agent_signer *signer;
 	unsigned connect_timeout_s;
 	int socket_fd, notify_fd;
@@ -46,9 +43,10 @@ struct download {
 	atomic_bool is_aborted, is_done;
 	pthread_t thread;
 	/* Thread only until is_done. */
-	CURL *curl;
-	struct curl_slist *if_range;
-	struct agent_tls *tls;
+	struct http *http;
+	struct url server;		/* that http is for */
+	CURL *curl;			/* of http */
+	struct agent_tls *tls;		/* of http */
 	struct range_file file;
 	struct range_head head;		/* of the answer being read */
 	bool is_checked;		/* this head */
@@ -105,6 +103,9 @@ static int head_check(struct download *d, long status)
 		r = range_check(&d->head, d->position, d->end - 1, &d->file, &d->local_err);
 		if (r < 0)
 			return r;
+		if (d->size != 0 && d->size != d->file.size_bytes)
+			return agent_error_set(&d->local_err, -EBADMSG, "fetch.size", "%s has %llu bytes, %llu were announced", d->url.shown,
+					       (unsigned long long)d->file.size_bytes, (unsigned long long)d->size);
 		if (d->end > d->file.size_bytes)
 			d->end = d->file.size_bytes;
 		answer.length = d->end - d->ask.offset;
@@ -155,71 +156,55 @@ static size_t on_header(char *line, size_t one, size_t size, void *userdata)
 	return size;
 }
 
-/* libcurl asks at least once a second. */
-static int on_progress(void *userdata, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total, curl_off_t ul_now)
+/* A handle for the server of @url, kept while it stays the same one. Who we are is shown to our own only. */
+static int connect_to(struct download *d, const struct url *url, struct agent_error **err)
 {
-	struct download *d = userdata;
-
-	return atomic_load(&d->is_aborted) ? 1 : 0;
-}
-
-static CURLcode on_ssl_ctx(CURL *curl, void *ssl_ctx, void *userdata)
-{
-	struct download *d = userdata;
-
-	return agent_openssl_configure(d->tls, ssl_ctx, &d->local_err) < 0 ? CURLE_SSL_CONNECT_ERROR : CURLE_OK;
-}
-
-static CURLcode allow_only_https(CURL *curl)
-{
-#if LIBCURL_VERSION_NUM >= 0x075500
-	return curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https");
-#else
-	return curl_easy_setopt(curl, CURLOPT_PROTOCOLS, CURLPROTO_HTTPS);
-#endif
-}
-
-static int make_handle(struct download *d, CURL **ret_curl, struct agent_error **err)
-{
-	_cleanup_(curl_easy_cleanupp) CURL *curl = curl_easy_init();
+	bool is_home = url_same_origin(url, &d->home);
+	struct http_options options = {
+		.ca_file = d->ca_file, .cert_file = d->cert_file, .cert_pem = d->cert_pem, .signer = is_home ? d->signer : NULL,
+		.connect_timeout_s = d->connect_timeout_s, .is_aborted = &d->is_aborted,
+	};
 	CURLcode code;
+	int r;
 
-	if (curl == NULL)
-		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
-	code = allow_only_https(curl);
-#define SET(option, value) (code == CURLE_OK ? (code = curl_easy_setopt(curl, option, value)) : code)
-	SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
-	SET(CURLOPT_SSL_CTX_DATA, d);
-	/* Once more what the profile does, should a libcurl ever call us too late. */
-	SET(CURLOPT_CAINFO, d->ca_file);
-	SET(CURLOPT_SSL_VERIFYPEER, 1L);
-	SET(CURLOPT_SSL_VERIFYHOST, 2L);
-	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_3);
-	SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
-	SET(CURLOPT_WRITEFUNCTION, on_body);
+	if (d->http != NULL && strcmp(d->server.host, url->host) == 0 && d->server.port == url->port)
+		return 0;
+	d->http = http_free(d->http);
+	url_clear(&d->server);
+	r = url_parse(url->text, &d->server, err);
+	if (r >= 0)
+		r = http_new(url, &options, &d->http, err);
+	if (r < 0)
+		return r;
+	d->curl = http_handle(d->http);
+	d->tls = http_tls(d->http);
+	code = curl_easy_setopt(d->curl, CURLOPT_WRITEFUNCTION, on_body);
+#define SET(option, value) (code == CURLE_OK ? (code = curl_easy_setopt(d->curl, option, value)) : code)
 	SET(CURLOPT_WRITEDATA, d);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
 	SET(CURLOPT_HEADERDATA, d);
-	SET(CURLOPT_XFERINFOFUNCTION, on_progress);
-	SET(CURLOPT_XFERINFODATA, d);
-	SET(CURLOPT_NOPROGRESS, 0L);
-	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-	SET(CURLOPT_CONNECTTIMEOUT, (long)d->connect_timeout_s);
-	SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
-	SET(CURLOPT_LOW_SPEED_TIME, (long)STALLED_S);
-	SET(CURLOPT_FOLLOWLOCATION, 0L);	/* we look at each step */
-	SET(CURLOPT_PROXY, "");			/* no surprise from the environment */
-	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);	/* one stream needs no HTTP/2 */
-	SET(CURLOPT_USERAGENT, "agentd-fetch/" PACKAGE_VERSION);
 #undef SET
-	if (code != CURLE_OK) {
-		int r = agent_error_set(err, -EIO, "fetch.options", "libcurl refuses an option: %s", curl_easy_strerror(code));
+	return code == CURLE_OK ? 0 : agent_error_set(err, -EIO, "fetch.options", "libcurl refuses an option: %s", curl_easy_strerror(code));
+}
 
-		agent_error_set_foreign(err, AGENT_ERROR_CURL, (uint32_t)code);
-		return r;
-	}
-	*ret_curl = TAKE_PTR(curl);
+static void free_headers(struct curl_slist **list)
+{
+	for (struct curl_slist *item = *list; item != NULL; item = item->next)
+		wipe(item->data, strlen(item->data));
+	curl_slist_free_all(*list);
+}
+
+static int put_header(struct curl_slist **list, const char *name, const char *value)
+{
+	char line[RANGE_VALIDATOR_MAX + 64];
+	struct curl_slist *longer;
+	int n = snprintf(line, sizeof(line), "%s: %s", name, value);
+
+	longer = n > 0 && (size_t)n < sizeof(line) ? curl_slist_append(*list, line) : NULL;
+	wipe(line, sizeof(line));
+	if (longer == NULL)
+		return -ENOMEM;
+	*list = longer;
 	return 0;
 }
 
@@ -286,7 +271,7 @@ static int redirected(struct download *d, const struct url *from, struct url *re
 	r = url_parse(location, &to, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "%s redirects", from->shown);
-	if (!url_same_origin(from, &to)) {
+	if (!d->may_leave && !url_same_origin(from, &to)) {
 		r = agent_error_set(err, -EPERM, "fetch.redirect", "%s redirects to another server, %s:%u", from->shown, to.host, to.port);
 		url_clear(&to);
 		return r;
@@ -298,13 +283,27 @@ static int redirected(struct download *d, const struct url *from, struct url *re
 /* The request is set up: where are the bytes? */
 static int perform(struct download *d, const struct url *url, long *ret_status, struct agent_error **err)
 {
-	CURLcode code = curl_easy_setopt(d->curl, CURLOPT_URL, url->text);
+	_cleanup_(free_headers) struct curl_slist *list = NULL;
+	const char *validator = range_validator(&d->file);
+	char range[48];
+	CURLcode code;
+	int r = connect_to(d, url, err);
+
+	if (r < 0)
+		return r;
+	snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)d->position, (unsigned long long)(d->end - 1));
+	if ((validator != NULL && put_header(&list, "If-Range", validator) < 0) ||
+	    (d->authorization != NULL && url_same_origin(url, &d->home) && put_header(&list, "Authorization", d->authorization) < 0) ||
+	    curl_easy_setopt(d->curl, CURLOPT_RANGE, range) != CURLE_OK || curl_easy_setopt(d->curl, CURLOPT_HTTPHEADER, list) != CURLE_OK)
+		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
+	code = curl_easy_setopt(d->curl, CURLOPT_URL, url->text);
 
 	d->is_checked = false;
 	d->n_thrown_away = 0;
 	d->head = (struct range_head){ 0 };
 	if (code == CURLE_OK)
 		code = curl_easy_perform(d->curl);
+	(void)curl_easy_setopt(d->curl, CURLOPT_HTTPHEADER, NULL);
 	curl_easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, ret_status);
 	if (d->local_err != NULL || (code != CURLE_OK && (*ret_status == 0 || *ret_status == 200 || *ret_status == 206 || atomic_load(&d->is_aborted))))
 		return explain(d, code, url, err);
@@ -322,13 +321,9 @@ static int get(struct download *d, struct agent_error **err)
 {
 	_cleanup_(url_clear) struct url next = { 0 };
 	const struct url *url = &d->url;
-	char range[48];
 	long status = 0;
 	int r;
 
-	snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)d->position, (unsigned long long)(d->end - 1));
-	if (curl_easy_setopt(d->curl, CURLOPT_RANGE, range) != CURLE_OK || curl_easy_setopt(d->curl, CURLOPT_HTTPHEADER, d->if_range) != CURLE_OK)
-		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
 	for (int i = 0; i <= REDIRECTS_MAX; i++) {
 		struct url to;
 
@@ -423,43 +418,7 @@ static int serve_asks(struct download *d, struct agent_error **err)
 		r = answer(d, err);
 		if (r < 0 || d->is_stream)
 			return r;
-		if (d->if_range == NULL && range_validator(&d->file) != NULL) {
-			char header[RANGE_VALIDATOR_MAX + 16];
-
-			snprintf(header, sizeof(header), "If-Range: %s", range_validator(&d->file));
-			d->if_range = curl_slist_append(NULL, header);
-			if (d->if_range == NULL)
-				return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
-		}
 	}
-	return r;
-}
-
-static int transfer(struct download *d, struct agent_error **err)
-{
-	_cleanup_(agent_context_unrefp) struct agent_context *ctx = NULL;
-	_cleanup_(agent_tls_unrefp) struct agent_tls *tls = NULL;
-	_cleanup_(curl_easy_cleanupp) CURL *curl = NULL;
-	struct agent_tls_options options = {
-		.ca_file = d->ca_file, .peer_name = d->url.host, .cert_file = d->cert_file, .signer = d->cert_pem == NULL ? d->signer : NULL,
-	};
-	int r;
-
-	if (agent_context_new(&ctx) < 0)
-		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
-	r = agent_tls_new(ctx, &options, &tls, err);
-	if (r >= 0 && d->cert_pem != NULL)
-		r = agent_tls_set_identity(tls, d->cert_pem, strlen(d->cert_pem), d->signer, err);
-	if (r < 0)
-		return r;
-	d->tls = tls;
-	r = make_handle(d, &curl, err);
-	if (r < 0)
-		return r;
-	d->curl = curl;
-	r = serve_asks(d, err);
-	curl_slist_free_all(d->if_range);
-	d->if_range = NULL;
 	return r;
 }
 
@@ -468,9 +427,8 @@ static void *work(void *userdata)
 	struct download *d = userdata;
 	uint64_t one = 1;
 
-	d->result = transfer(d, &d->err);
-	d->tls = NULL;
-	d->curl = NULL;
+	d->result = serve_asks(d, &d->err);
+	d->http = http_free(d->http);
 	atomic_store(&d->is_done, true);
 	if (write(d->notify_fd, &one, sizeof(one)) < 0)
 		return NULL;	/* full: it rings already */
@@ -484,6 +442,11 @@ static void release(struct download *d)
 	if (d->abort_fd >= 0)
 		close(d->abort_fd);
 	url_clear(&d->url);
+	url_clear(&d->home);
+	url_clear(&d->server);
+	if (d->authorization != NULL)
+		wipe(d->authorization, strlen(d->authorization));
+	free(d->authorization);
 	agent_signer_unref(d->signer);
 	agent_error_free(d->err);
 	agent_error_free(d->local_err);
@@ -507,13 +470,18 @@ int download_start(const struct download_options *options, struct download **ret
 	d->notify_fd = options->notify_fd;
 	d->connect_timeout_s = options->connect_timeout_s;
 	d->signer = agent_signer_ref(options->signer);
+	d->may_leave = options->may_leave;
+	d->size = options->size;
 	r = url_parse(options->url, &d->url, err);
+	if (r >= 0)
+		r = url_parse(options->home == NULL ? options->url : options->home, &d->home, err);
 	if (r < 0)
 		return r;
+	d->authorization = options->authorization == NULL ? NULL : strdup(options->authorization);
 	d->ca_file = strdup(options->ca_file);
 	d->cert_file = options->cert_file == NULL ? NULL : strdup(options->cert_file);
 	d->cert_pem = options->cert_pem == NULL ? NULL : strdup(options->cert_pem);
-	if (d->abort_fd < 0 || d->ca_file == NULL || (options->cert_file != NULL && d->cert_file == NULL) ||
+	if (d->abort_fd < 0 || d->ca_file == NULL || (options->authorization != NULL && d->authorization == NULL) || (options->cert_file != NULL && d->cert_file == NULL) ||
 	    (options->cert_pem != NULL && d->cert_pem == NULL))
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory or descriptors");
 	flags = fcntl(d->socket_fd, F_GETFL);

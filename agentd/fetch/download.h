@@ -12,6 +12,10 @@
 
 struct download_options {
 	const char *url;
+	const char *home;	      /* address of the server that we are known to, or NULL: that of url. Others see no certificate and no token */
+	const char *authorization;    /* value of the header, for home only; or NULL */
+	bool may_leave;		      /* follow a redirection to another server */
+	uint64_t size;		      /* what was announced; 0: not */
 	const char *ca_file;
 	const char *cert_file;	      /* or NULL */
 	const char *cert_pem;	      /* the certificate itself, instead of the file; or NULL */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* agentd-fetch: downloads on core's request; started by its socket, leaves when idle. */
+/* agentd-fetch: downloads, and looks at the source of updates, on core's request; started by its socket, leaves when idle. */
 #include "config.h"
 
 #include <errno.h>
@@ -21,13 +21,39 @@
 #include "agentd/common/sandbox.h"
 #include "agentd/common/service.h"
 #include "agentd/fetch/download.h"
+#include "agentd/fetch/look_bus.h"
+#include "agentd/fetch/lookout.h"
 #include "agentd/fetch/sign_request.h"
+#include "agentd/fetch/token.h"
 #include "base/macro.h"
+#include "base/secret.h"
 
 #define IDLE_US (30 * 1000000ull)
 #define KEY_NAME "device"	/* the one key core lets us use */
 
 DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
+
+struct fetch;
+
+/* What core asked for and waits for: one download, one look at the source of updates. Each may need signatures meanwhile. */
+struct job {
+	struct fetch *fetch;
+	const char *name;
+	sd_bus_message *call;
+	sd_bus_slot *pending;	/* KeyIdentity, KeyPublic or KeySign */
+	char *cert_pem;		/* of our key, if core keeps it; NULL: cert_file */
+	struct sign_desk *desk;
+	/* Of a download. */
+	int socket_fd;
+	bool is_of_source;
+	struct download *download;
+	/* Of a look. */
+	struct device device;
+	uint32_t n_failures;
+	struct lookout *lookout;
+};
+
+enum { JOB_DOWNLOAD, JOB_LOOK, JOBS_ };
 
 struct fetch {
 	struct service service;
@@ -36,81 +62,151 @@ struct fetch {
 	sd_event_source *listen, *notify, *idle;
 	sd_bus *core;
 	char *ca_file, *cert_file;
-
-	/* The download under way. */
-	sd_bus_message *call;
-	sd_bus_slot *pending;	/* KeyIdentity, KeyPublic or KeySign */
-	char *cert_pem;		/* of our key, if core keeps it; NULL: cert_file */
-	int socket_fd;
-	struct sign_desk *desk;
-	struct download *download;
+	struct job jobs[JOBS_];
 };
+
+static bool is_idle(const struct fetch *f)
+{
+	for (size_t i = 0; i < JOBS_; i++)
+		if (f->jobs[i].call != NULL)
+			return false;
+	return true;
+}
 
 static void idle_again(struct fetch *f)
 {
+	if (!is_idle(f))
+		return;
 	(void)sd_event_source_set_time_relative(f->idle, IDLE_US);
 	(void)sd_event_source_set_enabled(f->idle, SD_EVENT_ONESHOT);
-}
-
-/* Give up what is under way; nobody is answered. */
-static void clear_job(struct fetch *f)
-{
-	f->pending = sd_bus_slot_unref(f->pending);
-	if (f->desk != NULL)
-		sign_desk_close(f->desk);
-	f->download = download_free(f->download);
-	f->desk = sign_desk_free(f->desk);
-	f->call = sd_bus_message_unref(f->call);
-	free(TAKE_PTR(f->cert_pem));
-	if (f->socket_fd >= 0)
-		close(f->socket_fd);
-	f->socket_fd = -1;
-	idle_again(f);
-}
-
-static void finish(struct fetch *f, int r, uint64_t n_bytes, struct agent_error **err)
-{
-	if (r < 0) {
-		service_log(LOG_WARNING, "download failed: %s (%s)", agent_error_message(*err), agent_error_name(*err));
-		r = peer_reply_error(f->call, r, err);
-	} else {
-		service_log(LOG_INFO, "downloaded %" PRIu64 " bytes", n_bytes);
-		r = sd_bus_reply_method_return(f->call, "t", n_bytes);
-	}
-	if (r < 0)
-		service_log(LOG_WARNING, "cannot answer agentd: %s", strerror(-r));
-	/* The answer first: the end of the socket alone would look like a short bundle. */
-	(void)sd_bus_flush(f->core);
-	clear_job(f);
 	service_status("idle");
 }
 
-static int begin_download(struct fetch *f, const uint8_t *spki, size_t spki_size, struct agent_error **err)
+/* Give up what is under way; nobody is answered. */
+static void clear_job(struct job *job)
 {
-	_cleanup_(agent_signer_unrefp) struct agent_signer *signer = NULL;
-	struct download_options options = {
-		.ca_file = f->ca_file, .connect_timeout_s = (unsigned)f->service.settings->fetch.connect_timeout_s,
-		.socket_fd = f->socket_fd, .notify_fd = f->notify_fd,
-	};
+	job->pending = sd_bus_slot_unref(job->pending);
+	if (job->desk != NULL)
+		sign_desk_close(job->desk);
+	job->download = download_free(job->download);
+	job->lookout = lookout_free(job->lookout);
+	job->desk = sign_desk_free(job->desk);
+	job->call = sd_bus_message_unref(job->call);
+	free(TAKE_PTR(job->cert_pem));
+	if (job->socket_fd >= 0)
+		close(job->socket_fd);
+	job->socket_fd = -1;
+	idle_again(job->fetch);
+}
+
+static void answered(struct job *job, int r)
+{
+	if (r < 0)
+		service_log(LOG_WARNING, "cannot answer agentd: %s", strerror(-r));
+	/* The answer first: the end of the socket alone would look like a short bundle. */
+	(void)sd_bus_flush(job->fetch->core);
+	clear_job(job);
+}
+
+static void fail(struct job *job, int r, struct agent_error **err)
+{
+	service_log(LOG_WARNING, "%s failed: %s (%s)", job->name, agent_error_message(*err), agent_error_name(*err));
+	answered(job, peer_reply_error(job->call, r, err));
+}
+
+static void finish_download(struct job *job, int r, uint64_t n_bytes, struct agent_error **err)
+{
+	if (r < 0) {
+		fail(job, r, err);
+		return;
+	}
+	service_log(LOG_INFO, "downloaded %" PRIu64 " bytes", n_bytes);
+	answered(job, sd_bus_reply_method_return(job->call, "t", n_bytes));
+}
+
+static void finish_look(struct job *job, const struct source_result *result)
+{
+	sd_bus_message *reply = NULL;
 	int r;
 
-	if (sd_bus_message_rewind(f->call, true) < 0 || sd_bus_message_read(f->call, "s", &options.url) < 0)
-		return agent_error_set(err, -EBADMSG, "bus.protocol", "Download needs an address and a socket");
-	if (spki != NULL) {
-		r = sign_desk_new(f->notify_fd, &f->desk);
-		if (r < 0)
-			return agent_error_set(err, r, "fetch.memory", "out of memory");
-		r = sign_desk_signer(f->desk, spki, spki_size, &signer, err);
-		if (r < 0)
-			return r;
-		options.cert_file = f->cert_pem == NULL ? f->cert_file : NULL;
-		options.cert_pem = f->cert_pem;
-		options.signer = signer;
-	}
-	r = download_start(&options, &f->download, err);
+	if (result->has_failed)
+		service_log(LOG_NOTICE, "update source: %s", result->detail);
+	r = sd_bus_message_new_method_return(job->call, &reply);
+	if (r >= 0)
+		r = look_append_result(reply, result);
+	if (r >= 0)
+		r = sd_bus_send(job->fetch->core, reply, NULL);
+	sd_bus_message_unref(reply);
+	answered(job, r);
+}
+
+/* Token and certificate are for the server of the source, also when the bundle lies elsewhere. */
+static int options_of_source(struct job *job, struct download_options *options, char **ret_home, char token[TOKEN_HEADER_SIZE], struct agent_error **err)
+{
+	const struct settings *s = job->fetch->service.settings;
+	int r;
+
+	*ret_home = source_base(s);
+	if (*ret_home == NULL)
+		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
+	options->home = *ret_home;
+	options->may_leave = true;
+	if (strcmp(s->source.kind, "hawkbit") != 0 || s->hawkbit.token_file[0] == '\0')
+		return 0;
+	r = token_read(s->hawkbit.token_file, token, err);
+	options->authorization = token;
+	return r;
+}
+
+static int begin_download(struct job *job, struct download_options *options, struct agent_error **err)
+{
+	_cleanup_free_ char *home = NULL;
+	char token[TOKEN_HEADER_SIZE] = "";
+	int r;
+
+	if (sd_bus_message_rewind(job->call, true) < 0)
+		return agent_error_set(err, -EBADMSG, "bus.protocol", "%s cannot be read", job->name);
+	if (job->is_of_source)
+		r = sd_bus_message_read(job->call, "st", &options->url, &options->size);
+	else
+		r = sd_bus_message_read(job->call, "s", &options->url);
+	if (r < 0)
+		return agent_error_set(err, -EBADMSG, "bus.protocol", "%s cannot be read", job->name);
+	options->socket_fd = job->socket_fd;
+	r = job->is_of_source ? options_of_source(job, options, &home, token, err) : 0;
+	if (r >= 0)
+		r = download_start(options, &job->download, err);
+	wipe(token, sizeof(token));
 	if (r >= 0)
 		service_status("downloading");
 	return r;
+}
+
+static int begin(struct job *job, const uint8_t *spki, size_t spki_size, struct agent_error **err)
+{
+	struct fetch *f = job->fetch;
+	_cleanup_(agent_signer_unrefp) struct agent_signer *signer = NULL;
+	const char *cert_file = NULL;
+	int r;
+
+	if (spki != NULL) {
+		r = sign_desk_new(f->notify_fd, &job->desk);
+		if (r < 0)
+			return agent_error_set(err, r, "fetch.memory", "out of memory");
+		r = sign_desk_signer(job->desk, spki, spki_size, &signer, err);
+		if (r < 0)
+			return r;
+		cert_file = job->cert_pem == NULL ? f->cert_file : NULL;
+	}
+	if (job == &f->jobs[JOB_LOOK])
+		return lookout_start(&(struct lookout_options){
+			.settings = f->service.settings, .device = &job->device, .n_failures = job->n_failures, .ca_file = f->ca_file,
+			.cert_file = cert_file, .cert_pem = job->cert_pem, .signer = signer, .notify_fd = f->notify_fd,
+		}, &job->lookout, err);
+	return begin_download(job, &(struct download_options){
+		.ca_file = f->ca_file, .cert_file = cert_file, .cert_pem = job->cert_pem, .signer = signer, .notify_fd = f->notify_fd,
+		.connect_timeout_s = (unsigned)f->service.settings->fetch.connect_timeout_s,
+	}, err);
 }
 
 static int read_bytes(sd_bus_message *m, const void **ret_data, size_t *ret_size, struct agent_error **err)
@@ -128,37 +224,38 @@ static int read_bytes(sd_bus_message *m, const void **ret_data, size_t *ret_size
 static int on_public_key(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct fetch *f = userdata;
+	struct job *job = userdata;
 	const void *spki;
 	size_t size;
 	int r;
 
-	f->pending = sd_bus_slot_unref(f->pending);
+	job->pending = sd_bus_slot_unref(job->pending);
 	r = read_bytes(m, &spki, &size, &err);
 	if (r >= 0)
-		r = begin_download(f, spki, size, &err);
+		r = begin(job, spki, size, &err);
 	if (r < 0)
-		finish(f, r, 0, &err);
+		fail(job, r, &err);
 	return 0;
 }
 
 static int on_signature(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct fetch *f = userdata;
+	struct job *job = userdata;
 	const void *sig = NULL;
 	size_t size = 0;
 	int r;
 
-	f->pending = sd_bus_slot_unref(f->pending);
+	job->pending = sd_bus_slot_unref(job->pending);
 	r = read_bytes(m, &sig, &size, &err);
-	sign_desk_answer(f->desk, r, sig, size, &err);
+	sign_desk_answer(job->desk, r, sig, size, &err);
 	return 0;
 }
 
-static void ask_signature(struct fetch *f, const struct sign_request *request)
+static void ask_signature(struct job *job, const struct sign_request *request)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
+	struct fetch *f = job->fetch;
 	sd_bus_message *m = NULL;
 	uint64_t timeout_us = ((uint64_t)f->service.settings->tpm.sign_timeout_s + 5) * 1000000;
 	int r;
@@ -169,38 +266,50 @@ static void ask_signature(struct fetch *f, const struct sign_request *request)
 	if (r >= 0)
 		r = sd_bus_message_append_array(m, 'y', request->digest, request->digest_size);
 	if (r >= 0)
-		r = sd_bus_call_async(f->core, &f->pending, m, on_signature, f, timeout_us);
+		r = sd_bus_call_async(f->core, &job->pending, m, on_signature, job, timeout_us);
 	sd_bus_message_unref(m);
 	if (r < 0) {
 		agent_error_set(&err, r, "bus.lost", "agentd cannot be asked for a signature: %s", strerror(-r));
-		sign_desk_answer(f->desk, r, NULL, 0, &err);
+		sign_desk_answer(job->desk, r, NULL, 0, &err);
 	}
+}
+
+static void look_at_job(struct job *job)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct source_result *result;
+	struct sign_request request;
+	uint64_t n_bytes = 0;
+	int r = 0;
+
+	if (job->desk != NULL && job->pending == NULL && sign_desk_take(job->desk, &request))
+		ask_signature(job, &request);
+	if (job->download != NULL && download_is_done(job->download, &r, &n_bytes, &err))
+		finish_download(job, r, n_bytes, &err);
+	else if (job->lookout != NULL && lookout_is_done(job->lookout, &result))
+		finish_look(job, result);
 }
 
 static int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	_cleanup_error_ struct agent_error *err = NULL;
 	struct fetch *f = userdata;
-	struct sign_request request;
-	uint64_t count, n_bytes = 0;
-	int result = 0;
+	uint64_t count;
 
 	if (read(fd, &count, sizeof(count)) < 0)
 		return 0;
-	if (f->desk != NULL && f->pending == NULL && sign_desk_take(f->desk, &request))
-		ask_signature(f, &request);
-	if (f->download != NULL && download_is_done(f->download, &result, &n_bytes, &err))
-		finish(f, result, n_bytes, &err);
+	for (size_t i = 0; i < JOBS_; i++)
+		look_at_job(&f->jobs[i]);
 	return 0;
 }
 
-static int ask_public_key(struct fetch *f, struct agent_error **err)
+static int ask_public_key(struct job *job, struct agent_error **err)
 {
+	struct fetch *f = job->fetch;
 	int r;
 
-	if (f->cert_pem == NULL && access(f->cert_file, F_OK) < 0)
-		return begin_download(f, NULL, 0, err);	/* no certificate for it: an open server */
-	r = sd_bus_call_method_async(f->core, &f->pending, NULL, BUS_PATH, BUS_CORE, "KeyPublic", on_public_key, f, "s", KEY_NAME);
+	if (job->cert_pem == NULL && access(f->cert_file, F_OK) < 0)
+		return begin(job, NULL, 0, err);	/* no certificate for it: an open server */
+	r = sd_bus_call_method_async(f->core, &job->pending, NULL, BUS_PATH, BUS_CORE, "KeyPublic", on_public_key, job, "s", KEY_NAME);
 	return r < 0 ? agent_error_set(err, r, "bus.lost", "agentd cannot be asked for the key: %s", strerror(-r)) : 0;
 }
 
@@ -208,60 +317,91 @@ static int ask_public_key(struct fetch *f, struct agent_error **err)
 static int on_identity(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct fetch *f = userdata;
+	struct job *job = userdata;
 	const char *pem = "";
 	int r = 0;
 
-	f->pending = sd_bus_slot_unref(f->pending);
+	job->pending = sd_bus_slot_unref(job->pending);
 	if (sd_bus_message_is_method_error(m, NULL))
 		service_log(LOG_NOTICE, "agentd does not say which certificate to use: %s", sd_bus_message_get_error(m)->message);
 	else if (sd_bus_message_read(m, "sssss", &pem, NULL, NULL, NULL, NULL) < 0)
 		r = agent_error_set(&err, -EPROTO, "bus.protocol", "agentd's answer about our certificate cannot be used");
-	if (r >= 0 && pem[0] != '\0' && (f->cert_pem = strdup(pem)) == NULL)
+	if (r >= 0 && pem[0] != '\0' && (job->cert_pem = strdup(pem)) == NULL)
 		r = agent_error_set(&err, -ENOMEM, "fetch.memory", "out of memory");
 	if (r >= 0)
-		r = ask_public_key(f, &err);
+		r = ask_public_key(job, &err);
 	if (r < 0)
-		finish(f, r, 0, &err);
+		fail(job, r, &err);
 	return 0;
 }
 
-static int take_call(struct fetch *f, sd_bus_message *m, struct agent_error **err)
+/* The call is answered when the job is over. */
+static int take_call(struct job *job, sd_bus_message *m, struct agent_error **err)
 {
-	const char *url;
+	struct fetch *f = job->fetch;
+	int r;
+
+	job->call = sd_bus_message_ref(m);
+	(void)sd_event_source_set_enabled(f->idle, SD_EVENT_OFF);
+	r = sd_bus_call_method_async(f->core, &job->pending, NULL, BUS_PATH, BUS_CORE, "KeyIdentity", on_identity, job, "s", KEY_NAME);
+	return r < 0 ? agent_error_set(err, r, "bus.lost", "agentd cannot be asked for the key: %s", strerror(-r)) : 0;
+}
+
+static int refuse(struct job *job, sd_bus_message *m, int r, struct agent_error **err, sd_bus_error *ret_error)
+{
+	if (job->call == m)
+		clear_job(job);
+	service_log(LOG_WARNING, "%s refused: %s (%s)", job->name, agent_error_message(*err), agent_error_name(*err));
+	return peer_error_reply(ret_error, r, err);
+}
+
+static int take_download(struct job *job, sd_bus_message *m, bool is_of_source, struct agent_error **err)
+{
 	int fd, r;
 
-	if (f->call != NULL)
+	if (job->call != NULL)
 		return agent_error_set(err, -EBUSY, "fetch.busy", "one download at a time");
-	if (sd_bus_message_read(m, "sh", &url, &fd) < 0)
-		return agent_error_set(err, -EBADMSG, "bus.protocol", "Download needs an address and a socket");
-	f->socket_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (f->socket_fd < 0)
+	r = is_of_source ? sd_bus_message_read(m, "sth", NULL, NULL, &fd) : sd_bus_message_read(m, "sh", NULL, &fd);
+	if (r < 0)
+		return agent_error_set(err, -EBADMSG, "bus.protocol", "a download needs an address and a socket");
+	job->socket_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (job->socket_fd < 0)
 		return agent_error_set(err, -errno, "fetch.pipe", "the socket cannot be used: %m");
-	f->call = sd_bus_message_ref(m);
-	(void)sd_event_source_set_enabled(f->idle, SD_EVENT_OFF);
-	r = sd_bus_call_method_async(f->core, &f->pending, NULL, BUS_PATH, BUS_CORE, "KeyIdentity", on_identity, f, "s", KEY_NAME);
-	return r < 0 ? agent_error_set(err, r, "bus.lost", "agentd cannot be asked for the key: %s", strerror(-r)) : 0;
+	job->is_of_source = is_of_source;
+	return take_call(job, m, err);
 }
 
 static int on_download(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct fetch *f = userdata;
+	struct job *job = &((struct fetch *)userdata)->jobs[JOB_DOWNLOAD];
+	int r = take_download(job, m, strcmp(sd_bus_message_get_member(m), "DownloadOffer") == 0, &err);
+
+	return r >= 0 ? 1 : refuse(job, m, r, &err, ret_error);
+}
+
+static int on_look(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct job *job = &((struct fetch *)userdata)->jobs[JOB_LOOK];
 	int r;
 
-	r = take_call(f, m, &err);
+	if (job->call != NULL)
+		r = agent_error_set(&err, -EBUSY, "fetch.busy", "one look at a time");
+	else
+		r = look_read_device(m, &job->device, &err);
+	if (r >= 0 && sd_bus_message_read(m, "u", &job->n_failures) < 0)
+		r = agent_error_set(&err, -EBADMSG, "bus.protocol", "Look needs the number of failures");
 	if (r >= 0)
-		return 1;	/* answered at the end */
-	if (f->call == m)
-		clear_job(f);
-	service_log(LOG_WARNING, "download refused: %s (%s)", agent_error_message(err), agent_error_name(err));
-	return peer_error_reply(ret_error, r, &err);
+		r = take_call(job, m, &err);
+	return r >= 0 ? 1 : refuse(job, m, r, &err, ret_error);
 }
 
 static const sd_bus_vtable fetch_vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_METHOD("Download", "sh", "t", on_download, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("Download", "sh", "t", on_download, SD_BUS_VTABLE_UNPRIVILEGED),	/* URL, socket -> bytes */
+	SD_BUS_METHOD("DownloadOffer", "sth", "t", on_download, SD_BUS_VTABLE_UNPRIVILEGED),	/* URL, size or 0, socket: of the source of updates */
+	SD_BUS_METHOD("Look", "a{sv}u", "a{sv}", on_look, SD_BUS_VTABLE_UNPRIVILEGED),	/* the device, failures in a row -> struct source_result */
 	SD_BUS_VTABLE_END,
 };
 
@@ -269,7 +409,8 @@ static int on_core_lost(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	struct fetch *f = userdata;
 
-	clear_job(f);
+	for (size_t i = 0; i < JOBS_; i++)
+		clear_job(&f->jobs[i]);
 	sd_bus_detach_event(f->core);
 	f->core = sd_bus_close_unref(f->core);
 	(void)sd_event_source_set_enabled(f->listen, SD_EVENT_ON);
@@ -324,7 +465,7 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct fetch *f = userdata;
 
-	return f->call != NULL ? 0 : sd_event_exit(f->service.event, 0);
+	return !is_idle(f) ? 0 : sd_event_exit(f->service.event, 0);
 }
 
 /* With users of our own, core runs as "agentd"; otherwise all programs share one uid. */
@@ -373,9 +514,14 @@ static int set_up(struct fetch *f, struct agent_error **err)
 int main(int argc, char **argv)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct fetch f = { .listen_fd = -1, .notify_fd = -1, .socket_fd = -1 };
+	struct fetch f = {
+		.listen_fd = -1, .notify_fd = -1,
+		.jobs = { [JOB_DOWNLOAD] = { .name = "download", .socket_fd = -1 }, [JOB_LOOK] = { .name = "look at the update source", .socket_fd = -1 } },
+	};
 	int r;
 
+	for (size_t i = 0; i < JOBS_; i++)
+		f.jobs[i].fetch = &f;
 	service_start(&f.service, "agentd-fetch", "Downloads over HTTPS on behalf of agentd.", argc, argv);
 	r = set_up(&f, &err);
 	if (r < 0) {
@@ -383,7 +529,8 @@ int main(int argc, char **argv)
 		return r == -ENOENT ? EXIT_CODE_USAGE : EXIT_CODE_OS;
 	}
 	r = service_run(&f.service);
-	clear_job(&f);
+	for (size_t i = 0; i < JOBS_; i++)
+		clear_job(&f.jobs[i]);
 	if (f.core != NULL)
 		sd_bus_flush_close_unref(f.core);
 	sd_event_source_unref(f.listen);

@@ -77,6 +77,20 @@ int url_parse(const char *text, struct url *ret_url, struct agent_error **err)
 	return 0;
 }
 
+int url_resolve(const char *base, const char *link, char **ret_text, struct agent_error **err)
+{
+	_cleanup_(curl_url_cleanupp) CURLU *u = curl_url();
+	_cleanup_curl_ char *text = NULL;
+
+	if (u == NULL)
+		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
+	if (curl_url_set(u, CURLUPART_URL, base, 0) != CURLUE_OK || curl_url_set(u, CURLUPART_URL, link, 0) != CURLUE_OK ||
+	    curl_url_get(u, CURLUPART_URL, &text, 0) != CURLUE_OK)
+		return refuse(err, "it is no link");
+	*ret_text = strdup(text);
+	return *ret_text == NULL ? agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory") : 0;
+}
+
 bool url_same_origin(const struct url *a, const struct url *b)
 {
 	return strcasecmp(a->host, b->host) == 0 && a->port == b->port;

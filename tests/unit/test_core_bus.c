@@ -16,6 +16,7 @@
 #include "agentd/core/stream.h"
 #include "agentd/core/bus.h"
 #include "agentd/core/dispatch.h"
+#include "agentd/core/source.h"
 #include "agentd/core/update.h"
 #include "base/file.h"
 
@@ -57,6 +58,11 @@ FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status)
 void policy_ended(struct core *c, const struct update_look *look, const struct agent_error *error)
 {
 	fail_msg("nothing here was begun by the policy");
+}
+
+const char *policy_waits_for(const struct core *c)
+{
+	return NULL;
 }
 
 int policy_append(struct core *c, sd_bus_message *m)
@@ -105,6 +111,14 @@ void event_add(struct core *c, enum event_id id, ...)
 }
 
 void stream_wake(struct core *c)
+{
+}
+
+void source_ended(struct core *c, const struct agent_error *error)
+{
+}
+
+void source_wake(struct core *c)
 {
 }
 

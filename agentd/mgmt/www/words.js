@@ -71,7 +71,7 @@ const eventWords = {
   "strangers.opened": "Unknown clients may try passwords again", "label_code.used": "Login with the code on the label",
   "state.rollback_detected": "Old files were put back", "cert.minted": "New certificate for this page", "peer.throttled": "Requests over a limit",
   "key.created": "A key was made", "key.refused": "A program asked for a key it may not use", "key.rights": "Other programs may use a key now",
-  "evidence.given": "Evidence was given", "update.begun": "An update is arriving", "update.refused": "An update was refused",
+  "evidence.given": "Evidence was given", "source.offered": "The update server has an update for this device", "source.reported": "The update server was told a result", "update.begun": "An update is arriving", "update.refused": "An update was refused",
   "update.installed": "An update is in place", "update.confirmed": "The new system was kept", "update.fell_back": "The new system did not start; the old one runs",
   "update.offered": "An update can be had", "update.approved": "An update was approved", "update.postponed": "An update was put off",
   "update.policy": "Updates are installed by another rule", "update.opt_out": "Automatic updates were turned off", "update.withdrawn": "An update is not offered any more",

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "agentd/core/source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <syslog.h>
+
+#include <agent/context.h>
+#include <agent/password.h>
+
+#include "agentd/common/peer.h"
+#include "agentd/core/ask.h"
+#include "agentd/core/audit.h"
+#include "agentd/core/update.h"
+#include "base/macro.h"
+
+#define LOOK_TIMEOUT_S 900	/* several requests, each with its own limit */
+#define SOON_MS 100
+#define FAILURES_MAX 20
+
+struct source {
+	sd_event_source *timer;
+	bool is_looking, is_due; /* due: once more, as soon as the look is over */
+	unsigned n_failures;
+	char state[16], detail[400];
+	char action[UPDATE_ACTION_MAX + 1], version[65]; /* that the source speaks of */
+	char offered[UPDATE_ACTION_MAX + 1];	/* of the last installation, if it was ours */
+	bool has_outcome, has_sent_outcome;
+	char outcome[65], outcome_text[400];
+};
+
+/* What a look brought, copied from the answer. */
+struct found {
+	char state[16], detail[400], action[UPDATE_ACTION_MAX + 1], version[65], told[16], url[2049];
+	uint64_t next_ms, size;
+	int has_failed, must_abort, is_forced;
+};
+
+static void look(struct core *core);
+
+static int on_timer(sd_event_source *timer, uint64_t usec, void *userdata)
+{
+	look(userdata);
+	return 0;
+}
+
+static void look_in(struct core *core, uint64_t ms)
+{
+	struct source *s = core->source;
+
+	s->timer = sd_event_source_disable_unref(s->timer);
+	if (sd_event_add_time_relative(core->event, &s->timer, CLOCK_MONOTONIC, ms * 1000, 0, on_timer, core) < 0)
+		service_log(LOG_ERR, "no timer for the source of updates");
+}
+
+static void say(struct source *s, const char *state, const char *detail)
+{
+	snprintf(s->state, sizeof(s->state), "%s", state);
+	snprintf(s->detail, sizeof(s->detail), "%s", detail);
+}
+
+static uint64_t random_below(uint64_t limit)
+{
+	uint64_t random = 0;
+
+	(void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
+	return random % (limit + 1);
+}
+
+/* The look itself could not be made: agentd-fetch does not start, or died. */
+static void look_failed(struct core *core, const char *why)
+{
+	struct source *s = core->source;
+	uint64_t ms = (uint64_t)core->settings->source.poll_min_s * 1000, max_ms = (uint64_t)core->settings->source.poll_max_s * 1000;
+
+	if (s->n_failures < FAILURES_MAX)
+		s->n_failures++;
+	for (unsigned i = 1; i < s->n_failures && ms < max_ms; i++)
+		ms *= 2;
+	say(s, "failed", why);
+	look_in(core, (uint64_t)core->settings->source.poll_min_s * 1000 + random_below(ms < max_ms ? ms : max_ms));
+}
+
+/* ---- what a look brought ---------------------------------------------------------------------------------------- */
+
+static int read_found(sd_bus_message *m, struct found *found)
+{
+	const struct {
+		const char *key;
+		char *text;
+		size_t size;
+		uint64_t *number;
+		int *truth;
+	} rows[] = {
+		{ "state", found->state, sizeof(found->state), NULL, NULL },
+		{ "detail", found->detail, sizeof(found->detail), NULL, NULL },
+		{ "action", found->action, sizeof(found->action), NULL, NULL },
+		{ "version", found->version, sizeof(found->version), NULL, NULL },
+		{ "told", found->told, sizeof(found->told), NULL, NULL },
+		{ "url", found->url, sizeof(found->url), NULL, NULL },
+		{ "next_ms", NULL, 0, &found->next_ms, NULL },
+		{ "size", NULL, 0, &found->size, NULL },
+		{ "has_failed", NULL, 0, NULL, &found->has_failed },
+		{ "must_abort", NULL, 0, NULL, &found->must_abort },
+		{ "is_forced", NULL, 0, NULL, &found->is_forced },
+	};
+	int r;
+
+	r = sd_bus_message_enter_container(m, 'a', "{sv}");
+	while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+		const char *key, *type, *text = NULL;
+		char kind;
+		size_t i;
+
+		r = sd_bus_message_read(m, "s", &key);
+		if (r >= 0)
+			r = sd_bus_message_peek_type(m, &kind, &type);
+		if (r < 0)
+			break;
+		for (i = 0; i < ARRAY_SIZE(rows); i++)
+			if (strcmp(rows[i].key, key) == 0)
+				break;
+		if (i < ARRAY_SIZE(rows) && rows[i].text != NULL && strcmp(type, "s") == 0) {
+			r = sd_bus_message_read(m, "v", "s", &text);
+			if (r >= 0 && (size_t)snprintf(rows[i].text, rows[i].size, "%s", text) >= rows[i].size)
+				rows[i].text[0] = '\0'; /* a text that is cut is none: half an address leads elsewhere */
+		} else if (i < ARRAY_SIZE(rows) && rows[i].number != NULL && strcmp(type, "t") == 0) {
+			r = sd_bus_message_read(m, "v", "t", rows[i].number);
+		} else if (i < ARRAY_SIZE(rows) && rows[i].truth != NULL && strcmp(type, "b") == 0) {
+			r = sd_bus_message_read(m, "v", "b", rows[i].truth);
+		} else {
+			r = sd_bus_message_skip(m, "v");
+		}
+		if (r >= 0)
+			r = sd_bus_message_exit_container(m);
+	}
+	return r < 0 ? r : 0;
+}
+
+static void install(struct core *core, const struct found *found)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct source *s = core->source;
+	struct update_offer offer = {
+		.kind = core->settings->source.kind, .action = found->action, .url = found->url, .size = found->size,
+	};
+
+	if (strcmp(s->offered, found->action) != 0)
+		event_add(core, EVENT_SOURCE_OFFERED, "source", offer.kind, "action", found->action, "version", found->version, NULL);
+	snprintf(s->offered, sizeof(s->offered), "%s", found->action);
+	s->has_outcome = false;
+	if (updates_take_offer(core, &offer, &err) < 0)
+		source_ended(core, err);
+}
+
+static int on_found(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)
+{
+	struct source *s = core->source;
+	struct found found = { 0 };
+	uint64_t min_ms = (uint64_t)core->settings->source.poll_min_s * 1000;
+
+	s->is_looking = false;
+	if (r >= 0 && read_found(reply, &found) < 0)
+		r = agent_error_set(err, -EBADMSG, "source.answer", "agentd-fetch answered with something that cannot be read");
+	if (r < 0) {
+		look_failed(core, agent_error_message(*err));
+		return 0;
+	}
+	if (s->has_sent_outcome)
+		s->has_outcome = false;
+	s->n_failures = !found.has_failed ? 0 : s->n_failures < FAILURES_MAX ? s->n_failures + 1 : s->n_failures;
+	say(s, found.state, found.detail);
+	snprintf(s->action, sizeof(s->action), "%s", found.action);
+	snprintf(s->version, sizeof(s->version), "%s", found.version);
+	if (found.told[0] != '\0')
+		event_add(core, EVENT_SOURCE_REPORTED, "source", core->settings->source.kind, "action", found.action, "version",
+			  found.version[0] != '\0' ? found.version : NULL, "result", found.told, NULL);
+	look_in(core, s->is_due ? SOON_MS : found.next_ms < min_ms ? min_ms : found.next_ms);
+	s->is_due = false;
+	if (found.must_abort)
+		updates_cancel(core);
+	if (found.url[0] != '\0' && found.action[0] != '\0')
+		install(core, &found);
+	return 0;
+}
+
+/* ---- a look ----------------------------------------------------------------------------------------------------- */
+
+static int append_device(struct core *core, sd_bus_message *m)
+{
+	const struct settings *settings = core->settings;
+	struct source *s = core->source;
+	int r;
+
+	r = sd_bus_message_open_container(m, 'a', "{sv}");
+	if (r >= 0)
+		r = updates_append_device(core, m);
+	if (r >= 0)
+		r = peer_append_string(m, "product", settings->device.product);
+	if (r >= 0)
+		r = peer_append_string(m, "serial", settings->device.serial);
+	if (r >= 0)
+		r = peer_append_string(m, "model", settings->device.model);
+	if (r >= 0)
+		r = peer_append_string(m, "agent_version", agent_version());
+	if (r >= 0)
+		r = peer_append_string(m, "action", s->offered);
+	if (r >= 0)
+		r = peer_append_string(m, "waits_for", policy_waits_for(core));
+	if (r >= 0)
+		r = peer_append_bool(m, "has_outcome", s->has_outcome);
+	if (r >= 0 && s->has_outcome) {
+		r = peer_append_string(m, "outcome", s->outcome);
+		if (r >= 0)
+			r = peer_append_string(m, "outcome_text", s->outcome_text);
+	}
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int ask_look(struct core *core, struct agent_error **err)
+{
+	struct source *s = core->source;
+	sd_bus_message *m;
+	int r;
+
+	r = ask_new(core, PROG_FETCH, "Look", &m, err);
+	if (r < 0)
+		return r;
+	r = append_device(core, m);
+	if (r >= 0)
+		r = sd_bus_message_append(m, "u", (uint32_t)s->n_failures);
+	if (r < 0) {
+		ask_drop(core, PROG_FETCH, m);
+		return agent_error_set(err, r, "bus.call", "cannot tell agentd-fetch about the device: %s", strerror(-r));
+	}
+	s->has_sent_outcome = s->has_outcome;
+	return ask_send(core, PROG_FETCH, m, LOOK_TIMEOUT_S, NULL, on_found, err);
+}
+
+static void look(struct core *core)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct source *s = core->source;
+	uint64_t min_ms = (uint64_t)core->settings->source.poll_min_s * 1000;
+
+	s->timer = sd_event_source_disable_unref(s->timer);
+	if (s->is_looking)
+		return;
+	/* A release that is installed before could not be confirmed: that is closed until then as well. */
+	if (core->setup != AGENT_SETUP_ACTIVE) {
+		say(s, "waiting", "the device is not set up, or its TPM does not answer");
+		look_in(core, min_ms);
+		return;
+	}
+	if (!updates_are_known(core)) {
+		say(s, "waiting", "the state of the slots is not known");
+		updates_look(core);
+		look_in(core, min_ms);
+		return;
+	}
+	if (ask_look(core, &err) < 0)
+		look_failed(core, agent_error_message(err));
+	else
+		s->is_looking = true;
+}
+
+void source_wake(struct core *core)
+{
+	struct source *s = core->source;
+
+	if (s == NULL)
+		return;
+	if (s->is_looking)
+		s->is_due = true;
+	else
+		look_in(core, SOON_MS);
+}
+
+void source_ended(struct core *core, const struct agent_error *error)
+{
+	struct source *s = core->source;
+
+	if (s == NULL)
+		return;
+	s->has_outcome = true;
+	s->has_sent_outcome = false;
+	snprintf(s->outcome, sizeof(s->outcome), "%s", error == NULL ? "" : agent_error_name(error));
+	snprintf(s->outcome_text, sizeof(s->outcome_text), "%s", error == NULL ? "" : agent_error_message(error));
+	/* Cut bytewise; what is left must be text for the bus. */
+	for (char *p = s->outcome_text; *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
+			*p = '?';
+	source_wake(core);
+}
+
+int source_append(struct core *core, sd_bus_message *m)
+{
+	const struct source *s = core->source;
+	int r;
+
+	if (s == NULL)
+		return 0;
+	r = peer_append_string(m, "source_state", s->state);
+	if (r >= 0)
+		r = peer_append_string(m, "source_detail", s->detail[0] != '\0' ? s->detail : NULL);
+	return r < 0 ? r : peer_append_string(m, "source_action", s->action[0] != '\0' ? s->action : NULL);
+}
+
+/* ---- start and stop --------------------------------------------------------------------------------------------- */
+
+int source_start(struct core *core, struct agent_error **err)
+{
+	if (strcmp(core->settings->source.kind, "none") == 0)
+		return 0;
+	core->source = calloc(1, sizeof(*core->source));
+	if (core->source == NULL)
+		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for the source of updates");
+	say(core->source, "waiting", "not looked yet");
+	return 0;
+}
+
+void source_open(struct core *core)
+{
+	struct source *s = core->source;
+	const char *kind = core->settings->source.kind;
+	char from[UPDATE_ACTION_MAX + 32];
+	size_t n = strlen(kind);
+
+	if (s == NULL)
+		return;
+	/* Was the last installation ours? The event log outlives us. */
+	audit_last_begun(core, from, sizeof(from));
+	if (strncmp(from, kind, n) == 0 && from[n] == ' ')
+		snprintf(s->offered, sizeof(s->offered), "%s", from + n + 1);
+	/* A fleet that comes back after a power cut does not come at once. */
+	look_in(core, random_below((uint64_t)core->settings->source.poll_min_s * 1000));
+}
+
+void source_stop(struct core *core)
+{
+	if (core->source == NULL)
+		return;
+	sd_event_source_disable_unref(core->source->timer);
+	free(core->source);
+	core->source = NULL;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FETCH_HTTP_H
+#define FETCH_HTTP_H
+/* HTTPS to one server: our TLS profile on a libcurl handle. Used in one thread; nothing is followed, nothing is retried. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <agent/signer.h>
+
+#include "agentd/fetch/url.h"
+
+struct http_options {
+	const char *ca_file;
+	const char *cert_file;	      /* or NULL */
+	const char *cert_pem;	      /* the certificate itself, instead of the file; or NULL */
+	struct agent_signer *signer;  /* NULL: no client certificate */
+	unsigned connect_timeout_s;
+	const atomic_bool *is_aborted; /* makes a transfer end within a second */
+};
+
+/* What the head of an answer said. */
+struct http_answer {
+	long status;
+	uint64_t retry_after_s;	     /* 0: not said; dates are not read */
+};
+
+/* Takes body bytes of any answer. Negative ends the transfer: *err is the reason. */
+typedef int (*http_sink)(void *userdata, const void *data, size_t size, struct agent_error **err);
+
+struct http_request {
+	const char *method;
+	const struct url *url;
+	const char *authorization; /* value of the header, or NULL */
+	const char *body;	   /* JSON, or NULL */
+	unsigned timeout_s;	   /* of all */
+	http_sink sink;
+	void *userdata;
+};
+
+struct agent_tls;
+struct http;
+
+/* For the server of @url; options are lent. tls.*, fetch.memory, fetch.options */
+int http_new(const struct url *url, const struct http_options *options, struct http **ret_http, struct agent_error **err);
+struct http *http_free(struct http *http);
+/* For a download, which has ranges and callbacks of its own: the handle and the profile, lent. */
+void *http_handle(struct http *http);
+struct agent_tls *http_tls(struct http *http);
+/* 0 whatever the status is; else why there is no whole answer: fetch.*, tls.*, the sink's. */
+int http_do(struct http *http, const struct http_request *request, struct http_answer *ret_answer, struct agent_error **err);
+
+#endif

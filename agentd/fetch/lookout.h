@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FETCH_LOOKOUT_H
+#define FETCH_LOOKOUT_H
+/* One look at the source of updates, in a thread of its own: the real wire below hawkbit.c and index.c. */
+#include "agentd/common/settings.h"
+#include "agentd/fetch/source.h"
+
+#include <agent/signer.h>
+
+struct lookout_options {
+	const struct settings *settings; /* lent until lookout_free() */
+	const struct device *device;
+	unsigned n_failures;
+	const char *ca_file, *cert_file, *cert_pem; /* as for a download */
+	struct agent_signer *signer;
+	int notify_fd;
+};
+
+struct lookout;
+
+/* Copies the options. */
+int lookout_start(const struct lookout_options *options, struct lookout **ret_lookout, struct agent_error **err);
+/* Ended? Then the result, lent until lookout_free(). */
+bool lookout_is_done(struct lookout *lookout, struct source_result **ret_result);
+/* Aborts and waits for the thread, a second at most. */
+struct lookout *lookout_free(struct lookout *lookout);
+
+/* Address that the source is known by, for who may see our certificate and token; the caller frees it. NULL: out of memory. */
+char *source_base(const struct settings *settings);
+
+#endif

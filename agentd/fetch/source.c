@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agentd/fetch/source.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agentd/fetch/delay.h"
+#include "base/macro.h"
+
+void source_result_clear(struct source_result *result)
+{
+	body_bundle_clear(&result->bundle);
+	*result = (struct source_result){ 0 };
+}
+
+static void put_detail(struct source_result *result, const char *fmt, va_list ap)
+{
+	vsnprintf(result->detail, sizeof(result->detail), fmt, ap);
+	/* A server's words may be in it, cut anywhere. */
+	for (char *p = result->detail; *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
+			*p = '?';
+}
+
+void source_say(struct source_result *result, const char *state, const char *fmt, ...)
+{
+	va_list ap;
+
+	snprintf(result->state, sizeof(result->state), "%s", state);
+	va_start(ap, fmt);
+	put_detail(result, fmt, ap);
+	va_end(ap);
+}
+
+void source_fail(const struct source_options *options, struct source_result *result, uint64_t retry_after_s, const char *fmt, ...)
+{
+	uint64_t random = delay_random();
+	va_list ap;
+
+	snprintf(result->state, sizeof(result->state), "failed");
+	va_start(ap, fmt);
+	put_detail(result, fmt, ap);
+	va_end(ap);
+	result->has_failed = true;
+	result->next_ms = options->poll_min_s * 1000 +
+			  delay_after_failures_ms(options->n_failures, options->poll_min_s * 1000, options->poll_max_s * 1000, random);
+	if (retry_after_s > options->poll_max_s)
+		retry_after_s = options->poll_max_s;
+	if (result->next_ms < retry_after_s * 1000)
+		result->next_ms = retry_after_s * 1000 + random % (options->poll_min_s * 1000 + 1);
+}
+
+int source_offer(const struct source_options *options, struct record *record, struct body_bundle *bundle, struct source_result *result, struct agent_error **err)
+{
+	int r;
+
+	record->n_tries++;
+	r = record_save(options->dir, record, err);
+	if (r < 0)
+		return r;
+	source_say(result, "offered", "version %s", bundle->version);
+	result->has_offer = true;
+	result->bundle = *bundle;
+	*bundle = (struct body_bundle){ 0 };
+	result->next_ms = options->poll_min_s * 1000;
+	return 0;
+}
