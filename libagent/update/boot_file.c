@@ -74,6 +74,8 @@ int boot_text_parse(char *text, const char *what, struct boot_state *ret_state, 
 		return agent_error_set(err, r, "boot.format", "%s: a line is not key=value", what);
 	if (state.primary[0] == '\0')
 		return agent_error_set(err, -EBADMSG, "boot.format", "%s has no primary", what);
+	if (slot_name_check(state.primary) < 0 || (state.booted[0] != '\0' && slot_name_check(state.booted) < 0))
+		return agent_error_set(err, -EBADMSG, "boot.format", "%s: primary or booted is no name of a slot", what);
 	*ret_state = state;
 	return 0;
 }
