@@ -5,7 +5,8 @@ set -eu
 
 build="autoconf automake libtool pkg-config gcc g++ make libssl-dev libtss2-dev libmosquitto-dev libsystemd-dev
   libseccomp-dev libcmocka-dev libconfig-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev zlib1g-dev libzstd-dev
-  libutf8proc-dev libcrypt-dev libubootenv-dev libpam0g-dev libqrencode-dev libpng-dev"
+  libutf8proc-dev libcrypt-dev libubootenv-dev libpam0g-dev libqrencode-dev libpng-dev
+  python3-zxcvbn"
 demo="$build swtpm tpm2-tools mosquitto mosquitto-clients openssl curl jq cpio util-linux procps iproute2"
 test="$demo swtpm-tools python3 xxd zstd clang libclang-rt-14-dev llvm tpm2-openssl swupdate swugenerator strace shellcheck systemd mandoc xz-utils git
   libubootenv-tool u-boot-tools grub-common grub-emu e2fsprogs efibootmgr fdisk

@@ -34,6 +34,7 @@ int agent_password_check(struct agent_password *password, const char *user, cons
 	rules = (struct rules){
 		.min_length = password->min_length,
 		.context_words = words,
+		.filter = &password_filter,
 		.label_secret = (const char *)password->label_secret.data,
 	};
 	return rules_check(&rules, text == NULL ? "" : text, size, err);

@@ -14,6 +14,7 @@
 #include <agent/password.h>
 
 #include "base/macro.h"
+#include "password/fold.h"
 #include "password/words.h"
 
 #define RUN_MIN 5		/* "1234" may be part of a good password, "12345" counts as a run */
@@ -90,23 +91,11 @@ int rules_normalise(const char *text, size_t size, struct secret *ret_text, stru
 	return 0;
 }
 
-/* Look-alikes fall together: case, leet, and all that only separates goes. Returns 0 for a separator. */
+/* As fold_ascii() says; what is not ASCII in lower case. */
 static utf8proc_int32_t fold(utf8proc_int32_t c)
 {
-	switch (utf8proc_tolower(c)) {
-	case ' ': case '-': case '_': case '.': case ',': case ':': case ';': case '/': case '\\': case '\'': case '"': case '*':
-	case '#': case '+': case '~': case '=': case '&': case '?': case '(': case ')': case '[': case ']': case '<': case '>':
-		return 0;
-	case '0': return 'o';
-	case '1': case '!': case '|': case 'l': return 'i';
-	case '3': return 'e';
-	case '4': case '@': return 'a';
-	case '5': case '$': return 's';
-	case '7': return 't';
-	case '8': return 'b';
-	case '9': return 'g';
-	default: return utf8proc_tolower(c);
-	}
+	c = utf8proc_tolower(c);
+	return c > 0 && c < 128 ? (utf8proc_int32_t)fold_ascii((char)c) : c;
 }
 
 /* One password at two levels: lower case as typed, and folded; @is_digit belongs to the folded one. */
@@ -115,6 +104,7 @@ struct view {
 	size_t n;
 	utf8proc_int32_t folded[RULES_MAX_LENGTH];
 	bool is_digit[RULES_MAX_LENGTH];
+	bool is_mark[RULES_MAX_LENGTH]; /* ASCII, and no letter */
 	size_t n_folded;
 	uint8_t least[RULES_MAX_LENGTH + 1];	/* scratch of is_well_known() */
 	bool has_word[RULES_MAX_LENGTH + 1];
@@ -258,6 +248,47 @@ static bool is_well_known(struct view *v)
 	return letters < LEFTOVER_MIN;
 }
 
+static bool is_entry(const struct filter *filter, const utf8proc_int32_t *text, size_t n)
+{
+	char ascii[RULES_MAX_LENGTH];
+	bool is_found;
+
+	if (n < CONTEXT_MIN)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (text[i] <= 0 || text[i] >= 128)
+			return false;
+		ascii[i] = (char)text[i];
+	}
+	is_found = filter_has(filter, ascii, n);
+	wipe(ascii, n);
+	return is_found;
+}
+
+/* One entry of the list of common passwords or two, with a date or the like before and after. */
+static bool is_listed(const struct filter *filter, const struct view *v)
+{
+	size_t begins[2] = { 0, 0 }, ends[2] = { v->n_folded, v->n_folded };
+
+	while (begins[1] < v->n_folded && v->is_mark[begins[1]])
+		begins[1]++;
+	while (ends[1] > begins[1] && v->is_mark[ends[1] - 1])
+		ends[1]--;
+	for (size_t b = 0; b < 2; b++)
+		for (size_t e = 0; e < 2; e++) {
+			size_t from = begins[b], n = ends[e] - from;
+
+			if (v->n_folded - n > FREE_DIGITS)
+				continue;
+			if (is_entry(filter, v->folded + from, n))
+				return true;
+			for (size_t k = CONTEXT_MIN; k + CONTEXT_MIN <= n; k++)
+				if (is_entry(filter, v->folded + from, k) && is_entry(filter, v->folded + from + k, n - k))
+					return true;
+		}
+	return false;
+}
+
 static void check_view(const struct rules *rules, struct view *v, struct reasons *reasons)
 {
 	if (count_distinct(v) < RULES_MIN_DISTINCT)
@@ -266,7 +297,7 @@ static void check_view(const struct rules *rules, struct view *v, struct reasons
 		add_reason(reasons, "repeats itself");
 	if (2 * count_in_runs(v) >= v->n && v->n > 0)
 		add_reason(reasons, "is mostly runs of neighbouring keys, letters or digits");
-	if (is_well_known(v))
+	if (is_well_known(v) || (rules->filter != NULL && is_listed(rules->filter, v)))
 		add_reason(reasons, "is made of well-known passwords");
 	for (const char *const *word = rules->context_words; word != NULL && *word != NULL; word++)
 		if (contains_folded(v, *word))
@@ -319,6 +350,7 @@ int rules_check(const struct rules *rules, const char *text, size_t size, struct
 			v->lower[i] = utf8proc_tolower(points[i]);
 			if (c != 0) {
 				v->is_digit[v->n_folded] = points[i] >= '0' && points[i] <= '9';
+				v->is_mark[v->n_folded] = points[i] < 128 && (v->lower[i] < 'a' || v->lower[i] > 'z');
 				v->folded[v->n_folded++] = c;
 			}
 		}

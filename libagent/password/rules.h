@@ -8,6 +8,7 @@
 #include <agent/error.h>
 
 #include "base/secret.h"
+#include "password/filter.h"
 
 #define RULES_MIN_LENGTH 12	/* code points; no setting goes below */
 #define RULES_MAX_LENGTH 128
@@ -16,6 +17,7 @@
 struct rules {
 	unsigned min_length;
 	const char *const *context_words; /* NULL-terminated or NULL */
+	const struct filter *filter;	  /* common passwords, or NULL */
 	const char *label_secret;	  /* the factory secret if known, or NULL; never repeated in a message */
 };
 

@@ -53,6 +53,10 @@ is "a short password is refused" "$HTTPS_STATUS" 422
 like "with the reason" "$(body)" 'at least 15 characters'
 change "$LIMITED" '' 'Password Letmein 2026'
 is "a well-known password is refused" "$HTTPS_STATUS" 422
+if [ -n "$(sed -n 's/^PASSWORD_LIST = //p' "$BUILD/Makefile")" ]; then
+  change "$LIMITED" '' 'C0rvette-Yankees!!'
+  like "and two common ones that are joined" "$HTTPS_STATUS $(body)" '^422.*well-known'
+fi
 change "$LIMITED" '' "my code $FACTORY_SECRET !"
 like "the label code cannot be part of it" "$HTTPS_STATUS $(body)" '^422.*label'
 change "$LIMITED" '' "purple $LAB_SERIAL kettle"
