@@ -230,6 +230,7 @@ paths: {
   run_dir = "$RUN"; trust_dir = "$LAB/trust"; program_dir = "$PREFIX/libexec/agentd";
 };
 tpm: { tcti = "$TCTI"; };
+password: { cost = ${LAB_COST:-5}; };
 mgmt: { listen = "127.0.0.1:$HTTPS_PORT"; };
 # Tests and quickstart play the health check themselves.
 health: { at_start = false; };

@@ -392,6 +392,9 @@ int account_try_run(struct accounts *accounts, struct store *store, struct accou
 		try->outcome = TRY_WRONG;
 		return agent_error_set(err, r, "session.credentials", "wrong user or password");
 	}
+	/* Failing here is no harm: the old hash stays, and the next login tries again. */
+	if (r == 0 && !try->is_limited)
+		try->is_cheap = agent_password_refresh(password, try->user, (const char *)try->password.data, try->password.size, NULL) < 0;
 	if (r == 0)
 		try->outcome = TRY_RIGHT;
 	else
@@ -426,6 +429,8 @@ void account_try_settle(struct core *core, struct account_try *try)
 	try->is_admitted = false;
 	switch (try->outcome) {
 	case TRY_RIGHT:
+		if (try->is_cheap)
+			service_log(LOG_WARNING, "the password of %s could not be hashed at the cost of today; the next login tries again", try->user);
 		tell_changes(core, try, limits_succeeded(limits, &try->who, try->account.role == AGENT_ROLE_ADMIN, accounts_now_us()));
 		break;
 	case TRY_WRONG:

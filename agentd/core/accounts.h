@@ -59,6 +59,7 @@ struct account_try {
 	bool is_admitted; /* and not yet settled */
 	/* written by account_try_run() */
 	enum try_outcome outcome;     /* an errno would not do: a file or a TPM may say -EACCES as well */
+	bool is_cheap;		      /* right, but it could not be hashed again at the cost that is asked for now */
 	bool is_limited;	      /* right, but good for nothing than to set a password: the factory secret, or chosen by somebody else */
 	struct agent_account account; /* whose it is; for the factory secret @since is the generation */
 };

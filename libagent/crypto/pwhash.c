@@ -215,6 +215,20 @@ int pwhash_compute(const char *password, size_t size, const char *setting, char 
 	return bad_setting(err);
 }
 
+unsigned pwhash_cost_of(const char *setting)
+{
+	unsigned ln = 0;
+
+	if (sscanf(setting, SCRYPT_PREFIX "ln=%2u,", &ln) == 1)
+		return ln >= SCRYPT_LN(PWHASH_COST_MIN) && ln <= SCRYPT_LN(PWHASH_COST_MAX) ? ln - SCRYPT_LN(0) : 0;
+#ifdef HAVE_YESCRYPT
+	for (unsigned i = 0; strncmp(setting, "$y$", 3) == 0 && i < ARRAY_SIZE(yescrypt_settings); i++)
+		if (strncmp(setting + 3, yescrypt_settings[i], 3) == 0 && setting[6] == '$')
+			return i + 1;
+#endif
+	return 0;
+}
+
 int pwhash_check(const char *text, struct agent_error **err)
 {
 #ifdef HAVE_YESCRYPT

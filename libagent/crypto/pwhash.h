@@ -10,6 +10,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <agent/error.h>
 
@@ -32,6 +33,21 @@ int pwhash_verify(const char *password, size_t size, const char *text, bool *ret
  * it was made at less than PWHASH_COST_FOREIGN.
  */
 int pwhash_check(const char *text, struct agent_error **err);
+
+/* Cost of a setting or whole text that this build knows; 0 for any other. */
+unsigned pwhash_cost_of(const char *setting);
+
+/* Where nobody sets a cost: the largest one of these that takes no longer and no more memory. */
+#define PWHASH_CHOSEN_MIN 3	/* 4 MiB; taken also where it is too slow */
+#define PWHASH_CHOSEN_MAX 7	/* 64 MiB: a quarter of what agentd.service may have */
+#define PWHASH_TARGET_MS 500	/* of processor time */
+#define PWHASH_RAM_PART 8	/* an eighth of the memory */
+
+/* Measure on this device, for a second at most; -ENOMEM if not even the least one can be had. */
+int pwhash_calibrate(unsigned *ret_cost, struct agent_error **err);
+/* The same with a clock of the caller's: a negative errno, or how long a hash of @cost takes. */
+typedef int (*pwhash_measure_fn)(unsigned cost, void *data, unsigned *ret_ms, struct agent_error **err);
+int pwhash_choose(pwhash_measure_fn measure, void *data, uint64_t memory_bytes, unsigned *ret_cost, struct agent_error **err);
 
 /* The two parts behind the calls above, for tests: -EOPNOTSUPP where libxcrypt is missing. */
 int pwhash_new_yescrypt(const char *password, size_t size, unsigned cost, char ret_text[PWHASH_MAX], struct agent_error **err);

@@ -41,14 +41,15 @@ int agent_password_check(struct agent_password *password, const char *user, cons
 }
 
 /* A verifier of @text with a fresh salt. */
-static int hash_text(struct agent_password *p, const char *name, const struct secret *text, struct verifier *ret_verifier, struct agent_error **err)
+static int hash_text(struct agent_password *p, const char *name, const struct secret *text, unsigned cost, struct verifier *ret_verifier,
+		     struct agent_error **err)
 {
 	_cleanup_secret_ struct secret hash = { 0 };
 	int r = secret_alloc(&hash, PWHASH_MAX);
 
 	if (r < 0)
 		return agent_error_set(err, r, "password.memory", "no memory to hash a password");
-	r = pwhash_new((const char *)text->data, text->size, p->cost, (char *)hash.data, err);
+	r = pwhash_new((const char *)text->data, text->size, cost, (char *)hash.data, err);
 	return r < 0 ? r : verifier_make(p->mac, name, (const char *)hash.data, ret_verifier, err);
 }
 
@@ -65,6 +66,17 @@ static int refuse_if_equal(struct agent_password *p, const char *name, const str
 	return is_equal ? agent_error_set(err, -EINVAL, "password.weak", "%s", reason) : 0;
 }
 
+/* It must be the password that is in force: nothing else may be stored under another hash. */
+static int refuse_unless_equal(struct agent_password *p, const char *name, const struct verifier *verifier, const char *text, size_t size,
+			       struct agent_error **err)
+{
+	_cleanup_secret_ struct secret prepared = { 0 };
+	bool is_equal;
+	int r = store_compare(p, name, verifier, text == NULL ? "" : text, size, &prepared, &is_equal, err);
+
+	return r < 0 || is_equal ? r : agent_error_set(err, -EACCES, "password.wrong", "wrong password");
+}
+
 /* Checked against all rules and hashed. */
 static int make_verifier(struct agent_password *p, const char *name, const char *text, size_t size, struct verifier *ret_verifier,
 			 struct agent_error **err)
@@ -77,13 +89,13 @@ static int make_verifier(struct agent_password *p, const char *name, const char 
 		r = refuse_if_equal(p, RECORD_LABEL_NAME, &p->label, text, size, "is the code on the label", err);
 	if (r == 0)
 		r = rules_normalise(text, size, &normal, err);
-	return r < 0 ? r : hash_text(p, name, &normal, ret_verifier, err);
+	return r < 0 ? r : hash_text(p, name, &normal, store_get_cost(p), ret_verifier, err);
 }
 
 /* ---- the factory secret ----------------------------------------------------------------------------------------- */
 
 /* Verifier of a factory secret on disk, then a record without accounts that goes with it. */
-static int store_secret(struct agent_password *p, uint64_t generation, const char *secret, size_t secret_size, struct agent_error **err)
+static int store_secret(struct agent_password *p, uint64_t generation, unsigned cost, const char *secret, size_t secret_size, struct agent_error **err)
 {
 	_cleanup_secret_ struct secret symbols = { 0 };
 	const struct record record = { .kind = RECORD_FACTORY, .generation = generation };
@@ -95,7 +107,7 @@ static int store_secret(struct agent_password *p, uint64_t generation, const cha
 	if (!factory_secret_normalise(secret, secret_size, (char *)symbols.data))
 		return agent_error_set(err, -EINVAL, "password.factory_secret", "a factory secret has %d symbols of Crockford's base32", FACTORY_SECRET_SYMBOLS);
 	symbols.size = FACTORY_SECRET_SYMBOLS;
-	r = hash_text(p, RECORD_LABEL_NAME, &symbols, &label, err);
+	r = hash_text(p, RECORD_LABEL_NAME, &symbols, cost, &label, err);
 	if (r == 0)
 		r = store_write_label(p, &label, err);
 	return r < 0 ? r : store_commit(p, &record, err);
@@ -103,6 +115,7 @@ static int store_secret(struct agent_password *p, uint64_t generation, const cha
 
 int agent_password_provision(struct agent_password *password, const char *secret, size_t secret_size, struct agent_error **err)
 {
+	unsigned cost;
 	int r;
 
 	if (password == NULL || secret == NULL)
@@ -113,7 +126,10 @@ int agent_password_provision(struct agent_password *password, const char *secret
 	if (password->state != AGENT_SETUP_UNPROVISIONED)
 		return agent_error_set(err, -EEXIST, "setup.provisioned", "a factory secret was stored before: this device is in state \"%s\"",
 				       agent_setup_state_name(password->state));
-	return store_secret(password, 1, secret, secret_size, err);
+	cost = password->cost;
+	if (cost == 0)
+		r = pwhash_calibrate(&cost, err);
+	return r < 0 ? r : store_secret(password, 1, cost, secret, secret_size, err);
 }
 
 int agent_password_renew_secret(struct agent_password *password, const char *secret, size_t secret_size, struct agent_error **err)
@@ -130,7 +146,7 @@ int agent_password_renew_secret(struct agent_password *password, const char *sec
 		return agent_error_set(err, -EPERM, "setup.provisioned", "another factory secret is for a device in recovery; this one is in state \"%s\"",
 				       agent_setup_state_name(password->state));
 	r = agent_counter_get(password->generation, &counter, err);
-	return r < 0 ? agent_error_prefix(err, r, "password generation") : store_secret(password, counter + 1, secret, secret_size, err);
+	return r < 0 ? agent_error_prefix(err, r, "password generation") : store_secret(password, counter + 1, store_get_cost(password), secret, secret_size, err);
 }
 
 int agent_password_factory_reset(struct agent_password *password, struct agent_error **err)
@@ -330,6 +346,26 @@ int agent_password_change(struct agent_password *password, const char *user, uin
 	account->account.must_change = false;
 	account->account.since = next.generation;
 	return store_commit(password, &next, err);
+}
+
+int agent_password_refresh(struct agent_password *password, const char *user, const char *text, size_t size, struct agent_error **err)
+{
+	_cleanup_secret_ struct secret normal = { 0 };
+	struct record_account *account;
+	struct record next;
+	int r;
+
+	if (text == NULL && size > 0)
+		return bad_argument(err);
+	r = begin_with(password, user, &next, &account, err);
+	if (r < 0 || pwhash_cost_of(account->verifier.setting) >= store_get_cost(password))
+		return r;
+	r = rules_normalise(text == NULL ? "" : text, size, &normal, err);
+	if (r == 0)
+		r = refuse_unless_equal(password, user, &account->verifier, text, size, err);
+	if (r == 0)
+		r = hash_text(password, user, &normal, store_get_cost(password), &account->verifier, err);
+	return r < 0 ? r : store_commit(password, &next, err);
 }
 
 int agent_password_adopt(struct agent_password *password, uint64_t generation, const char *hash, bool must_change, struct agent_error **err)

@@ -24,7 +24,6 @@
 #define FILE_NEW "new"
 #define FILE_CURRENT "current"
 #define FILE_LABEL "label"
-#define DEFAULT_COST 5
 
 static const char *const state_names[] = {
 	[AGENT_SETUP_UNPROVISIONED] = "unprovisioned",
@@ -228,6 +227,13 @@ int store_commit(struct agent_password *p, const struct record *record, struct a
 	return r;
 }
 
+unsigned store_get_cost(const struct agent_password *p)
+{
+	unsigned cost = p->cost != 0 ? p->cost : p->has_label ? pwhash_cost_of(p->label.setting) : 0;
+
+	return cost != 0 ? cost : PWHASH_COST_DEFAULT;
+}
+
 int store_write_label(struct agent_password *p, const struct verifier *label, struct agent_error **err)
 {
 	_cleanup_free_ char *text = NULL;
@@ -250,7 +256,7 @@ static int copy_options(struct agent_password *p, const struct agent_password_op
 	size_t n = 0;
 
 	p->min_length = options != NULL && options->min_length != 0 ? options->min_length : 15;
-	p->cost = options != NULL && options->cost != 0 ? options->cost : DEFAULT_COST;
+	p->cost = options != NULL ? options->cost : 0;
 	if (p->min_length < RULES_MIN_LENGTH || p->min_length > 64)
 		return agent_error_set(err, -EINVAL, "password.options", "shortest password of %u characters, possible are %d to 64", p->min_length, RULES_MIN_LENGTH);
 	if (p->cost > 11)

@@ -18,7 +18,7 @@ struct agent_password {
 	struct agent_counter *generation;
 	struct agent_mac *mac;
 	int dir_fd;
-	unsigned min_length, cost;
+	unsigned min_length, cost; /* 0: chosen at provisioning */
 	char *context_words[STORE_CONTEXT_WORDS + 1];
 	bool is_settled;	/* false: a commit broke off, so disk and counter must be looked at again */
 	enum agent_setup_state state;
@@ -33,6 +33,8 @@ int store_settle(struct agent_password *p, struct agent_error **err);
 int store_get_ready(struct agent_password *p, struct agent_error **err);
 /* Make @record the one in force; its generation is the counter's next value. */
 int store_commit(struct agent_password *p, const struct record *record, struct agent_error **err);
+/* Of the next hash: what the options say, else what was chosen at provisioning, which the label keeps. */
+unsigned store_get_cost(const struct agent_password *p);
 int store_write_label(struct agent_password *p, const struct verifier *label, struct agent_error **err);
 struct record_account *store_find(struct record *record, const char *user);
 /* Is @text what @verifier was made of; @ret_prepared is the form that was hashed. */

@@ -238,4 +238,24 @@ if command -v strace > /dev/null && strace -o /dev/null true 2> /dev/null && [ "
 else
   echo "# SIGKILL at each sync: needs strace and root"
 fi
+
+# ---- no memory for a hash: neither right nor wrong
+if [ "$(id -u)" = 0 ] && ! grep -q '^#define AGENT_SANITIZERS' "$BUILD/config.h"; then
+  core=$(cat "$RUN/pids/agentd")
+  size=$(awk '/^VmSize/ { print $2 * 1024 }' "/proc/$core/status")
+  before=$(failures)
+  # As its own user and softly: that needs no capability. A hash of cost 5 takes 16 MiB.
+  succeeds "its memory can be limited" lab_as agentd prlimit --pid "$core" --as=$((size + (4 << 20))):
+  login_known "$current"
+  is "without memory for a hash the right password is not called wrong" "$HTTPS_STATUS $(jq -r .type "$LAB/https.body")" "503 urn:agentd:problem:busy"
+  login_known 'not the password at all'
+  is "nor a wrong one" "$HTTPS_STATUS" 503
+  is "and nothing is counted" "$(failures)" "$before"
+  is "the agent lives" "$(cat "$RUN/pids/agentd") $(setup)" "$core active"
+  succeeds "and the limit taken away" lab_as agentd prlimit --pid "$core" --as=unlimited:
+  login_known "$current"
+  is "with memory again the right password opens" "$HTTPS_STATUS" 201
+else
+  echo "# no memory for a hash: needs root, and a build without ASan, which takes all addresses"
+fi
 done_testing

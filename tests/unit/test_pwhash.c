@@ -190,6 +190,70 @@ static void sha256_in_pieces_equals_the_whole(void **state)
 	}
 }
 
+/* A device on which cost 1 takes that long, and memory ends somewhere. */
+struct device {
+	unsigned us_at_one, fails_from;
+	unsigned tried;
+};
+
+static int measure(unsigned cost, void *data, unsigned *ret_ms, struct agent_error **err)
+{
+	struct device *d = data;
+
+	d->tried = cost;
+	if (d->fails_from != 0 && cost >= d->fails_from)
+		return agent_error_set(err, -ENOMEM, "memory", "no memory");
+	*ret_ms = (d->us_at_one << (cost - 1)) / 1000;
+	return 0;
+}
+
+static void the_cost_is_the_largest_that_the_device_bears(void **state)
+{
+	static const struct { unsigned us_at_one, fails_from; uint64_t memory; unsigned cost; } cases[] = {
+		{ 1000, 0, 1024 * MIB, 7 },	/* fast and large: the end of the range */
+		{ 10000, 0, 1024 * MIB, 6 },	/* 320 ms at 6, 640 at 7 */
+		{ 15625, 0, 1024 * MIB, 6 },	/* 500 at 6, just so */
+		{ 16000, 0, 1024 * MIB, 5 },
+		{ 200000, 0, 1024 * MIB, 3 },	/* 800 ms at the least one: taken all the same */
+		{ 1000, 0, 16 * MIB, 5 },	/* an eighth of 128 MiB */
+		{ 1000, 0, 16 * MIB - 1, 4 },
+		{ 1000, 0, 0, 3 },
+		{ 1000, 6, 1024 * MIB, 5 },	/* memory is short although there should be enough */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct device d = { .us_at_one = cases[i].us_at_one, .fails_from = cases[i].fails_from };
+		unsigned cost = 0;
+
+		assert_int_equal(pwhash_choose(measure, &d, cases[i].memory, &cost, NULL), 0);
+		assert_int_equal(cost, cases[i].cost);
+		assert_true(d.tried <= cost + 1);
+	}
+	assert_int_equal(pwhash_choose(measure, &(struct device){ .us_at_one = 1, .fails_from = 1 }, MIB, &(unsigned){ 0 }, NULL), -ENOMEM);
+}
+
+static void the_cost_stands_in_the_hash(void **state)
+{
+	static const char *const others[] = { "", "$y$", "$y$j9", "$y$jzT$abc$", "$6$x$y", "$agent-scrypt$", "$agent-scrypt$ln=9,", "$agent-scrypt$ln=21," };
+	char text[PWHASH_MAX];
+
+	for (unsigned cost = 1; cost <= 3; cost++)
+		for (size_t i = 0; i < ARRAY_SIZE(new_fns); i++)
+			if (new_fns[i]("x", 1, cost, text, NULL) == 0)
+				assert_int_equal(pwhash_cost_of(text), cost);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_int_equal(pwhash_cost_of(others[i]), 0);
+}
+
+static void this_machine_gets_a_cost(void **state)
+{
+	unsigned cost = 0;
+
+	assert_int_equal(pwhash_calibrate(&cost, NULL), 0);
+	print_message("chosen on this machine: %u\n", cost);
+	assert_in_range(cost, PWHASH_CHOSEN_MIN, PWHASH_CHOSEN_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +265,9 @@ int main(void)
 		cmocka_unit_test(costs_out_of_range_are_refused),
 		cmocka_unit_test(foreign_settings_are_refused),
 		cmocka_unit_test(short_memory_is_an_error_and_not_a_wrong_password),
+		cmocka_unit_test(the_cost_is_the_largest_that_the_device_bears),
+		cmocka_unit_test(the_cost_stands_in_the_hash),
+		cmocka_unit_test(this_machine_gets_a_cost),
 		cmocka_unit_test(sha256_in_pieces_equals_the_whole),
 	};
 

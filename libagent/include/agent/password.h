@@ -75,7 +75,9 @@ struct agent_password;
  * @min_length:    code points, 12 to 64; 0 for 15
  * @context_words: NULL-terminated words a password must not contain (serial, model, host name, user name), at most 16, or
  *                 NULL; words under four letters are not looked for
- * @cost:          yescrypt cost 1 to 11 for the next password to be set, 0 for 5; one step doubles time and memory
+ * @cost:          yescrypt cost 1 to 11 for the next password to be set; one step doubles time and memory. 0 for what
+ *                 agent_password_provision() chose: the largest one from 3 to 7 whose hash takes at most 500 ms of processor time and an
+ *                 eighth of the device's memory
  *
  * Since: 0.1
  */
@@ -191,6 +193,21 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_password_check(struct agent_password *pa
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_password_change(struct agent_password *password, const char *user, uint64_t since,
 							const char *text, size_t size, struct agent_error **err);
+
+/**
+ * agent_password_refresh() - after a login: hash the same password again if more work is asked for than when it was set
+ * @password: in state AGENT_SETUP_ACTIVE
+ * @user:     name of the account
+ * @text:     its password
+ * @size:     bytes of it
+ *
+ * Does nothing where the hash is of the cost in force or above. Otherwise a commit as that of agent_password_change(), with
+ * the same rights, since and must_change: nobody is logged out. A failure leaves the old hash, which is as good as before.
+ *
+ * Returns 0; -EACCES "password.wrong" if it is not the password; -ENOENT "account.unknown"; else as agent_password_change(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_password_refresh(struct agent_password *password, const char *user, const char *text, size_t size,
+							 struct agent_error **err);
 
 /**
  * agent_password_add() - one more account, whose owner has to change the password at first login
