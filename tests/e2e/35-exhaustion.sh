@@ -4,6 +4,7 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 need swtpm mosquitto jq curl openssl python3 prlimit
+[ "$(id -u)" = 0 ] || { echo "SKIP: needs root, to count descriptors and memory of other users' programs"; exit 77; }
 SANITIZED=
 grep -q '^#define AGENT_SANITIZERS' "$BUILD/config.h" && SANITIZED=1
 JSON='Content-Type: application/json'
