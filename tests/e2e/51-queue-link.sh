@@ -15,11 +15,13 @@ succeeds "the example builds from the installed package alone, without a warning
 ROOT=; [ "$(id -u)" != 0 ] || ROOT=1
 if [ -n "$ROOT" ]; then
   APP_UID=$(id -u nobody) STRANGER_UID=$(id -u daemon)
-  as_uid() { local u=$1; shift; setpriv --reuid "$u" --regid "$u" --clear-groups -- "$@"; }
+  become() { local u=$1; shift; exec setpriv --reuid "$u" --regid "$u" --clear-groups -- "$@"; }
 else
   APP_UID=$(id -u) STRANGER_UID=
-  as_uid() { shift; "$@"; }
+  become() { shift; exec "$@"; }
 fi
+# "become ... &" is the program itself, which can be killed; as_uid waits for it.
+as_uid() { (become "$@"); }
 app() { as_uid "$APP_UID" timeout 60 "$APP/link-app" -s "$RUN/link.sock" "$@"; }
 said() { "$@" 2>&1; }
 P=devices/$LAB_SERIAL
@@ -51,7 +53,7 @@ operator() { mosquitto_pub -h localhost -p "$BROKER_PORT" --cafile "$PKI/broker-
   --tls-version tlsv1.3 -q 1 "$@"; }
 online() { ctl --json status | jq -e '.link_state == "online"'; }
 wait_for 30 online
-as_uid "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" subscribe "~/in/#" > "$LAB/heard" 2> "$LAB/heard.err" &
+become "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" subscribe "~/in/#" > "$LAB/heard" 2> "$LAB/heard.err" &
 LISTENER=$!
 CHILDREN="$CHILDREN $LISTENER"
 wait_for 20 grep -q subscribed "$LAB/heard"
@@ -72,7 +74,7 @@ like "in words as well" "$(ctl queue list)" 'flash_life_days'
 
 # ---- a subscriber that sleeps
 rss() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$(cat "$RUN/pids/agentd-link")/status"; }
-as_uid "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" sleep "~/in/#" 60 > "$LAB/sleeper" 2>&1 &
+become "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" sleep "~/in/#" 60 > "$LAB/sleeper" 2>&1 &
 CHILDREN="$CHILDREN $!"
 wait_for 20 grep -q subscribed "$LAB/sleeper"
 before=$(rss)
@@ -104,9 +106,9 @@ kill9() { # PROGRAM: and wait for its next life
 N=${LINK_MESSAGES:-1000}
 recorder_start
 : > "$LAB/acked.alarms"; : > "$LAB/acked.app"
-as_uid "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" publish alarms/fire 1 $N > "$LAB/acked.alarms" 2> "$LAB/pub.alarms.err" &
+become "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" publish alarms/fire 1 $N > "$LAB/acked.alarms" 2> "$LAB/pub.alarms.err" &
 PUB1=$!
-as_uid "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" publish "~/data" 1 $N > "$LAB/acked.app" 2> "$LAB/pub.app.err" &
+become "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" publish "~/data" 1 $N > "$LAB/acked.app" 2> "$LAB/pub.app.err" &
 PUB2=$!
 CHILDREN="$CHILDREN $PUB1 $PUB2"
 wait_for 60 past 100; kill9 agentd-link
