@@ -24,7 +24,9 @@ wait_for 30 bash -c "exec 3<> /dev/tcp/127.0.0.1/$PORT" || not_ok "the server ru
 URL=https://localhost:$PORT
 
 served() { awk '{ n += $3 } END { print n + 0 }' "$SERVED"; }
-start_fetch() { ID=$(api POST /v1/update/fetch -H 'Content-Type: application/json' -d "{\"url\":\"$URL/$1\"}" | jq -r .id); }
+begun() { ID=$(api POST /v1/update/fetch -H 'Content-Type: application/json' -d "{\"url\":\"$URL/$1\"}" | jq -r '.id // empty'); [ -n "$ID" ]; }
+# The one before may still be ending.
+start_fetch() { wait_for 30 begun "$1" || not_ok "the download of $1 begins"; }
 ended() { api GET /v1/update | jq -e --argjson id "$ID" '.id == $id and ((.error_name // "") != "" or .stage == "trying")'; }
 fetch() { # HOW/FILE: UPDATE holds the status, BYTES what the server sent
   : > "$SERVED"
@@ -110,6 +112,7 @@ done
 
 # Half of it has come, then agentd-install dies; and the same with agentd-fetch. Asked again, the rest is fetched.
 arrived() { cmp -s -i 7M -n 65536 "$LAB/other" "$SLOT_B"; }
+given_up() { awk '$1 == "hold" && $3 > 6 * 1048576 { n++ } END { exit !n }' "$SERVED"; } # else its bytes count into what comes next
 for p in agentd-install agentd-fetch; do
   again
   rm -f "$WWW/go"
@@ -118,6 +121,7 @@ for p in agentd-install agentd-fetch; do
   kill -KILL "$(cat "$RUN/pids/$p")"
   touch "$WWW/go"
   wait_for 60 ended || not_ok "the download ends with $p: $(api GET /v1/update)"
+  wait_for 60 given_up || not_ok "the server notices: $(cat "$SERVED")"
   fetch good/other
   installed "a download with $p killed in the middle" "$LAB/other"
   at_most "goes on where it stopped" "$BYTES" $((9 * 1048576 + 65536))
