@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <agent/tls.h>
@@ -116,6 +117,12 @@ static int head_check(struct download *d, long status)
 		return agent_error_set(&d->local_err, -EBADMSG, "fetch.range", "asked for bytes from %llu on, the server sends all",
 				       (unsigned long long)d->position);
 	} else {
+		curl_off_t length = -1;
+
+		curl_easy_getinfo(d->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+		if (d->size != 0 && length >= 0 && (uint64_t)length != d->size)
+			return agent_error_set(&d->local_err, -EBADMSG, "fetch.size", "%s has %llu bytes, %llu were announced", d->url.shown,
+					       (unsigned long long)length, (unsigned long long)d->size);
 		d->is_stream = true;
 	}
 	d->is_checked = true;
@@ -307,7 +314,7 @@ static int perform(struct download *d, const struct url *url, long *ret_status, 
 	curl_easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, ret_status);
 	if (d->local_err != NULL || (code != CURLE_OK && (*ret_status == 0 || *ret_status == 200 || *ret_status == 206 || atomic_load(&d->is_aborted))))
 		return explain(d, code, url, err);
-	if (*ret_status == 206 && head_check(d, *ret_status) < 0)	/* without a body */
+	if ((*ret_status == 200 || *ret_status == 206) && head_check(d, *ret_status) < 0)	/* without a body */
 		return explain(d, code, url, err);
 	if (*ret_status != 206 || d->position == d->end)
 		return 0;
@@ -350,10 +357,19 @@ static bool wait_before_retry(struct download *d, unsigned seconds)
 	return poll(p, 2, (int)seconds * 1000) == 0 && !atomic_load(&d->is_aborted);
 }
 
+static uint64_t now_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec;
+}
+
 /* One ask, over as many connections as it takes. */
 static int answer(struct download *d, struct agent_error **err)
 {
-	unsigned wait_s = 1, waited_s = 0;
+	unsigned wait_s = 1;
+	uint64_t since_s = now_s();
 
 	d->position = d->ask.offset;
 	d->end = d->ask.offset + d->ask.length;
@@ -371,15 +387,14 @@ static int answer(struct download *d, struct agent_error **err)
 			return 0;
 		if (d->position > before) {
 			wait_s = 1;
-			waited_s = 0;
+			since_s = now_s();
 		}
 		/* What never worked is not worth a second attempt, and a stream without ranges has no middle to begin at. */
-		if (!d->may_pass || !d->file.is_known || waited_s >= RETRY_TOTAL_S)
+		if (!d->may_pass || !d->file.is_known || now_s() - since_s >= RETRY_TOTAL_S)
 			return agent_error_move(err, &why);
 		service_log(LOG_NOTICE, "%s; going on at byte %llu in %u s", agent_error_message(why), (unsigned long long)d->position, wait_s);
 		if (!wait_before_retry(d, wait_s))
 			return agent_error_move(err, &why);
-		waited_s += wait_s;
 		wait_s = wait_s * 2 < RETRY_S_MAX ? wait_s * 2 : RETRY_S_MAX;
 	}
 }

@@ -169,7 +169,7 @@ bool record_is_installing(const struct record *record, const struct device *devi
 static bool may_be_repeated(const char *name)
 {
 	static const char *const final[] = { "fetch.size", "fetch.url", "fetch.redirect", "update.canceled" };
-	static const char *const passing[] = { "fetch.", "tls.", "bus.", "core.", "tpm.", "update.busy", "update.stalled", "update.floor" };
+	static const char *const passing[] = { "fetch.", "tls.", "bus.", "core.", "tpm.", "update.busy", "update.lost", "update.stalled", "update.floor" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(final); i++)
 		if (strcmp(name, final[i]) == 0)
@@ -211,6 +211,8 @@ static void settle_accepted(struct record *record, const struct device *device, 
 		   (strcmp(device->release_id, record->before) != 0 &&
 		    (is_stage(device, "idle") || strcmp(device->release_id, device->failed_release_id) == 0))) {
 		installed(record, device); /* the agent was restarted in between */
+	} else if (record->n_tries >= TRIES_MAX) {
+		record_fail(record, "given up after %u tries; the agent was interrupted in the last one", record->n_tries);
 	}
 }
 

@@ -14,7 +14,7 @@ void source_result_clear(struct source_result *result)
 	*result = (struct source_result){ 0 };
 }
 
-static void put_detail(struct source_result *result, const char *fmt, va_list ap)
+AGENT_PRINTF(2, 0) static void put_detail(struct source_result *result, const char *fmt, va_list ap)
 {
 	vsnprintf(result->detail, sizeof(result->detail), fmt, ap);
 	/* A server's words may be in it, cut anywhere. */

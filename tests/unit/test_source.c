@@ -27,7 +27,7 @@ static struct server {
 static struct device device;
 static struct source_result result;
 
-static int answer(struct wire_answer *out, long status, const char *fmt, ...)
+AGENT_PRINTF(3, 4) static int answer(struct wire_answer *out, long status, const char *fmt, ...)
 {
 	char text[4096];
 	va_list ap;
