@@ -33,6 +33,7 @@ int topic_right_parse(const char *row, struct topic_right *ret_right, struct age
 	who++;
 	for (size_t i = 0; i < ARRAY_SIZE(whos); i++) {
 		size_t n = strlen(whos[i]);
+		unsigned long id;
 		char *end;
 
 		if (strncmp(who, whos[i], n) != 0)
@@ -42,9 +43,10 @@ int topic_right_parse(const char *row, struct topic_right *ret_right, struct age
 		if (right.who == TOPIC_UNIT)
 			return right.unit == filter ? bad_right(row, err) : (*ret_right = right, 0);
 		errno = 0;
-		right.id = (uint32_t)strtoul(who + n, &end, 10);
-		if (!isdigit((unsigned char)who[n]) || end != filter || errno != 0 || (size_t)(filter - who) - n > 10)
+		id = strtoul(who + n, &end, 10);
+		if (!isdigit((unsigned char)who[n]) || end != filter || errno != 0 || id > UINT32_MAX)
 			return bad_right(row, err);
+		right.id = (uint32_t)id;
 		*ret_right = right;
 		return 0;
 	}

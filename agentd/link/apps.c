@@ -33,7 +33,7 @@
 #define UNREAD_MAX 32		/* answers that a program may leave unread */
 #define FILTERS_MAX 32		/* different ones, of all programs */
 #define OUTBOX_BYTES (128 * KIB)	/* of one program */
-#define OUTBOXES_BYTES (1024 * KIB)	/* of all */
+#define OUTBOXES_BYTES (VENDOR_MAX_CONNECTIONS * OUTBOX_BYTES)	/* of all: nobody takes the room of others */
 #define OUTBOX_ENTRIES 256
 #define BATCH_BYTES (64 * KIB)	/* of one answer; at least one message */
 #define DEAD_US (60 * UINT64_C(1000000)) /* a full outbox that nobody fetches from: the program is cut off */
@@ -488,6 +488,13 @@ static int on_publish(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	return r < 0 ? finish(app, m, r, &err) : 1; /* answered when the store says so */
 }
 
+static bool is_canary(const struct apps *apps, const char *filter)
+{
+	size_t n = strlen(apps->prefix);
+
+	return strncmp(filter, apps->prefix, n) == 0 && strcmp(filter + n, "/canary") == 0;
+}
+
 static int subscribe(struct app *app, sd_bus_message *m, struct agent_error **err)
 {
 	struct apps *apps = app->apps;
@@ -500,11 +507,16 @@ static int subscribe(struct app *app, sd_bus_message *m, struct agent_error **er
 		return agent_error_set(err, -EINVAL, "link.argument", "Subscribe was called with arguments that are not known");
 	if (topic_expand(apps->prefix, text, filter) < 0 || !topic_filter_is_valid(filter))
 		return agent_error_set(err, -EINVAL, "link.topic", "that is not a topic filter");
-	if (!topic_right_find(apps->settings, apps->prefix, &app->caller, TOPIC_SUBSCRIBE, filter))
+	/* The canary's subscription is ours: who ended the same one would end it for us. */
+	if (is_canary(apps, filter) || !topic_right_find(apps->settings, apps->prefix, &app->caller, TOPIC_SUBSCRIBE, filter))
 		return refused(app, "subscribe to", filter, err);
 	for (size_t i = 0; i < app->n_filters; i++)
-		if (strcmp(app->filters[i], filter) == 0)
-			return 0;
+		if (strcmp(app->filters[i], filter) == 0) {
+			r = ledger_add(apps, filter, (int)qos, err); /* perhaps with a higher QoS */
+			if (r >= 0)
+				ledger_remove(apps, filter); /* it was counted already */
+			return r;
+		}
 	if (app->n_filters == AGENT_LINK_FILTERS_MAX)
 		return agent_error_set(err, -EDQUOT, "link.filters", "this program has %d subscriptions already", AGENT_LINK_FILTERS_MAX);
 	app->filters[app->n_filters] = strdup(filter);
@@ -559,13 +571,15 @@ static int on_receive(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct app *app = userdata;
+	uint64_t n_unread = 0;
 	int r = begin(app, &err);
 
 	if (r < 0)
 		return peer_reply_error(m, r, &err);
 	vendor_call_end(app->user);
-	if (app->waiting != NULL) {
-		agent_error_set(&err, -EBUSY, "link.busy", "one call of Receive waits already");
+	/* Who has not read the last answer gets no other: they may be long. */
+	if (app->waiting != NULL || (sd_bus_get_n_queued_write(app->bus, &n_unread) >= 0 && n_unread > 0)) {
+		agent_error_set(&err, -EBUSY, "link.busy", "one call of Receive waits already, or its answer was not read");
 		return peer_reply_error(m, -EBUSY, &err);
 	}
 	app->waiting = sd_bus_message_ref(m);
@@ -583,6 +597,27 @@ static const sd_bus_vtable vtable[] = {
 };
 
 /* ---- the door ---------------------------------------------------------------------------------------------------- */
+
+/* What is not in the table sd-bus would answer by itself, past begin(): uncounted, and piling up when nobody reads. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	static const struct {
+		const char *member, *in;
+	} calls[] = { { "Publish", "sayuu" }, { "Subscribe", "su" }, { "Unsubscribe", "s" }, { "Receive", "" } };
+	struct app *app = userdata;
+	const char *path = sd_bus_message_get_path(m);
+	uint8_t type = 0;
+
+	(void)error;
+	if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
+		return 0;
+	for (size_t i = 0; !app->is_broken && path != NULL && i < ARRAY_SIZE(calls); i++)
+		if (sd_bus_message_is_method_call(m, BUS_LINK, calls[i].member) > 0 && strcmp(path, BUS_PATH) == 0 &&
+		    sd_bus_message_has_signature(m, calls[i].in) > 0)
+			return 0;
+	break_app(app, "it called something else than this door offers");
+	return 1;
+}
 
 /* Takes @fd. */
 static int serve(struct apps *apps, int fd, struct agent_error **err)
@@ -603,7 +638,9 @@ static int serve(struct apps *apps, int fd, struct agent_error **err)
 	if (r >= 0)
 		r = peer_serve(inner, &app->bus, err);
 	if (r >= 0) {
-		r = sd_bus_add_object_vtable(app->bus, NULL, BUS_PATH, BUS_LINK, vtable, app);
+		r = sd_bus_add_filter(app->bus, NULL, on_message, app);
+		if (r >= 0)
+			r = sd_bus_add_object_vtable(app->bus, NULL, BUS_PATH, BUS_LINK, vtable, app);
 		if (r >= 0)
 			r = sd_bus_match_signal(app->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
 						"Disconnected", on_gone, app);

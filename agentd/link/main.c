@@ -47,6 +47,7 @@ struct link {
 	bool core_missing_logged;
 	uint64_t reported_queues[QUEUE_CLASSES_MAX][STORE_COUNTERS];
 	size_t n_reported_queues;
+	char reported_queues_why[QUEUE_CLASSES_MAX][256];
 	bool has_reported_queues;	/* by this core */
 };
 
@@ -127,10 +128,12 @@ static void report_queues(struct link *link)
 	int r;
 
 	memset(counters, 0, sizeof(counters));
+	memset(why, 0, sizeof(why));
 	for (size_t i = 0; i < n; i++)
 		store_get_counters(link->store, i, counters[i], why[i], sizeof(why[i]));
 	if (link->core == NULL || (link->has_reported_queues && n == link->n_reported_queues &&
-				   memcmp(counters, link->reported_queues, sizeof(counters)) == 0))
+				   memcmp(counters, link->reported_queues, sizeof(counters)) == 0 &&
+				   memcmp(why, link->reported_queues_why, sizeof(why)) == 0))
 		return;
 	r = sd_bus_message_new_method_call(link->core, &m, NULL, BUS_PATH, BUS_CORE, "LinkQueues");
 	if (r >= 0)
@@ -150,6 +153,7 @@ static void report_queues(struct link *link)
 		r = sd_bus_call_async(link->core, NULL, m, NULL, NULL, 0);
 	if (r >= 0) {
 		memcpy(link->reported_queues, counters, sizeof(counters));
+		memcpy(link->reported_queues_why, why, sizeof(why));
 		link->n_reported_queues = n;
 		link->has_reported_queues = true;
 	}
@@ -247,17 +251,18 @@ static void start_work(struct link *link, struct agent_error **err)
 	if (r >= 0)
 		r = worker_start(settings, link->store, link->prefix, link->notify_fd, first_delay_ms(settings), &link->worker, err);
 	if (r < 0)
-		link->store = store_close(link->store);
+		link->store = store_close(link->store, true);
 	apps_attach(link->apps, link->store, link->worker);
 }
 
 static void stop_work(struct link *link)
 {
+	bool is_over;
+
 	apps_attach(link->apps, NULL, NULL);
-	/* A worker that does not come back holds the store. */
-	if (worker_stop(TAKE_PTR(link->worker)))
-		store_close(link->store);
-	link->store = NULL;
+	/* A worker that does not come back still points at the store: its files are closed, its memory stays. */
+	is_over = worker_stop(TAKE_PTR(link->worker));
+	link->store = store_close(link->store, is_over);
 }
 
 /* What applications hear while there is nothing to work with. */

@@ -239,7 +239,10 @@ static struct class *class_of(struct store *store, const char *topic)
 		for (size_t k = 0; k < store->rules.items[i].n_topics; k++)
 			if (topic_matches(store->classes[i].topics[k], topic))
 				return &store->classes[i];
-	/* What no filter names, such as "$...", goes to the last one. */
+	/* What no filter names, such as "$...", goes to "default", which there always is. */
+	for (size_t i = 0; i < store->rules.n; i++)
+		if (strcmp(store->rules.items[i].name, "default") == 0)
+			return &store->classes[i];
 	return &store->classes[store->rules.n - 1];
 }
 
@@ -433,14 +436,14 @@ int store_open(const struct settings *settings, const char *prefix, int notify_f
 		r = start_thread(&store->classes[i]);
 	if (r < 0) {
 		agent_error_set(err, r, "link.thread", "cannot start the thread of a queue: %s", strerror(-r));
-		store_close(TAKE_PTR(store));
+		store_close(TAKE_PTR(store), true);
 		return r;
 	}
 	*ret_store = TAKE_PTR(store);
 	return 0;
 }
 
-struct store *store_close(struct store *store)
+struct store *store_close(struct store *store, bool may_free)
 {
 	struct timespec until;
 	bool is_over = true;
@@ -461,9 +464,9 @@ struct store *store_close(struct store *store)
 	for (size_t i = 0; i < store->rules.n; i++)
 		if (store->classes[i].has_thread && pthread_timedjoin_np(store->classes[i].thread, NULL, &until) != 0)
 			is_over = false;
-	if (is_over)
+	if (is_over && may_free)
 		store_free(store);
-	else
+	else if (!is_over)
 		service_log(LOG_WARNING, "a queue still waits for the disk");
 	return NULL;
 }

@@ -6,6 +6,7 @@
  * messages in and waits for the disk, so that a slow disk holds up neither the broker connection nor another queue.
  * docs/design/queue.md says what an accepted message may rely on.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,9 +39,9 @@ struct store_result {
 int store_open(const struct settings *settings, const char *prefix, int notify_fd, struct store **ret_store, struct agent_error **err);
 /*
  * Put the threads to their end, with all that was accepted on disk. Waits 5 s at most; a disk that takes longer is left to
- * the end of the process. Takes NULL, returns NULL.
+ * the end of the process. Without @may_free the memory stays for somebody who still points at it. Takes NULL, returns NULL.
  */
-struct store *store_close(struct store *store);
+struct store *store_close(struct store *store, bool may_free);
 /* Remove the files of all queues, also of such as the settings no longer name: what waits belongs to a former owner. */
 void store_erase(const struct settings *settings);
 

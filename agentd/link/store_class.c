@@ -98,7 +98,9 @@ static int open_queue(struct class *c, struct agent_error **err)
 	c->base_written = stats.written_bytes;
 	c->base_syncs = stats.n_syncs;
 	c->last_seq = agent_queue_get_safe(queue); /* of an open queue that is the newest */
-	c->checkpoint_us = 0;
+	/* How long what is in RAM lay there nobody knows: keep_time_bound() puts it on disk now. */
+	c->checkpoint_seq = c->last_seq;
+	c->checkpoint_us = is_direct ? 0 : 1;
 	exchange(c, queue);
 	class_refresh(c);
 	store_pump(c->store);
@@ -109,6 +111,9 @@ static int open_queue(struct class *c, struct agent_error **err)
 static void close_queue(struct class *c)
 {
 	agent_queue_free(exchange(c, NULL));
+	/* Nothing is due of a closed queue but opening it again. */
+	c->checkpoint_us = 0;
+	atomic_store(&c->pump_at_us, NEVER);
 }
 
 static int sync_queue(struct class *c, struct agent_error **err)

@@ -92,8 +92,7 @@ static int subscribe_once(struct agent_link *link, const struct filter *filter, 
 	return call_once(link, "Subscribe", &a, err);
 }
 
-/* A connection, with everything subscribed that was. */
-static int ready(struct agent_link *link, struct agent_error **err)
+static int connected(struct agent_link *link, struct agent_error **err)
 {
 	int r = 0;
 
@@ -102,7 +101,14 @@ static int ready(struct agent_link *link, struct agent_error **err)
 		;
 	if (r < 0)
 		drop(link);
-	r = channel_need(&link->channel, err);
+	return channel_need(&link->channel, err);
+}
+
+/* The same, with everything subscribed that was. */
+static int ready(struct agent_link *link, struct agent_error **err)
+{
+	int r = connected(link, err);
+
 	if (r < 0 || link->epoch == link->channel.epoch)
 		return r;
 	for (size_t i = 0; i < link->n_filters && r >= 0; i++)
@@ -118,7 +124,9 @@ static int ready(struct agent_link *link, struct agent_error **err)
 
 static int call(struct agent_link *link, const char *method, const struct arguments *a, bool may_repeat, struct agent_error **err)
 {
-	int r = ready(link, err);
+	/* A filter that is refused now must not keep messages back; the next agent_link_next() tells of it. */
+	int (*prepare)(struct agent_link *link, struct agent_error **err) = a->is_publish ? connected : ready;
+	int r = prepare(link, err);
 
 	if (r >= 0)
 		r = call_once(link, method, a, err);
@@ -126,7 +134,7 @@ static int call(struct agent_link *link, const char *method, const struct argume
 		return r;
 	if (err != NULL)
 		*err = agent_error_free(*err);
-	r = ready(link, err);
+	r = prepare(link, err);
 	return r < 0 ? r : call_once(link, method, a, err);
 }
 
@@ -269,7 +277,7 @@ static int take(struct agent_link *link, struct agent_link_event *ret_event, str
 	r = ready(link, err);
 	if (r < 0)
 		return r;
-	if (link->was_lost) {
+	if (link->was_lost && link->batch == NULL) { /* first what came before the loss */
 		link->was_lost = false;
 		*ret_event = (struct agent_link_event){ .type = AGENT_LINK_GAP, .reason = "restart" };
 		return 1;

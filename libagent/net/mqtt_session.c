@@ -211,7 +211,9 @@ static void subscribe_new(struct session *s)
 			i++;
 		if (i < mqtt->n_filters) {
 			filter = strdup(mqtt->filters[i].filter);	/* without the lock it may be taken out */
-			qos = mqtt->filters[i].qos;
+			for (size_t k = 0; k < mqtt->n_filters; k++) /* given more than once: the highest counts */
+				if (strcmp(mqtt->filters[k].filter, filter == NULL ? "" : filter) == 0 && mqtt->filters[k].qos > qos)
+					qos = mqtt->filters[k].qos;
 		}
 		pthread_mutex_unlock(&mqtt->lock);
 		if (filter == NULL)

@@ -91,7 +91,7 @@ static int tear_down(void **state)
 {
 	struct world *w = *state;
 
-	store_close(w->store);
+	store_close(w->store, true);
 	for (size_t i = 0; i < ARRAY_SIZE(w->rows); i++)
 		free(w->rows[i]);
 	close(w->fd);
@@ -218,7 +218,7 @@ static void what_was_not_acknowledged_comes_again(void **state)
 	wait_sent(17 + 16);
 	/* The next life of the program. */
 	store_attach(w->store, NULL);
-	w->store = store_close(w->store);
+	w->store = store_close(w->store, true);
 	start(w);
 	wait_counter(w, "default", STORE_messages, 19);
 	assert_int_equal(counter(w, "default", STORE_in_ram), 0); /* a good end puts all on disk */
@@ -367,7 +367,7 @@ static void nothing_of_a_former_owner_stays(void **state)
 
 	start(w);
 	put_and_wait(w, "a", 1);
-	w->store = store_close(w->store);
+	w->store = store_close(w->store, true);
 	store_erase(&w->settings);
 	start(w);
 	put_and_wait(w, "b", 2);

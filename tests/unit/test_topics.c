@@ -214,7 +214,7 @@ static void bad_rights_are_named(void **state)
 {
 	static const char *const rows[] = {
 		"", "publish", "publish uid:1", "publish uid:1 a#", "read uid:1 a", "publish  uid:1 a", "publish uid: a", "publish uid:-1 a",
-		"publish uid:x a", "publish uid:99999999999 a", "publish unit: a", "publish user:joe a", "publish 1000 a",
+		"publish uid:x a", "publish uid:99999999999 a", "publish uid:4294967296 a", "publish unit: a", "publish user:joe a", "publish 1000 a",
 	};
 	struct topic_right right;
 

@@ -79,7 +79,7 @@ AGENT_EXPORT void agent_link_set_timeout(struct agent_link *link, unsigned timeo
  * may be killed, and with loss_messages=1 the power may go. It does not mean that the broker has it. Needs no connection to the
  * broker. Blocks on the disk where the row says so.
  *
- * After any error but -ENOTCONN and -ETIMEDOUT the message was not taken. After those two nobody knows; who publishes it again may have it
+ * After any error but -ENOTCONN, -ETIMEDOUT and -EIO the message was not taken. After those nobody knows; who publishes it again may have it
  * delivered twice. With AGENT_MQTT_QOS1 that is done here, once, when the connection breaks.
  *
  * Returns 0, -EINVAL (link.topic, link.argument), -EMSGSIZE (link.message), -EPERM (link.refused: no row of mqtt.rights), -EDQUOT (queue.full,
