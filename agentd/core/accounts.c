@@ -413,6 +413,8 @@ static void tell_changes(struct core *core, const struct account_try *try, unsig
 {
 	if (changes & LIMITS_BACKOFF_ENTERED)
 		event_add(core, EVENT_BACKOFF_ENTERED, "source", try->source, NULL);
+	if (changes & LIMITS_BACKOFF_LEFT)
+		event_add(core, EVENT_BACKOFF_LEFT, "source", try->source, NULL);
 	if (changes & LIMITS_CLOSED)
 		event_add(core, EVENT_STRANGERS_CLOSED, "source", try->source, NULL);
 	if (changes & LIMITS_OPENED)

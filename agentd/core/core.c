@@ -135,8 +135,10 @@ static void take_news(struct core *core, const struct worker_news *news)
 		core->n_people = news->n_accounts;
 		core_setup_changed(core, news->setup, news->generation);
 	}
-	if (news->reset_is_done)
+	if (news->reset_is_done) {
 		accounts_were_reset(core);
+		policy_forget(core);
+	}
 }
 
 static unsigned sign_timeout(struct core *core)
@@ -247,6 +249,7 @@ int core_main(const char *purpose, int argc, char **argv)
 		warn_of_software_keys(&core);
 		wait_for_first_try(&core);
 		event_add(&core, EVENT_STARTED, "version", agent_version(), "setup", core_setup_name(&core), NULL);
+		configuration_look(&core);
 		r = bus_open(&core, &err);
 		if (r >= 0) {
 			updates_look(&core);

@@ -176,6 +176,8 @@ uint64_t op_call_n_unread(const struct op_call *call);
 
 /* Once, before anybody asks: finish what a power cut left of a rotation (op_rotation.c). */
 void core_recover_rotation(struct core *core);
+/* An event when the settings are others than at the last start. */
+void configuration_look(struct core *core);
 
 /* ---- audit events (audit.c) -------------------------------------------------------------------------------------- */
 

@@ -461,6 +461,8 @@ unsigned limits_succeeded(struct limits *limits, const struct limit_who *who, bo
 		c->since_us = now_us;
 	}
 	if (s != NULL && s != &limits->overflow) {
+		if (s->n_failures >= LIMITS_FREE_TRIES)
+			changes |= LIMITS_BACKOFF_LEFT;
 		s->n_failures = 0;
 		s->not_before_us = 0;
 		s->last_us = now_us;

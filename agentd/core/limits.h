@@ -69,7 +69,8 @@ int limits_admit(struct limits *limits, const struct limit_who *who, uint64_t no
 enum limits_change {
 	LIMITS_BACKOFF_ENTERED = 1u << 0, /* this source has to wait from now on */
 	LIMITS_CLOSED = 1u << 1,	  /* strangers stay out from now on */
-	LIMITS_OPENED = 1u << 2		  /* strangers may try again */
+	LIMITS_OPENED = 1u << 2,	  /* strangers may try again */
+	LIMITS_BACKOFF_LEFT = 1u << 3	  /* this source had to wait and need not any more */
 };
 /* It was the wrong password. Returns enum limits_change, or-ed. */
 unsigned limits_failed(struct limits *limits, const struct limit_who *who, uint64_t now_us);

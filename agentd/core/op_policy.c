@@ -90,7 +90,7 @@ static void refuse(struct core *core, const struct agent_error *why)
 /* Trouble on the way or a device that is busy: the same bundle may be good a little later. */
 static bool is_passing(const struct agent_error *error)
 {
-	static const char *const names[] = { "fetch.", "tls.", "bus.", "core.", "update.stalled", "update.busy", "update.pending", "update.locked",
+	static const char *const names[] = { "fetch.", "tls.", "bus.", "core.", "update.lost", "update.stalled", "update.busy", "update.pending", "update.locked",
 					     "update.floor", "update.pipe", "update.too-early", "slot.busy", "container.short", "container.read", "boot.",
 					     "journal." };
 	const char *name = agent_error_name(error);
@@ -312,6 +312,9 @@ static int announce(struct core *core, struct op_call *call, const char *url, co
 		return agent_error_set(err, -ENOENT, "slot.missing", "this device has no slots to put an update into");
 	if (ps->is_running)
 		return agent_error_set(err, -EBUSY, "update.busy", "an offered update is being looked into or installed");
+	/* A person who names an address again, when nothing is pending, means what is there now. */
+	if (reference[0] == '\0' && ps->policy.state == OFFER_INSTALLED && !updates_is_pending(core))
+		(void)policy_withdraw(&ps->policy, NULL);
 	r = policy_announce(&ps->policy, url, reference, err);
 	if (r < 0)
 		return r;
@@ -468,6 +471,16 @@ int policy_start(struct core *core, struct agent_error **err)
 	ps->ticked_s = ps->saved_s = running_s();
 	r = sd_event_add_time_relative(core->event, &ps->timer, CLOCK_MONOTONIC, TICK_US, 0, on_tick, core);
 	return r < 0 ? agent_error_set(err, r, "core.start", "cannot watch over the policy of updates: %s", strerror(-r)) : 0;
+}
+
+void policy_forget(struct core *core)
+{
+	struct policy *p = &core->policies->policy;
+
+	(void)policy_withdraw(p, NULL); /* not what is being installed: its approval goes, too */
+	p->approved_by[0] = '\0';
+	p->has_mode = false;
+	changed(core);
 }
 
 void policy_stop(struct core *core)

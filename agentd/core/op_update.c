@@ -688,6 +688,13 @@ bool updates_has_release(const struct core *core, const char *release_id)
 	return strcmp(report->release_id, release_id) == 0 && report->stage[0] != '\0' && strcmp(report->stage, "failed") != 0;
 }
 
+bool updates_is_pending(const struct core *core)
+{
+	const char *stage = core->updates->report.stage;
+
+	return strcmp(stage, "written") == 0 || strcmp(stage, "trying") == 0 || strcmp(stage, "confirmed") == 0;
+}
+
 bool updates_has_failed(const struct core *core, const char *release_id)
 {
 	return strcmp(core->updates->report.failed_release_id, release_id) == 0;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agentd/core/store.h"
+#include "agentd/core/update_policy.h"
 #include "base/file.h"
 #include "base/macro.h"
 
@@ -47,6 +48,19 @@ static int remove_mark(struct store *store, struct agent_error **err)
 	return dir_sync(store->accounts_fd, err);
 }
 
+/* What the former owner said to updates. */
+static int remove_offer(struct store *store, struct agent_error **err)
+{
+	_cleanup_close_ int fd = -1;
+	int r = store_open_folder(store->settings, "update", &fd, err);
+
+	if (r < 0)
+		return r;
+	if (unlinkat(fd, POLICY_FILE, 0) < 0)
+		return errno == ENOENT ? 0 : agent_error_set(err, -errno, "file.write", "cannot remove update/" POLICY_FILE ": %s", strerror(errno));
+	return dir_sync(fd, err);
+}
+
 int store_finish_reset(struct store *store, struct agent_error **err)
 {
 	bool has_mark = faccessat(store->accounts_fd, FILE_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
@@ -60,6 +74,8 @@ int store_finish_reset(struct store *store, struct agent_error **err)
 	r = remove_owner_keys(store, err);
 	if (r >= 0)
 		r = store_remove_https(store, err);
+	if (r >= 0)
+		r = remove_offer(store, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "factory reset");
 	if (has_mark) {

@@ -525,6 +525,15 @@ static int exit_code_of(int r)
 	}
 }
 
+/* agentd-mgmt did not get that far: the check will not reach the agent either, and its code says so. */
+static int on_health_late(sd_event_source *source, uint64_t at_us, void *userdata)
+{
+	(void)source;
+	(void)at_us;
+	health_go(userdata);
+	return 0;
+}
+
 static int run(struct supervisor *s, struct agent_error **err)
 {
 	sd_event *event = s->service.event;
@@ -547,6 +556,9 @@ static int run(struct supervisor *s, struct agent_error **err)
 	r = health_watch(&s->health, event, err);
 	if (r < 0)
 		return r;
+	if (!s->children[CHILD_MGMT].is_off &&
+	    (r = sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 2 * START_US, 0, on_health_late, &s->health)) < 0)
+		return agent_error_set(err, r, "supervise.loop", "cannot set a timer: %s", strerror(-r));
 	for (unsigned id = 0; id < CHILD_COUNT_; id++) {
 		struct child *child = &s->children[id];
 

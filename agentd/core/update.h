@@ -51,6 +51,8 @@ int updates_run(struct core *core, const char *url, const char *release_id, cons
 /* As last heard: is it in a slot, has it failed there? */
 bool updates_has_release(const struct core *core, const char *release_id);
 bool updates_has_failed(const struct core *core, const char *release_id);
+/* Does a release await its reboot or the end of its confirmation? */
+bool updates_is_pending(const struct core *core);
 
 /* It came to its end: @look is NULL for an installation, @error for a success. */
 void policy_ended(struct core *core, const struct update_look *look, const struct agent_error *error);
@@ -60,5 +62,7 @@ int policy_append(struct core *core, sd_bus_message *m);
 const char *policy_waits_for(const struct core *core);
 int policy_start(struct core *core, struct agent_error **err);
 void policy_stop(struct core *core);
+/* After a factory reset: neither the offer nor the choice is the new owner's. */
+void policy_forget(struct core *core);
 
 #endif

@@ -123,6 +123,16 @@ static const char *text_of(const struct reply *reply, const char *member)
 	return text == NULL ? "" : text;
 }
 
+/* Before the owner's first password nothing can be installed or confirmed, and no reboot would change that. */
+static bool is_factory(struct ctl *ctl)
+{
+	struct reply reply;
+	bool is = http_request(ctl, "GET", "/v1/bootstrap", NULL, &reply) == CTL_OK && strcmp(text_of(&reply, "state"), "factory") == 0;
+
+	reply_free(&reply);
+	return is;
+}
+
 /* Is a release being tried, in the slot that runs? */
 static enum trial trial_look(struct ctl *ctl)
 {
@@ -130,7 +140,7 @@ static enum trial trial_look(struct ctl *ctl)
 	struct reply reply;
 
 	if (http_request(ctl, "GET", "/v1/update", NULL, &reply) != CTL_OK)
-		trial = TRIAL_UNKNOWN;
+		trial = is_factory(ctl) ? TRIAL_NONE : TRIAL_UNKNOWN;
 	else if (strcmp(text_of(&reply, "stage"), "confirmed") == 0)
 		trial = TRIAL_CONFIRMED;
 	else if (strcmp(text_of(&reply, "stage"), "trying") == 0 && strcmp(text_of(&reply, "booted_slot"), text_of(&reply, "target_slot")) == 0)

@@ -103,6 +103,20 @@ sed -i '3s/[0-9a-f]$/x/' "$log"
 lab_agent_start
 like "a touched line is noticed" "$(api GET '/v1/events?after=0&limit=200' | jq -r '.events[].name' | tr '\n' ' ')" 'events.damaged'
 
+# ---- a configuration that somebody changed
+n_changes() { api GET '/v1/events?after=0&limit=200' | jq '[.events[] | select(.name == "config.changed")] | length'; }
+is "starts without a change leave no event of one" "$(n_changes)" 0
+lab_agent_stop
+sed -i 's/sign_timeout_s = 2/sign_timeout_s = 3/' "$CONF" "$LAB"/etc/agentd.conf.d/*.conf
+lab_agent_start
+is "a changed setting does" "$(n_changes)" 1
+like "with both digests" "$(api GET '/v1/events?after=0&limit=200' | jq -r '.events[] | select(.name == "config.changed") | .from + " " + .to')" '^([0-9a-f]{64}) [0-9a-f]{64}$'
+lab_agent_stop
+{ echo '# only words'; cat "$CONF"; } > "$CONF.new"
+cat "$CONF.new" > "$CONF"
+lab_agent_start
+is "a comment does not" "$(n_changes)" 1
+
 # ---- another TPM
 lab_agent_stop
 lab_tpm_stop

@@ -81,6 +81,7 @@ static void one_source_has_three_tries_and_then_waits_twice_as_long_each_time(vo
 	struct limit_who w = who(l, "ip:192.0.2.7", T0);
 	uint64_t now = T0;
 	static const unsigned waits_s[] = { 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900 };
+	unsigned retry_s;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(waits_s); i++) {
@@ -91,6 +92,10 @@ static void one_source_has_three_tries_and_then_waits_twice_as_long_each_time(vo
 			assert_int_equal(fail_once(l, &w, now - 1), 1);
 		}
 	}
+	assert_int_equal(limits_admit(l, &w, now, &retry_s), 0);
+	assert_int_equal(limits_succeeded(l, &w, false, now), LIMITS_BACKOFF_LEFT);
+	assert_int_equal(limits_admit(l, &w, now, &retry_s), 0);
+	assert_int_equal(limits_succeeded(l, &w, false, now), 0);
 	limits_free(l);
 }
 
