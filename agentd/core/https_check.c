@@ -30,6 +30,16 @@ static void chain_free(struct chain *chain)
 	ERR_clear_error();
 }
 
+/* Else OpenSSL asks at a terminal. */
+static int no_passphrase(char *buf, int size, int is_writing, void *userdata)
+{
+	(void)buf;
+	(void)size;
+	(void)is_writing;
+	(void)userdata;
+	return -1;
+}
+
 static int chain_read(const char *pem, struct chain *ret_chain, struct agent_error **err)
 {
 	_cleanup_(BIO_free_allp) BIO *bio = BIO_new_mem_buf(pem, -1);
@@ -38,7 +48,7 @@ static int chain_read(const char *pem, struct chain *ret_chain, struct agent_err
 	*ret_chain = (struct chain){ 0 };
 	if (strstr(pem, "PRIVATE KEY-") != NULL)
 		return agent_error_set(err, -EINVAL, "https.chain", "there is a private key in it; the device makes its own, send certificates only");
-	while (bio != NULL && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+	while (bio != NULL && (cert = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL)) != NULL) {
 		if (ret_chain->n == CHAIN_MAX) {
 			X509_free(cert);
 			return agent_error_set(err, -EINVAL, "https.chain", "more than %d certificates", CHAIN_MAX);

@@ -47,7 +47,7 @@ struct https_job {
 	char *pem;	 /* in: a chain; out: a request, or the chain in use */
 	struct secret key; /* out: PKCS #8 */
 	struct https_about about;
-	bool is_installed, is_pending, is_expired, was_there;
+	bool is_installed, is_pending, is_expired, is_early, was_there;
 };
 
 static void https_job_free(struct op_job *base)
@@ -268,7 +268,9 @@ static int install_run(struct store *store, struct op_job *base, struct agent_er
 
 	if (r >= 0) {
 		job->is_installed = true;
-		return remove_at(store, FILE_NEXT, err);
+		/* The certificate is in force; a request that is left behind has the same key. */
+		(void)remove_at(store, FILE_NEXT, NULL);
+		return 0;
 	}
 	/* No request, or the chain is for another key than the requested one: then it must be for the one in use. */
 	if (r == -ENOENT || (e != NULL && strcmp(agent_error_name(e), "https.key") == 0)) {
@@ -288,7 +290,7 @@ static int install_run(struct store *store, struct op_job *base, struct agent_er
 
 static int append_members(sd_bus_message *m, const struct https_job *job)
 {
-	int r = peer_append_string(m, "source", job->is_installed && !job->is_expired ? "owner" : "device");
+	int r = peer_append_string(m, "source", job->is_installed && !job->is_expired && !job->is_early ? "owner" : "device");
 
 	if (r >= 0)
 		r = peer_append_bool(m, "pending", job->is_pending);
@@ -362,6 +364,7 @@ static int status_run(struct store *store, struct op_job *base, struct agent_err
 		return agent_error_move(err, &e);
 	job->is_installed = true;
 	job->is_expired = job->about.not_after_s <= (uint64_t)time(NULL);
+	job->is_early = job->about.not_before_s > (uint64_t)time(NULL);
 	return 0;
 }
 
@@ -374,12 +377,11 @@ static int status_reply(struct core *core, struct op_job *base, struct agent_err
 static int get_run(struct store *store, struct op_job *base, struct agent_error **err)
 {
 	struct https_job *job = (struct https_job *)base;
-	uint64_t now = (uint64_t)time(NULL);
 	_cleanup_free_ char *text = NULL;
 	const char *chain;
 	int r = status_run(store, base, err);
 
-	if (r < 0 || !job->is_installed || job->is_expired || job->about.not_before_s > now)
+	if (r < 0 || !job->is_installed || job->is_expired || job->is_early)
 		return r;
 	r = read_file(store, STORE_FILE_HTTPS, &text, &chain, err);
 	if (r >= 0)

@@ -66,6 +66,12 @@ int bench_begin(const struct ctl *ctl, struct settings **ret_settings)
 	return CTL_OK;
 }
 
+/* dup2() onto itself would leave it closed on exec. */
+static bool put_at(int fd, int to)
+{
+	return (fd == to ? fcntl(to, F_SETFD, 0) : dup2(fd, to)) >= 0;
+}
+
 /* Between fork and exec; the child has one thread. */
 _Noreturn static void become_agentd(const struct stat *owner, char *const *argv, const int inputs[2], int output_fd)
 {
@@ -75,10 +81,7 @@ _Noreturn static void become_agentd(const struct stat *owner, char *const *argv,
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
-	if (dup2(inputs[0], STDIN_FILENO) < 0 || dup2(output_fd, STDOUT_FILENO) < 0)
-		_exit(EXIT_CODE_OS);
-	/* dup2() onto itself would leave it closed on exec */
-	if (inputs[1] >= 0 && (inputs[1] == SECOND_INPUT ? fcntl(SECOND_INPUT, F_SETFD, 0) : dup2(inputs[1], SECOND_INPUT)) < 0)
+	if (!put_at(inputs[0], STDIN_FILENO) || !put_at(output_fd, STDOUT_FILENO) || (inputs[1] >= 0 && !put_at(inputs[1], SECOND_INPUT)))
 		_exit(EXIT_CODE_OS);
 	if (geteuid() == 0 && owner->st_uid != 0) {
 		user = getpwuid(owner->st_uid);

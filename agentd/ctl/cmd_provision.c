@@ -239,7 +239,8 @@ static int settle(const struct ctl *ctl, const struct settings *settings, const 
 
 	if (make_keys(ctl, settings, &now, state) != CTL_OK)
 		return say(r, "it is not known whether the secret was stored: keep the label until \"agentctl provision\" can tell");
-	if (strcmp(state, "factory") == 0)
+	/* Refused or locked out: then the secret that is there came from another run. */
+	if (strcmp(state, "factory") == 0 && r != CTL_REFUSED && r != CTL_BUSY)
 		return CTL_OK;
 	if (request->svg != NULL)
 		(void)unlink(request->svg);

@@ -59,6 +59,7 @@ struct tls {
 	sd_event_source *timer, *queue_timer;
 	sd_bus_slot *slot;
 	uint64_t learned_us, asked_us;
+	bool has_new_name; /* an address that no certificate was asked for yet */
 	uint64_t served_us[FAIR_SLOTS];	/* when a source last got a handshake, by hash: a collision costs a little fairness */
 	uint8_t fair_key[16];
 	uint64_t blocked_until_us;	/* no token for strangers before */
@@ -176,10 +177,10 @@ static void check_after(struct tls *t, uint64_t delay_us)
 	sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
 }
 
-/* Within the hour, and when the owner's certificate ends; while it is not good yet each minute, as the clock may be set any time. */
+/* Within the hour, for a new name within the minute, and when the owner's certificate ends; while it is not good yet each minute, as the clock may be set any time. */
 static void check_soon(struct tls *t)
 {
-	uint64_t delay_us = t->owner_is_waiting ? RETRY_OWNER_US : CHECK_US;
+	uint64_t delay_us = t->has_new_name ? LEARN_US : t->owner_is_waiting ? RETRY_OWNER_US : CHECK_US;
 	int days, seconds;
 
 	if (t->owner_leaf != NULL && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(t->owner_leaf)) == 1 && days == 0 &&
@@ -208,7 +209,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	if (t->owner_is_waiting)
 		tls_owner_ask(t->m);
 	check_soon(t);
-	if (is_leaf_due(t))
+	if (is_leaf_due(t) || t->has_new_name)
 		tls_renew(t->m);
 	return 0;
 }
@@ -296,6 +297,8 @@ void tls_renew(struct mgmt *m)
 		r = sd_bus_message_close_container(call);
 	if (r >= 0)
 		r = core_send(m, call, 0, on_leaf, t, &t->slot, &err);
+	if (r >= 0)
+		t->has_new_name = false;
 	OPENSSL_free(spki);
 	sd_bus_message_unref(call);
 	if (r < 0)
@@ -446,6 +449,7 @@ void tls_learn_address(struct mgmt *m, const char *local_ip)
 
 	if (t == NULL || local_ip[0] == '\0' || !address_add(t, local_ip))
 		return;
+	t->has_new_name = true;
 	if (t->learned_us == 0 || now_us - t->learned_us > LEARN_US) {
 		t->learned_us = now_us;
 		tls_renew(m);

@@ -19,7 +19,7 @@ lab_trust_device
 lab_tpm_stop # the script below kills it, and starts it again
 [ "$(id -u)" != 0 ] || TPM_MODE=",mode=0660,gid=$(getent group tss | cut -d: -f3)"
 export LAB RUN SOCKET CONF AGENTD HTTPS_PORT FACTORY_SECRET TPM_SOCKET TPM_MODE
-HOST=gw-${LAB_SERIAL,,}.local KILL_AT=$BUILD/tests/e2e/kill_at python3 "$(dirname "$0")/power_cut.py" "$POINTS" > "$LAB/cuts"
+HOST=gw-${LAB_SERIAL,,}.local KILL_AT=$BUILD/tests/e2e/kill_at python3 "$(dirname "$0")/power_cut.py" "$POINTS" > "$LAB/cuts" 2>&1
 CODE=$?
 sed 's/^/# /' "$LAB/cuts"
 if grep -q '^SKIP' "$LAB/cuts"; then exit 77; fi

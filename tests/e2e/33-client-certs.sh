@@ -152,5 +152,9 @@ kill -9 "$(cat "$RUN/pids/agentd")"
 # shellcheck disable=SC2317
 gets_in() { as monitor GET /v1/status; [ "$CODE" = 200 ]; }
 succeeds "after a restart of core the certificate still speaks for itself" wait_for 20 gets_in
-fails "a row that cannot be is refused at the start" "$AGENTD" --config <(sed 's/viewer cn:monitor/root cn:monitor/' "$CONF" "$LAB/etc/agentd.conf.d/test.conf") --print-config
+cp "$LAB/etc/agentd.conf.d/test.conf" "$LAB/good.conf"
+sed -i 's/viewer cn:monitor/root cn:monitor/' "$LAB/etc/agentd.conf.d/test.conf"
+exits "a row that cannot be is refused at the start" 78 "$AGENTD" --config "$CONF" --print-config
+like "for its reason" "$(cat "$LAB/out")" 'mgmt\.client_roles'
+cat "$LAB/good.conf" > "$LAB/etc/agentd.conf.d/test.conf"
 done_testing

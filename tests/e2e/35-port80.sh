@@ -156,10 +156,15 @@ lab_config "mgmt: { https = false; http_listen = \"127.0.0.1:$HTTP_PORT\"; };"
 lab_agent_start
 get /
 is "nor without the door it leads to" "$CODE" 000
-fails "a port that cannot be is refused at the start" "$AGENTD" --config <(sed 's/^mgmt: {/mgmt: { http_listen = "80";/' "$CONF") --print-config
+sed 's/^mgmt: {/mgmt: { http_listen = "80";/' "$CONF" > "$LAB/etc/bad.conf"
+exits "a port that cannot be is refused at the start" 78 "$AGENTD" --config "$LAB/etc/bad.conf" --print-config
+like "for its reason" "$(cat "$LAB/out")" 'mgmt\.http_listen'
 
 # ---- mgmt.setup_interface: two interfaces, one before activation, both after it ---------------------------------------
-fails "an interface that cannot be is refused at the start" "$AGENTD" --config <(sed 's|^mgmt: {|mgmt: { setup_interface = "../../etc";|' "$CONF") --print-config
+sed 's|^mgmt: {|mgmt: { setup_interface = "../../etc";|' "$CONF" > "$LAB/etc/bad.conf"
+exits "an interface that cannot be is refused at the start" 78 "$AGENTD" --config "$LAB/etc/bad.conf" --print-config
+like "for its reason" "$(cat "$LAB/out")" 'mgmt\.setup_interface'
+
 tag=$((BASHPID % 30000))
 lan=$((tag % 250 + 1))
 nets_stop() {

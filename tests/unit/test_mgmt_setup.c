@@ -26,7 +26,7 @@ static void place_make(struct place *p, const char *interface, int family)
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	const int yes = 1;
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), asked;
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)); /* as those who hand over sockets do */
 	memset(p, 0, sizeof(*p));
@@ -38,10 +38,11 @@ static void place_make(struct place *p, const char *interface, int family)
 	p->size = sizeof(p->address);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&p->address, &p->size), 0);
 	/* A port that the kernel chose is lost when listening ends; one that was asked for is kept, as in real life. */
-	close(fd);
-	fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)), 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&p->address, p->size), 0);
+	asked = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(setsockopt(asked, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)), 0);
+	assert_int_equal(bind(asked, (struct sockaddr *)&p->address, p->size), 0);
+	close(fd); /* not before: another test may be given the port */
+	fd = asked;
 	assert_int_equal(listen(fd, 8), 0);
 	p->fds = (struct listener_fds){ .https_fds = { fd }, .n_https = 1 };
 }
