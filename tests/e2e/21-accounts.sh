@@ -192,6 +192,7 @@ ADMIN_TOKEN=$TOKEN
 printf '%s\n' "$ADMIN" | ctl key create owner-key > /dev/null 2>&1
 as "$ADMIN_TOKEN" GET /v1/keys
 like "there is a key of the owner" "$(cat "$LAB/api.body")" owner-key
+succeeds "and a policy for updates" ctl update policy approval
 cp -a "$accounts" "$LAB/owned"
 as "$ADMIN_TOKEN" POST /v1/factory-reset '{"current":"not the password at all"}'
 is "a reset needs the password" "$API_STATUS" 401
@@ -212,6 +213,7 @@ https GET /v1/health > /dev/null
 is "and the certificate on the label still holds" "$HTTPS_STATUS" 200
 set_password
 is "the code on the label is good again" "$(setup)" active
+is "the policy for updates is nobody's choice again" "$(ctl --json update status | jq -r .policy)" automatic
 like "the log survived" "$(events)" 'factory_reset\.requested.*factory_reset\.done'
 like "with what was before" "$(events)" 'account\.added'
 lab_agent_stop

@@ -150,6 +150,7 @@ refused "other bytes than asked for" wrong/new 'fetch\.range .*were asked for'
 refused "fewer bytes than asked for" short/new 'fetch\.range .*were asked for'
 refused "more bytes than asked for" long/new 'fetch\.range .*more than'
 refused "a Content-Range that is none" junk/new 'fetch\.range .*not "bytes'
+refused "no body at all" empty/new 'container\.short'
 refused "two of them" twice/new 'fetch\.range .*2 Content-Range'
 refused "several parts in one answer" multi/new 'fetch\.range .*0 Content-Range.*several parts'
 # Bytes that differ from what was signed, whatever the headers say.

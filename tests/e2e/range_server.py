@@ -75,6 +75,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how == "busy" and n % 2 == 0:
             self.send_error(503)
             return
+        if how == "empty":
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if not asked or not match or how == "whole" or (how == "forget" and n > 1):
             self.send_response(200)
             self.send_header("ETag", etag)
