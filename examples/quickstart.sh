@@ -83,6 +83,8 @@ if [ -z "$BUILD" ]; then
     cd "$LAB_SOURCE"
     if [ ! -x configure ] || [ configure.ac -nt configure ]; then autoreconf -fi; fi
     cd "$BUILD"
+    # What another checkout left would go on building that one.
+    grep -qsx "abs_top_srcdir = $LAB_SOURCE" Makefile || rm -rf "${BUILD:?}"/*
     [ -e Makefile ] || "$LAB_SOURCE/configure" -q --prefix="$BUILD/inst"
     make -s -j"$(nproc)"
     make -s install

@@ -59,7 +59,8 @@ build() {
   mkdir -p "$TEST_DIR/$name"
   (
     cd "$TEST_DIR/$name" || exit 1
-    # What --print-config of an older configure left would be believed: reconfigure when the arguments change.
+    # Another checkout's tree would go on building that one; other arguments want another configure.
+    grep -qsx "abs_top_srcdir = $SOURCE" Makefile || rm -rf "${TEST_DIR:?}/$name"/*
     if [ ! -e Makefile ] || [ "$(cat arguments 2> /dev/null)" != "$*" ]; then
       "$SOURCE/configure" -q --prefix="$TEST_DIR/$name/inst" --enable-werror "$@" && printf '%s' "$*" > arguments || exit 1
     fi
