@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef UPDATE_ENGINE_H
 #define UPDATE_ENGINE_H
-/* Inside of struct agent_update, shared by update.c (install) and confirm.c (what comes before and after). */
+/* Inside of struct agent_update, shared by update.c (the object), install.c and its parts, and confirm.c (what comes before and after). */
 #include <stdbool.h>
 
 #include <agent/bundle.h>
@@ -47,6 +47,8 @@ void engine_disable_slot(struct boot_slot *slot);
 int engine_switch(struct agent_update *update, struct agent_error **err);
 /* What @update holds of this kind: -EBUSY update.pending while a slot is being tried or awaits its floor. */
 int engine_check_idle(const struct agent_update *update, struct agent_error **err);
+/* "SET,MODE" for the slot of this name, or NULL if nobody said. */
+const char *engine_selection(const struct agent_update *update, const char *name);
 /*
  * agent_update_install() without slots, journal and boot environment, for agent_bundle_verify(). @update needs its policy only; its product may
  * be NULL for any.

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "update/handler.h"
+#include "update/install.h"
+
+int admit_release(const struct install *in, unsigned n_signers, uint64_t floor, uint64_t now_s, struct agent_error **err)
+{
+	const struct manifest *m = in->manifest;
+	const struct agent_update *u = in->u;
+
+	if (n_signers < m->n_min_signers)
+		return agent_error_set(err, -EKEYREJECTED, "update.signer", "release %s wants %u signers, %u are valid", m->release_id, m->n_min_signers, n_signers);
+	if (u->product != NULL && !manifest_fits(m, u->product))
+		return agent_error_set(err, -EPERM, "update.product", "release %s is for %s%s, this device is %s", m->release_id,
+				       m->n_products == 0 ? "no product" : m->products[0], m->n_products > 1 ? " and others" : "", u->product);
+	if (m->security_version < floor)
+		return agent_error_set(err, -ESTALE, "update.stale", "release %s has security version %" PRIu64 ", the floor is %" PRIu64, m->release_id,
+				       m->security_version, floor);
+	/* Now rather than at the confirmation, when the slot runs and could not be made good. */
+	if (m->security_version - floor > AGENT_UPDATE_FLOOR_STEPS_MAX)
+		return agent_error_set(err, -ERANGE, "update.jump", "release %s has security version %" PRIu64 ", more than %d above the floor %" PRIu64
+				       "; it is a count of releases that mend something, not a date", m->release_id, m->security_version,
+				       AGENT_UPDATE_FLOOR_STEPS_MAX, floor);
+	if (m->not_before_s != 0 && now_s < m->not_before_s)
+		return agent_error_set(err, -ESTALE, "update.too-early", "release %s is valid from %" PRIu64 " on, the clock says %" PRIu64, m->release_id,
+				       m->not_before_s, now_s);
+	if (m->not_after_s != 0 && now_s > m->not_after_s)
+		return agent_error_set(err, -ESTALE, "update.expired", "release %s was valid until %" PRIu64 ", the clock says %" PRIu64, m->release_id,
+				       m->not_after_s, now_s);
+	if (m->n_env > 0)
+		return agent_error_set(err, -EPERM, "update.bootenv", "release %s sets the boot loader variable %s; this device lets no bundle do that",
+				       m->release_id, m->env[0].name);
+	if (strcmp(u->journal.failed_release_id, m->release_id) == 0)
+		return agent_error_set(err, -EALREADY, "update.failed-before", "release %s was tried before and did not last", m->release_id);
+	return 0;
+}
+
+/* Images side by side in one slot: each ends before the next begins. */
+static int neighbours_check(struct install *in, size_t i, struct agent_error **err)
+{
+	const struct manifest_image *image = &in->manifest->images[i];
+
+	for (size_t k = 0; k < in->manifest->n_images; k++) {
+		const struct manifest_image *next = &in->manifest->images[k];
+
+		if (in->slots[k] != in->slots[i] || next->offset <= image->offset)
+			continue;
+		if (next->offset - image->offset < in->max_bytes[i])
+			in->max_bytes[i] = next->offset - image->offset;
+		if (image->plain_bytes > in->max_bytes[i])
+			return agent_error_set(err, -EBADMSG, "update.overlap", "%s reaches into %s, which begins at offset %" PRIu64, image->member,
+					       next->member, next->offset);
+	}
+	return 0;
+}
+
+int admit_targets(struct install *in, struct agent_error **err)
+{
+	const struct manifest *m = in->manifest;
+	const struct slot_table *table = &in->u->slots;
+	int r;
+
+	for (size_t i = 0; i < m->n_images; i++) {
+		const struct manifest_image *image = &m->images[i];
+		const struct update_handler *handler = handler_find(image->type);
+
+		if (handler == NULL)
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: images of type %s are not supported", image->member, image->type);
+		r = slot_table_find(table, image->slot_class, in->target, &in->slots[i], err);
+		if (r == 0)
+			r = handler->check(in->slots[i], image, &in->max_bytes[i], err);
+		if (r < 0)
+			return agent_error_prefix(err, r, "%s", image->member);
+		in->total_bytes += image->stored_bytes;
+	}
+	for (size_t i = 0; i < m->n_images; i++) {
+		r = neighbours_check(in, i, err);
+		if (r < 0)
+			return r;
+	}
+	/* A slot has one security version: a class left out would keep older bytes under the new number. */
+	for (size_t i = 0; i < table->n; i++) {
+		bool is_covered = strcmp(table->items[i].name, in->target) != 0;
+
+		for (size_t k = 0; k < m->n_images; k++)
+			is_covered = is_covered || in->slots[k] == &table->items[i];
+		if (!is_covered)
+			return agent_error_set(err, -EBADMSG, "update.classes", "release %s has no image for slot class %s", m->release_id, table->items[i].slot_class);
+	}
+	return 0;
+}
+
+int admit_trial(struct install *in, struct agent_error **err)
+{
+	for (size_t i = 0; i < in->manifest->n_images; i++) {
+		if (handler_find(in->manifest->images[i].type) == NULL)
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: images of type %s are not supported", in->manifest->images[i].member,
+					       in->manifest->images[i].type);
+		in->max_bytes[i] = INT64_MAX;
+	}
+	return 0;
+}
+
+int admit_keys(const struct install *in, struct agent_error **err)
+{
+	for (size_t i = 0; i < in->manifest->n_images; i++)
+		if (in->manifest->images[i].cipher[0] != '\0' && in->u->key.size == 0)
+			return agent_error_set(err, -ENOKEY, "update.key", "%s is encrypted, and this device has no key for updates", in->manifest->images[i].member);
+	return 0;
+}
+
+int admit_ask(struct install *in, struct agent_error **err)
+{
+	const struct manifest *m = in->manifest;
+	const struct agent_update_release release = { .version = m->version, .release_id = m->release_id, .security_version = m->security_version,
+						      .kind = m->kind, .advisory = m->advisory, .stored_bytes = in->total_bytes };
+	int r = in->u->policy == NULL ? 0 : in->u->policy(in->u->policy_data, &release, err);
+
+	if (r < 0 && (err == NULL || *err == NULL))
+		agent_error_set(err, r, "update.policy", "the policy of this device does not admit release %s", m->release_id);
+	return r < 0 ? r : 0;
+}
