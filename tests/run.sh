@@ -7,6 +7,7 @@
 #   tests/run.sh dist           make distcheck                  tests/run.sh static            shell scripts
 #   tests/run.sh quickstart     examples/quickstart.sh
 #
+# E2E_JOBS: end-to-end scripts side by side, otherwise one more than processors.
 # TEST_DIR: where to build. As root the tests use the agent's own users, who must be able to read what is built.
 set -u
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,6 +17,7 @@ N_FAILED=0
 SKIPPED=()
 FAILED=()
 UNSTEADY=()
+E2E_JOBS=${E2E_JOBS:-$(($(nproc) + 1))}
 
 readable_by_all() {
   local d=$1
@@ -84,40 +86,60 @@ unit() {
   echo
 }
 
-# one_e2e BUILD SCRIPT OUTPUT: sets CODE, GOOD and BAD; every "ok" and "not ok" line counts.
+# one_e2e BUILD SCRIPT OUTPUT: run a script to its end; its exit code goes to OUTPUT.code.
 one_e2e() {
+  local begun=$SECONDS code
   BUILD=$1 timeout --kill-after=30 600 "$2" > "$3" 2>&1 < /dev/null
-  CODE=$?
-  GOOD=$(grep -c '^ok - ' "$3")
-  BAD=$(grep -c '^not ok - ' "$3")
+  code=$?
+  echo "$code" > "$3.code"
+  printf '%-28s%s passed, %s failed, exit code %s, %s s\n' "$(basename "$2" .sh)" "$(grep -c '^ok - ' "$3")" "$(grep -c '^not ok - ' "$3")" "$code" $((SECONDS - begun))
+}
+
+# read_e2e OUTPUT: sets CODE, GOOD and BAD; every "ok" and "not ok" line counts.
+read_e2e() {
+  CODE=$(cat "$1.code")
+  GOOD=$(grep -c '^ok - ' "$1")
+  BAD=$(grep -c '^not ok - ' "$1")
   # An end without a verdict is a failure, too.
   if [ "$CODE" != 77 ] && [ "$BAD" = 0 ] && { [ "$CODE" != 0 ] || [ "$GOOD" = 0 ]; }; then
     BAD=1
-    echo "not ok - the script ended with $CODE after $GOOD checks" >> "$3"
+    echo "not ok - the script ended with $CODE after $GOOD checks" >> "$1"
   fi
 }
 
-# e2e BUILD SCRIPT...: run end-to-end scripts. They drive real daemons against real clocks on a machine that others may
-# load, so a script that fails is run once more, alone and from nothing: what fails twice is red, what fails once is
-# named at the end as unsteady, with the checks that failed.
+# e2e BUILD SCRIPT...: run end-to-end scripts, several side by side: they wait more than they compute. They drive real
+# daemons against real clocks on a machine that others may load, so a script that fails is run once more, alone and from
+# nothing: what fails twice is red, what fails once is named at the end as unsteady, with the checks that failed.
 e2e() {
-  local dir=$TEST_DIR/$1 script name out
+  local dir=$TEST_DIR/$1 script name out again=()
   shift
   make -s -C "$dir" install > "$dir/install.out" 2>&1 || { tail -n 20 "$dir/install.out"; failed "make install"; return; }
   for script; do
+    while [ "$(jobs -r -p | wc -l)" -ge "$E2E_JOBS" ]; do wait -n; done
+    one_e2e "$dir" "$script" "$dir/e2e-$(basename "$script" .sh).out" &
+  done
+  wait
+  for script; do
     name=$(basename "$script" .sh)
     out=$dir/e2e-$name.out
-    printf '%-28s' "$name"
-    one_e2e "$dir" "$script" "$out"
+    read_e2e "$out"
     if [ "$BAD" -gt 0 ]; then
-      echo "$GOOD passed, $BAD failed; once more:"
+      echo "$name failed:"
       grep -v '^ok - ' "$out" | tail -n 40
       UNSTEADY+=("$name in $dir: $(grep '^not ok - ' "$out" | head -n 3 | tr '\n' ' ')")
       mv "$out" "$out.first"
-      printf '%-28s' "$name"
-      one_e2e "$dir" "$script" "$out"
+      again+=("$script")
+    else
+      N_PASSED=$((N_PASSED + GOOD))
+      [ "$CODE" != 77 ] || SKIPPED+=("$name: $(grep '^SKIP' "$out" | head -n 1)")
     fi
-    echo "$GOOD passed, $BAD failed"
+  done
+  [ "${#again[@]}" = 0 ] || echo "once more, alone:"
+  for script in ${again[@]+"${again[@]}"}; do
+    name=$(basename "$script" .sh)
+    out=$dir/e2e-$name.out
+    one_e2e "$dir" "$script" "$out"
+    read_e2e "$out"
     N_PASSED=$((N_PASSED + GOOD))
     [ "$CODE" != 77 ] || SKIPPED+=("$name: $(grep '^SKIP' "$out" | head -n 1)")
     if [ "$BAD" -gt 0 ]; then
@@ -171,7 +193,7 @@ case ${1:-all} in
   all) run_static; run_unit; run_e2e; run_quickstart; run_clang; run_sanitizers; run_dist ;;
   unit | sanitizers | clang | dist | static | quickstart) "run_$1" ;;
   e2e) shift; run_e2e "$@" ;;
-  *) sed -n '2,10p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,9p' "$0" >&2; exit 2 ;;
 esac
 
 echo
