@@ -59,7 +59,7 @@ plain=$(stat -L -c %s "$image")
 case $compress in
   '') ln -s "$(realpath "$image")" "$work/$member" ;;
   zlib) member=$member.gz; gzip -9 -n -c "$image" > "$work/$member" ;;
-  zstd) member=$member.zst; zstd -q -9 -c "$image" > "$work/$member" ;; # up to level 9 the window fits the installer's 4 MiB
+  zstd) member=$member.zst; zstd -q -9 --zstd=wlog=20 -c "$image" > "$work/$member" ;; # the window is memory of the device; 4 MiB is what it takes at most
   *) die "unknown compression $compress" ;;
 esac
 stored=$(stat -L -c %s "$work/$member")

@@ -16,6 +16,7 @@
 
 #include "agentd/common/service.h"
 #include "agentd/install/asked.h"
+#include "agentd/install/pages.h"
 #include "base/file.h"
 #include "base/macro.h"
 
@@ -211,6 +212,7 @@ static int on_policy(void *userdata, const struct agent_update_release *release,
 	if (in->order.release_id[0] != '\0' && strcmp(in->order.release_id, release->release_id) != 0)
 		return agent_error_set(err, -EPERM, "update.policy", "release %s was to be installed, the bundle is release %s", in->order.release_id,
 				       release->release_id);
+	pages_give_back();
 	return 0;
 }
 
@@ -218,7 +220,10 @@ static int bundle_install(struct installer *in, struct agent_error **err)
 {
 	bool is_asked = asked_is_source(in->bundle_fd), is_stream = false;
 	struct asked asked;
-	int r = is_asked ? asked_open(in->bundle_fd, &asked, &is_stream, err) : 0;
+	int r;
+
+	pages_give_back();
+	r = is_asked ? asked_open(in->bundle_fd, &asked, &is_stream, err) : 0;
 
 	if (r < 0)
 		return r;

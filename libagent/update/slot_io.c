@@ -159,6 +159,8 @@ int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t off
 	io->n_blocks = SLOT_IO_MEMORY / block_bytes;
 	if (io->n_blocks > SLOT_IO_BLOCKS_MAX)
 		io->n_blocks = SLOT_IO_BLOCKS_MAX;
+	if (io->n_blocks < 2)
+		io->n_blocks = 2;
 	io->memory = aligned_alloc(SLOT_IO_ALIGN, io->n_blocks * block_bytes);
 	if (io->memory == NULL)
 		return -ENOMEM;

@@ -12,7 +12,7 @@
 #include "base/macro.h"
 
 #define SLOT_IO_ALIGN 4096		   /* fits every block device and file system we know */
-#define SLOT_IO_MEMORY (2 * 1024 * 1024)   /* all blocks of one ring together */
+#define SLOT_IO_MEMORY (1024 * 1024)	   /* all blocks of one ring together, but at least two */
 #define SLOT_IO_BLOCKS_MAX 16
 
 struct slot_io;
@@ -20,7 +20,7 @@ struct slot_io;
 enum slot_io_mode { SLOT_IO_WRITE, SLOT_IO_READ };
 
 /*
- * @fd is lent until slot_io_free(); the pass begins at byte @offset. @block_bytes is a multiple of SLOT_IO_ALIGN, at most SLOT_IO_MEMORY / 2. For reading,
+ * @fd is lent until slot_io_free(); the pass begins at byte @offset. @block_bytes is a multiple of SLOT_IO_ALIGN. For reading,
  * @total_bytes are to be read. -errno.
  */
 int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t offset, uint64_t total_bytes, struct slot_io **ret_io);
