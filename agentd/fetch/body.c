@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 
+#include "agentd/common/json_depth.h"
 #include "agentd/fetch/delay.h"
 #include "base/macro.h"
 
@@ -50,30 +51,6 @@ static int bad(struct agent_error **err, const char *what)
 	return agent_error_set(err, -EBADMSG, "source.json", "the server's answer cannot be used: %s", what);
 }
 
-/* jansson recurses much deeper than the stack of a small device allows: look before. */
-static bool is_too_deep(const char *data, size_t size)
-{
-	unsigned depth = 0;
-	bool in_text = false;
-
-	for (size_t i = 0; i < size; i++) {
-		if (in_text) {
-			if (data[i] == '\\')
-				i++;
-			else if (data[i] == '"')
-				in_text = false;
-		} else if (data[i] == '"') {
-			in_text = true;
-		} else if (data[i] == '{' || data[i] == '[') {
-			if (++depth > BODY_DEPTH_MAX)
-				return true;
-		} else if ((data[i] == '}' || data[i] == ']') && depth > 0) {
-			depth--;
-		}
-	}
-	return false;
-}
-
 static int load(const char *data, size_t size, json_t **ret_root, struct agent_error **err)
 {
 	json_error_t why;
@@ -81,7 +58,7 @@ static int load(const char *data, size_t size, json_t **ret_root, struct agent_e
 
 	if (size > BODY_BYTES_MAX)
 		return agent_error_set(err, -EMSGSIZE, "source.json", "the server's answer has more than %d bytes", BODY_BYTES_MAX);
-	if (is_too_deep(data, size))
+	if (json_is_too_deep(data, size, BODY_DEPTH_MAX))
 		return agent_error_set(err, -EBADMSG, "source.json", "the server's answer is nested deeper than %d levels", BODY_DEPTH_MAX);
 	root = json_loadb(data, size, JSON_REJECT_DUPLICATES, &why);
 	if (root == NULL)

@@ -4,31 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agentd/common/json_depth.h"
 #include "base/secret.h"
-
-/* jansson has a depth limit of its own, far too generous for the stack of a small device; look before it recurses. */
-static bool is_too_deep(const char *data, size_t size)
-{
-	bool in_text = false;
-	unsigned depth = 0;
-
-	for (size_t i = 0; i < size; i++) {
-		if (in_text) {
-			if (data[i] == '\\')
-				i++;
-			else if (data[i] == '"')
-				in_text = false;
-		} else if (data[i] == '"') {
-			in_text = true;
-		} else if (data[i] == '{' || data[i] == '[') {
-			if (++depth > ARGS_DEPTH_MAX)
-				return true;
-		} else if ((data[i] == '}' || data[i] == ']') && depth > 0) {
-			depth--;
-		}
-	}
-	return false;
-}
 
 static const struct arg_rule *rule_find(const struct arg_rule *rules, const char *name)
 {
@@ -149,7 +126,7 @@ int args_parse(const char *data, size_t size, const struct arg_rule *rules, json
 	const char *name;
 	int r = 0;
 
-	if (is_too_deep(data, size))
+	if (json_is_too_deep(data, size, ARGS_DEPTH_MAX))
 		return agent_error_set(err, -EBADMSG, "args.depth", "JSON is nested deeper than %d levels", ARGS_DEPTH_MAX);
 	args = json_loadb(data, size, JSON_REJECT_DUPLICATES, &why);
 	if (args == NULL) {
