@@ -6,12 +6,7 @@
 
 static void on_list(struct request *req, sd_bus_message *reply)
 {
-	json_t *list = reply_json_from_bus(reply);
-
-	if (list == NULL)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
-	else
-		reply_json(req, 200, json_pack("{s:o}", "accounts", list));
+	reply_value(req, 200, "accounts", reply);
 }
 
 void ep_accounts_get(struct request *req)

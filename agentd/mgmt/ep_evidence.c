@@ -44,12 +44,7 @@ void ep_tpm_ek_get(struct request *req)
 
 static void on_counters(struct request *req, sd_bus_message *reply)
 {
-	json_t *list = reply_json_from_bus(reply);
-
-	if (list == NULL)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
-	else
-		reply_json(req, 200, json_pack("{s:o}", "counters", list));
+	reply_value(req, 200, "counters", reply);
 }
 
 void ep_tpm_counters_get(struct request *req)

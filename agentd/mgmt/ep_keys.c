@@ -4,12 +4,7 @@
 
 static void on_list(struct request *req, sd_bus_message *reply)
 {
-	json_t *list = reply_json_from_bus(reply);
-
-	if (list == NULL)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
-	else
-		reply_json(req, 200, json_pack("{s:o}", "keys", list));
+	reply_value(req, 200, "keys", reply);
 }
 
 void ep_keys_get(struct request *req)

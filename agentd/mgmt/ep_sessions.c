@@ -4,12 +4,7 @@
 
 static void on_sessions(struct request *req, sd_bus_message *reply)
 {
-	json_t *list = reply_json_from_bus(reply);
-
-	if (list == NULL)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
-	else
-		reply_json(req, 200, json_pack("{s:o}", "sessions", list));
+	reply_value(req, 200, "sessions", reply);
 }
 
 void ep_sessions_get(struct request *req)
@@ -19,12 +14,7 @@ void ep_sessions_get(struct request *req)
 
 static void on_closed(struct request *req, sd_bus_message *reply)
 {
-	uint32_t n;
-
-	if (sd_bus_message_read(reply, "u", &n) < 0)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
-	else
-		reply_json(req, 200, json_pack("{s:i}", "ended", (int)n));
+	reply_value(req, 200, "ended", reply);
 }
 
 void ep_sessions_delete(struct request *req)

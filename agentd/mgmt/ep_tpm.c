@@ -8,12 +8,7 @@ void ep_tpm_get(struct request *req)
 
 static void on_findings(struct request *req, sd_bus_message *reply)
 {
-	json_t *list = reply_json_from_bus(reply);
-
-	if (list == NULL)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
-	else
-		reply_json(req, 200, json_pack("{s:o}", "findings", list));
+	reply_value(req, 200, "findings", reply);
 }
 
 void ep_tpm_doctor_get(struct request *req)

@@ -250,12 +250,7 @@ static void send_text(struct request *req, const char *method, const char *text,
 
 static void on_fetch(struct request *req, sd_bus_message *reply)
 {
-	uint64_t id;
-
-	if (sd_bus_message_read(reply, "t", &id) < 0)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
-	else
-		reply_json(req, 202, json_pack("{s:I}", "id", (json_int_t)id));
+	reply_value(req, 202, "id", reply);
 }
 
 void ep_update_fetch_post(struct request *req)
@@ -265,12 +260,7 @@ void ep_update_fetch_post(struct request *req)
 
 static void on_offered(struct request *req, sd_bus_message *reply)
 {
-	json_t *json = reply_json_from_bus(reply);
-
-	if (json == NULL)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
-	else
-		reply_json(req, 202, json);
+	reply_value(req, 202, NULL, reply);
 }
 
 void ep_update_offer_post(struct request *req)

@@ -526,12 +526,17 @@ json_t *reply_json_from_bus(sd_bus_message *message)
 	return value_read(message, 0);
 }
 
-void reply_from_dict(struct request *req, sd_bus_message *message)
+void reply_value(struct request *req, unsigned status, const char *name, sd_bus_message *message)
 {
 	json_t *json = reply_json_from_bus(message);
 
 	if (json == NULL)
 		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
 	else
-		reply_json(req, 200, json);
+		reply_json(req, status, name == NULL ? json : json_pack("{s:o}", name, json));
+}
+
+void reply_from_dict(struct request *req, sd_bus_message *message)
+{
+	reply_value(req, 200, NULL, message);
 }

@@ -176,6 +176,8 @@ void reply_log(struct request *req);
 json_t *reply_json_from_bus(sd_bus_message *message);
 /* "too short; contains the serial number" -> {"reasons":[…]}, an empty list for "". */
 json_t *reply_reasons(const char *message);
+/* Reply with the value at the read position of @message: as member @name, or as it is if that is NULL. */
+void reply_value(struct request *req, unsigned status, const char *name, sd_bus_message *message);
 /* Reply 200 with a{sv}, for endpoints that add nothing. */
 void reply_from_dict(struct request *req, sd_bus_message *message);
 /* True if the reply may not go through libmicrohttpd any more. */
