@@ -19,6 +19,7 @@
 #include "agentd/core/dispatch.h"
 #include "agentd/common/gate.h"
 #include "agentd/core/key_rights.h"
+#include "agentd/core/refusals.h"
 #include "agentd/core/update.h"
 #include "agentd/common/vendor.h"
 #include "base/macro.h"
@@ -387,8 +388,11 @@ static int handle_call(struct peer *peer, const struct operation *op, sd_bus_mes
 	call->msg = sd_bus_message_ref(msg);
 	call->op = op;
 	r = identify(call, &err);
-	if (r >= 0)
+	if (r >= 0) {
 		r = operation_check(op, call->core->setup, op->role == ACCOUNT_NONE ? NULL : &call->caller, &err);
+		if (r == -EPERM)
+			role_refused(call->core, &call->caller, op->method);
+	}
 	if (r >= 0)
 		r = op->handler(call->core, call, &err);
 	if (r < 0)

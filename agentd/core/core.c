@@ -20,6 +20,7 @@
 #include "agentd/core/audit.h"
 #include "agentd/core/bus.h"
 #include "agentd/core/main.h"
+#include "agentd/core/refusals.h"
 #include "agentd/core/source.h"
 #include "agentd/core/store.h"
 #include "agentd/core/update.h"
@@ -263,6 +264,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	}
 	r = worker_stop(core.worker);
 	clients_free(&core);
+	role_refusals_free(&core);
 	presence_stop(&core);
 	accounts_stop(&core);
 	bus_stop(&core);

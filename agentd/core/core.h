@@ -23,6 +23,7 @@
 
 struct accounts;
 struct clients;
+struct role_refusals;
 struct audit;
 struct bus;
 struct key_caller;
@@ -41,6 +42,7 @@ struct core {
 	struct worker *worker;
 	struct audit *audit; /* audit.c */
 	struct bus *bus;
+	struct role_refusals *refusals; /* op_refused.c; NULL until there is one */
 	struct clients *clients; /* known by a certificate: op_client.c; NULL until there is one */
 	struct accounts *accounts; /* sessions and limits: accounts.c */
 	struct updates *updates;   /* op_update.c */

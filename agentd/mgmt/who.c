@@ -47,6 +47,25 @@ static bool role_is_enough(const struct request *req)
 	return false;
 }
 
+static int on_told(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	return 0;
+}
+
+/* For the audit log. Nobody waits for it, and core sees to it that there are not too many. */
+static void tell_refused(const struct request *req)
+{
+	const char *token = req->has_bearer ? req->token : req->has_cookie ? req->cookie_token : "";
+	sd_bus_message *call = NULL;
+	char asked[80];
+
+	snprintf(asked, sizeof(asked), "%s %s", req->method_text, req->route->path[0] != '\0' ? req->route->path : "an unknown path");
+	if (core_message(req->m, "RoleRefused", &call, NULL) >= 0 &&
+	    sd_bus_message_append(call, "(sus)s", token, req->conn->uid, req->conn->source.text, asked) >= 0)
+		(void)core_send(req->m, call, 0, on_told, req->m, NULL, NULL);
+	sd_bus_message_unref(call);
+}
+
 static void on_known(struct request *req, sd_bus_message *reply)
 {
 	const char *user, *role, *scope, *token = req->has_bearer ? req->token : req->cookie_token;
@@ -68,6 +87,7 @@ static void on_known(struct request *req, sd_bus_message *reply)
 		limit_session_add(req->m->limits, token);
 	/* During the forced change the gate speaks first: "change the password" helps more than "your role is too low". */
 	if (strcmp(scope, "full") == 0 && !role_is_enough(req)) {
+		tell_refused(req);
 		reply_problem(req, "not-permitted", NULL, req->route->role == ROLE_OPERATE ? "this needs the role operator" : "this needs the role admin",
 			      NULL);
 		return;

@@ -147,7 +147,7 @@ as "$OTTO_LIMITED" PUT /v1/credentials/otto "$(json --arg n "$OTTO" '{new: $n}')
 is "with what was open of it" "$API_STATUS" 401
 open_as otto "$OTTO_1"
 is "and nobody of that name gets in" "$API_STATUS" 401
-for event in account.added account.role account.removed account.refused password.assigned; do
+for event in role.refused account.added account.role account.removed account.refused password.assigned; do
   like "the log has $event" "$(events)" "\"$event\""
 done
 if events | grep -qF -e "$KARIN" -e "$OTTO" -e "$ADMIN"; then not_ok "a password is in the log"; else ok "and no password"; fi

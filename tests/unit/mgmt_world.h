@@ -25,6 +25,7 @@ struct core {
 	sd_bus *bus;
 	const char *setup;
 	char last_member[32], last_source[64], last_device[64];
+	char last_refused[80];		/* RoleRefused */
 	unsigned n_calls;
 	int pipe_read;			/* the installer's end */
 	sd_bus_message *waiting;	/* UpdateWait under way */
@@ -108,6 +109,13 @@ static inline int on_call(sd_bus_message *call, void *userdata, sd_bus_error *re
 	if (strcmp(member, "SessionCheck") == 0)
 		return sd_bus_reply_method_return(call, "sss", "admin", strcmp(token, "viewer-token") == 0 ? "viewer" : "admin",
 						  strcmp(token, "password-token") == 0 ? "password" : "full");
+	if (strcmp(member, "RoleRefused") == 0) {
+		const char *asked;
+
+		assert_true(sd_bus_message_read(call, "s", &asked) >= 0);
+		snprintf(core->last_refused, sizeof(core->last_refused), "%s", asked);
+		return sd_bus_reply_method_return(call, NULL);
+	}
 	if (strcmp(member, "SessionClose") == 0)
 		return sd_bus_reply_method_return(call, NULL);
 	if (strcmp(member, "PasswordSet") == 0) {

@@ -17,6 +17,7 @@
 #include "agentd/core/bus.h"
 #include "agentd/core/dispatch.h"
 #include "agentd/core/source.h"
+#include "agentd/core/refusals.h"
 #include "agentd/core/update.h"
 #include "base/file.h"
 
@@ -311,6 +312,7 @@ static int teardown(void **state)
 {
 	bus_stop(&core);
 	updates_stop(&core);
+	role_refusals_free(&core);
 	sd_event_source_disable_unref(install_source);
 	sd_bus_message_unref(install.begin);
 	if (install.fd >= 0)
@@ -448,6 +450,13 @@ static void session_comes_before_gate_and_gate_before_role(void **state)
 	core.setup = AGENT_SETUP_ACTIVE;
 	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
 	assert_string_equal(p->error, "session.role");
+	/* In the log, and not once more for each further try. */
+	assert_string_equal(events, "role.refused ");
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	assert_string_equal(p->error, "session.role");
+	call(p, BUS_CORE, "RoleRefused", "(sus)s", WHO, "POST /v1/update");
+	assert_string_equal(p->error, "");
+	assert_string_equal(events, "role.refused ");
 	call(p, BUS_CORE, "UpdateBegin", "(sus)t", "good", BUS_NO_UID, "ip: x", (uint64_t)0);
 	assert_string_equal(p->error, "bus.source");
 	assert_string_equal(install.calls, "");

@@ -187,13 +187,23 @@ static void requests_follow_each_other_on_a_connection(void **state)
 
 static void an_upload_without_login_is_refused_before_its_body(void **state)
 {
+	struct world *w = *state;
 	char text[4096];
 
-	assert_int_equal(exchange(*state, UPLOAD "Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n", text, sizeof(text)), 401);
+	assert_int_equal(exchange(w, UPLOAD "Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n", text, sizeof(text)), 401);
 	assert_null(strstr(text, "100 Continue"));
-	assert_int_equal(exchange(*state, UPLOAD "Authorization: Bearer viewer-token\r\nContent-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n",
+	assert_string_equal(w->core.last_refused, "");
+	assert_int_equal(exchange(w, UPLOAD "Authorization: Bearer viewer-token\r\nContent-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n",
 				  text, sizeof(text)), 403);
 	assert_null(strstr(text, "100 Continue"));
+	for (int i = 0; i < 200 && w->core.last_refused[0] == '\0'; i++)
+		assert_true(sd_event_run(w->event, 10000) >= 0);
+	assert_string_equal(w->core.last_refused, "POST /v1/update");
+	/* What is not in the table is not repeated into the log. */
+	assert_int_equal(exchange(w, "GET /v1/nothing-of-the-kind HTTP/1.1\r\n" H "Authorization: Bearer viewer-token\r\n\r\n", text, sizeof(text)), 403);
+	for (int i = 0; i < 200 && strncmp(w->core.last_refused, "POST", 4) == 0; i++)
+		assert_true(sd_event_run(w->event, 10000) >= 0);
+	assert_string_equal(w->core.last_refused, "GET an unknown path");
 }
 
 static void an_upload_streams_into_the_pipe(void **state)
