@@ -6,6 +6,7 @@
 
 #include "agentd/ctl/commands.h"
 #include "agentd/ctl/output.h"
+#include "agentd/ctl/sse.h"
 #include "base/macro.h"
 
 #define PAGE 200
@@ -83,13 +84,80 @@ static int collect(struct ctl *ctl, uint64_t *seq, json_t *events, size_t limit)
 	return r;
 }
 
+/* ---- following ---------------------------------------------------------------------------------------------------- */
+
+struct follower {
+	const struct ctl *ctl;
+	uint64_t seq;	/* of the last event that was shown */
+	bool is_heard;	/* the agent answered since it was last said that it does not */
+	struct sse sse;
+};
+
+static int on_stream_event(void *userdata, const char *event, const char *data)
+{
+	struct follower *f = userdata;
+	json_t *json = json_loads(data, JSON_REJECT_DUPLICATES, NULL);
+	uint64_t at;
+
+	f->is_heard = true;
+	if (strcmp(event, "hello") == 0) {
+		/* Fewer than we have seen: another log began, a factory reset for example. */
+		at = (uint64_t)json_integer_value(json_object_get(json, "last"));
+		if (json != NULL && at < f->seq)
+			f->seq = at;
+	} else if (strcmp(event, "audit") == 0 && json != NULL) {
+		at = (uint64_t)json_integer_value(json_object_get(json, "seq"));
+		if (at > f->seq) {
+			print_event(f->ctl, json);
+			fflush(stdout);
+			f->seq = at;
+		}
+	}
+	json_decref(json);
+	return ferror(stdout);
+}
+
+static int on_stream(void *userdata, const char *data, size_t size)
+{
+	struct follower *f = userdata;
+
+	return sse_feed(&f->sse, data, size);
+}
+
+/* The agent's stream; when it ends (a restart, a session that ran out) another one, from the last event on. */
+static int follow(struct ctl *ctl, uint64_t seq)
+{
+	struct follower f = { .ctl = ctl, .seq = seq, .is_heard = true, .sse = { .on_event = on_stream_event } };
+	int r;
+
+	f.sse.userdata = &f;
+	do {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/v1/events/stream?after=%" PRIu64, f.seq);
+		r = http_follow(ctl, path, on_stream, &f);
+		sse_clear(&f.sse);
+		if (r == CTL_UNREACHABLE || r == CTL_BUSY) {
+			if (f.is_heard)
+				fputs("agentctl: the agent does not answer; trying again\n", stderr);
+			f.is_heard = false;
+			r = CTL_OK;
+		}
+		if (r == CTL_OK && !ferror(stdout))
+			nanosleep(&(struct timespec){ .tv_sec = 1 }, NULL);
+	} while (r == CTL_OK && !ferror(stdout));
+	return r;
+}
+
 int cmd_events(struct ctl *ctl, int argc, char **argv)
 {
 	const char *limit_text = "50";
 	int is_following = 0, r;
 	const struct option_row rows[] = { { "--limit", &limit_text, NULL }, { "--follow", NULL, &is_following } };
 	unsigned long limit;
+	json_t *events, *event;
 	uint64_t seq = 0;
+	size_t i;
 	char *end;
 
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0)
@@ -99,19 +167,13 @@ int cmd_events(struct ctl *ctl, int argc, char **argv)
 		fprintf(stderr, "agentctl: --limit %s: a number from 1 to %d is needed\n", limit_text, LIMIT_MAX);
 		return CTL_USAGE;
 	}
-	do {
-		json_t *events = json_array(), *event;
-		size_t i;
-
-		r = collect(ctl, &seq, events, limit);
-		json_array_foreach(events, i, event)
-			print_event(ctl, event);
-		json_decref(events);
-		limit = LIMIT_MAX;
-		if (is_following && r == CTL_OK) {
-			fflush(stdout);
-			nanosleep(&(struct timespec){ .tv_sec = 1 }, NULL);
-		}
-	} while (is_following && r == CTL_OK && !ferror(stdout));
-	return r;
+	events = json_array();
+	r = collect(ctl, &seq, events, limit);
+	json_array_foreach(events, i, event)
+		print_event(ctl, event);
+	json_decref(events);
+	if (!is_following || r != CTL_OK)
+		return r;
+	fflush(stdout);
+	return follow(ctl, seq);
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <curl/curl.h>
 
@@ -12,6 +13,7 @@
 #include "base/macro.h"
 #include "base/secret.h"
 
+#define SILENCE_S 40	/* of a stream that says something every 10 s */
 #define REPLY_MAX (4 * MIB)	/* the event log's pages are the largest answers */
 
 struct body {
@@ -164,22 +166,39 @@ static int perform(struct ctl *ctl, CURL *curl, struct reply *ret_reply)
 	return http_exit_code(reply.status, slug_of(reply.body));
 }
 
-static int request_once(struct ctl *ctl, const char *method, const char *path, const char *text, const struct upload *upload, struct reply *ret_reply)
+/* A request to the agent's socket as the one who is logged in; NULL without memory. */
+static CURL *prepare(const struct ctl *ctl, const char *method, const char *path, struct curl_slist **ret_headers)
 {
-	struct curl_slist *headers = NULL;
-	_cleanup_free_ char *bearer = NULL, *url = NULL;
+	char *bearer = NULL;
+	_cleanup_free_ char *url = NULL;
 	CURL *curl = curl_easy_init();
-	int r = CTL_FAILED;
 
-	if (curl == NULL || asprintf(&url, "http://localhost%s", path) < 0)
-		goto out;
+	*ret_headers = NULL;
+	if (curl == NULL || asprintf(&url, "http://localhost%s", path) < 0) {
+		curl_easy_cleanup(curl);
+		return NULL;
+	}
 	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, ctl->socket);
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
 	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	if (ctl->token != NULL && asprintf(&bearer, "Authorization: Bearer %s", ctl->token) > 0)
-		headers = curl_slist_append(headers, bearer);
+	if (ctl->token != NULL && asprintf(&bearer, "Authorization: Bearer %s", ctl->token) > 0) {
+		*ret_headers = curl_slist_append(NULL, bearer);
+		wipe(bearer, strlen(bearer));
+		free(bearer);
+	}
+	return curl;
+}
+
+static int request_once(struct ctl *ctl, const char *method, const char *path, const char *text, const struct upload *upload, struct reply *ret_reply)
+{
+	struct curl_slist *headers;
+	CURL *curl = prepare(ctl, method, path, &headers);
+	int r;
+
+	if (curl == NULL)
+		return CTL_FAILED;
 	if (upload != NULL) {
 		headers = curl_slist_append(headers, "Content-Type: application/octet-stream");
 		/* So that a refusal comes before the first byte is sent. */
@@ -208,27 +227,28 @@ static int request_once(struct ctl *ctl, const char *method, const char *path, c
 	}
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	r = perform(ctl, curl, ret_reply);
-out:
-	if (bearer != NULL)
-		wipe(bearer, strlen(bearer));
 	curl_slist_free_all(headers);
 	curl_easy_cleanup(curl);
 	return r;
 }
 
-/*
- * The session of an earlier login may have ended meanwhile; without it the agent goes by who we are, which for root and
- * admins is enough. The refusal came before the body was read, so a body can be sent again.
- */
+/* True if the session of an earlier login is over and was forgotten: without it the agent goes by who we are. */
+static bool forget_session(struct ctl *ctl, int r)
+{
+	if (r != CTL_CREDENTIALS || !ctl->is_stored_token || ctl->token == NULL)
+		return false;
+	token_forget();
+	token_free(ctl->token);
+	ctl->token = NULL;
+	return true;
+}
+
+/* For root and admins who they are is enough. The refusal came before the body was read, so a body can be sent again. */
 static int request(struct ctl *ctl, const char *method, const char *path, const char *text, const struct upload *upload, struct reply *ret_reply)
 {
 	int r = request_once(ctl, method, path, text, upload, ret_reply);
 
-	if (r == CTL_CREDENTIALS && ctl->is_stored_token && ctl->token != NULL &&
-	    (upload == NULL || ftello(upload->file) == 0 || fseeko(upload->file, 0, SEEK_SET) == 0)) {
-		token_forget();
-		token_free(ctl->token);
-		ctl->token = NULL;
+	if ((upload == NULL || ftello(upload->file) == 0 || fseeko(upload->file, 0, SEEK_SET) == 0) && forget_session(ctl, r)) {
 		reply_free(ret_reply);
 		r = request_once(ctl, method, path, text, upload, ret_reply);
 	}
@@ -260,4 +280,82 @@ int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, 
 {
 	*ret_reply = (struct reply){ 0 };
 	return request(ctl, "POST", path, NULL, upload, ret_reply);
+}
+
+/* ---- an answer that has no end ------------------------------------------------------------------------------------ */
+
+struct following {
+	CURL *curl;
+	struct body refusal;
+	int (*take)(void *userdata, const char *data, size_t size);
+	void *userdata;
+	time_t heard_s;
+};
+
+static time_t now_s(void)
+{
+	struct timespec now = { 0 };
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static size_t follow_receive(char *data, size_t one, size_t n, void *userdata)
+{
+	struct following *f = userdata;
+	long status = 0;
+
+	f->heard_s = now_s();
+	curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (status != 200)
+		return receive(data, one, n, &f->refusal);
+	return f->take(f->userdata, data, one * n) == 0 ? one * n : 0;
+}
+
+static int follow_progress(void *userdata, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+	const struct following *f = userdata;
+
+	return now_s() - f->heard_s > SILENCE_S;
+}
+
+static int follow_once(struct ctl *ctl, const char *path, struct following *f, struct reply *ret_reply)
+{
+	struct curl_slist *headers;
+
+	f->curl = prepare(ctl, "GET", path, &headers);
+	if (f->curl == NULL)
+		return CTL_FAILED;
+	f->heard_s = now_s();
+	curl_easy_setopt(f->curl, CURLOPT_WRITEFUNCTION, follow_receive);
+	curl_easy_setopt(f->curl, CURLOPT_WRITEDATA, f);
+	curl_easy_setopt(f->curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(f->curl, CURLOPT_XFERINFOFUNCTION, follow_progress);
+	curl_easy_setopt(f->curl, CURLOPT_XFERINFODATA, f);
+	curl_easy_setopt(f->curl, CURLOPT_HTTPHEADER, headers);
+	(void)curl_easy_perform(f->curl);
+	curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &ret_reply->status);
+	if (f->refusal.size > 0)
+		ret_reply->body = json_loadb(f->refusal.data, f->refusal.size, JSON_REJECT_DUPLICATES, NULL);
+	free(f->refusal.data);
+	f->refusal = (struct body){ 0 };
+	curl_slist_free_all(headers);
+	curl_easy_cleanup(f->curl);
+	return ret_reply->status == 0 ? CTL_UNREACHABLE : http_exit_code(ret_reply->status, slug_of(ret_reply->body));
+}
+
+int http_follow(struct ctl *ctl, const char *path, int (*take)(void *userdata, const char *data, size_t size), void *userdata)
+{
+	struct following f = { .take = take, .userdata = userdata };
+	struct reply reply = { 0 };
+	int r = follow_once(ctl, path, &f, &reply);
+
+	if (forget_session(ctl, r)) {
+		reply_free(&reply);
+		r = follow_once(ctl, path, &f, &reply);
+	}
+	if (r != CTL_OK && r != CTL_UNREACHABLE && r != CTL_BUSY)
+		explain(ctl, reply.status, reply.body, slug_of(reply.body));
+	reply_free(&reply);
+	return r;
 }

@@ -54,6 +54,12 @@ struct upload {
 int http_request(struct ctl *ctl, const char *method, const char *path, json_t *body, struct reply *ret_reply);
 int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, struct reply *ret_reply);
 void reply_free(struct reply *reply);
+/*
+ * GET an answer that comes bit by bit and has no end of its own: @take is given each bit and stops it by returning other than 0.
+ * Returns CTL_OK once it has ended in whatever way, CTL_UNREACHABLE or CTL_BUSY (nothing is said: it may be worth another
+ * try), or another exit code after saying what is wrong.
+ */
+int http_follow(struct ctl *ctl, const char *path, int (*take)(void *userdata, const char *data, size_t size), void *userdata);
 
 /* Exit code for an HTTP status and the slug of its problem (may be NULL). */
 int http_exit_code(long status, const char *slug);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Server-sent events with the real core: what is told, how a reader comes back, and what ends a stream.
 . "$(dirname "$0")/lib.sh"
-need swtpm mosquitto curl python3
+need swtpm mosquitto curl jq
 lab_up
 
 JSON='Content-Type: application/json'
@@ -27,12 +27,22 @@ login() {
 }
 wait_for 20 https GET /v1/health
 
+# Whatever happens, nobody follows on after this script.
+FOLLOW_PID=
+follow_end() {
+  local code=$?
+  [ -z "$FOLLOW_PID" ] || kill "$FOLLOW_PID" 2> /dev/null
+  return "$code"
+}
+trap 'follow_end; e2e_end' EXIT
+
 # ---- before the password is set ------------------------------------------------------------------------------------
 is "no login, no stream" "$(https GET /v1/events/stream > /dev/null; echo "$HTTPS_STATUS")" 401
 token=$(login "$FACTORY_SECRET")
 https GET /v1/events/stream -H "Authorization: Bearer $token" > /dev/null
 is "nor before the password is set" "$HTTPS_STATUS" 403
 if [ "$(id -u)" = 0 ]; then is "not for root either" "$(api GET /v1/events/stream > /dev/null; echo "$API_STATUS")" 403; fi
+exits "nor with agentctl" 4 ctl events --follow
 set_password
 token=$(login "$OWNER_PASSWORD")
 auth="Authorization: Bearer $token"
@@ -79,6 +89,74 @@ told "on the socket too" socket '"reason":"session"'
 ended "at once" one
 like "no secret was told" "$(cat "$LAB/one" "$LAB/socket" | grep -cE "$fresh|$OWNER_PASSWORD|$token")" '^0$'
 auth="Authorization: Bearer $(sed -n 's/.*"token":"\([^"]*\)".*/\1/p' "$LAB/session")"
+
+# ---- another role, another person ------------------------------------------------------------------------------------
+first='eleven copper marmots sing'
+own='nine wooden herons wait'
+printf '%s\n%s\n' "$fresh" "$first" | ctl account add karin --role operator --stdin > "$LAB/out" 2>&1 || not_ok "adding an account: $(cat "$LAB/out")"
+# in_as_karin PASSWORD: her token in KARIN
+in_as_karin() {
+  https POST /v1/session -H "$JSON" -d "{\"user\":\"karin\",\"password\":\"$1\"}" > "$LAB/session"
+  KARIN=$(jq -r '.token // empty' "$LAB/session")
+}
+in_as_karin "$first"
+https GET /v1/events/stream -H "Authorization: Bearer $KARIN" > /dev/null
+is "no stream during the forced change" "$HTTPS_STATUS" 403
+https PUT /v1/credentials/karin -H "Authorization: Bearer $KARIN" -H "$JSON" -d "{\"new\":\"$own\"}" > "$LAB/session"
+KARIN=$(jq -r '.token // empty' "$LAB/session")
+follow karin https -H "Authorization: Bearer $KARIN"
+told "an operator follows" karin '^event: hello'
+printf '%s\n' "$fresh" | ctl account role karin viewer --stdin > "$LAB/out" 2>&1 || not_ok "changing a role: $(cat "$LAB/out")"
+told "another role ends her stream" karin '"reason":"session"'
+ended "and its request" karin
+in_as_karin "$own"
+follow karin https -H "Authorization: Bearer $KARIN"
+told "with a new session she follows again" karin '^event: hello'
+printf '%s\n' "$fresh" | ctl account remove karin --stdin > "$LAB/out" 2>&1 || not_ok "removing an account: $(cat "$LAB/out")"
+told "no account, no stream" karin '"reason":"session"'
+ended "and its request ends" karin
+
+# ---- agentctl goes on over restarts, with nothing lost and nothing twice ---------------------------------------------
+printf '%s\n' "$fresh" | ctl login --stdin > "$LAB/out" 2>&1 || not_ok "logging in: $(cat "$LAB/out")"
+XDG_RUNTIME_DIR=$LAB/xdg timeout 200 "$AGENTCTL" --socket "$SOCKET" --json events --follow --limit 1000 > "$LAB/agentctl" 2> "$LAB/agentctl.err" &
+FOLLOW_PID=$!
+newest() { ctl --json events --limit 1 | jq .seq; }
+# shellcheck disable=SC2317
+shows() { [ "$(jq .seq "$LAB/agentctl" 2> /dev/null | tail -n 1)" -ge "$1" ]; }
+caught_up() {
+  local seq
+  seq=$(newest)
+  if wait_for 30 shows "$seq"; then ok "$1"; else not_ok "$1: event $seq is not in $(tail -n 3 "$LAB/agentctl" "$LAB/agentctl.err")"; fi
+}
+caught_up "agentctl shows what there is"
+token=$(login "$fresh")
+caught_up "and what comes"
+# A program that was killed is started again; until then nothing can be asked.
+restarted() { [ "$(cat "$RUN/pids/$1")" != "$2" ] && lab_healthy && { https GET /v1/health > /dev/null; [ "$HTTPS_STATUS" = 200 ]; }; }
+restart() {
+  local pid
+  pid=$(cat "$RUN/pids/$1")
+  kill -9 "$pid"
+  wait_for 60 restarted "$1" "$pid" || not_ok "$1 was not started again"
+}
+restart agentd-mgmt
+token=$(login "$fresh")
+caught_up "over a restart of agentd-mgmt"
+restart agentd
+token=$(login "$fresh")
+caught_up "over a restart of core, whose sessions are gone"
+restart agentd-mgmt
+restart agentd
+caught_up "and of both"
+https PUT /v1/credentials/admin -H "Authorization: Bearer $(login "$fresh")" -H "$JSON" -d "{\"current\":\"$fresh\",\"new\":\"$fresh 2\"}" > "$LAB/session"
+is "the password is changed" "$HTTPS_STATUS" 200
+auth="Authorization: Bearer $(jq -r '.token // empty' "$LAB/session")"
+caught_up "a changed password ends the session, not the right to look"
+kill "$FOLLOW_PID" 2> /dev/null
+wait "$FOLLOW_PID" 2> /dev/null
+is "each event once, in order" "$(jq .seq "$LAB/agentctl" | awk 'NR > 1 && $1 != last + 1 { print last, $1 } { last = $1 }')" ""
+ctl --json events --limit 1000 | jq -c '[.seq, .name]' > "$LAB/wanted"
+is "and all there are" "$(jq -c '[.seq, .name]' "$LAB/agentctl" | sha256sum)" "$(head -n "$(jq -c .seq "$LAB/agentctl" | wc -l)" "$LAB/wanted" | sha256sum)"
 
 # ---- bounds ----------------------------------------------------------------------------------------------------------
 sleep 2

@@ -7,6 +7,7 @@
 #include "agentd/ctl/commands.h"
 #include "agentd/ctl/label.h"
 #include "agentd/ctl/output.h"
+#include "agentd/ctl/sse.h"
 #include "agentd/ctl/token.h"
 
 static void commands_are_found_by_their_words(void **state)
@@ -131,6 +132,61 @@ static void a_strangers_text_does_not_steer_the_terminal(void **state)
 	free(text);
 }
 
+#define T(text) text, sizeof(text) - 1
+
+static int note_event(void *userdata, const char *event, const char *data)
+{
+	char *log = userdata;
+
+	sprintf(log + strlen(log), "[%s|%s]", event, data);
+	return strcmp(event, "stop") == 0 ? 7 : 0;
+}
+
+static void a_stream_is_the_same_however_it_is_cut(void **state)
+{
+	static const char text[] = "retry: 3000\n\nevent: hello\nid: 7\ndata: {\"last\":7}\n\n:\n\nevent: audit\r\ndata: one\r\ndata:two\r\n\r\n"
+				   "data\rdata: \r\r: a remark\nunknown: x\ndata: a:b\n\nevent: audit\ndata: half";
+	static const char wanted[] = "[hello|{\"last\":7}][audit|one\ntwo][message|\n][message|a:b]";
+
+	for (size_t piece = 1; piece <= sizeof(text); piece++) {
+		char log[512] = "";
+		struct sse sse = { .on_event = note_event, .userdata = log };
+
+		for (size_t at = 0; at < strlen(text); at += piece)
+			assert_int_equal(sse_feed(&sse, text + at, strlen(text) - at < piece ? strlen(text) - at : piece), 0);
+		assert_string_equal(log, wanted);
+		/* What was half there does not become part of the next connection's first event. */
+		sse_clear(&sse);
+		assert_int_equal(sse_feed(&sse, T("data: whole\n\n")), 0);
+		assert_string_equal(log + strlen(wanted), "[message|whole]");
+		sse_clear(&sse);
+	}
+}
+
+static void a_stream_has_bounds_and_can_be_stopped(void **state)
+{
+	char log[512] = "", many[4096];
+	struct sse sse = { .on_event = note_event, .userdata = log };
+	int r = 0;
+
+	memset(many, 'x', sizeof(many));
+	for (size_t i = 0; i < 2 * SSE_BYTES_MAX / sizeof(many) && r == 0; i++)
+		r = sse_feed(&sse, many, sizeof(many));
+	assert_int_equal(r, -EMSGSIZE);
+	sse_clear(&sse);
+	r = 0;
+	for (size_t i = 0; i < SSE_BYTES_MAX && r == 0; i++)
+		r = sse_feed(&sse, T("data: 0123456789\n"));
+	assert_int_equal(r, -EMSGSIZE);
+	sse_clear(&sse);
+	assert_int_equal(sse_feed(&sse, T("event: stop\ndata: 1\n\ndata: 2\n\n")), 7);
+	assert_string_equal(log, "[stop|1]");
+	/* A name longer than any of ours is cut, and is none of ours. */
+	assert_int_equal(sse_feed(&sse, T("event: a-name-that-is-longer-than-any-of-our-own\ndata: 3\n\n")), 0);
+	assert_string_equal(log, "[stop|1][a-name-that-is-longer-than-any-|3]");
+	sse_clear(&sse);
+}
+
 static void a_token_is_for_its_socket_only(void **state)
 {
 	struct temp_dir dir;
@@ -179,6 +235,8 @@ int main(void)
 		cmocka_unit_test(a_label_is_text_for_people_and_well_formed),
 		cmocka_unit_test(every_refusal_has_its_exit_code),
 		cmocka_unit_test(a_strangers_text_does_not_steer_the_terminal),
+		cmocka_unit_test(a_stream_is_the_same_however_it_is_cut),
+		cmocka_unit_test(a_stream_has_bounds_and_can_be_stopped),
 		cmocka_unit_test(a_token_is_for_its_socket_only),
 		cmocka_unit_test(a_token_that_would_forge_a_header_is_dropped),
 	};
