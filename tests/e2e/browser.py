@@ -3,112 +3,22 @@
 
 browser.py LAB URL SECRET PASSWORD GOOD.swu BAD.swu SHOTS [--update-shots]
 """
-import os, subprocess, sys, threading, time
+import subprocess, sys
+import page
+from page import A11Y, DESKTOP, DIFFERENT, ENTER, ESCAPE, FOCUSABLE, FOCUSED, PHONE, TAB, check, compare, look, shot, shots, walk
 from webdriver import Browser
 
 LAB, URL, SECRET, PASSWORD, GOOD, BAD, SHOTS = sys.argv[1:8]
 UPDATE_SHOTS = sys.argv[8:] == ["--update-shots"]
-HERE = os.path.dirname(os.path.abspath(__file__))
 HOST = URL.split("/")[2].split(":")[0]
-A11Y = open(HERE + "/a11y.js").read()
-TAB, ENTER, ESCAPE = "\ue004", "\ue007", "\ue00c"
-DESKTOP, PHONE, NARROW = (1280, 900), (390, 844), (320, 640)
-DIFFERENT = 0.004   # share of pixels; a line of text that moved is more
-failed = 0
 
 
-def check(what, is_good, detail=""):
-    global failed
-    failed += not is_good
-    print("%s - %s%s" % ("ok" if is_good else "not ok", what, "" if is_good or detail == "" else ": %s" % (detail,)), flush=True)
-
-
-# What differs in every run is replaced before a picture is taken; layout and colours stay.
-FREEZE = """
-/* What comes in meanwhile waits. */
-window.held = [];
-window.drawn ??= { drawEvent, drawUpdate, drawSessions };
-for (const name of Object.keys(drawn)) window[name] = (...values) => held.push([name, values]);
-const set = (css, text) => document.querySelectorAll(css).forEach((e) => { e.textContent = text; });
-set("#fp", "01AB 23CD 45EF 6789 01AB 23CD 45EF 6789 01AB 23CD 45EF 6789 01AB 23CD 45EF 6789");
-set("#sessions small", "Role admin · 127.0.0.1 · since 1 min · idle 0 s");
-document.querySelectorAll("#facts dt").forEach((dt) => { if (dt.textContent === "Running for") dt.nextElementSibling.textContent = "1 min";
-  if (dt.textContent === "Connection") { dt.nextElementSibling.remove(); dt.remove(); } });
-document.querySelectorAll("#events li").forEach((e, i) => { if (i < 6) e.innerHTML = "Login<small>1/1/2026 · user admin</small>", e.className = ""; else e.remove(); });
-document.querySelectorAll("#lamps li").forEach((e) => { if (/^Cloud/.test(e.textContent)) { e.textContent = "Cloud online"; e.className = "good"; } });
-document.activeElement.blur(); scrollTo(0, 0);
-"""
-
-
-THAW = "for (const name of Object.keys(drawn)) window[name] = drawn[name]; for (const [name, values] of held) drawn[name](...values)"
-shots = {}
-
-
-def shot(b, name, freeze=True, at=None):
-    if freeze:
-        b.js(FREEZE)
-        if at:
-            b.js("document.querySelector(arguments[0]).scrollIntoView()", at)
-        time.sleep(0.2)
-    shots[name] = b.shot()
-    if freeze:
-        b.js(THAW)
-
-
-def compare(b):
-    """At the end, because comparing takes another page."""
+def compare_all(b):
     moved = shots.pop("moved")
-    for name, data in shots.items():
-        path = "%s/%s.png" % (SHOTS, name)
-        with open(path if UPDATE_SHOTS else "%s/%s.png" % (LAB, name), "wb") as out:
-            out.write(data)
-        with open(path, "rb") as stored:
-            share = b.difference(data, stored.read())
-        check("picture %s is as stored" % name, share < DIFFERENT, "%.2f %% of it differs, see %s/%s.png" % (share * 100, LAB, name))
+    compare(b, SHOTS, LAB, UPDATE_SHOTS)
     with open("%s/first-boot-desktop.png" % SHOTS, "rb") as stored:
         share = b.difference(moved, stored.read())
     check("a changed layout is noticed (%.1f %% differs)" % (share * 100), share > DIFFERENT)
-
-
-def look(b, name):
-    """Accessibility of the page as it is, in both colour schemes, wide and as narrow as WCAG asks."""
-    found = []
-    for size in (DESKTOP, NARROW):
-        for scheme in ("light", "dark"):
-            b.window(*size, scheme)
-            found += ["%s %d px: %s" % (scheme, size[0], f) for f in b.js(A11Y)]
-    b.window(*DESKTOP)
-    # Names as the browser tells them to a screen reader.
-    # Behind a question the rest of the page is out of reach.
-    within = "dialog " if b.is_shown("dialog") else ""
-    for e in b.find_all(", ".join(within + kind for kind in ("button", "input", "progress", "a", "summary", "section"))):
-        if b.call("GET", "/element/%s/displayed" % e) and not b.call("GET", "/element/%s/computedlabel" % e):
-            found.append("no name: " + b.call("GET", "/element/%s/property/outerHTML" % e)[:80])
-    check("%s: nothing keeps anybody out" % name, not found, found)
-
-
-FOCUSABLE = """
-return [...document.querySelectorAll("a[href],button,input,summary,[tabindex='0']")].filter((e) => e.getClientRects().length && !e.disabled)
-  .map((e) => e.id || e.textContent.trim().slice(0, 20) || e.outerHTML.slice(0, 60))"""
-FOCUSED = """
-const e = document.activeElement, style = getComputedStyle(e);
-return [e === document.body ? "" : e.id || e.textContent.trim().slice(0, 20) || e.outerHTML.slice(0, 60),
-  parseFloat(style.outlineWidth) >= 2 && style.outlineStyle !== "none"]"""
-
-
-def walk(b, name):
-    """Tab reaches everything, in the order of the page, and one sees where one is."""
-    wanted = b.js(FOCUSABLE)
-    b.js("document.activeElement.blur(); getSelection().removeAllRanges(); document.body.tabIndex = -1; document.body.focus(); document.body.removeAttribute('tabindex')")
-    got, unseen = [], []
-    for _ in range(len(wanted)):
-        b.press(TAB)
-        where, is_seen = b.js(FOCUSED)
-        got.append(where)
-        if not is_seen:
-            unseen.append(where)
-    check("%s: Tab goes through everything in order" % name, got == wanted, "%s instead of %s" % (got, wanted))
-    check("%s: and shows where it is" % name, not unseen, unseen)
 
 
 def first_boot(b):
@@ -159,6 +69,7 @@ def first_boot(b):
     shot(b, "password-desktop")
     b.click("#new-form [type=submit]")
     check("the password is set", b.wait_shown("#done"))
+    look(b, "first boot, done")
     b.click("#go")
     check("and the device is there", b.wait_shown("#app"))
 
@@ -261,6 +172,12 @@ def wrong_passwords(b):
 
 def can_fail(b):
     """The checks find what they are for."""
+    if page.AXE:
+        b.js("document.getElementById('login-title').style.color = '#ccc'; document.getElementById('user').labels[0].remove()")
+        found = page.axe(b)
+        check("axe-core finds pale text and a field without a label", all(any(f.startswith(rule) for f in found) for rule in ("color-contrast", "label")), found)
+        b.go(URL)
+        b.wait_shown("#login")
     for what, script, wanted in (
             ("a field without a label", "document.querySelector('label[for=user]').remove()", "input#user: no visible label"),
             ("pale text", "document.getElementById('login-title').style.color = '#ccc'", "h2#login-title: contrast"),
@@ -304,10 +221,10 @@ def main():
         b.wait(lambda: b.collect() or len(b.console) > 1, 3)
         check("the policy stops requests to others and scripts in the page", b.js("return window.foreign") is None and
               sum("Content Security Policy" in line for line in b.console) >= 2, b.console[-3:])
-        compare(b)
+        compare_all(b)
     finally:
         b.close()
-    return 1 if failed else 0
+    return 1 if page.failed else 0
 
 
 sys.exit(main())

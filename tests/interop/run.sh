@@ -89,8 +89,24 @@ swugenerator() {
   [ "$code" != 77 ] || skip swugenerator "PyPI cannot be reached"
 }
 
+# axe-core of npm in every view of the web page, in both colour schemes, wide and narrow: all its rules. Each script has a laboratory of its own.
+axe() {
+  local dir=$INTEROP_DIR/axe log=$LAB/axe.out tool script
+  for tool in npm chromium chromedriver certutil; do
+    command -v "$tool" > /dev/null || { skip axe "$tool is not installed"; return; }
+  done
+  mkdir -p "$dir"
+  (cd "$dir" && npm pack --silent axe-core@4 && tar -xzf "$(ls -t axe-core-*.tgz | head -n 1)" package/axe.min.js) > "$LAB/out" 2>&1 ||
+    { skip axe "npm's registry cannot be reached"; return; }
+  for script in 32-browser 32-browser-roles; do
+    AXE=$dir/package/axe.min.js "$(dirname "$0")/../e2e/$script.sh" > "$log" 2>&1 || not_ok "$script.sh with axe-core: $(grep '^not ok' "$log" | head -n 5)"
+    grep -E '^ok - .*axe-core' "$log"
+    if grep -q '^ok - .*axe-core' "$log"; then N_OK=$((N_OK + $(grep -c '^ok - .*axe-core' "$log"))); else not_ok "axe-core did not run in $script.sh"; fi
+  done
+}
+
 need python3 curl swtpm mosquitto
-for check in "${@:-openapi_validator swugenerator schemathesis}"; do
+for check in "${@:-openapi_validator swugenerator axe schemathesis}"; do
   for c in $check; do "$c"; done
 done
 echo

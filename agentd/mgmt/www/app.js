@@ -1,9 +1,10 @@
-/* First boot, login, status, update, sessions, events. The session is an HttpOnly cookie: this script never sees it. */
+/* First boot, login, status, sessions, events. The session is an HttpOnly cookie: this script never sees it. */
 
 const $ = (id) => document.getElementById(id);
 const views = ["away", "first", "login", "app"];
 const IDLE_S = 900, WARN_S = 60, EVENTS_MAX = 100;
-let minLength = 15, role = "", source = null, upload = null, idleEnd = 0, fingerprint = "";
+const ranks = ["viewer", "operator", "admin"];
+let minLength = 15, user = "admin", role = "", source = null, upload = null, idleEnd = 0, fingerprint = "";
 
 /* ---- small things -------------------------------------------------------------------------------------------------- */
 
@@ -28,7 +29,7 @@ function say(id, text) {
   $(id).textContent = text || "";
 }
 
-function mayChange() { return role === "admin"; }
+function may(least) { return ranks.indexOf(role) >= ranks.indexOf(least); }
 
 function ago(seconds) {
   if (seconds < 60) return `${Math.round(seconds)} s`;
@@ -53,6 +54,7 @@ class Problem extends Error {
     this.name = data.error || "";
     this.reasons = data.reasons || [];
     this.wait = Number(wait) || 0;
+    this.next = data.next || "";
   }
 }
 
@@ -71,6 +73,9 @@ async function call(method, path, body) {
   return data;
 }
 
+/* Not a password that was wrong: the one who asks is nobody any more. */
+function isOver(error) { return error.slug === "authentication-required"; }
+
 /* A form that cannot be sent twice at once; @problem is where its refusals are shown. */
 function onSubmit(form, problem, action) {
   $(form).addEventListener("input", (event) => {
@@ -88,8 +93,12 @@ function onSubmit(form, problem, action) {
     } catch (error) {
       if (error.wait > 0) {
         countDown(button, problem, error);
+        return;
+      }
+      button.disabled = false;
+      if (role && isOver(error)) {
+        login("Your session has ended. Log in again.");
       } else {
-        button.disabled = false;
         say(problem, error.reasons && error.reasons.length ? `The password ${error.reasons.join(", and it ")}.` : error.message);
       }
     }
@@ -180,9 +189,23 @@ function passwordFields(prefix) {
 
 /* ---- first boot ------------------------------------------------------------------------------------------------------ */
 
-let firstPassword, changedPassword;
+let firstPassword, changedPassword, isForced = false;
+
+/* Another's account, or one's own after an administrator set its password: the same step without code and label. */
+function forced(name) {
+  user = name;
+  isForced = true;
+  $("state").textContent = "Password to be changed";
+  show("first", $("first-title"));
+  firstStep(2);
+}
 
 function firstStep(step) {
+  if (step === 1) isForced = false;
+  $("steps").hidden = isForced;
+  $("new-why").textContent = isForced ? `Somebody else knows the password of ${user}. Choose one that only you know.` :
+    "From now on this password opens the device. The code on the label will not.";
+  $("new-user").value = user;
   for (const [i, id] of ["step1", "step2", "step3"].entries()) {
     $(id).className = i + 1 < step ? "past" : "";
     if (i + 1 === step) $(id).setAttribute("aria-current", "step");
@@ -198,7 +221,8 @@ function firstStep(step) {
 
 onSubmit("code-form", "code-problem", async () => {
   try {
-    await call("POST", "/v1/session", { user: "admin", password: $("code").value.trim() });
+    user = "admin";
+    await call("POST", "/v1/session", { user, password: $("code").value.trim() });
   } catch (error) {
     if (error.status === 401) throw new Error("This is not the code on the label. Check for letters that look alike.");
     throw error;
@@ -207,21 +231,47 @@ onSubmit("code-form", "code-problem", async () => {
   firstStep(2);
 });
 
-onSubmit("new-form", "new-problem", async () => {
-  try {
-    await call("PUT", "/v1/credentials/admin", { new: firstPassword() });
-  } catch (error) {
-    if (error.status !== 401) throw error;
+/* The right to choose is gone: it was not used for too long, or somebody else was faster. */
+async function notYours() {
+  $("new-form").reset();
+  const { state } = await call("GET", "/v1/bootstrap");
+  if (state === "active") {
+    login(isForced ? "This took too long. Log in once more." : "Somebody else has set the password meanwhile. Log in with it.");
+  } else {
     firstStep(1);
     say("code-problem", "This took too long. Enter the code once more.");
+  }
+}
+
+onSubmit("new-form", "new-problem", async () => {
+  try {
+    await call("PUT", `/v1/credentials/${user}`, { new: firstPassword() });
+  } catch (error) {
+    if (error.status !== 401 && error.status !== 409) throw error;
+    await notYours();
     return;
   }
   $("new-form").reset();
+  if (isForced) {
+    await enter();
+    return;
+  }
   $("state").textContent = "Ready";
   firstStep(3);
 });
 
 $("go").addEventListener("click", () => enter().catch(start));
+
+/* Into the device, or to the password that has to be changed before. */
+async function enterOrChange() {
+  try {
+    await enter();
+  } catch (error) {
+    const [, name] = /^\/v1\/credentials\/([a-z0-9._-]+)$/.exec(error.next) || [];
+    if (error.slug !== "password-change-required" || !name) throw error;
+    forced(name);
+  }
+}
 
 /* ---- login and logout ------------------------------------------------------------------------------------------------ */
 
@@ -234,8 +284,9 @@ function login(note) {
 }
 
 onSubmit("login-form", "login-problem", async () => {
+  let session;
   try {
-    await call("POST", "/v1/session", { user: $("user").value, password: $("password").value });
+    session = await call("POST", "/v1/session", { user: $("user").value, password: $("password").value });
   } catch (error) {
     $("password").setAttribute("aria-invalid", String(error.status === 401));
     if (error.status !== 401) throw error;
@@ -244,7 +295,8 @@ onSubmit("login-form", "login-problem", async () => {
   }
   $("password").removeAttribute("aria-invalid");
   $("password").value = "";
-  await enter();
+  if (session.scope === "password") forced($("user").value);
+  else await enterOrChange();
 });
 
 $("logout").addEventListener("click", async () => {
@@ -260,11 +312,12 @@ function leave() {
   if (source) source.close();
   source = null;
   if (upload) upload.abort();
-  for (const id of ["facts", "lamps", "sessions", "events", "update-facts"]) $(id).replaceChildren();
+  for (const id of ["facts", "lamps", "sessions", "accounts", "events", "update-facts"]) $(id).replaceChildren();
   for (const id of ["app-problem", "idle-text", "change-problem"]) $(id).textContent = "";
-  for (const id of ["app-problem", "idle", "change-problem", "verdict", "bar"]) $(id).hidden = true;
-  $("change-form").reset();
+  for (const id of ["app-problem", "idle", "change-problem", "verdict", "bar", "offer"]) $(id).hidden = true;
+  for (const form of ["new-form", "change-form"]) $(form).reset();
   openChange(false);
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
 }
 
 /* ---- the device ------------------------------------------------------------------------------------------------------ */
@@ -273,10 +326,14 @@ async function enter() {
   const { sessions } = await call("GET", "/v1/sessions");
   const own = sessions.find((one) => one.own) || {};
   role = own.role || "viewer";
-  for (const part of document.querySelectorAll("[data-admin]")) part.hidden = !mayChange();
+  user = own.user || user;
+  for (const part of document.querySelectorAll("[data-least]")) part.hidden = !may(part.dataset.least);
+  say("role-note", may("admin") ? "" : may("operator") ? "Your role: operator. You may install updates; accounts and keys are for administrators." :
+    "Your role: viewer. You see everything here and change nothing.");
+  $("change-user").value = user;
   drawSessions(sessions);
-  await drawStatus();
-  $("state").textContent = `Logged in as ${own.user || "admin"}`;
+  await Promise.all([drawStatus(), drawAccounts()]);
+  $("state").textContent = `Logged in as ${user}`;
   show("app", $("status-title"));
   used();
   follow();
@@ -326,7 +383,7 @@ async function attempt(action) {
     await action();
   } catch (error) {
     if (error.status === 401) login("Your session has ended. Log in again.");
-    else say("app-problem", error.message);
+    else say("app-problem", problems[error.slug] || error.message);
   }
 }
 
@@ -343,7 +400,7 @@ function openChange(isOpen) {
 $("change").addEventListener("click", () => openChange(true));
 
 onSubmit("change-form", "change-problem", async () => {
-  await call("PUT", "/v1/credentials/admin", { current: $("current").value, new: changedPassword() });
+  await call("PUT", `/v1/credentials/${user}`, { current: $("current").value, new: changedPassword() });
   $("change-form").reset();
   openChange(false);
   await enter();
@@ -416,152 +473,5 @@ function drawEvent(one, isFresh) {
   $("events").insertBefore(item, next || null);
   while ($("events").children.length > EVENTS_MAX) $("events").lastChild.remove();
   if (isFresh && one.name.startsWith("session.") && role) call("GET", "/v1/sessions").then((data) => drawSessions(data.sessions)).catch(() => {});
+  if (isFresh && /^(account|password)[.]/.test(one.name)) drawAccounts().catch(() => {});
 }
-
-/* ---- update ---------------------------------------------------------------------------------------------------------- */
-
-function progress(label, done, total) {
-  $("bar").hidden = false;
-  $("bar-label").textContent = label;
-  $("progress").value = total ? Math.min(100, done / total * 100) : 0;
-  $("bar-text").textContent = total ? `${size(done)} of ${size(total)}` : size(done);
-}
-
-function verdict(kind, title, text) {
-  $("verdict").className = `note ${kind}`;
-  $("verdict-title").textContent = title;
-  $("verdict-text").textContent = text;
-  $("verdict").hidden = false;
-}
-
-function drawUpdate(update) {
-  const isTrial = update.stage === "trying", isNew = isTrial && update.booted_slot === update.target_slot;
-  $("stage").textContent = isNew ? "A new system is running on trial. Keep it if the device works as it should." :
-    isTrial ? "The update is in place. It starts at the next restart of the device." : stages[update.stage] || update.stage;
-  if (update.stage === "writing") progress("Writing", update.done_bytes, update.total_bytes);
-  else if (!upload) $("bar").hidden = true;
-  const facts = [["Running system", update.booted_slot], ["Version of the update", update.version],
-    ["Tries left", isTrial ? update.tries_left : ""], ["Oldest security version", update.floor], ["Did not start", update.failed_release_id]];
-  $("update-facts").replaceChildren(...facts.filter(([, value]) => value !== undefined && value !== "").flatMap(([name, value]) =>
-    [element("dt", name), element("dd", String(value))]));
-  drawOffer(update);
-  $("confirm").hidden = !isNew;
-  $("rollback").hidden = !(isTrial || update.stage === "confirmed" || update.stage === "written");
-}
-
-let offered = "";
-
-function drawOffer(update) {
-  const isWaiting = update.offer_state === "waiting", isShown = isWaiting || update.offer_state === "refused";
-  offered = update.offer_release_id || "";
-  $("offer").hidden = !isShown;
-  if (!isShown) return;
-  $("offer-title").textContent = isWaiting ? `${offerKinds[update.offer_kind] || "An update"} can be installed: version ${update.offer_version}.` :
-    "An offered update cannot be installed.";
-  $("offer-state").textContent = isWaiting ? offerWaits[update.offer_waits_for] || "" : refusal(update.offer_error_name, "");
-  $("offer-advisory").textContent = update.offer_advisory || "";
-  $("approve").hidden = !isWaiting || Boolean(update.offer_approved_by);
-  $("postpone").hidden = !isWaiting || !update.offer_postpones_left;
-}
-
-$("approve").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/approve", { release_id: offered }))));
-$("postpone").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/postpone", { hours: 24 }))));
-
-onSubmit("update-form", "app-problem", async () => {
-  const file = $("file").files[0];
-  $("verdict").hidden = true;
-  try {
-    const update = await send(file);
-    verdict("good", "Accepted.", `Version ${update.version} is in place. Restart the device to start it.`);
-    $("update-form").reset();
-  } catch (error) {
-    if (error.status === 401) login("Your session has ended. Log in again.");
-    else if (error.isCancelled) verdict("warn", "Cancelled.", "Nothing was changed.");
-    else verdict("bad", "Not installed.", refusal(error.name, error.slug) + (error.message ? ` (${error.message})` : ""));
-  }
-  $("bar").hidden = true;
-});
-
-/* fetch() does not tell how much has gone. */
-function send(file) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    let isCancelled = false;
-    upload = { abort() { isCancelled = true; request.abort(); } };
-    $("cancel").hidden = false;
-    request.open("POST", "/v1/update");
-    request.setRequestHeader("X-Agentd", "1");
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.upload.addEventListener("progress", (event) => progress("Sending", event.loaded, event.total));
-    const fail = (error) => reject(Object.assign(error, { isCancelled }));
-    request.addEventListener("loadend", async () => {
-      upload = null;
-      $("cancel").hidden = true;
-      used();
-      let data = {};
-      try { data = JSON.parse(request.responseText); } catch { /* no answer, or none for us */ }
-      if (request.status === 200) resolve(data);
-      else if (request.status) fail(new Problem(request.status, data));
-      else if (isCancelled) fail(new Error(""));
-      else {
-        /* The device may have refused and hung up before all was sent: it still knows why. */
-        const state = await call("GET", "/v1/update").catch(() => ({}));
-        fail(new Problem(0, state.stage === "failed" ? { detail: state.error, error: state.error_name } : { detail: "the connection broke" }));
-      }
-    });
-    progress("Sending", 0, file.size);
-    request.send(file);
-  });
-}
-
-$("cancel").addEventListener("click", () => { if (upload) upload.abort(); });
-$("confirm").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/confirm"))));
-$("rollback").addEventListener("click", () => $("ask").showModal());
-$("ask").addEventListener("close", () => {
-  if ($("ask").returnValue === "yes") attempt(async () => drawUpdate(await call("POST", "/v1/update/rollback")));
-  $("ask").returnValue = "";
-});
-
-/* ---- begin ----------------------------------------------------------------------------------------------------------- */
-
-/* The QR code on the label carries code and fingerprint behind '#', which a browser sends nowhere; nor does it stay in the address. */
-function takeFragment() {
-  const fragment = new URLSearchParams(location.hash.slice(1));
-  if (!fragment.has("c") && !fragment.has("fp")) return;
-  history.replaceState(null, "", location.pathname);
-  if (/^[0-9A-Za-z-]{12,20}$/.test(fragment.get("c") || "")) $("code").value = fragment.get("c");
-  if (/^[0-9a-fA-F]{20,64}$/.test(fragment.get("fp") || "")) {
-    fingerprint = fragment.get("fp");
-    $("label-fp").textContent = `The label says: ${groups(fingerprint)}`;
-    $("label-fp").hidden = false;
-  }
-}
-
-async function start() {
-  try {
-    const boot = await call("GET", "/v1/bootstrap");
-    minLength = boot.password_min_length;
-    $("state").textContent = { factory: "Not set up yet", active: "Ready", recovery: "Needs recovery" }[boot.state] || "Not ready";
-    if (boot.state === "factory") {
-      show("first", $("first-title"));
-      firstStep(1);
-      if ($("code").value === "") $("code").focus();
-    } else if (boot.state === "active") {
-      await enter().catch((error) => error.status === 401 ? login("") : Promise.reject(error));
-    } else {
-      $("away-text").textContent = boot.state === "recovery" ?
-        "The stored password and the security chip do not agree, so the doors stay closed. A factory reset with the button on the device brings it back to the code on its label." :
-        boot.state === "unprovisioned" ? "This device has not been provisioned by the factory." : "The security chip does not answer yet.";
-      show("away");
-    }
-  } catch (error) {
-    $("state").textContent = "Not reachable";
-    $("away-text").textContent = error.wait ? `The device asks for a pause of ${ago(error.wait)}.` : error.message;
-    show("away");
-  }
-}
-
-$("again").addEventListener("click", start);
-addEventListener("hashchange", takeFragment);
-takeFragment();
-start();

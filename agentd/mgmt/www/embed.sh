@@ -8,8 +8,12 @@ echo '#include "agentd/mgmt/www.h"'
 for file in index.html app.js style.css plain.html; do
 	name=www_$(echo "$file" | tr '.' '_')
 	echo "const unsigned char ${name}[] = {"
-	# One script for the browser, so one request of the few that strangers have: words.js goes first.
-	{ [ "$file" != app.js ] || cat "$1/words.js"; cat "$1/$file"; } | od -An -v -tx1 | sed -e 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'
+	case $file in
+	# One script for the browser, so one request of the few that strangers have.
+	app.js) parts='words.js app.js update.js accounts.js start.js' ;;
+	*) parts=$file ;;
+	esac
+	for part in $parts; do cat "$1/$part"; done | od -An -v -tx1 | sed -e 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'
 	echo '};'
 	echo "const size_t ${name}_size = sizeof($name);"
 done

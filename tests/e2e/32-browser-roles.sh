@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The web page for everybody else than its first owner: accounts and roles, forced changes, an update that is offered.
+#   32-browser-roles.sh --update-shots   takes its pictures in docs/screenshots anew
+. "$(dirname "$0")/lib.sh"
+need swtpm mosquitto curl python3 openssl cpio chromium chromedriver certutil
+lab_up
+wait_for 20 https GET /v1/health
+
+WWW=$LAB/www
+mkdir -p "$WWW"
+FILE_PORT=$(lab_free_port)
+SERVER_PID=
+server_end() {
+  local code=$?
+  [ -z "$SERVER_PID" ] || kill "$SERVER_PID" 2> /dev/null
+  return "$code"
+}
+trap 'server_end; e2e_end' EXIT
+head -c 4194304 /dev/urandom > "$LAB/image"
+"$LAB_SOURCE/examples/make-bundle.sh" --image "$LAB/image" --slot-class rootfs --version 2.0 --release-id release-2.0 --security-version 2 \
+  --product "$LAB_PRODUCT" --signer "$PKI/signer.pem" --key "$PKI/signer.key" --out "$LAB/bundles/2.0.swu" --kind security \
+  --advisory 'CVE-2026-0001: mends a hole in the parser' > "$LAB/log/bundle.out" 2>&1 || not_ok "making a bundle: $(cat "$LAB/log/bundle.out")"
+{
+  printf 'HTTP/1.1 200 OK\r\nContent-Length: %s\r\nConnection: close\r\n\r\n' "$(stat -c %s "$LAB/bundles/2.0.swu")"
+  cat "$LAB/bundles/2.0.swu"
+} > "$WWW/two.swu"
+cd "$WWW" || exit 1
+openssl s_server -accept "127.0.0.1:$FILE_PORT" -HTTP -naccept 1000 -cert "$PKI/broker.pem" -key "$PKI/broker.key" -tls1_3 \
+  < /dev/null > "$LAB/log/s_server.out" 2>&1 &
+SERVER_PID=$!
+cd "$LAB_SOURCE" || exit 1
+wait_for 20 bash -c "exec 3<> /dev/tcp/127.0.0.1/$FILE_PORT" || not_ok "the file server did not start"
+
+XDG_RUNTIME_DIR=$LAB/xdg python3 "$(dirname "$0")/browser_roles.py" "$LAB" "https://gw-${LAB_SERIAL,,}.local:$HTTPS_PORT/" "$FACTORY_SECRET" \
+  "$OWNER_PASSWORD" "$AGENTCTL --socket $SOCKET" "https://localhost:$FILE_PORT/two.swu" "$LAB_SOURCE/docs/screenshots" "$@" \
+  > "$LAB/browser.out" 2> "$LAB/browser.err"
+code=$?
+cat "$LAB/browser.out"
+N_OK=$((N_OK + $(grep -c '^ok - ' "$LAB/browser.out")))
+N_FAILED=$((N_FAILED + $(grep -c '^not ok - ' "$LAB/browser.out")))
+if [ -s "$LAB/browser.err" ]; then not_ok "the browser test broke off: $(tail -n 4 "$LAB/browser.err")"; fi
+[ "$code" = 0 ] || [ "$N_FAILED" != 0 ] || not_ok "browser_roles.py ended with $code"
+is "the slot holds the update that was approved in the page" "$(head -c 4194304 "$SLOT_B" | sha256sum)" "$(sha256sum < "$LAB/image")"
+done_testing
