@@ -2,9 +2,9 @@
 /*
  * A vendor's program that uses the device's connection to the broker: no certificate, no key, no network of its own.
  *
- *   link-app [-s SOCKET] publish TOPIC FIRST LAST [SIZE]   numbered messages; prints each number once it is acknowledged
- *   link-app [-s SOCKET] subscribe FILTER...               prints what arrives, and where something may be missing
- *   link-app [-s SOCKET] sleep FILTER SECONDS              subscribes and then reads nothing: what one should not do
+ *   link-app [-s SOCKET] publish TOPIC FIRST LAST [SIZE [PAUSE-MS]]   numbered messages; prints each number once it is acknowledged
+ *   link-app [-s SOCKET] subscribe FILTER...           prints what arrives, and where something may be missing
+ *   link-app [-s SOCKET] sleep FILTER SECONDS          subscribes and then reads nothing: what one should not do
  *
  * Rights are rows of mqtt.rights in agentd.conf: "publish uid:1000 ~/meter/#".
  */
@@ -35,6 +35,7 @@ static int publish(struct agent_link *link, char **args, int n_args)
 {
 	long first = strtol(args[1], NULL, 10), last = strtol(args[2], NULL, 10);
 	size_t size = n_args > 3 ? (size_t)strtol(args[3], NULL, 10) : 32;
+	long pause_ms = n_args > 4 ? strtol(args[4], NULL, 10) : 0;
 	char *payload = malloc(SIZE_MAX_BYTES);
 
 	if (payload == NULL || size < 32 || size > SIZE_MAX_BYTES) {
@@ -62,6 +63,8 @@ static int publish(struct agent_link *link, char **args, int n_args)
 		}
 		printf("%ld\n", n);
 		fflush(stdout);
+		if (pause_ms > 0)
+			usleep((useconds_t)pause_ms * 1000);
 	}
 	free(payload);
 	return 0;
@@ -115,7 +118,7 @@ int main(int argc, char **argv)
 		argc -= 2;
 	}
 	if (argc < 3 || (strcmp(argv[1], "publish") == 0 && argc < 5) || (strcmp(argv[1], "sleep") == 0 && argc < 4)) {
-		fputs("usage: link-app [-s SOCKET] publish TOPIC FIRST LAST [SIZE] | subscribe FILTER... | sleep FILTER SECONDS\n", stderr);
+		fputs("usage: link-app [-s SOCKET] publish TOPIC FIRST LAST [SIZE [PAUSE-MS]] | subscribe FILTER... | sleep FILTER SECONDS\n", stderr);
 		return 2;
 	}
 	if (agent_link_open(socket_path, &link, &err) < 0)

@@ -7,10 +7,14 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include <openssl/ssl.h>
 
 #include <agent/openssl.h>
 
@@ -19,6 +23,9 @@
 
 #define TCP_TIMEOUT_MS 10000	   /* per address; the kernel would try for two minutes */
 #define HANDSHAKE_TIMEOUT_MS 60000 /* TLS and CONNACK; a slow TPM signs once in it */
+#define PROBE_S 5		   /* while we wait for an answer of the handshake */
+#define PROBES 6
+#define UNSENT_MIN_MS 10000
 #define FAREWELL_TIMEOUT_MS 2000
 #define SENT_MAX 16		   /* messages under way; libmosquitto queues above 20 */
 #define POLL_MAX_MS 5000	   /* how late a keep-alive may be noticed */
@@ -105,6 +112,8 @@ int mqtt_session_open(struct agent_mqtt *mqtt, void *userdata, struct mosquitto 
 
 	if (mosq == NULL)
 		return agent_error_set(err, -ENOMEM, "mqtt.memory", "libmosquitto cannot make a client: %m");
+	/* An idle connection keeps no 33 KiB of record buffers. */
+	SSL_CTX_set_mode(agent_openssl_ssl_ctx(mqtt->tls), SSL_MODE_RELEASE_BUFFERS);
 	rc = mosquitto_int_option(mosq, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V311);
 	/* 0: libmosquitto leaves the SSL_CTX alone; name, anchors and versions are the profile's. 2.0.11 cannot do 1. */
 	if (rc == MOSQ_ERR_SUCCESS)
@@ -279,11 +288,35 @@ static void publish_queued(struct session *s)
 	}
 }
 
+static void set_tcp(const struct session *s, int level, int name, int value)
+{
+	/* One that cannot be set only makes a dead peer be noticed later. */
+	(void)setsockopt(mosquitto_socket(s->mosq), level, name, &value, sizeof(value));
+}
+
+/*
+ * A peer that went away while the line was cut says so only when it is asked. In the handshake it is our turn to wait, so the kernel asks
+ * every few seconds. Online we send something ourselves: the keep-alive at the latest; probes would only cost traffic.
+ */
+static void watch_peer(const struct session *s)
+{
+	unsigned unsent_ms = s->mqtt->keepalive_s * 1000 / 2;
+
+	if (!s->is_online) {
+		set_tcp(s, IPPROTO_TCP, TCP_KEEPIDLE, PROBE_S);
+		set_tcp(s, IPPROTO_TCP, TCP_KEEPINTVL, PROBE_S);
+		set_tcp(s, IPPROTO_TCP, TCP_KEEPCNT, PROBES);
+	}
+	set_tcp(s, SOL_SOCKET, SO_KEEPALIVE, !s->is_online);
+	set_tcp(s, IPPROTO_TCP, TCP_USER_TIMEOUT, s->is_online ? (int)(unsent_ms > UNSENT_MIN_MS ? unsent_ms : UNSENT_MIN_MS) : PROBE_S * PROBES * 1000);
+}
+
 static void come_online(struct session *s)
 {
 	struct agent_mqtt *mqtt = s->mqtt;
 
 	s->is_online = true;
+	watch_peer(s);
 	s->online_since_ms = mqtt_now_ms();
 	if (mqtt->birth_payload != NULL)
 		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->birth_payload), mqtt->birth_payload, 1, true);
@@ -325,6 +358,7 @@ static int check_tcp(struct session *s, int sock, int revents, struct agent_erro
 	if (getpeername(sock, (struct sockaddr *)&peer, &size) == 0) {
 		s->is_tcp_up = true;
 		s->deadline_ms = mqtt_now_ms() + HANDSHAKE_TIMEOUT_MS;
+		watch_peer(s);
 	} else if (revents & (POLLERR | POLLHUP)) {
 		/* libmosquitto's early write of the ClientHello took the error; on loopback it is always this one. */
 		return tcp_failed(s, ECONNREFUSED, err);
@@ -342,6 +376,24 @@ static int check_deadline(const struct session *s, struct agent_error **err)
 			       s->mqtt->host, s->mqtt->port, HANDSHAKE_TIMEOUT_MS / 1000);
 }
 
+/*
+ * libmosquitto (2.0.11) goes on with a TLS handshake only when it is told to read, also where OpenSSL waits to write, which is so whenever
+ * TCP needed a moment to come up; and its wish to write outlasts that. So until the handshake is over OpenSSL is asked itself.
+ */
+static bool is_in_handshake(const struct session *s)
+{
+	const SSL *ssl = mosquitto_ssl_get(s->mosq);
+
+	return ssl != NULL && !SSL_is_init_finished(ssl);
+}
+
+static bool wants_to_write(const struct session *s)
+{
+	if (!s->is_tcp_up)
+		return true;
+	return is_in_handshake(s) ? SSL_want_write(mosquitto_ssl_get(s->mosq)) : mosquitto_want_write(s->mosq);
+}
+
 static int poll_ms(const struct session *s)
 {
 	uint64_t now = mqtt_now_ms(), wait = POLL_MAX_MS;
@@ -355,12 +407,13 @@ static int poll_ms(const struct session *s)
 static int step(struct session *s, struct agent_error **err)
 {
 	struct pollfd p[2] = { { .fd = mosquitto_socket(s->mosq) }, { .fd = s->mqtt->wake_fd, .events = POLLIN } };
+	bool was_tcp_up = s->is_tcp_up;
 	int rc = MOSQ_ERR_SUCCESS, r;
 
 	if (p[0].fd < 0)
 		return explain(s, MOSQ_ERR_SUCCESS, 0, err);
 	p[0].events = POLLIN;
-	if (!s->is_tcp_up || mosquitto_want_write(s->mosq))
+	if (wants_to_write(s))
 		p[0].events |= POLLOUT;
 	if (poll(p, 2, poll_ms(s)) < 0)
 		return errno == EINTR ? 0 : agent_error_set(err, -errno, "mqtt.poll", "poll: %m");
@@ -371,9 +424,10 @@ static int step(struct session *s, struct agent_error **err)
 		return r;
 
 	errno = 0;
-	if (p[0].revents & (POLLIN | POLLERR | POLLHUP))
+	if ((p[0].revents & (POLLIN | POLLERR | POLLHUP)) ||
+	    (is_in_handshake(s) && s->is_tcp_up && (!was_tcp_up || (p[0].revents & POLLOUT))))
 		rc = mosquitto_loop_read(s->mosq, 1);
-	if (rc == MOSQ_ERR_SUCCESS && s->is_tcp_up && (p[0].revents & POLLOUT))
+	if (rc == MOSQ_ERR_SUCCESS && s->is_tcp_up && !is_in_handshake(s) && (p[0].revents & POLLOUT))
 		rc = mosquitto_loop_write(s->mosq, 1);
 	if (rc == MOSQ_ERR_SUCCESS && s->is_tcp_up)
 		rc = mosquitto_loop_misc(s->mosq);

@@ -7,6 +7,8 @@ lab_up
 set_password
 wait_for 20 grep -q "u'$LAB_SERIAL'" "$BROKER_LOG" || { echo "the link did not come up"; exit 1; }
 sleep 3
+# Pages of freshly built files count as dirty until they are on the disk.
+sync -f "$PREFIX"
 
 echo "| program | stripped, KiB | idle PSS, KiB | private dirty, KiB |"
 echo "|---|---|---|---|"

@@ -165,11 +165,11 @@ static int accept_one(struct fixture *f)
 	return fd;
 }
 
-static SSL *accept_tls(struct fixture *f)
+static SSL *serve_tls(struct fixture *f, int fd)
 {
 	SSL *ssl = SSL_new(f->server_ctx);
 
-	assert_int_equal(SSL_set_fd(ssl, accept_one(f)), 1);
+	assert_int_equal(SSL_set_fd(ssl, fd), 1);
 	assert_int_equal(SSL_accept(ssl), 1);
 	return ssl;
 }
@@ -196,10 +196,10 @@ static int read_packet(SSL *ssl, uint8_t *body, size_t *ret_size)
 }
 
 /* Accept, read CONNECT, answer CONNACK with @code (MQTT 3.1.1 section 3.2). */
-static SSL *accept_mqtt(struct fixture *f, uint8_t code)
+static SSL *serve_mqtt(struct fixture *f, int fd, uint8_t code)
 {
 	uint8_t body[128], connack[] = { 0x20, 2, 0, code };
-	SSL *ssl = accept_tls(f);
+	SSL *ssl = serve_tls(f, fd);
 	size_t size;
 
 	assert_int_equal(read_packet(ssl, body, &size), 0x10);
@@ -207,6 +207,11 @@ static SSL *accept_mqtt(struct fixture *f, uint8_t code)
 	assert_int_equal(body[7], 0x2e);	/* clean session, will with QoS 1, retained */
 	assert_int_equal(SSL_write(ssl, connack, sizeof(connack)), (int)sizeof(connack));
 	return ssl;
+}
+
+static SSL *accept_mqtt(struct fixture *f, uint8_t code)
+{
+	return serve_mqtt(f, accept_one(f), code);
 }
 
 /* Abruptly: no close_notify, and a reset instead of a FIN. */
@@ -367,6 +372,43 @@ static void stop_before_run_and_a_second_run_work(void **state)
 	assert_null(agent_mqtt_free(NULL));
 }
 
+/*
+ * A listener whose backlog is full drops the first SYN, so that TCP comes up only after libmosquitto began with TLS, as with every broker
+ * that is not on the same machine.
+ */
+static void tcp_may_take_a_moment_to_come_up(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(f->port) };
+	struct agent_mqtt *mqtt = make_client(f);
+	pthread_t thread;
+	SSL *ssl = NULL;
+	int crowd[8];
+
+	assert_int_equal(listen(f->listen_fd, 1), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(crowd); i++) {
+		crowd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		(void)connect(crowd[i], (struct sockaddr *)&address, sizeof(address));
+	}
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	wait_for(f, &f->n_states[AGENT_MQTT_CONNECTING], 1);
+	poll(NULL, 0, 300);	/* for its first SYN to be lost; later is as well */
+	for (size_t i = 0; i < ARRAY_SIZE(crowd); i++)
+		close(crowd[i]);
+	while (ssl == NULL) {
+		int fd = accept_one(f);
+		char byte;
+
+		if (recv(fd, &byte, 1, MSG_PEEK) == 1)
+			ssl = serve_mqtt(f, fd, 0);
+		else
+			close(fd);	/* one of the crowd */
+	}
+	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 1);
+	hang_up(ssl);
+	stop(mqtt, thread);
+}
+
 static void bad_arguments_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -424,6 +466,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nobody_listening_and_wrong_peers_are_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_not_acknowledged_is_sent_again_and_birth_and_will_frame_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(stop_before_run_and_a_second_run_work, setup, teardown),
+		cmocka_unit_test_setup_teardown(tcp_may_take_a_moment_to_come_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(bad_arguments_are_refused, setup, teardown),
 	};
 

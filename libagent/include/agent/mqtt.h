@@ -29,7 +29,8 @@ enum agent_mqtt_flags {
  * @port:          usually 8883
  * @client_id:     1 to 65535 bytes of UTF-8
  * @keepalive_s:   5 to 3600
- * @backoff_min_ms: the n-th attempt in a row waits a random time below min(max, min * 2^n): full jitter
+ * @backoff_min_ms: after n failures in a row (0 at first) a random time up to min(max, min * 2^n) passes: full jitter, with a
+ *                 floor of min / 10; a connection that lasted a minute makes n 0 again
  * @backoff_max_ms: not below @backoff_min_ms, up to 86400000
  * @will_topic:    or NULL; retained there, QoS 1:
  * @will_payload:  by the broker when the connection is lost, by us when agent_mqtt_stop() ends it
