@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef HAVE_MALLOPT
+#include <malloc.h>
+#endif
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <syslog.h>
@@ -443,6 +446,14 @@ static int enter_sandbox(const struct settings *settings, struct agent_error **e
 	return r;
 }
 
+/* Half a dozen threads that rarely do anything: a heap for each would keep half a megabyte of pages that were used once. */
+static void share_one_heap(void)
+{
+#ifdef HAVE_MALLOPT
+	(void)mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
 static int set_up(struct link *link, struct agent_error **err)
 {
 	const struct settings *settings = link->service.settings;
@@ -482,6 +493,7 @@ int main(int argc, char **argv)
 	struct link link = { .notify_fd = -1 };
 	int r;
 
+	share_one_heap();
 	service_start(&link.service, "agentd-link", "Keeps the MQTT connection to the broker, with the device key of agentd.", argc, argv);
 	r = set_up(&link, &err);
 	if (r < 0) {

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
 #include "agentd/link/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#ifdef HAVE_MALLOC_TRIM
+#include <malloc.h>
+#endif
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,7 +21,10 @@
 #include <syslog.h>
 #include <time.h>
 
+#include <openssl/crypto.h>
+
 #include <agent/client.h>
+#include <agent/openssl.h>
 #include <agent/tls.h>
 
 #include "agentd/common/service.h"
@@ -292,6 +300,14 @@ static void renew_identity(struct worker *w)
 		service_log(LOG_ERR, "our certificate cannot be used: %s", agent_error_message(err));
 }
 
+/* A handshake touches much that the connection after it does not need. */
+static void give_memory_back(void)
+{
+#ifdef HAVE_MALLOC_TRIM
+	malloc_trim(0);
+#endif
+}
+
 static void on_state(void *userdata, enum agent_mqtt_state state, const struct agent_error *why)
 {
 	struct worker *w = userdata;
@@ -306,6 +322,8 @@ static void on_state(void *userdata, enum agent_mqtt_state state, const struct a
 	if (state == AGENT_MQTT_CONNECTING && files_changed(w))
 		agent_mqtt_stop(w->mqtt);
 	judge(w, state, why);
+	if (state == AGENT_MQTT_ONLINE)
+		give_memory_back();
 }
 
 static void on_acked(void *userdata, uint64_t id)
@@ -384,7 +402,11 @@ static void hand_over(struct worker *w, struct agent_mqtt *mqtt)
 static void *work(void *userdata)
 {
 	struct worker *w = userdata;
+	OSSL_LIB_CTX *libctx;
 
+	/* What asks for OpenSSL's default context in this thread gets ours, instead of a second one with tables of its own. */
+	if (agent_openssl_libctx(w->ctx, &libctx, NULL) >= 0)
+		(void)OSSL_LIB_CTX_set0_default(libctx);
 	wait_ms(w, w->delay_ms);
 	while (!atomic_load(&w->is_stopping)) {
 		_cleanup_error_ struct agent_error *err = NULL;
