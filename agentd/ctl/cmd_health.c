@@ -123,7 +123,10 @@ static const char *text_of(const struct reply *reply, const char *member)
 	return text == NULL ? "" : text;
 }
 
-/* Before the owner's first password nothing can be installed or confirmed, and no reboot would change that. */
+/*
+ * Before the owner's first password nothing can be installed or confirmed, and no reboot would change that. In every other state the
+ * agent tells root about a trial: on the test bench and in recovery there is none; a release that broke the setup is one.
+ */
 static bool is_factory(struct ctl *ctl)
 {
 	struct reply reply;
@@ -211,7 +214,12 @@ int cmd_update_health(struct ctl *ctl, int argc, char **argv)
 		fprintf(stderr, "agentctl: %s\n", agent_error_message(err));
 		return CTL_FAILED;
 	}
-	r = watch(ctl, settings);
+	if (settings->update.slots.n == 0) {
+		puts("No release is being tried: there are no slots.");
+		r = CTL_OK;
+	} else {
+		r = watch(ctl, settings);
+	}
 	settings_free(settings);
 	return r;
 }

@@ -605,7 +605,7 @@ const struct route routes[] = {
 	{ POST,   "/v1/update",            ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, BODY_STREAM, NULL,             ep_update_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS,
 	  .summary = "Upload a bundle; answered when it is in the slot" },
-	{ GET,    "/v1/update",            ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_update_get, NULL,
+	{ GET,    "/v1/update",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_update_get, NULL,
 	  .answer = answer_update, .problems = "slot-unavailable", .summary = "State of the update" },
 	{ POST,   "/v1/update/fetch",      ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_fetch,       ep_update_fetch_post, NULL,
 	  .status = 202, .answer = answer_fetch, .problems = UPDATE_PROBLEMS,

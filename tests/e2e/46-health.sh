@@ -103,4 +103,45 @@ lab_boot
 at_start "$CHECKS/has up" 5
 lab_agent_start
 is "the old slot runs, and the release is remembered" "$(field failed_release_id)" release-9.0
+
+# A device that nobody can log in to: no reboot for ever, but a release that is being tried and may have broken it goes.
+lab_bundle 10.0 "$LAB/bundles/image" 2
+accounts=$LAB/state/accounts
+health_config ""
+lab_agent_stop
+mv "$accounts" "$LAB/accounts"
+mkdir -m 700 "$accounts"
+lab_own agentd: "$accounts"
+lab_agent_start
+like "without its record the device is in recovery" "$(api GET /v1/bootstrap)" '"state":"recovery"'
+succeeds "in recovery, with no release under trial, nothing is rebooted" health
+lab_agent_stop
+mv "$LAB/state" "$LAB/state.set-up"
+mkdir -m 700 "$LAB/state"
+lab_own agentd: "$LAB/state"
+lab_agent_start
+like "a device on the bench" "$(api GET /v1/bootstrap)" '"state":"unprovisioned"'
+succeeds "nor there" health
+lab_agent_stop
+rm -rf "$LAB/state"
+mv "$LAB/state.set-up" "$LAB/state"
+rm -rf "$accounts"
+mv "$LAB/accounts" "$accounts"
+lab_agent_start
+old=$(field booted_slot)
+try_release 10 2
+is "the next release is tried" "$(field stage)" trying
+lab_agent_stop
+mv "$accounts" "$LAB/accounts"
+mkdir -m 700 "$accounts"
+lab_own agentd: "$accounts"
+lab_agent_start
+exits "one that runs while the record is gone is not kept" 10 health
+lab_agent_stop
+rm -rf "$accounts"
+mv "$LAB/accounts" "$accounts"
+for _ in 1 2 3 4 5 6; do lab_boot; done
+lab_agent_start
+is "the boot loader went back to the old slot" "$(field booted_slot)" "$old"
+is "and the release is remembered" "$(field failed_release_id)" release-10.0
 done_testing
