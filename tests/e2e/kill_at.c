@@ -4,6 +4,11 @@
  *
  *   kill_at PID N [--files] [--with PID2]
  *
+ *   kill_at --start PID N [--files] [--with PID2]
+ *
+ * The second form is for the agent's start: PID is a stopped process that is going to be its supervisor, and what is watched is core, the
+ * program that has the name "agentd" alone, from its first system call on. The supervisor is left alone.
+ *
  * --files counts only calls that change a file or talk to somebody else (the TPM). --with: the software TPM, which dies first.
  * Says "ready" when all threads are watched and still, then "killed entry|exit NUMBER" or, when SIGTERM comes first (there are fewer
  * calls), "over COUNT". The process is dead in either case, and also if this one dies (PTRACE_O_EXITKILL).
@@ -30,6 +35,7 @@ static long trace(int request, pid_t tid, uintptr_t address, void *data)
 }
 
 #define OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL)
+#define OPTIONS_SUPERVISOR (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC)
 #define STOP_SYSCALL (SIGTRAP | 0x80)
 
 static const uint64_t of_files[] = {
@@ -63,7 +69,8 @@ struct thread {
 };
 
 struct hunt {
-	pid_t pid, with;
+	pid_t supervisor;	/* 0: core runs already */
+	pid_t pid, with;	/* pid: 0 until core is there */
 	uint64_t at, n;
 	bool only_files, is_armed;
 	struct thread threads[64];
@@ -82,11 +89,21 @@ static struct thread *find_thread(struct hunt *h, pid_t tid)
 /* Wait until nothing is left of it, so that whoever started it hears of its end before our own. */
 static void bury(const struct hunt *h)
 {
+	int status;
+	pid_t tid;
+
 	if (h->with > 0)
 		kill(h->with, SIGKILL);
+	if (h->pid == 0)
+		return;
 	kill(h->pid, SIGKILL);
-	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
-		;
+	while ((tid = waitpid(-1, &status, __WALL)) > 0 || errno == EINTR) {
+		if (tid == h->pid && !WIFSTOPPED(status))
+			return;
+		/* The supervisor and its other programs go on. */
+		if (tid > 0 && WIFSTOPPED(status))
+			trace(PTRACE_CONT, tid, 0, NULL);
+	}
 }
 
 static void on_syscall(struct hunt *h, pid_t tid)
@@ -105,17 +122,61 @@ static void on_syscall(struct hunt *h, pid_t tid)
 	exit(0);
 }
 
+static bool read_of(pid_t tid, const char *what, char *ret_text, size_t size)
+{
+	char path[64];
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)tid, what);
+	f = fopen(path, "r");
+	if (f == NULL)
+		return false;
+	n = fread(ret_text, 1, size - 1, f);
+	fclose(f);
+	ret_text[n] = '\0';
+	return true;
+}
+
+static bool is_of_core(const struct hunt *h, pid_t tid)
+{
+	char text[1024];
+	const char *group;
+
+	if (h->supervisor == 0 || tid == h->pid)
+		return true;
+	if (h->pid == 0 || tid == h->supervisor || !read_of(tid, "status", text, sizeof(text)))
+		return false;
+	group = strstr(text, "\nTgid:");
+	return group != NULL && (pid_t)strtol(group + 6, NULL, 10) == h->pid;
+}
+
+/* A program of the supervisor begins: core, or one that is none of our business. */
+static bool on_exec(struct hunt *h, pid_t tid)
+{
+	char name[64];
+
+	if (tid == h->supervisor || h->pid != 0 || !read_of(tid, "cmdline", name, sizeof(name)) || strcmp(name, "agentd") != 0)
+		return false;
+	h->pid = tid;
+	trace(PTRACE_SETOPTIONS, tid, 0, (void *)(uintptr_t)OPTIONS);
+	return true;
+}
+
 /* One report of a thread; it runs on. */
 static void on_stop(struct hunt *h, pid_t tid, int status)
 {
-	int signal_number = WSTOPSIG(status);
-	bool is_event = (status >> 16) != 0;
+	int signal_number = WSTOPSIG(status), event = status >> 16;
 
+	if (event == PTRACE_EVENT_EXEC && h->supervisor != 0 && !on_exec(h, tid) && tid != h->supervisor) {
+		trace(PTRACE_DETACH, tid, 0, NULL);
+		return;
+	}
 	if (signal_number == STOP_SYSCALL)
 		on_syscall(h, tid);
-	if (signal_number == STOP_SYSCALL || is_event)
+	if (signal_number == STOP_SYSCALL || event != 0)
 		signal_number = 0;
-	trace(PTRACE_SYSCALL, tid, 0, (void *)(intptr_t)signal_number);
+	trace(is_of_core(h, tid) ? PTRACE_SYSCALL : PTRACE_CONT, tid, 0, (void *)(intptr_t)signal_number);
 }
 
 static void take_reports(struct hunt *h)
@@ -126,7 +187,7 @@ static void take_reports(struct hunt *h)
 	while ((tid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
 		if (WIFSTOPPED(status)) {
 			on_stop(h, tid, status);
-		} else if (tid == h->pid) {
+		} else if (tid == h->pid || tid == h->supervisor) {
 			printf("gone\n");
 			exit(1);
 		}
@@ -163,9 +224,16 @@ int main(int argc, char **argv)
 	sigset_t signals;
 	int r;
 
-	if (argc < 3)
+	if (argc >= 4 && strcmp(argv[1], "--start") == 0) {
+		h.supervisor = (pid_t)strtol(argv[2], NULL, 10);
+		h.is_armed = true;
+		argc--;
+		argv++;
+	} else if (argc >= 3) {
+		h.pid = (pid_t)strtol(argv[1], NULL, 10);
+	} else {
 		return 2;
-	h.pid = (pid_t)strtol(argv[1], NULL, 10);
+	}
 	h.at = strtoull(argv[2], NULL, 10);
 	for (int i = 3; i < argc; i++) {
 		if (strcmp(argv[i], "--files") == 0)
@@ -180,10 +248,17 @@ int main(int argc, char **argv)
 	sigaddset(&signals, SIGCHLD);
 	sigaddset(&signals, SIGTERM);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	r = seize_all(&h);
+	if (h.supervisor != 0)
+		r = trace(PTRACE_SEIZE, h.supervisor, 0, (void *)(uintptr_t)OPTIONS_SUPERVISOR) < 0 ? -errno : 0;
+	else
+		r = seize_all(&h);
 	if (r < 0) {
 		printf("refused: %s\n", strerror(-r));
 		return 77;
+	}
+	if (h.supervisor != 0) {
+		printf("ready\n");
+		kill(h.supervisor, SIGCONT);
 	}
 	for (;;) {
 		/* Interrupted threads enter their calls again; what follows after a still moment belongs to the request. */

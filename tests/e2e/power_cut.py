@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """For 22-power-cut.sh, which made the lab: core killed (and at every third point the software TPM with it) at the n-th system call of a
 first change, a change and a factory reset, then started again from what is on disk. What opens the device is tried each time.
-Argument: number of points in all, spread over the calls that touch files or the TPM; or "all": every call, entry and exit.
+First argument: number of points in all, spread over the calls that touch files or the TPM; or "all": every call, entry and exit.
+Second argument: so many more with another cut, or two, while core starts after the first: at the n-th call of its start.
 Prints one line per operation and one per broken point; ends with 1 if there was any."""
 import http.client
 import json
@@ -20,6 +21,7 @@ LAB, RUN, SOCKET, CONF, AGENTD, KILL_AT = (os.environ[k] for k in ("LAB", "RUN",
 HOST, PORT, LABEL = os.environ["HOST"], int(os.environ["HTTPS_PORT"]), os.environ["FACTORY_SECRET"]
 TPM_SOCKET, TPM_MODE = os.environ["TPM_SOCKET"], os.environ.get("TPM_MODE", "")
 PATIENCE_S = 60
+TRACED_S = 300  # each system call is two switches between processes, which takes its time on a busy machine
 NEVER = 1 << 40
 
 
@@ -53,6 +55,35 @@ class Device:
                                       stderr=self.log, start_new_session=True)
         until(self.is_up, "the agent starts")
         self.tls = None
+
+    def start_and_kill(self, at, with_tpm):
+        """Returns the number of calls that core made until it was up, 0 if it was killed at call number @at of them."""
+        if self.tpm is None or self.tpm.poll() is not None:
+            self.tpm_start()
+        stopped = ["sh", "-c", 'kill -STOP $$; exec "$@"', "sh", AGENTD, "--config", CONF, "--supervise"]
+        self.agent = subprocess.Popen(stopped, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
+        until(lambda: self.is_stopped(self.agent.pid), "the supervisor waits")
+        command = [KILL_AT, "--start", str(self.agent.pid), str(at), "--files"] + (["--with", str(self.tpm.pid)] if with_tpm else [])
+        tracer = subprocess.Popen(command, stdout=subprocess.PIPE)
+        line = tracer.stdout.readline().decode()
+        if line != "ready\n":
+            raise SystemExit("not ok - the tracer said " + line)
+        until(lambda: select.select([tracer.stdout], [], [], 0.02)[0] or self.is_up(), "core is killed or up", TRACED_S)
+        if not select.select([tracer.stdout], [], [], 0.15)[0]:
+            tracer.send_signal(signal.SIGTERM)
+        line = tracer.stdout.readline().decode().split()
+        tracer.wait()
+        self.stop()
+        if with_tpm:
+            self.tpm.wait()
+        if not line or line[0] not in ("killed", "over"):
+            raise SystemExit("not ok - the tracer ended with %s" % line)
+        return 0 if line[0] == "killed" else int(line[1])
+
+    @staticmethod
+    def is_stopped(pid):
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "T"
 
     def is_up(self):
         try:
@@ -120,11 +151,11 @@ class Device:
             time.sleep(0.2)
 
 
-def until(condition, what):
-    end = time.monotonic() + PATIENCE_S
+def until(condition, what, patience_s=PATIENCE_S):
+    end = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > end:
-            raise SystemExit("not ok - %s: not within %d s" % (what, PATIENCE_S))
+            raise SystemExit("not ok - %s: not within %d s" % (what, patience_s))
         time.sleep(0.01)
 
 
@@ -140,6 +171,7 @@ class Test:
         self.answers = {"first": 200, "change": 200, "reset": 204}
         self.owners = []  # passwords that were in force before: none of them may ever open again
         self.n_tpm = 0
+        self.n_again = 0
 
     def request(self, operation, token):
         """What is sent, and what opens the device afterwards (None: the code on the label)."""
@@ -150,8 +182,8 @@ class Test:
         body = {"new": new} if operation == "first" else {"new": new, "current": self.password}
         return ("PUT", "/v1/credentials/admin", body, token), new
 
-    def run(self, operation, at, only_files, with_tpm):
-        """Returns (killed, n): was it killed there, or were there only n calls."""
+    def run(self, operation, at, only_files, with_tpm, again=()):
+        """Returns (killed, n): was it killed there, or were there only n calls. @again: calls of the starts after it at which to kill."""
         d = self.device
         token = d.login(self.password or LABEL)
         if token is None:
@@ -189,6 +221,8 @@ class Test:
         if with_tpm:
             d.tpm.wait()
             self.n_tpm += 1
+        for n, at_start in enumerate(again):
+            self.n_again += d.start_and_kill(at_start, (at_start + n) % 3 == 0) == 0
         d.start()
         is_acknowledged = status[0] == self.answers[operation]
         if line[0] == "over" and not is_acknowledged:
@@ -215,6 +249,31 @@ class Test:
         if old is not None and opens[0] != old:
             self.owners.append(old)
         self.password = None if opens[0] == LABEL else opens[0]
+
+
+def kill_again(test, n_points, n_calls):
+    """Power that fails once more while the device starts after a cut, and at every fourth point a third time."""
+    device = test.device
+    if n_points == 0:
+        return 0
+    device.stop()
+    n_start = device.start_and_kill(NEVER, False)
+    device.start()
+    done = 0
+    for i in range(n_points):
+        operation = "first" if test.password is None else ("change", "reset")[i % 2]
+        # Two walks of different step, so that any part of an operation meets any part of a start.
+        at, at_start = 1 + i * 37 % n_calls[operation], 1 + (2 * i + 1) * n_start // (2 * n_points)
+        try:
+            before = test.n_again
+            test.run(operation, at, True, i % 3 == 0, [at_start] if i % 4 else [at_start, 1 + i * 53 % n_start])
+        except Broken as broken:
+            raise SystemExit("not ok - killed at call %d of a %s, then at call %d of the start: %s" % (at, operation, at_start, broken))
+        done += test.n_again > before
+        if i % 50 == 49:
+            print("# %d of %d points with a second cut" % (done, n_points), flush=True)
+    print("start %d calls" % n_start)
+    return done
 
 
 def main():
@@ -247,6 +306,7 @@ def main():
             killed[operation] += was_killed
             if turn % 100 == 0:
                 print("# %d points, %d s" % (sum(killed.values()), time.monotonic() - begin), flush=True)
+        twice = kill_again(test, int(sys.argv[2]), {operation: n if not is_all else n // 2 for operation, n in over.items()})
     finally:
         device.stop()
         if device.tpm is not None:
@@ -255,6 +315,7 @@ def main():
     for operation, n in killed.items():
         print("%s %d of %d" % (operation, n, over[operation]))
     print("tpm %d" % test.n_tpm)
+    print("twice %d, %d cuts of a start" % (twice, test.n_again))
     print("all %d in %d s" % (sum(killed.values()), time.monotonic() - begin))
     return 0
 
