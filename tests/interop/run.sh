@@ -27,53 +27,92 @@ openapi_validator() {
 
 agent_up() { [ -n "${AGENT_PID:-}" ] || { lab_up; set_password; }; }
 
-# drive NAME SECONDS [options]: schemathesis over HTTPS as the owner. No 5xx, no answer that the document does not name.
+# Not with the name in it: that is refused.
+new_password() { if [ "$1" = viewer ]; then echo 'copper sailboat 26 orchard'; else echo 'brass umbrella 17 harvest'; fi; }
+
+# drive CALLER SECONDS [options]: schemathesis over HTTPS with the document that the agent itself serves, as an account or as "nobody".
+# Fails on a 5xx and on an answer that the document does not name: status, content type, header fields, schema.
 drive() (
-  local name=$1 time=$2
+  local caller=$1 time=$2 password=$OWNER_PASSWORD
   shift 2
+  case $caller in nobody) password= ;; operator | viewer) password=$(new_password "$caller") ;; esac
   cd "$LAB/interop" && SCHEMATHESIS_HOOKS=hooks PYTHONPATH=$LAB/interop AGENT_URL=https://127.0.0.1:$HTTPS_PORT AGENT_CA=$LAB/device-ca.crt \
-    AGENT_PASSWORD=$OWNER_PASSWORD timeout $((time + 300)) "$INTEROP_DIR/schemathesis/bin/schemathesis" run "$DOC" --url "https://127.0.0.1:$HTTPS_PORT" \
-    --tls-verify "$LAB/device-ca.crt" --max-time "$time" --rate-limit 8/s --request-timeout 60 --continue-on-failure --generation-database none \
-    --suppress-health-check all --warnings off --phases examples,coverage,fuzzing --exclude-path /v1/events/stream \
+    AGENT_USER=$caller AGENT_PASSWORD=$password timeout $((time + 300)) "$INTEROP_DIR/schemathesis/bin/schemathesis" run "$LAB/interop/served.json" \
+    --url "https://127.0.0.1:$HTTPS_PORT" --tls-verify "$LAB/device-ca.crt" --max-time "$time" --rate-limit 16/s --request-timeout 60 \
+    --continue-on-failure --generation-database none --suppress-health-check all --warnings off --phases examples,coverage,fuzzing \
     -c not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,negative_data_rejection,unsupported_method,allow_header_conformance \
-    "$@" > "$LAB/log/schemathesis-$name.log" 2>&1
+    "$@" > "$LAB/log/schemathesis-$caller.log" 2>&1
 )
 
+# driven "what" CALLER SECONDS [options]
+driven() {
+  local what=$1 caller=$2
+  shift
+  if drive "$@"; then
+    ok "schemathesis, $what, $2 s: $(grep -Eo '[0-9]+ generated, .*' "$LAB/log/schemathesis-$caller.log" | tail -n 1), \
+$(grep -Eo 'Tested: [0-9]+' "$LAB/log/schemathesis-$caller.log" | tail -n 1 | tr -dc 0-9) operations"
+  else
+    not_ok "schemathesis, $what: $(grep -vE '^ *$' "$LAB/log/schemathesis-$caller.log" | tail -n 200)"
+  fi
+  mv "$LAB/log/schemathesis-$caller.log" "$LAB/log/schemathesis-$what.done"
+}
+
+# account NAME ROLE: with a password of its own, as after its first login
+account() {
+  local first='quarry teapot 58 meridian' token body
+  printf '%s\n%s\n' "$OWNER_PASSWORD" "$first" | ctl account add "$1" --role "$2" --stdin > "$LAB/out" 2>&1 || { not_ok "account $1: $(cat "$LAB/out")"; return; }
+  body=$(printf '{"user":"%s","password":"%s"}' "$1" "$first")
+  token=$(https POST /v1/session -H 'Content-Type: application/json' -d "$body" | sed -n 's/.*"token":"\([^"]*\)".*/\1/p')
+  https PUT "/v1/credentials/$1" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' -d "{\"new\":\"$(new_password "$1")\"}" > /dev/null
+  is "account $1 has a password" "$HTTPS_STATUS" 200
+}
+
+# SECONDS_EACH is the time of all callers together. The stream of events has no end that a tester could wait for: it is left to nobody, who may
+# not have it, and to tests/e2e/31-stream.sh.
 schemathesis() {
+  local fifth=$(((SECONDS_EACH + 4) / 5)) token
   venv schemathesis 'schemathesis>=4,<5' requests || { skip schemathesis "PyPI cannot be reached"; return; }
   agent_up
+  account operator operator
+  account viewer viewer
   mkdir -p "$LAB/interop"
   cat > "$LAB/interop/hooks.py" << 'PY'
-import os, time, requests, schemathesis
-@schemathesis.auth(refresh_interval=120)
-class Owner:
-    def get(self, case, context):
-        for wait in (1, 2, 4, 8, 0):
-            try:
-                r = requests.post(os.environ["AGENT_URL"] + "/v1/session", json={"user": "admin", "password": os.environ["AGENT_PASSWORD"]},
-                                  verify=os.environ["AGENT_CA"], timeout=60)
-                break
-            except requests.exceptions.ConnectionError:    # more connections a second than one source may have
-                time.sleep(wait)
-        if r.status_code == 429:    # the wrong passwords of this very test: as somebody whose token is not good
-            return "none"
-        r.raise_for_status()
-        return r.json()["token"]
-    def set(self, case, data, context):
-        case.headers = case.headers or {}
-        case.headers["Authorization"] = "Bearer " + data
+import os, random, time, requests, schemathesis, urllib3.connection
+# From many addresses, or the limits of a single one would be all there is to see.
+connect = urllib3.connection.HTTPSConnection.connect
+def from_somewhere(self):
+    self.source_address = ("127.0.%d.%d" % (random.randint(1, 9), random.randint(1, 250)), 0)
+    connect(self)
+urllib3.connection.HTTPSConnection.connect = from_somewhere
+if os.environ["AGENT_USER"] != "nobody":
+    @schemathesis.auth(refresh_interval=120)
+    class Account:
+        def get(self, case, context):
+            for wait in (1, 2, 4, 8, 0):
+                try:
+                    r = requests.post(os.environ["AGENT_URL"] + "/v1/session", json={"user": os.environ["AGENT_USER"], "password": os.environ["AGENT_PASSWORD"]},
+                                      verify=os.environ["AGENT_CA"], timeout=60)
+                    break
+                except requests.exceptions.ConnectionError:    # more connections a second than one source may have
+                    time.sleep(wait)
+            if r.status_code == 429:    # the wrong passwords of this very test: as somebody whose token is not good
+                return "none"
+            r.raise_for_status()
+            return r.json()["token"]
+        def set(self, case, data, context):
+            case.headers = case.headers or {}
+            case.headers["Authorization"] = "Bearer " + data
 PY
+  token=$(https POST /v1/session -H 'Content-Type: application/json' -d "{\"user\":\"admin\",\"password\":\"$OWNER_PASSWORD\"}" | sed -n 's/.*"token":"\([^"]*\)".*/\1/p')
+  https GET /v1/openapi.json -H "Authorization: Bearer $token" > "$LAB/interop/served.json"
+  succeeds "the agent serves the document that is installed" cmp "$LAB/interop/served.json" "$DOC"
   # Logging out and wrong passwords end what the others need: they come last, and shorter.
-  if drive api "$SECONDS_EACH" --exclude-path /v1/session --exclude-path-regex '^/v1/credentials'; then
-    ok "schemathesis, $SECONDS_EACH s: $(grep -Eo '[0-9]+ generated, .*' "$LAB/log/schemathesis-api.log" | tail -n 1)"
-  else
-    not_ok "schemathesis: $(grep -vE '^ *$' "$LAB/log/schemathesis-api.log" | tail -n 200)"
-  fi
-  if drive login $((SECONDS_EACH / 10 + 10)) --include-path-regex '^/v1/(session|credentials)'; then
-    ok "schemathesis, login: $(grep -Eo '[0-9]+ generated, .*' "$LAB/log/schemathesis-login.log" | tail -n 1)"
-  else
-    not_ok "schemathesis, login: $(grep -vE '^ *$' "$LAB/log/schemathesis-login.log" | tail -n 120)"
-  fi
+  local others=(--exclude-path /v1/session --exclude-path-regex '^/v1/credentials' --exclude-path /v1/events/stream)
+  driven "nobody" nobody "$fifth"
+  driven "viewer" viewer "$fifth" "${others[@]}"
+  driven "operator" operator "$fifth" "${others[@]}"
+  driven "admin" admin "$((SECONDS_EACH - 3 * fifth))" "${others[@]}"
+  driven "login" admin $((SECONDS_EACH / 10 + 10)) --include-path-regex '^/v1/(session|credentials)'
   succeeds "the agent is healthy afterwards" lab_healthy
   is "no program was restarted" "$(grep -c program_restarted "$AGENT_LOG")" 0
 }
