@@ -30,7 +30,7 @@ struct settings {
 	struct { int64_t min_length, cost; } password;
 	struct { char *admin, *operator, *viewer; } console;
 	struct { char *button; int64_t hold_s; } reset;
-	struct { bool https; char *listen; char **hosts; char *http_listen, *client_listen, *setup_interface; char **client_roles; int64_t max_connections, max_per_source, idle_exit_s; } mgmt;
+	struct { bool https; char *listen; char **hosts; char *http_listen, *client_listen, *setup_interface; char **client_roles; int64_t max_connections, max_per_source, idle_exit_s, handshakes_per_s; } mgmt;
 	struct {
 		bool enable;
 		char *host;

@@ -175,6 +175,7 @@ void accounts_were_reset(struct core *core)
 
 	account_end_all_sessions(core);
 	limits_forget(a->limits);
+	known_forget(&a->known);
 	event_add(core, EVENT_FACTORY_RESET_DONE, NULL);
 	if (was_closed)
 		event_add(core, EVENT_STRANGERS_OPENED, "reason", "factory reset", NULL);
@@ -230,6 +231,7 @@ int account_open_session(struct core *core, const struct session *session, char 
 	if (displaced.id != 0)
 		tell_expired(core, &displaced, displaced.is_limited ? "a newer login to set a password" : "too many sessions");
 	*ret_expires_s = session_expires_s(session_find(&a->sessions, ret_token, now_us), now_us);
+	known_add(&a->known, session->source, now_us);
 	event_add(core, EVENT_SESSION_CREATED, "user", session->user, "source", session->source, "scope",
 		  session->is_limited ? "password" : "full", NULL);
 	arm_timer(a);

@@ -3,6 +3,7 @@
 #define CORE_ACCOUNTS_H
 /* Sessions, limits and device cookies of core, for op_session.c, op_password.c and op_account.c. */
 #include "agentd/core/core.h"
+#include "agentd/core/known.h"
 #include "agentd/core/limits.h"
 #include "agentd/core/session.h"
 #include "base/secret.h"
@@ -13,6 +14,7 @@ struct accounts {
 	struct core *core;
 	struct sessions sessions;
 	struct limits *limits;
+	struct known known;
 	sd_event_source *timer; /* for sessions that run out */
 	bool has_cookie_key;
 	uint8_t cookie_key[COOKIE_KEY_SIZE];

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agentd/core/accounts.h"
 #include "agentd/core/clients.h"
 #include "base/macro.h"
 #include "base/secret.h"
@@ -43,6 +44,7 @@ int op_client_open(struct core *core, struct op_call *call, struct agent_error *
 	r = clients_add(core, spki, cn, role, token, err);
 	if (r < 0)
 		return r;
+	known_add(&core->accounts->known, call->caller.source, accounts_now_us());
 	event_add(core, EVENT_SESSION_CREATED, "user", user, "source", call->caller.source, "scope", "certificate", "role",
 		  account_role_name(role), NULL);
 	r = op_reply(call, "s", token);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SessionList, SessionCloseOthers: who is logged in, for the person who wonders. An administrator sees and ends all, others
+ * SessionList, SessionCloseOthers, SourcesKnown: who is logged in, for the person who wonders. An administrator sees and ends all, others
  * their own. PasswordCheck: would this be taken as a password; with the rules of the device, and nothing is kept or counted.
  */
 #include "config.h"
@@ -83,6 +83,30 @@ int op_session_close_others(struct core *core, struct op_call *call, struct agen
 		n++;
 	}
 	return op_reply(call, "u", n);
+}
+
+/* For agentd-mgmt, when it starts. */
+int op_sources_known(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	const struct known *k = &core->accounts->known;
+	uint64_t now_us = accounts_now_us();
+	sd_bus_message *reply;
+	int r;
+
+	r = op_reply_new(call, &reply, err);
+	if (r < 0)
+		return r;
+	r = sd_bus_message_open_container(reply, 'a', "(st)");
+	for (size_t i = 0; r >= 0 && i < KNOWN_MAX; i++)
+		if (k->rows[i].source[0] != '\0')
+			r = sd_bus_message_append(reply, "(st)", k->rows[i].source, (now_us - k->rows[i].seen_us) / SECOND);
+	if (r >= 0)
+		r = sd_bus_message_close_container(reply);
+	if (r < 0) {
+		sd_bus_message_unref(reply);
+		return agent_error_set(err, r, "bus.reply", "cannot write the sources: %s", strerror(-r));
+	}
+	return op_reply_send(call, reply);
 }
 
 /* ---- PasswordCheck ------------------------------------------------------------------------------------------------ */

@@ -58,6 +58,10 @@ static const char *reason_of(int error)
 		return "issued by an authority that is not trusted here";
 	case X509_V_ERR_CRL_HAS_EXPIRED:
 		return "the revocation list is out of date";
+	case X509_V_ERR_CRL_NOT_YET_VALID:
+		return "the revocation list is not valid yet";
+	case X509_V_ERR_CRL_SIGNATURE_FAILURE:
+		return "the revocation list is not signed by its authority";
 	case X509_V_ERR_UNABLE_TO_GET_CRL:
 		return "there is no revocation list of its authority";
 	default:

@@ -89,6 +89,11 @@ static uint64_t deadline(const struct conn *c)
 	return at;
 }
 
+bool conn_ends_soon(const struct conn *c)
+{
+	return !c->is_known && mgmt_now_us(c->m) > c->accepted_us + UNKNOWN_US / 3;
+}
+
 static void arm(struct conn *c)
 {
 	uint64_t at = deadline(c);

@@ -95,6 +95,8 @@ void conn_mhd_closed(struct conn *c);
 struct conn *conn_by_mhd_fd(struct mgmt *m, int fd);
 /* Somebody has logged in on it. */
 void conn_set_known(struct conn *c);
+/* The time of strangers is running out: said with the answer, so that their next request does not meet a reset. */
+bool conn_ends_soon(const struct conn *c);
 /* Waits for its ClientHello or for a handshake: costs a socket and no more. */
 bool conn_is_waiting(const struct conn *c);
 /* Closes the oldest connection nobody has logged in on, known sources and those that wait left alone; false if there is none. */

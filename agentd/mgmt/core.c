@@ -40,6 +40,7 @@ void core_disconnect(struct mgmt *m)
 	m->wake_slot = sd_bus_slot_unref(m->wake_slot);
 	m->setup_slot = sd_bus_slot_unref(m->setup_slot);
 	m->setup_call = sd_bus_slot_unref(m->setup_call);
+	m->sources_call = sd_bus_slot_unref(m->sources_call);
 	if (m->bus != NULL)
 		sd_bus_detach_event(m->bus);
 	m->bus = sd_bus_close_unref(m->bus);
@@ -81,6 +82,9 @@ static int on_setup_changed(sd_bus_message *message, void *userdata, sd_bus_erro
 
 	if (sd_bus_message_read(message, "s", &state) >= 0)
 		setup_told(m, state);
+	/* The next owner's are others. */
+	if (strcmp(m->setup, "factory") == 0)
+		limit_sources_forget(m->limits);
 	tls_owner_ask(m);
 	/* A factory reset: who is connected through another interface came in as long as that was right. */
 	if (!was_waiting && setup_is_waiting(m))
@@ -103,6 +107,37 @@ static void setup_ask(struct mgmt *m)
 
 	if (m->setup_door != NULL && core_message(m, "Bootstrap", &call, NULL) >= 0)
 		(void)core_send(m, call, 0, on_setup, m, &m->setup_call, NULL);
+	sd_bus_message_unref(call);
+}
+
+static int on_sources(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	struct mgmt *m = userdata;
+	struct source source;
+	const char *text;
+	uint64_t age_s;
+	unsigned n = 0;
+
+	m->sources_call = sd_bus_slot_unref(m->sources_call);
+	if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_enter_container(reply, 'a', "(st)") < 0)
+		return 0;
+	while (sd_bus_message_read(reply, "(st)", &text, &age_s) > 0)
+		if (source_from_text(text, &source) >= 0 && age_s < SOURCES_KNOWN_US / SECOND_US) {
+			limit_source_restore(m->limits, &source, age_s * SECOND_US, mgmt_now_us(m));
+			n++;
+		}
+	if (n > 0)
+		service_log(LOG_INFO, "core knows of %u sources that somebody has logged in from", n);
+	return 0;
+}
+
+/* Sources somebody has logged in from before this program started: a crash of ours costs them nothing. */
+static void sources_ask(struct mgmt *m)
+{
+	sd_bus_message *call = NULL;
+
+	if (core_message(m, "SourcesKnown", &call, NULL) >= 0)
+		(void)core_send(m, call, 0, on_sources, m, &m->sources_call, NULL);
 	sd_bus_message_unref(call);
 }
 
@@ -153,6 +188,8 @@ void core_connect(struct mgmt *m)
 	if (m->tls != NULL && !tls_is_ready(m))
 		tls_renew(m);
 	tls_owner_ask(m);
+	if (m->tls != NULL)
+		sources_ask(m);
 }
 
 int core_message(struct mgmt *m, const char *member, sd_bus_message **ret_message, struct agent_error **err)

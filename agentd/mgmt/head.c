@@ -202,8 +202,6 @@ const char *head_check(struct request *req, const char *version, unsigned *ret_s
 		return "Content-Length together with Transfer-Encoding";
 	if (req->is_chunked && strcmp(version, "HTTP/1.1") != 0)
 		return "Transfer-Encoding in HTTP/1.0";
-	if (req->has_bearer && req->has_cookie)
-		return "session cookie and Authorization in one request";
 	*ret_status = 421;
 	if (!host_is_ours(req->m, req->host, req->conn->local_ip))
 		return "Host is not a name of this device";

@@ -33,8 +33,8 @@ const char *const limit_names[LIMIT_COUNT_] = {
 	[LIMIT_READ] = "requests of a session, rate class read",
 	[LIMIT_WRITE] = "requests of a session, rate class write or auth",
 	[LIMIT_AUTH] = "requests of a source, rate class auth",
-	[LIMIT_HANDSHAKE] = "TLS handshakes",
-	[LIMIT_HANDSHAKE_KNOWN] = "TLS handshakes of sources somebody has logged in from, besides",
+	[LIMIT_HANDSHAKE] = "TLS handshakes, until their cost was measured (mgmt.handshakes_per_s)",
+	[LIMIT_HANDSHAKE_KNOWN] = "TLS handshakes of sources somebody has logged in from, besides, likewise",
 	[LIMIT_LOG] = "log lines about strangers",
 	[LIMIT_PLAIN] = "requests of a source at the door without TLS",
 	[LIMIT_PLAINS] = "requests at the door without TLS, all together",
@@ -47,6 +47,7 @@ struct bucket {
 
 struct limit_table {
 	uint8_t key[16];
+	struct limit_rate rates[LIMIT_COUNT_];
 	struct bucket sets[SETS][WAYS];
 	struct bucket overflow[LIMIT_COUNT_];
 	uint64_t sessions[SESSION_CACHE];
@@ -118,6 +119,7 @@ int limit_table_new(struct limit_table **ret_table)
 		free(t);
 		return -EIO;
 	}
+	memcpy(t->rates, limit_rates, sizeof(t->rates));
 	*ret_table = t;
 	return 0;
 }
@@ -126,6 +128,16 @@ struct limit_table *limit_table_free(struct limit_table *t)
 {
 	free(t);
 	return NULL;
+}
+
+void limit_set_rate(struct limit_table *t, enum limit_class class, struct limit_rate rate)
+{
+	t->rates[class] = rate;
+}
+
+struct limit_rate limit_rate(const struct limit_table *t, enum limit_class class)
+{
+	return t->rates[class];
 }
 
 static uint64_t bucket_id(const struct limit_table *t, enum limit_class class, const void *key, size_t key_size)
@@ -159,9 +171,8 @@ static struct bucket *bucket_find(struct limit_table *t, enum limit_class class,
 	return idle;
 }
 
-static uint32_t bucket_wait_us(const struct bucket *b, enum limit_class class, uint64_t now_us, uint64_t *ret_tat_us)
+static uint32_t bucket_wait_us(const struct bucket *b, const struct limit_rate *rate, uint64_t now_us, uint64_t *ret_tat_us)
 {
-	const struct limit_rate *rate = &limit_rates[class];
 	uint64_t tat = b->tat_us > now_us ? b->tat_us : now_us;
 	uint64_t room = (uint64_t)rate->interval_us * (rate->burst - 1);
 
@@ -173,7 +184,7 @@ uint32_t limit_take(struct limit_table *t, enum limit_class class, const void *k
 {
 	struct bucket *b = bucket_find(t, class, bucket_id(t, class, key, key_size), now_us);
 	uint64_t tat_us;
-	uint32_t wait_us = bucket_wait_us(b, class, now_us, &tat_us);
+	uint32_t wait_us = bucket_wait_us(b, &t->rates[class], now_us, &tat_us);
 
 	if (wait_us > 0)
 		return (wait_us + 999999) / 1000000;
@@ -185,7 +196,7 @@ bool limit_has(struct limit_table *t, enum limit_class class, const void *key, s
 {
 	uint64_t tat_us;
 
-	return bucket_wait_us(bucket_find(t, class, bucket_id(t, class, key, key_size), now_us), class, now_us, &tat_us) == 0;
+	return bucket_wait_us(bucket_find(t, class, bucket_id(t, class, key, key_size), now_us), &t->rates[class], now_us, &tat_us) == 0;
 }
 
 void source_from_address(const struct sockaddr *address, struct source *ret_source)
@@ -237,6 +248,36 @@ void source_from_address(const struct sockaddr *address, struct source *ret_sour
 	*ret_source = s;
 }
 
+int source_from_text(const char *text, struct source *ret_source)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+	char address[INET6_ADDRSTRLEN];
+	struct source s;
+	size_t n;
+
+	if (strncmp(text, "ip:", 3) != 0)
+		return -EINVAL;
+	n = strcspn(text + 3, "/%");
+	if (n >= sizeof(address))
+		return -EINVAL;
+	memcpy(address, text + 3, n);
+	address[n] = '\0';
+	if (text[3 + n] == '%')
+		in6.sin6_scope_id = (uint32_t)strtoul(text + 3 + n + 1, NULL, 10);
+	if (inet_pton(AF_INET, address, &in.sin_addr) == 1)
+		source_from_address((const struct sockaddr *)&in, &s);
+	else if (inet_pton(AF_INET6, address, &in6.sin6_addr) == 1)
+		source_from_address((const struct sockaddr *)&in6, &s);
+	else
+		return -EINVAL;
+	/* There is one way to write each. */
+	if (strcmp(s.text, text) != 0)
+		return -EINVAL;
+	*ret_source = s;
+	return 0;
+}
+
 void source_from_uid(uint32_t uid, struct source *ret_source)
 {
 	struct source s = { .key = { 1 } };
@@ -281,7 +322,7 @@ bool limit_session_is_known(const struct limit_table *t, const char *token)
 	return false;
 }
 
-void limit_source_add(struct limit_table *t, const struct source *source, uint64_t now_us)
+static void source_enter(struct limit_table *t, const struct source *source, uint64_t seen_us)
 {
 	size_t at = 0;
 
@@ -293,8 +334,26 @@ void limit_source_add(struct limit_table *t, const struct source *source, uint64
 		if (t->known[i].seen_us < t->known[at].seen_us)
 			at = i;
 	}
+	if (t->known[at].seen_us >= seen_us)
+		return;
 	memcpy(t->known[at].key, source->key, sizeof(source->key));
-	t->known[at].seen_us = now_us > 0 ? now_us : 1;
+	t->known[at].seen_us = seen_us;
+}
+
+void limit_source_add(struct limit_table *t, const struct source *source, uint64_t now_us)
+{
+	source_enter(t, source, now_us > 0 ? now_us : 1);
+}
+
+void limit_source_restore(struct limit_table *t, const struct source *source, uint64_t age_us, uint64_t now_us)
+{
+	if (age_us < SOURCES_KNOWN_US)
+		source_enter(t, source, now_us > age_us ? now_us - age_us : 1);
+}
+
+void limit_sources_forget(struct limit_table *t)
+{
+	memset(t->known, 0, sizeof(t->known));
 }
 
 bool limit_source_is_known(const struct limit_table *t, const struct source *source, uint64_t now_us)

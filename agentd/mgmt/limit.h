@@ -43,6 +43,9 @@ struct limit_table;
 
 int limit_table_new(struct limit_table **ret_table);
 struct limit_table *limit_table_free(struct limit_table *t);
+/* Another rate than that of limit_rates[]. */
+void limit_set_rate(struct limit_table *t, enum limit_class class, struct limit_rate rate);
+struct limit_rate limit_rate(const struct limit_table *t, enum limit_class class);
 /* Takes one from the bucket of @key in @class. 0, or the seconds (at least 1) to wait before asking again. */
 uint32_t limit_take(struct limit_table *t, enum limit_class class, const void *key, size_t key_size, uint64_t now_us);
 /* Is there one left, without taking it. */
@@ -58,6 +61,11 @@ void source_from_uid(uint32_t uid, struct source *ret_source);
 #define SOURCES_KNOWN 32
 #define SOURCES_KNOWN_US (UINT64_C(30) * 24 * 3600 * 1000000)
 void limit_source_add(struct limit_table *t, const struct source *source, uint64_t now_us);
+/* What core remembers of the time before this program started; never replaces what was seen since. */
+void limit_source_restore(struct limit_table *t, const struct source *source, uint64_t age_us, uint64_t now_us);
+void limit_sources_forget(struct limit_table *t);
+/* The text of a struct source, back. -EINVAL: that is none of the network. */
+int source_from_text(const char *text, struct source *ret_source);
 bool limit_source_is_known(const struct limit_table *t, const struct source *source, uint64_t now_us);
 
 /* SipHash-2-4 (Aumasson, Bernstein 2012). */

@@ -27,7 +27,7 @@ struct mgmt {
 
 	/* core.c */
 	sd_bus *bus;			/* NULL while core cannot be reached */
-	sd_bus_slot *lost_slot, *wake_slot, *setup_slot, *setup_call;
+	sd_bus_slot *lost_slot, *wake_slot, *setup_slot, *setup_call, *sources_call;
 	sd_event_source *retry_timer;
 	sd_event_source *lost_defer;
 	char setup[24];			/* what core last said, "" if not known */

@@ -345,7 +345,7 @@ enum MHD_Result reply_queue(struct request *req)
 	for (size_t i = 0; i < reply->n_headers; i++)
 		result &= MHD_add_response_header(response, reply->headers[i][0], reply->headers[i][1]);
 	/* Only the parser knows where it ended, so what came behind it in the same packet was not looked at: conn.c. */
-	if (req->is_chunked)
+	if (req->is_chunked || conn_ends_soon(req->conn))
 		result &= MHD_add_response_header(response, "Connection", "close");
 	if (result == MHD_YES)
 		result = MHD_queue_response(req->mhd, reply->status, response);

@@ -23,6 +23,7 @@
 
 #include "agentd/common/peer.h"
 #include "agentd/common/service.h"
+#include "agentd/mgmt/budget.h"
 #include "agentd/mgmt/conn.h"
 #include "base/buf.h"
 #include "base/macro.h"
@@ -63,6 +64,8 @@ struct tls {
 	uint64_t served_us[FAIR_SLOTS];	/* when a source last got a handshake, by hash: a collision costs a little fairness */
 	uint8_t fair_key[16];
 	uint64_t blocked_until_us;	/* no token for strangers before */
+	unsigned cpu_share;		/* in thousandths of a processor */
+	bool has_budget;
 };
 
 DEFINE_CLEANUP(SSL_CTX *, SSL_CTX_free)
@@ -228,6 +231,24 @@ static void fingerprint_make(struct tls *t, const char *ca_pem)
 	OPENSSL_free(der);
 }
 
+/* Once: what a handshake takes does not change with the certificate. */
+static void budget_make(struct tls *t)
+{
+	unsigned rate = (unsigned)t->m->settings->mgmt.handshakes_per_s;
+	uint32_t us = 0;
+
+	if (t->has_budget)
+		return;
+	t->has_budget = true;
+	if (rate == 0) {
+		us = budget_handshake_us(t->ctx);
+		rate = budget_rate(us, t->cpu_share);
+		service_log(LOG_INFO, "a handshake takes %u us here, and %u.%u %% of a processor are ours: %u a second at most", us, t->cpu_share / 10,
+			    t->cpu_share % 10, rate);
+	}
+	budget_apply(t->m->limits, rate);
+}
+
 static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
 {
 	struct tls *t = userdata;
@@ -263,6 +284,7 @@ static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 	X509_free(t->leaf);
 	t->ctx = ctx;
 	t->leaf = leaf;
+	budget_make(t);
 	free(t->chain_pem);
 	t->chain_pem = chain;
 	fingerprint_make(t, ca_pem);
@@ -566,7 +588,7 @@ void tls_queue_run(struct mgmt *m)
 			return;
 		if (!(is_known && limit_take(m->limits, LIMIT_HANDSHAKE_KNOWN, "", 0, now_us) == 0) &&
 		    limit_take(m->limits, LIMIT_HANDSHAKE, "", 0, now_us) > 0) {
-			t->blocked_until_us = now_us + limit_rates[LIMIT_HANDSHAKE].interval_us;
+			t->blocked_until_us = now_us + limit_rate(m->limits, LIMIT_HANDSHAKE).interval_us;
 			sd_event_source_set_time(t->queue_timer, t->blocked_until_us);
 			sd_event_source_set_enabled(t->queue_timer, SD_EVENT_ONESHOT);
 			return;
@@ -593,6 +615,7 @@ int tls_new(struct mgmt *m, struct agent_error **err)
 	if (t->key == NULL || RAND_bytes(t->fair_key, sizeof(t->fair_key)) != 1)
 		return agent_error_set(err, -EIO, "mgmt.start", "OpenSSL cannot make a P-256 key");
 	addresses_read(t);
+	t->cpu_share = budget_cpu_share("/proc/self/cgroup", "/sys/fs/cgroup");
 	r = sd_event_add_time(m->event, &t->timer, CLOCK_MONOTONIC, mgmt_now_us(m), 0, on_timer, t);
 	if (r >= 0)
 		r = sd_event_add_time(m->event, &t->queue_timer, CLOCK_MONOTONIC, 0, 1000, on_queue_timer, t);

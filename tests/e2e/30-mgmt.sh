@@ -33,6 +33,25 @@ like "finite field groups are refused" "$(tls -tls1_3 -groups ffdhe2048)" 'alert
 is "plain HTTP gets nothing" "$(curl -s --max-time 5 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$HTTPS_PORT/v1/health")" 000
 # Clients that stop in the middle, all at once: how long each is kept, and what they cost meanwhile.
 mgmt_pid=$(cat "$RUN/pids/agentd-mgmt")
+python3 - "$HTTPS_PORT" "$LAB/device-ca.crt" "$host" > "$LAB/chatty" 2>&1 << 'PY' &
+import http.client, socket, ssl, sys, time
+context = ssl.create_default_context(cafile=sys.argv[2])
+time.sleep(8) # what the others cost is measured before
+connection, n_closed, end = None, 0, time.monotonic() + 12
+while time.monotonic() < end:
+    if connection is None:
+        connection = http.client.HTTPSConnection(sys.argv[3], int(sys.argv[1]), timeout=30, context=context)
+        connection.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30, ("127.0.0.3", 0)), server_hostname=sys.argv[3])
+    connection.request("GET", "/v1/health")
+    answer = connection.getresponse()
+    answer.read()
+    if answer.will_close:
+        n_closed += 1
+        connection = None
+    time.sleep(0.4)
+print(n_closed > 0)
+PY
+chatty=$!
 python3 - "$HTTPS_PORT" "$host" "$LAB/device-ca.crt" "$mgmt_pid" > "$LAB/slow" << 'PY'
 import select, socket, ssl, sys, time
 port, host, ca, pid = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
@@ -76,6 +95,8 @@ while open_ones and time.monotonic() - begin < 25:
             elif name == "body":
                 print("answer", data.split()[1].decode())
 PY
+wait "$chatty"
+is "a stranger who goes on asking is told before his time is over, and never cut off" "$(cat "$LAB/chatty")" True
 gone() { sed -n "s/^$1 //p" "$LAB/slow"; }
 like "a connection without a byte is given up after 5 s" "$(gone nothing)" '^[45]$'
 like "half a ClientHello too" "$(gone hello)" '^[45]$'

@@ -129,6 +129,22 @@ as monitor GET /v1/status
 is "the others still get in" "$CODE" 200
 ca -gencrl -crl_lastupdate "$(day '-9 days')" -crl_nextupdate "$(day '-1 day')" -out "$trust/clients.crl"
 refused "a list that is out of date" monitor 'alert' 'revocation list is out of date'
+# crl_of CA [openssl ca options]: of another authority, from its own empty list
+: > "$LAB/ca/none"
+sed "s,^database = .*,database = $LAB/ca/none," "$LAB/ca/conf" > "$LAB/ca/conf-none"
+crl_of() {
+  local name=$1
+  shift
+  openssl ca -batch -config "$LAB/ca/conf-none" -gencrl -keyfile "$PKI/$name.key" -cert "$PKI/$name.pem" "$@" -out "$trust/clients.crl" 2>> "$LAB/log/ca.err" ||
+    not_ok "no list of $name: $(tail -n 3 "$LAB/log/ca.err")"
+}
+lab_ca strangers2 "/CN=Other owner CA"
+crl_of strangers2
+refused "a list of another authority" monitor 'alert' 'there is no revocation list of its authority'
+crl_of strangers
+refused "a list by somebody with the name of the authority" monitor 'alert' 'not signed by its authority'
+crl_of clients -crl_lastupdate "$(day '+1 day')" -crl_nextupdate "$(day '+9 days')"
+refused "a list that is not valid yet" monitor 'alert' 'revocation list is not valid yet'
 echo rubbish > "$trust/clients.crl"
 sleep 0.4
 as monitor GET /v1/status
@@ -136,7 +152,6 @@ is "a list that cannot be read closes the door" "$CODE" 000
 rm "$trust/clients.crl"
 as monitor GET /v1/status
 is "without a list it is open again" "$CODE" 200
-lab_ca strangers2 "/CN=Other owner CA"
 cp "$PKI/strangers2.pem" "$trust/clients.pem"
 refused "after the authority was replaced" monitor 'unknown ca' 'authority that is not trusted'
 cp "$PKI/clients.pem" "$trust/clients.pem"

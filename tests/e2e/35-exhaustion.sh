@@ -25,13 +25,18 @@ if [ -n "$CLOCK" ]; then
   chmod 644 "$CLOCK"
   day 0
 fi
-lab_up "${CLOCK:+paths: { program_dir = \"$LAB/bin\"; \};}"
+CLIENT_PORT=$(lab_free_port)
+mkdir -p "$LAB/trust/mgmt"
+PLAIN_PORT=$(lab_free_port)
+lab_up "${CLOCK:+paths: { program_dir = \"$LAB/bin\"; \};} mgmt: { client_listen = \"127.0.0.1:$CLIENT_PORT\"; http_listen = \"127.0.0.1:$PLAIN_PORT\"; };"
 if [ -n "$CLOCK" ]; then
   lab_agent_stop
   AGENTD=$LAB/bin/agentd
   lab_agent_start
 fi
 set_password
+lab_ca clients "/CN=Owner CA"
+install -m 644 "$PKI/clients.pem" "$LAB/trust/mgmt/clients.pem"
 host=gw-${LAB_SERIAL,,}.local
 wait_for 20 https GET /v1/health
 
@@ -61,9 +66,9 @@ wait_for 40 settled
 IDLE_FDS=$(fds "$MGMT")
 IDLE_ANON=$(field "$MGMT" RssAnon)
 
-# crowd N MODE SECONDS: N connections from loopback addresses, six of each, that stay. MODE: silent or head
+# crowd N MODE SECONDS [PORT]: N connections from loopback addresses, six of each, that stay. MODE: silent, head (in TLS) or plain (a head without)
 crowd() {
-  python3 - "$HTTPS_PORT" "$host" "$LAB/device-ca.crt" "$@" << 'PY'
+  python3 - "${4:-$HTTPS_PORT}" "$host" "$LAB/device-ca.crt" "$@" << 'PY'
 import socket, ssl, sys, time
 port, host, ca, n, mode, seconds = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5], float(sys.argv[6])
 context = ssl.create_default_context(cafile=ca)
@@ -73,6 +78,7 @@ for i in range(n):
         s = socket.create_connection(("127.0.0.1", port), 20, ("127.0.%d.%d" % (1 + i // 600, 2 + i // 6 % 100), 0))
         if mode == "head":
             s = context.wrap_socket(s, server_hostname=host)
+        if mode != "silent":
             s.sendall(b"GET /v1/health HTTP/1.1\r\n")
         kept.append(s)
     except OSError:
@@ -133,6 +139,16 @@ succeeds "after 300 connections that stop in a head the descriptors are back" wa
 grown=$(($(field "$MGMT" RssAnon) - IDLE_ANON))
 # shellcheck disable=SC2015
 [ -n "$SANITIZED" ] || { [ "$grown" -lt 1024 ] && ok "and the memory ($grown KiB more)" || not_ok "$grown KiB more than when idle"; }
+# The other doors: one that asks for a certificate, one without TLS.
+for door in "client certificates head $CLIENT_PORT" "client certificates silent $CLIENT_PORT" "the page plain $PLAIN_PORT" "the page silent $PLAIN_PORT"; do
+  read -r what what2 mode port <<< "$door"
+  crowd 300 "$mode" 1 "$port" > "$LAB/crowd"
+  succeeds "after 300 connections at the door of $what $what2 ($mode) the descriptors are back" wait_for 40 idle_again
+done
+grown=$(($(field "$MGMT" RssAnon) - IDLE_ANON))
+# shellcheck disable=SC2015
+[ -n "$SANITIZED" ] || { [ "$grown" -lt 1024 ] && ok "and the memory ($grown KiB more)" || not_ok "$grown KiB more than when idle"; }
+is "still the same process" "$(mgmt)" "$MGMT"
 status_with "$OWNER"
 is "the owner's session went through all of it" "$HTTPS_STATUS" 200
 
@@ -207,6 +223,13 @@ answers() { api GET /v1/bootstrap | grep -q '"state":"active"'; }
 wait_for 30 answers
 status_with "$USED"
 is "nor one from before a crash of core" "$HTTPS_STATUS $(slug)" "401 authentication-required"
+
+# ---- what an attacker who can make agentd-mgmt crash does not gain
+logged_in
+is "no program is told of anybody before somebody logged in" "$(grep -c 'core knows of' "$AGENT_LOG")" 0
+kill -KILL "$(mgmt)"
+told() { grep -q 'core knows of 1 sources that somebody has logged in from' "$AGENT_LOG"; }
+succeeds "the owner's address is known again after a crash of agentd-mgmt" wait_for 30 told
 
 # ---- leaving when idle
 lab_agent_stop

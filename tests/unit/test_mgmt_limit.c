@@ -2,6 +2,7 @@
 #include "tests/unit/test.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 
 #include "agentd/mgmt/limit.h"
@@ -166,6 +167,41 @@ static void the_latest_known_sources_are_remembered_for_30_days(void **state)
 	limit_table_free(t);
 }
 
+static void what_core_remembers_comes_back(void **state)
+{
+	static const char *const texts[] = { "ip:192.0.2.7", "ip:2001:db8:0:1::/64", "ip:fe80::1%3", "ip:::1" };
+	static const char *const bad[] = { "", "ip:", "ip:192.0.2", "ip:192.0.2.7/24", "ip:192.0.2.7 ", "ip:2001:db8:0:1::", "ip:2001:db8::1/64", "ip:fe80::1", "ip:fe80::1%3x",
+					   "unix:1000", "192.0.2.7", "ip:192.0.2.7%1", "ip:::ffff:192.0.2.7",
+					   "ip:1111111111111111111111111111111111111111111111111111111111111" };
+	const uint64_t now = 50 * SECOND, day = 24 * 3600 * SECOND;
+	struct limit_table *t = *state;
+	struct source s;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		assert_int_equal(source_from_text(texts[i], &s), 0);
+		assert_string_equal(s.text, texts[i]);
+		assert_false(limit_source_is_known(t, &s, now));
+		limit_source_restore(t, &s, 10 * SECOND, now);
+		assert_true(limit_source_is_known(t, &s, now));
+		assert_false(limit_source_is_known(t, &s, now - 10 * SECOND + SOURCES_KNOWN_US));
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(source_from_text(bad[i], &s), -EINVAL);
+	/* From before the boot of this clock; and too long ago. */
+	assert_int_equal(source_from_text("ip:192.0.2.8", &s), 0);
+	limit_source_restore(t, &s, 31 * day, now);
+	assert_false(limit_source_is_known(t, &s, now));
+	limit_source_restore(t, &s, 29 * day, now);
+	assert_true(limit_source_is_known(t, &s, now));
+	/* Never older than what was seen here. */
+	assert_int_equal(source_from_text("ip:192.0.2.9", &s), 0);
+	limit_source_add(t, &s, now);
+	limit_source_restore(t, &s, 20 * SECOND, now);
+	assert_true(limit_source_is_known(t, &s, now - 1 + SOURCES_KNOWN_US));
+	limit_sources_forget(t);
+	assert_false(limit_source_is_known(t, &s, now));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +211,7 @@ int main(void)
 		T(a_spray_of_sources_shares_one_bucket_and_an_active_one_keeps_its_own),
 		cmocka_unit_test(one_host_is_one_source),
 		T(only_confirmed_tokens_are_known),
+		T(what_core_remembers_comes_back),
 	};
 
 	return cmocka_run_group_tests_name("mgmt_limit", tests, NULL, NULL);
