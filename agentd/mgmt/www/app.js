@@ -305,7 +305,7 @@ $("logout").addEventListener("click", async () => {
   login("You are logged out.");
 });
 
-/* Everything that belongs to a session and must not be there after it. */
+/* Everything that belongs to a session and must not be there after it; what draws after an answer looks at role first. */
 function leave() {
   role = "";
   idleEnd = 0;
@@ -333,6 +333,7 @@ async function enter() {
   $("change-user").value = user;
   drawSessions(sessions);
   await Promise.all([drawStatus(), drawAccounts()]);
+  if (!role) return;
   $("state").textContent = `Logged in as ${user}`;
   show("app", $("status-title"));
   used();
@@ -341,6 +342,7 @@ async function enter() {
 
 async function drawStatus() {
   const status = await call("GET", "/v1/status");
+  if (!role) return;
   const lamps = [], facts = [];
   for (const [key, words] of Object.entries(lampWords)) {
     const [kind, text] = words[status[key]] || ["", status[key]];
@@ -363,6 +365,7 @@ async function drawStatus() {
 }
 
 function drawSessions(sessions) {
+  if (!role) return;
   $("sessions").replaceChildren(...sessions.map((one) => {
     const item = element("li", one.user + (one.own ? ", this page" : ""));
     item.append(element("small", `Role ${one.role} · ${one.source.replace(/^ip:/, "")} · since ${ago(one.age_s)} · idle ${ago(one.idle_s)}`));
@@ -441,6 +444,7 @@ function follow() {
     hasHistory = true;
     try {
       const page = await call("GET", `/v1/events?after=${Math.max(0, last - 30)}&limit=30`);
+      if (mine !== source) return;
       for (const one of page.events) drawEvent(one, false);
     } catch { /* what comes live is shown all the same */ }
   });

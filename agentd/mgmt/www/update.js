@@ -15,6 +15,7 @@ function verdict(kind, title, text) {
 }
 
 function drawUpdate(update) {
+  if (!role) return;
   const isTrial = update.stage === "trying", isNew = isTrial && update.booted_slot === update.target_slot;
   $("stage").textContent = isNew ? "A new system is running on trial. Keep it if the device works as it should." :
     isTrial ? "The update is in place. It starts at the next restart of the device." : stages[update.stage] || update.stage;
