@@ -87,9 +87,9 @@ def look(b, name):
     # Names as the browser tells them to a screen reader.
     # Behind a question the rest of the page is out of reach.
     within = "dialog[open] " if b.is_shown("dialog[open]") else ""
-    for e in b.find_all(", ".join(within + kind for kind in ("button", "input", "select", "progress", "a", "summary", "section"))):
-        if b.call("GET", "/element/%s/displayed" % e) and not b.call("GET", "/element/%s/computedlabel" % e):
-            found.append("no name: " + b.call("GET", "/element/%s/property/outerHTML" % e)[:80])
+    kinds = ", ".join(within + kind for kind in ("button", "input", "select", "progress", "a", "summary", "section"))
+    found += b.steady(lambda: ["no name: " + b.call("GET", "/element/%s/property/outerHTML" % e)[:80] for e in b.find_all(kinds)
+                               if b.call("GET", "/element/%s/displayed" % e) and not b.call("GET", "/element/%s/computedlabel" % e)])
     check("%s: nothing keeps anybody out" % name, not found, found)
     if AXE:
         check("%s: axe-core finds no violation" % name, not found_by_axe, found_by_axe)

@@ -77,8 +77,19 @@ class Browser:
     def find_all(self, css):
         return [e[ELEMENT] for e in self.call("POST", "/elements", {"using": "css selector", "value": css})]
 
+    @staticmethod
+    def steady(action):
+        """What @action() returns; once more when the page drew anew what it had just found."""
+        for _ in range(20):
+            try:
+                return action()
+            except RuntimeError as e:
+                if "stale element" not in str(e):
+                    raise
+        return action()
+
     def click(self, css):
-        self.call("POST", "/element/%s/click" % self.find(css), {})
+        self.steady(lambda: self.call("POST", "/element/%s/click" % self.find(css), {}))
 
     def type(self, css, text):
         self.call("POST", "/element/%s/value" % self.find(css), {"text": text})

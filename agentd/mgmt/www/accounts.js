@@ -20,12 +20,15 @@ const accountTasks = {
     send: (name, body) => call("POST", `/v1/accounts/${name}/remove`, body),
   },
 };
-let accountTask = null, accountName = "", assigned = null;
+let accountTask = null, accountName = "", assigned = null, accountsDrawn = "";
 
 async function drawAccounts() {
   if (!may("admin")) return;
   const { accounts } = await call("GET", "/v1/accounts");
   if (!may("admin")) return;
+  const text = JSON.stringify([user, accounts]);
+  if (text === accountsDrawn && $("accounts").children.length) return;
+  accountsDrawn = text;
   /* Drawn anew under somebody's keyboard, the focus stays where it was. */
   const focused = document.activeElement.dataset.key;
   $("accounts").replaceChildren(...accounts.map((one) => {
