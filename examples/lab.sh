@@ -232,6 +232,8 @@ paths: {
 tpm: { tcti = "$TCTI"; };
 password: { cost = ${LAB_COST:-5}; };
 mgmt: { listen = "127.0.0.1:$HTTPS_PORT"; };
+# The clock of the machine that runs the lab is right.
+time: { network_file = "$CONF"; };
 # Tests and quickstart play the health check themselves.
 health: { at_start = false; };
 mqtt: {

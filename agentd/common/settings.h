@@ -42,6 +42,7 @@ struct settings {
 	struct { char *ca_file; int64_t connect_timeout_s; } fetch;
 	struct { char *kind, *index_url; int64_t poll_s, poll_min_s, poll_max_s; } source;
 	struct { char *url, *tenant, *controller, *token_file, *distribution; } hawkbit;
+	struct { char *network_file, *authenticated_file; bool https_date; int64_t save_s; } time;
 	struct { bool enable; int64_t max_connections, calls_per_s, burst; } vendor;
 	struct {
 		int64_t min_signers;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "agentd/common/peer.h"
+#include "agentd/core/clock.h"
 #include "agentd/core/dispatch.h"
 #include "agentd/common/gate.h"
 #include "agentd/core/key_rights.h"
@@ -511,6 +512,8 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
 	}
 	peer->next = door->peers;
 	door->peers = peer;
+	if (door->program == PROG_MGMT || door->program == PROG_LINK)
+		clock_greet(door->core, peer->bus);
 	return 0;
 }
 
@@ -697,6 +700,8 @@ int bus_hold(struct core *core, enum program program, sd_bus **ret_bus, struct a
 		r = peer_new(core, bus, program, (uint32_t)geteuid(), slot);
 		if (r < 0)
 			return agent_error_set(err, r, "bus.connect", "cannot talk to agentd-%s: %s", program_name(program), strerror(-r));
+		if (program == PROG_FETCH)
+			clock_greet(core, (*slot)->bus);
 	}
 	(*slot)->n_holds++;
 	(*slot)->idle = sd_event_source_disable_unref((*slot)->idle);
@@ -738,6 +743,19 @@ void bus_emit_stream(struct core *core)
 		return;
 	for (const struct peer *p = core->bus->doors[DOOR_MGMT].peers; p != NULL; p = p->next)
 		sd_bus_emit_signal(p->bus, BUS_PATH, BUS_CORE, "StreamWake", NULL);
+}
+
+void bus_each(struct core *core, unsigned programs, void (*what)(struct core *core, sd_bus *bus))
+{
+	struct bus *b = core->bus;
+	uint64_t n_unread = 0;
+
+	for (size_t i = 0; b != NULL && i < ARRAY_SIZE(b->doors); i++)
+		for (const struct peer *p = (b->doors[i].program & programs) == 0 ? NULL : b->doors[i].peers; p != NULL; p = p->next)
+			if (sd_bus_get_n_queued_write(p->bus, &n_unread) >= 0 && n_unread <= MAX_UNREAD)
+				what(core, p->bus);
+	if (b != NULL && (programs & PROG_FETCH) != 0 && b->out[1] != NULL)
+		what(core, b->out[1]->bus);
 }
 
 void bus_emit_setup(struct core *core)

@@ -19,6 +19,8 @@ void bus_release(struct core *core, enum program program);
 /* Cut the connection: calls under way end with an error, and the program with its work. */
 void bus_cut(struct core *core, enum program program);
 
+/* Something for each connection of these programs that reads what it is sent. */
+void bus_each(struct core *core, unsigned programs, void (*what)(struct core *core, sd_bus *bus));
 /* Signal StreamWake to agentd-mgmt. */
 void bus_emit_stream(struct core *core);
 /* Tell link and fetch. */

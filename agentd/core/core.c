@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "agentd/core/clients.h"
+#include "agentd/core/clock.h"
 #include "agentd/core/core.h"
 
 #include <errno.h>
@@ -117,6 +118,8 @@ static void take_news(struct core *core, const struct worker_news *news)
 		core->tpm_state = (int)news->tpm_state;
 	}
 	if (news->was_opened) {
+		if (news->result >= 0)
+			clock_tpm_is_open(core);
 		is_new_trouble = news->result < 0 && news->result != core->open_result;
 		core->open_result = news->result;
 		if (is_new_trouble)
@@ -195,6 +198,8 @@ static int start(struct core *core, struct store **ret_store, struct agent_error
 
 	r = audit_open(core, err);
 	if (r >= 0)
+		r = clock_start(core, err);
+	if (r >= 0)
 		r = store_new(core->settings, ret_store, err);
 	if (r >= 0)
 		core->keys_fd = (*ret_store)->keys_fd; /* lent: the store is the last to go */
@@ -271,6 +276,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	source_stop(&core);
 	policy_stop(&core);
 	updates_stop(&core);
+	clock_stop(&core);
 	audit_close(&core);
 	if (r == -EBUSY)
 		_exit(code); /* a command still hangs in the TPM: its thread must not find the store gone */

@@ -14,6 +14,7 @@
 
 #include <agent/error.h>
 #include <agent/password.h>
+#include <agent/time.h>
 
 #include "agentd/common/events.h"
 #include "agentd/common/operations.h"
@@ -24,6 +25,7 @@
 struct accounts;
 struct clients;
 struct role_refusals;
+struct clock;
 struct audit;
 struct bus;
 struct key_caller;
@@ -48,6 +50,8 @@ struct core {
 	struct updates *updates;   /* op_update.c */
 	struct policies *policies; /* op_policy.c */
 	struct presence *presence; /* presence.c */
+	struct clock *clock;	   /* clock.c */
+	struct agent_time *time;   /* what it is now, for certificates; any thread */
 	struct source *source;	   /* source.c; NULL: updates are not looked for */
 	bool is_stream_asleep;	   /* agentd-mgmt has seen all there is: op_stream.c */
 	int setup;		   /* enum agent_setup_state or SETUP_STATE_UNKNOWN, as of the last word from the worker */

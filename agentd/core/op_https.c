@@ -22,6 +22,7 @@
 #include <agent/seal.h>
 
 #include "agentd/common/peer.h"
+#include "agentd/core/clock.h"
 #include "agentd/core/core.h"
 #include "agentd/core/https_check.h"
 #include "agentd/core/job.h"
@@ -250,7 +251,7 @@ static int install_from(struct store *store, struct https_job *job, const char *
 	key = parse_key(&secret);
 	if (key == NULL)
 		return crypto_failed(err);
-	r = https_check(store->settings, job->pem, key, time(NULL), &job->about, err);
+	r = https_check(store->settings, job->pem, key, clock_now(job->base.call->core), &job->about, err);
 	if (r < 0)
 		return r;
 	if (asprintf(&both, "%.*s%s", (int)(chain - text), text, job->pem) < 0) {
@@ -363,8 +364,8 @@ static int status_run(struct store *store, struct op_job *base, struct agent_err
 	if (r < 0)
 		return agent_error_move(err, &e);
 	job->is_installed = true;
-	job->is_expired = job->about.not_after_s <= (uint64_t)time(NULL);
-	job->is_early = job->about.not_before_s > (uint64_t)time(NULL);
+	job->is_expired = job->about.not_after_s <= (uint64_t)clock_now(base->call->core);
+	job->is_early = job->about.not_before_s > (uint64_t)clock_now(base->call->core);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include <agent/cert.h>
 
+#include "agentd/core/clock.h"
 #include "agentd/core/core.h"
 #include "agentd/core/job.h"
 #include "agentd/core/store.h"
@@ -54,7 +55,7 @@ static bool name_is_ours(const struct settings *settings, const char *name)
 static int run(struct store *store, struct op_job *base, struct agent_error **err)
 {
 	struct leaf_job *job = (struct leaf_job *)base;
-	time_t now = time(NULL);
+	int64_t now = clock_now(base->call->core);
 	struct agent_leaf_options options = {
 		.common_name = job->common_name,
 		.names = job->list,

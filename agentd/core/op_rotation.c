@@ -23,6 +23,7 @@
 #include "agentd/common/peer.h"
 #include "agentd/common/settings.h"
 #include "agentd/core/bus.h"
+#include "agentd/core/clock.h"
 #include "agentd/core/core.h"
 #include "agentd/core/job.h"
 #include "agentd/core/key_permit.h"
@@ -302,10 +303,8 @@ int op_key_rotate_abort(struct core *core, struct op_call *call, struct agent_er
 
 /* ---- a certificate arrives -------------------------------------------------------------------------------------- */
 
-static int check_dates(X509 *leaf, struct agent_error **err)
+static int check_dates(X509 *leaf, time_t now, struct agent_error **err)
 {
-	time_t now = time(NULL);
-
 	/* A clock that is behind must not refuse a new certificate: only what is over is refused. */
 	if (X509_cmp_time(X509_get0_notAfter(leaf), &now) < 0)
 		return agent_error_set(err, -EKEYEXPIRED, "rotation.certificate", "the certificate has expired, or the clock is wrong");
@@ -313,7 +312,7 @@ static int check_dates(X509 *leaf, struct agent_error **err)
 }
 
 /* Every certificate of the chain is one; the first is for @key and for TLS clients. */
-static int check_certificate(const struct store_key *key, const char *pem, struct agent_error **err)
+static int check_certificate(const struct store_key *key, const char *pem, time_t now, struct agent_error **err)
 {
 	_cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(pem, -1);
 	_cleanup_(X509_freep) X509 *leaf = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
@@ -332,7 +331,7 @@ static int check_certificate(const struct store_key *key, const char *pem, struc
 	}
 	if (X509_check_purpose(leaf, X509_PURPOSE_SSL_CLIENT, 0) != 1)
 		return agent_error_set(err, -EINVAL, "rotation.certificate", "the certificate may not be used by TLS clients (extended key usage)");
-	return check_dates(leaf, err);
+	return check_dates(leaf, now, err);
 }
 
 /* For the new key if one waits for it, else a renewal for the key in use. */
@@ -350,7 +349,7 @@ static int certificate_run(struct store *store, struct op_job *base, struct agen
 	is_waiting = job->rotation.state == ROTATION_WAITING && strcmp(job->rotation.key, job->name) == 0;
 	r = store_get_key(store, is_waiting ? next : job->name, &key, err);
 	if (r >= 0)
-		r = check_certificate(key, job->pem, err);
+		r = check_certificate(key, job->pem, (time_t)clock_now(base->call->core), err);
 	if (r >= 0 && !is_waiting) {
 		r = rotation_begin(store->keys_fd, job->name, agent_signer_get_type(key->signer), true, &job->rotation, err);
 		if (r >= 0)

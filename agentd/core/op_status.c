@@ -11,6 +11,7 @@
 
 #include "agentd/common/peer.h"
 #include "agentd/core/bus.h"
+#include "agentd/core/clock.h"
 #include "agentd/core/core.h"
 #include "agentd/core/source.h"
 #include "agentd/core/store.h"
@@ -115,6 +116,8 @@ static int append_status(struct core *core, sd_bus_message *m)
 				       s->mqtt.enable ? "offline" : "disabled");
 	if (r >= 0)
 		r = peer_append_string(m, "link_detail", core->link_detail[0] != '\0' ? core->link_detail : NULL);
+	if (r >= 0)
+		r = clock_append_short(core, m);
 	if (r >= 0)
 		r = updates_append_short(core, m);
 	if (r >= 0)

@@ -18,6 +18,7 @@
 #include "agentd/core/ask.h"
 #include "agentd/core/audit.h"
 #include "agentd/core/bus.h"
+#include "agentd/core/clock.h"
 #include "agentd/core/core.h"
 #include "agentd/core/source.h"
 #include "agentd/core/stream.h"
@@ -448,7 +449,6 @@ static int begin(struct core *core, const char *from, bool is_asked, int *ret_fd
 {
 	struct updates *u = core->updates;
 	_cleanup_close_ int read_fd = -1, write_fd = -1;
-	time_t now = time(NULL);
 	sd_bus_message *m;
 	char id[24];
 	int fds[2], r;
@@ -463,7 +463,7 @@ static int begin(struct core *core, const char *from, bool is_asked, int *ret_fd
 		return r;
 	r = ask_is_ready(m, err);
 	if (r >= 0) {
-		r = sd_bus_message_append(m, "httbs", read_fd, core->floor, now > 0 ? (uint64_t)now : (uint64_t)0, (int)u->order.looks_only,
+		r = sd_bus_message_append(m, "httbs", read_fd, core->floor, (uint64_t)clock_now(core), (int)u->order.looks_only,
 					  u->order.release_id);
 		if (r < 0)
 			agent_error_set(err, r, "bus.call", "cannot hand over a pipe: %s", strerror(-r));

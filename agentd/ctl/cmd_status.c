@@ -4,6 +4,7 @@
 #include "agentd/ctl/commands.h"
 #include "agentd/ctl/output.h"
 #include "base/macro.h"
+#include "base/time.h"
 
 static const struct field fields[] = {
 	{ "setup", "setup" },
@@ -16,6 +17,8 @@ static const struct field fields[] = {
 	{ "srk_name", "SRK name" },
 	{ "link_state", "broker" },
 	{ "link_detail", "broker detail" },
+	{ "time_state", "time" },
+	{ "time_source", "time source" },
 	{ "booted_slot", "running slot" },
 	{ "update_stage", "update" },
 	{ "source_state", "update source" },
@@ -59,4 +62,41 @@ int cmd_queue_list(struct ctl *ctl, int argc, char **argv)
 int cmd_status(struct ctl *ctl, int argc, char **argv)
 {
 	return command_show(ctl, argc, argv, "GET", "/v1/status", fields, ARRAY_SIZE(fields));
+}
+
+/* The times for people; JSON has the seconds. */
+int cmd_time(struct ctl *ctl, int argc, char **argv)
+{
+	static const struct field first[] = { { "time_state", "time" }, { "time_source", "source" } };
+	static const struct field times[] = {
+		{ "time_s", "now" }, { "time_floor_s", "not before" }, { "system_clock_s", "system clock" }, { "saved_s", "saved" },
+	};
+	static const struct field rest[] = { { "uncertainty_s", "uncertain by (s)" }, { "tpm_clock_s", "TPM clock (s)" }, { "changes", "changes" } };
+	struct reply reply;
+	json_t *texts;
+	int r;
+
+	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
+		return CTL_USAGE;
+	r = http_request(ctl, "GET", "/v1/time", NULL, &reply);
+	if (r == CTL_OK && ctl->is_json) {
+		print_json(reply.body);
+	} else if (r == CTL_OK) {
+		texts = json_object();
+		for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+			json_t *seconds = json_object_get(reply.body, times[i].member);
+			char text[TIME_TEXT_SIZE];
+
+			if (seconds == NULL)
+				continue;
+			time_text(json_integer_value(seconds), text);
+			json_object_set_new(texts, times[i].member, json_string(text));
+		}
+		print_fields(reply.body, first, ARRAY_SIZE(first));
+		print_fields(texts, times, ARRAY_SIZE(times));
+		print_fields(reply.body, rest, ARRAY_SIZE(rest));
+		json_decref(texts);
+	}
+	reply_free(&reply);
+	return r;
 }

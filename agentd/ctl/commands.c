@@ -8,6 +8,7 @@
 
 const struct command commands[] = {
 	{ "status", "", "state of setup, TPM, broker connection and updates", cmd_status },
+	{ "time", "", "what time it is, how far that can be relied on, and since when it is not earlier", cmd_time },
 	{ "passwd", "[--user NAME] [--stdin]", "set or change your own password; --stdin: current and new on two lines", cmd_passwd },
 	{ "login", "[--user NAME] [--stdin]", "log in; --stdin: the password on one line", cmd_login },
 	{ "logout", "", "end the session", cmd_logout },

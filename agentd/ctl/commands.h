@@ -43,6 +43,7 @@ int options_parse(int argc, char **argv, const struct option_row *rows, size_t n
 int command_show(struct ctl *ctl, int argc, char **argv, const char *method, const char *path, const struct field *fields, size_t n);
 
 int cmd_status(struct ctl *ctl, int argc, char **argv);
+int cmd_time(struct ctl *ctl, int argc, char **argv);
 int cmd_queue_list(struct ctl *ctl, int argc, char **argv);
 int cmd_passwd(struct ctl *ctl, int argc, char **argv);
 int cmd_login(struct ctl *ctl, int argc, char **argv);

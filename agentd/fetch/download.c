@@ -39,6 +39,7 @@ struct download {
 	uint64_t size;
 	struct agent_signer *signer;
 	unsigned connect_timeout_s;
+	struct agent_time *time;
 	int socket_fd, notify_fd;
 	int abort_fd;
 	atomic_bool is_aborted, is_done;
@@ -169,7 +170,7 @@ static int connect_to(struct download *d, const struct url *url, struct agent_er
 	bool is_home = url_same_origin(url, &d->home);
 	struct http_options options = {
 		.ca_file = d->ca_file, .cert_file = d->cert_file, .cert_pem = d->cert_pem, .signer = is_home ? d->signer : NULL,
-		.connect_timeout_s = d->connect_timeout_s, .is_aborted = &d->is_aborted,
+		.connect_timeout_s = d->connect_timeout_s, .is_aborted = &d->is_aborted, .time = d->time,
 	};
 	CURLcode code;
 	int r;
@@ -484,6 +485,7 @@ int download_start(const struct download_options *options, struct download **ret
 	d->socket_fd = options->socket_fd;
 	d->notify_fd = options->notify_fd;
 	d->connect_timeout_s = options->connect_timeout_s;
+	d->time = options->time;
 	d->signer = agent_signer_ref(options->signer);
 	d->may_leave = options->may_leave;
 	d->size = options->size;

@@ -21,6 +21,7 @@ struct download_options {
 	const char *cert_pem;	      /* the certificate itself, instead of the file; or NULL */
 	struct agent_signer *signer;  /* or NULL; used in the thread */
 	unsigned connect_timeout_s;
+	struct agent_time *time; /* lent until download_free() */
 	int socket_fd;	/* asks in, bytes out; stays the caller's, open until download_free() */
 	int notify_fd;	/* eventfd written at the end; lent */
 };

@@ -79,6 +79,8 @@ static size_t on_header(char *data, size_t one, size_t size, void *userdata)
 		if (http->answer->retry_after_s > RETRY_AFTER_MAX_S)
 			http->answer->retry_after_s = RETRY_AFTER_MAX_S;
 	}
+	if (strcasecmp(line, "Date") == 0)
+		http->answer->date_s = http_date_parse(value);
 	return size;
 }
 
@@ -173,7 +175,7 @@ int http_new(const struct url *url, const struct http_options *options, struct h
 	_cleanup_(http_freep) struct http *http = calloc(1, sizeof(*http));
 	bool has_pem = options->signer != NULL && options->cert_pem != NULL;
 	struct agent_tls_options tls = {
-		.ca_file = options->ca_file, .peer_name = url->host,
+		.ca_file = options->ca_file, .peer_name = url->host, .time = options->time,
 		.cert_file = options->signer == NULL || has_pem ? NULL : options->cert_file, .signer = has_pem ? NULL : options->signer,
 	};
 	int r;

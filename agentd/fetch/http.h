@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <agent/signer.h>
+#include <agent/time.h>
 
 #include "agentd/fetch/url.h"
 
@@ -16,6 +17,7 @@ struct http_options {
 	const char *cert_pem;	      /* the certificate itself, instead of the file; or NULL */
 	struct agent_signer *signer;  /* NULL: no client certificate */
 	unsigned connect_timeout_s;
+	struct agent_time *time;      /* for the dates of certificates; referenced */
 	const atomic_bool *is_aborted; /* makes a transfer end within a second */
 };
 
@@ -23,6 +25,7 @@ struct http_options {
 struct http_answer {
 	long status;
 	uint64_t retry_after_s;	     /* 0: not said; dates are not read */
+	uint64_t date_s;	     /* what time it is there; 0: not said */
 };
 
 /* Takes body bytes of any answer. Negative ends the transfer: *err is the reason. */
@@ -41,6 +44,8 @@ struct http_request {
 struct agent_tls;
 struct http;
 
+/* A date of RFC 9110 section 5.6.7 in the form that senders must use; 0 if it is none. */
+uint64_t http_date_parse(const char *text);
 /* For the server of @url; options are lent. tls.*, fetch.memory, fetch.options */
 int http_new(const struct url *url, const struct http_options *options, struct http **ret_http, struct agent_error **err);
 struct http *http_free(struct http *http);

@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <agent/tls.h>
 
 #include "agentd/fetch/http.h"
 #include "agentd/fetch/token.h"
@@ -27,6 +30,7 @@ struct lookout {
 	unsigned n_failures;
 	char *base, *ca_file, *cert_file, *cert_pem;
 	struct agent_signer *signer;
+	struct agent_time *time;
 	int notify_fd;
 	atomic_bool is_aborted, is_done;
 	pthread_t thread;
@@ -34,6 +38,8 @@ struct lookout {
 	struct http *http;
 	char authorization[TOKEN_HEADER_SIZE];
 	struct source_result result;
+	uint64_t date_s, date_at_s;	/* the latter of CLOCK_BOOTTIME */
+	int64_t not_before_s;
 };
 
 char *source_base(const struct settings *settings)
@@ -67,6 +73,14 @@ static int collect(void *userdata, const void *data, size_t size, struct agent_e
 	return 0;
 }
 
+static uint64_t running_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec;
+}
+
 /* hawkbit.c and index.c ask one server only; this makes sure. */
 static int call(void *userdata, const char *method, const char *text, const char *body, struct wire_answer *ret_answer, struct agent_error **err)
 {
@@ -75,7 +89,7 @@ static int call(void *userdata, const char *method, const char *text, const char
 	struct http_answer answer = { 0 };
 	struct http_options options = {
 		.ca_file = l->ca_file, .cert_file = l->cert_file, .cert_pem = l->cert_pem, .signer = l->signer,
-		.connect_timeout_s = (unsigned)l->settings->fetch.connect_timeout_s, .is_aborted = &l->is_aborted,
+		.connect_timeout_s = (unsigned)l->settings->fetch.connect_timeout_s, .is_aborted = &l->is_aborted, .time = l->time,
 	};
 	struct http_request request = {
 		.method = method, .url = &url, .body = body, .timeout_s = CALL_TIMEOUT_S,
@@ -102,6 +116,11 @@ static int call(void *userdata, const char *method, const char *text, const char
 		ret_answer->size = 0;
 		return r;
 	}
+	if (answer.date_s != 0) {
+		l->date_s = answer.date_s;
+		l->date_at_s = running_s();
+	}
+	(void)agent_tls_check_time(http_tls(l->http), &l->not_before_s, NULL);
 	ret_answer->status = answer.status;
 	ret_answer->retry_after_s = answer.retry_after_s;
 	return 0;
@@ -171,6 +190,7 @@ int lookout_start(const struct lookout_options *options, struct lookout **ret_lo
 	l->device = *options->device;
 	l->n_failures = options->n_failures;
 	l->notify_fd = options->notify_fd;
+	l->time = options->time;
 	l->signer = agent_signer_ref(options->signer);
 	l->base = source_base(options->settings);
 	l->ca_file = strdup(options->ca_file);
@@ -195,6 +215,12 @@ bool lookout_is_done(struct lookout *l, struct source_result **ret_result)
 		return false;
 	*ret_result = &l->result;
 	return true;
+}
+
+void lookout_get_time(const struct lookout *l, uint64_t *ret_date_s, uint64_t *ret_not_before_s)
+{
+	*ret_date_s = l->date_s == 0 ? 0 : l->date_s + (running_s() - l->date_at_s);
+	*ret_not_before_s = l->not_before_s > 0 ? (uint64_t)l->not_before_s : 0;
 }
 
 struct lookout *lookout_free(struct lookout *l)

@@ -13,6 +13,7 @@ struct lookout_options {
 	unsigned n_failures;
 	const char *ca_file, *cert_file, *cert_pem; /* as for a download */
 	struct agent_signer *signer;
+	struct agent_time *time; /* lent until lookout_free() */
 	int notify_fd;
 };
 
@@ -22,6 +23,8 @@ struct lookout;
 int lookout_start(const struct lookout_options *options, struct lookout **ret_lookout, struct agent_error **err);
 /* Ended? Then the result, lent until lookout_free(). */
 bool lookout_is_done(struct lookout *lookout, struct source_result **ret_result);
+/* When it is done: what time it is by the last answer of the server, and since when its certificates are valid; 0: not known. */
+void lookout_get_time(const struct lookout *lookout, uint64_t *ret_date_s, uint64_t *ret_not_before_s);
 /* Aborts and waits for the thread, a second at most. */
 struct lookout *lookout_free(struct lookout *lookout);
 

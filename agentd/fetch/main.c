@@ -20,6 +20,7 @@
 #include "agentd/common/peer.h"
 #include "agentd/common/sandbox.h"
 #include "agentd/common/service.h"
+#include "agentd/common/told_time.h"
 #include "agentd/fetch/download.h"
 #include "agentd/fetch/look_bus.h"
 #include "agentd/fetch/lookout.h"
@@ -61,6 +62,7 @@ struct fetch {
 	uint32_t core_uid;
 	sd_event_source *listen, *notify, *idle;
 	sd_bus *core;
+	struct agent_time *time; /* as core tells it */
 	char *ca_file, *cert_file;
 	struct job jobs[JOBS_];
 };
@@ -201,10 +203,10 @@ static int begin(struct job *job, const uint8_t *spki, size_t spki_size, struct 
 	if (job == &f->jobs[JOB_LOOK])
 		return lookout_start(&(struct lookout_options){
 			.settings = f->service.settings, .device = &job->device, .n_failures = job->n_failures, .ca_file = f->ca_file,
-			.cert_file = cert_file, .cert_pem = job->cert_pem, .signer = signer, .notify_fd = f->notify_fd,
+			.cert_file = cert_file, .cert_pem = job->cert_pem, .signer = signer, .notify_fd = f->notify_fd, .time = f->time,
 		}, &job->lookout, err);
 	return begin_download(job, &(struct download_options){
-		.ca_file = f->ca_file, .cert_file = cert_file, .cert_pem = job->cert_pem, .signer = signer, .notify_fd = f->notify_fd,
+		.ca_file = f->ca_file, .cert_file = cert_file, .cert_pem = job->cert_pem, .signer = signer, .notify_fd = f->notify_fd, .time = f->time,
 		.connect_timeout_s = (unsigned)f->service.settings->fetch.connect_timeout_s,
 	}, err);
 }
@@ -274,6 +276,18 @@ static void ask_signature(struct job *job, const struct sign_request *request)
 	}
 }
 
+/* What a server whose certificate was checked says of the time. */
+static void tell_time(struct fetch *f, const struct lookout *lookout)
+{
+	uint64_t date_s, not_before_s;
+
+	lookout_get_time(lookout, &date_s, &not_before_s);
+	if (not_before_s != 0)
+		(void)sd_bus_call_method_async(f->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeEvidence", NULL, NULL, "st", "handshake", not_before_s);
+	if (date_s != 0)
+		(void)sd_bus_call_method_async(f->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeEvidence", NULL, NULL, "st", "date", date_s);
+}
+
 static void look_at_job(struct job *job)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
@@ -286,8 +300,10 @@ static void look_at_job(struct job *job)
 		ask_signature(job, &request);
 	if (job->download != NULL && download_is_done(job->download, &r, &n_bytes, &err))
 		finish_download(job, r, n_bytes, &err);
-	else if (job->lookout != NULL && lookout_is_done(job->lookout, &result))
+	else if (job->lookout != NULL && lookout_is_done(job->lookout, &result)) {
+		tell_time(job->fetch, job->lookout);
 		finish_look(job, result);
+	}
 }
 
 static int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -417,6 +433,14 @@ static int on_core_lost(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	return 0;
 }
 
+static int on_time_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct fetch *f = userdata;
+
+	(void)!told_time_take(m, f->time);
+	return 0;
+}
+
 static int serve_core(struct fetch *f, int fd, struct agent_error **err)
 {
 	int r;
@@ -428,6 +452,8 @@ static int serve_core(struct fetch *f, int fd, struct agent_error **err)
 	if (r >= 0)
 		r = sd_bus_match_signal(f->core, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
 					on_core_lost, f);
+	if (r >= 0)
+		r = sd_bus_match_signal(f->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeChanged", on_time_changed, f);
 	if (r >= 0)
 		r = sd_bus_attach_event(f->core, f->service.event, SD_EVENT_PRIORITY_NORMAL);
 	if (r >= 0)
@@ -493,7 +519,7 @@ static int set_up(struct fetch *f, struct agent_error **err)
 	f->ca_file = settings_trust_path(settings, settings->fetch.ca_file, "fetch/ca.pem");
 	f->cert_file = settings_trust_path(settings, "", "fetch/device.pem");
 	f->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (f->ca_file == NULL || f->cert_file == NULL || f->notify_fd < 0)
+	if (f->ca_file == NULL || f->cert_file == NULL || f->notify_fd < 0 || agent_time_new(&f->time, NULL) < 0)
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory or descriptors");
 	f->core_uid = find_core_uid();
 	r = sd_event_add_io(f->service.event, &f->listen, f->listen_fd, EPOLLIN, on_connection, f);
@@ -539,6 +565,7 @@ int main(int argc, char **argv)
 	close(f.notify_fd);
 	free(f.ca_file);
 	free(f.cert_file);
+	agent_time_unref(f.time);
 	curl_global_cleanup();
 	service_stop(&f.service);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

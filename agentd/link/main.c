@@ -21,6 +21,7 @@
 #include "agentd/common/peer.h"
 #include "agentd/common/sandbox.h"
 #include "agentd/common/service.h"
+#include "agentd/common/told_time.h"
 #include "agentd/link/apps.h"
 #include "agentd/link/store.h"
 #include "agentd/link/telemetry.h"
@@ -38,6 +39,7 @@ struct link {
 	sd_bus *core;
 	sd_event_source *core_timer, *telemetry_timer, *queues_timer, *notify;
 	int notify_fd;
+	struct agent_time *time;	/* as core tells it */
 	char *prefix;			/* of topics */
 	struct apps *apps;
 	struct store *store;		/* both or none: the owner has set a password, and mqtt.enable is set */
@@ -229,6 +231,9 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *use
 	report_now(link);
 	if (status.state == AGENT_MQTT_ONLINE && status.n_connects != link->n_connects_seen) {
 		link->n_connects_seen = status.n_connects;
+		if (link->core != NULL && status.not_before_s != 0)
+			(void)sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeEvidence", NULL, NULL, "st", "handshake",
+						       status.not_before_s);
 		/* At once after a connect, then in rhythm from there. */
 		(void)sd_event_source_set_time_relative(link->telemetry_timer, 0);
 		(void)sd_event_source_set_enabled(link->telemetry_timer, SD_EVENT_ONESHOT);
@@ -252,7 +257,7 @@ static void start_work(struct link *link, struct agent_error **err)
 
 	link->n_connects_seen = 0;
 	if (r >= 0)
-		r = worker_start(settings, link->store, link->prefix, link->notify_fd, first_delay_ms(settings), &link->worker, err);
+		r = worker_start(settings, link->time, link->store, link->prefix, link->notify_fd, first_delay_ms(settings), &link->worker, err);
 	if (r < 0)
 		link->store = store_close(link->store, true);
 	apps_attach(link->apps, link->store, link->worker);
@@ -322,6 +327,15 @@ static int on_setup_answer(sd_bus_message *m, void *userdata, sd_bus_error *erro
 	return on_setup_changed(m, link, error);
 }
 
+static int on_time_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct link *link = userdata;
+
+	if (told_time_take(m, link->time) >= 0 && link->worker != NULL)
+		worker_time_changed(link->worker);
+	return 0;
+}
+
 static int on_identity_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	struct link *link = userdata;
@@ -373,6 +387,8 @@ static int connect_core(struct link *link, struct agent_error **err)
 	r = sd_bus_attach_event(link->core, link->service.event, SD_EVENT_PRIORITY_NORMAL);
 	if (r >= 0)
 		r = sd_bus_match_signal(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "SetupChanged", on_setup_changed, link);
+	if (r >= 0)
+		r = sd_bus_match_signal(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeChanged", on_time_changed, link);
 	if (r >= 0)
 		r = sd_bus_match_signal(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "IdentityChanged", on_identity_changed, link);
 	if (r >= 0 && link->worker != NULL)
@@ -462,7 +478,7 @@ static int set_up(struct link *link, struct agent_error **err)
 	if (settings->mqtt.enable && settings->mqtt.host[0] == '\0')
 		return agent_error_set(err, -EINVAL, "config.missing", "%s: mqtt.enable is true, but mqtt.host is empty", settings->file);
 	link->prefix = topic_prefix(settings);
-	if (link->prefix == NULL)
+	if (link->prefix == NULL || agent_time_new(&link->time, NULL) < 0)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
 	r = telemetry_boot_id(link->boot_id);
 	if (r < 0)
@@ -511,6 +527,7 @@ int main(int argc, char **argv)
 	sd_event_source_unref(link.queues_timer);
 	close(link.notify_fd);
 	free(link.prefix);
+	agent_time_unref(link.time);
 	service_stop(&link.service);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

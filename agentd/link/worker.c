@@ -55,6 +55,7 @@ struct stamp {
 
 struct worker {
 	const struct settings *settings;
+	struct agent_time *time;
 	struct store *store;	/* lent */
 	int notify_fd;	/* lent: to main */
 	int stop_fd;	/* from main: ends a wait */
@@ -71,6 +72,7 @@ struct worker {
 
 	pthread_mutex_t lock;	/* guards the rest */
 	struct agent_mqtt *mqtt;
+	struct agent_tls *live_tls;	/* of mqtt */
 	struct worker_status status;
 	uint64_t canary;	/* number of the last one sent */
 	char shown[IDENTITY_ID_MAX];	/* id of the certificate on the connection, "" for the file's */
@@ -180,6 +182,10 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 {
 	pthread_mutex_lock(&w->lock);
 	if (state == AGENT_MQTT_ONLINE && w->status.state != AGENT_MQTT_ONLINE) {
+		int64_t not_before_s = 0;
+
+		(void)agent_tls_check_time(w->tls, &not_before_s, NULL);
+		w->status.not_before_s = not_before_s > 0 ? (uint64_t)not_before_s : 0;
 		w->status.n_connects++;
 		w->status.round_trip_ms = -1;
 		w->status.canary_sent_ms = 0;
@@ -339,7 +345,7 @@ static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct ag
 	const struct settings *s = w->settings;
 	_cleanup_(agent_tls_unrefp) struct agent_tls *tls = NULL;
 	struct agent_tls_options tls_options = {
-		.ca_file = w->ca_file, .peer_name = s->mqtt.host, .allow_tls12 = s->mqtt.allow_tls12,
+		.ca_file = w->ca_file, .peer_name = s->mqtt.host, .allow_tls12 = s->mqtt.allow_tls12, .time = w->time,
 	};
 	struct agent_mqtt_options options = {
 		.host = s->mqtt.host, .port = (uint16_t)s->mqtt.port, .client_id = s->device.serial,
@@ -388,6 +394,7 @@ static void hand_over(struct worker *w, struct agent_mqtt *mqtt)
 {
 	pthread_mutex_lock(&w->lock);
 	w->mqtt = mqtt;
+	w->live_tls = mqtt == NULL ? NULL : w->tls;
 	for (size_t i = 0; mqtt != NULL && i < w->n_filters; i++)
 		if (agent_mqtt_subscribe(mqtt, w->filters[i].text, w->filters[i].qos, NULL) < 0)
 			service_log(LOG_ERR, "out of memory: a subscription of an application is not repeated");
@@ -443,6 +450,7 @@ static void worker_free(struct worker *w)
 		close(w->stop_fd);
 	identity_clear(&w->identity);
 	agent_context_unref(w->ctx);
+	agent_time_unref(w->time);
 	for (size_t i = 0; i < w->n_filters; i++)
 		free(w->filters[i].text);
 	while ((m = worker_next_message(w)) != NULL)
@@ -471,7 +479,7 @@ static int make_names(struct worker *w, const char *prefix)
 	return w->state_topic == NULL || w->canary_topic == NULL ? -ENOMEM : 0;
 }
 
-int worker_start(const struct settings *settings, struct store *store, const char *prefix, int notify_fd, unsigned delay_ms,
+int worker_start(const struct settings *settings, struct agent_time *time, struct store *store, const char *prefix, int notify_fd, unsigned delay_ms,
 		 struct worker **ret_worker, struct agent_error **err)
 {
 	_cleanup_(worker_freep) struct worker *w = calloc(1, sizeof(*w));
@@ -483,6 +491,7 @@ int worker_start(const struct settings *settings, struct store *store, const cha
 	pthread_mutex_init(&w->lock, NULL);
 	w->inbox_end = &w->inbox;
 	w->settings = settings;
+	w->time = agent_time_ref(time);
 	w->store = store;
 	w->notify_fd = notify_fd;
 	w->delay_ms = delay_ms;
@@ -601,5 +610,17 @@ void worker_try_again(struct worker *w)
 	if (w->wants_trial)
 		agent_mqtt_reconnect(w->mqtt);
 	w->wants_trial = false;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void worker_time_changed(struct worker *w)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+
+	pthread_mutex_lock(&w->lock);
+	if (w->live_tls != NULL && w->status.state == AGENT_MQTT_ONLINE && agent_tls_check_time(w->live_tls, NULL, &why) < 0) {
+		service_log(LOG_WARNING, "the time is better known now: %s", agent_error_message(why));
+		agent_mqtt_reconnect(w->mqtt);
+	}
 	pthread_mutex_unlock(&w->lock);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <agent/mqtt.h>
+#include <agent/time.h>
 
 #include "agentd/common/settings.h"
 #include "agentd/link/store.h"
@@ -21,14 +22,15 @@ struct worker_status {
 	char why[512];		/* what ended the last attempt, "" when there is nothing to say */
 	uint64_t n_connects;
 	int64_t round_trip_ms;	/* -1: none on this connection yet */
+	uint64_t not_before_s;	/* latest begin of validity in the broker's chain, 0 unknown */
 	uint64_t canary_sent_ms;	/* CLOCK_MONOTONIC of the oldest canary without an answer, 0 if none */
 };
 
 /*
- * @store: messages come from there; lent until worker_stop(). @prefix: of topics. @notify_fd: eventfd written on every
+ * @time: for the dates of certificates; referenced. @store: messages come from there; lent until worker_stop(). @prefix: of topics. @notify_fd: eventfd written on every
  * change; lent. @delay_ms: wait before the first attempt.
  */
-int worker_start(const struct settings *settings, struct store *store, const char *prefix, int notify_fd, unsigned delay_ms,
+int worker_start(const struct settings *settings, struct agent_time *time, struct store *store, const char *prefix, int notify_fd, unsigned delay_ms,
 		 struct worker **ret_worker, struct agent_error **err);
 /* Say goodbye to the broker and end the thread; 5 s at most, then it is left to the end of the process: false, and @store stays in use. */
 bool worker_stop(struct worker *worker);
@@ -54,6 +56,8 @@ void worker_message_free(struct worker_message *message);
 
 /* Core has another certificate in use or on trial (ids as in KeyIdentity): connect again unless the one that is shown is all there is. */
 void worker_identity_changed(struct worker *worker, const char *current_id, const char *next_id);
+/* It is another time than before, or better known: connect again if the broker's certificate is not good any more. */
+void worker_time_changed(struct worker *worker);
 /* Connect again if a new certificate was neither taken nor clearly refused. */
 void worker_try_again(struct worker *worker);
 

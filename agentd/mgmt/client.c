@@ -13,6 +13,9 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include <agent/openssl.h>
+#include <agent/time.h>
+
 #include "agentd/common/service.h"
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/request.h"
@@ -39,11 +42,11 @@ struct clients {
 
 /* ---- certificates in the handshake -------------------------------------------------------------------------------- */
 
-static const char *reason_of(int error)
+static const char *reason_of(int error, bool is_sure)
 {
 	switch (error) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
-		return "expired";
+		return is_sure ? "expired" : "expired, if our clock is right: nothing confirms it";
 	case X509_V_ERR_CERT_NOT_YET_VALID:
 		return "not valid yet";
 	case X509_V_ERR_INVALID_PURPOSE:
@@ -84,9 +87,12 @@ static void subject_text(const X509 *cert, char *ret_text, size_t size)
 
 static void remember(struct conn *c, X509_STORE_CTX *ctx, int error)
 {
+	struct agent_time_reading now;
+
 	if (c->client_reason != NULL)
 		return;
-	c->client_reason = reason_of(error);
+	agent_time_get(c->m->time, &now);
+	c->client_reason = reason_of(error, now.state >= AGENT_TIME_NETWORK);
 	subject_text(X509_STORE_CTX_get_current_cert(ctx), c->client_subject, sizeof(c->client_subject));
 }
 
@@ -168,6 +174,7 @@ int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 	if (names != NULL)
 		SSL_CTX_set_client_CA_list(ctx, names);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
+	SSL_CTX_set_cert_verify_callback(ctx, agent_openssl_verify, m->time);
 	SSL_CTX_set_security_level(ctx, 2);
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
@@ -301,6 +308,18 @@ static int append_names(sd_bus_message *call, const X509 *cert)
 	return r < 0 ? r : sd_bus_message_close_container(call);
 }
 
+/* The time may be better known than at the handshake. */
+static bool is_valid_now(const struct conn *c)
+{
+	X509 *cert = SSL_get0_peer_certificate(c->ssl);
+	time_t now = mgmt_date(c->m);
+	struct agent_time_reading time;
+
+	agent_time_get(c->m->time, &time);
+	return cert != NULL && X509_cmp_time(X509_get0_notAfter(cert), &now) >= 0 &&
+	       (time.state < AGENT_TIME_NETWORK || X509_cmp_time(X509_get0_notBefore(cert), &now) <= 0);
+}
+
 /* The common name, if there is exactly one and it is plain. */
 static void common_name(const X509 *cert, char *ret_text, size_t size)
 {
@@ -330,7 +349,7 @@ void client_present(struct request *req)
 	char cn[128];
 	int r;
 
-	if (cert == NULL || X509_cmp_current_time(X509_get0_notAfter(cert)) < 0) {
+	if (!is_valid_now(req->conn)) {
 		reply_problem(req, "authentication-required", "client.expired", "the client certificate has expired", NULL);
 		return;
 	}
@@ -351,9 +370,7 @@ void client_present(struct request *req)
 
 bool client_is_expired(const struct request *req)
 {
-	X509 *cert = req->conn->ssl == NULL ? NULL : SSL_get0_peer_certificate(req->conn->ssl);
-
-	return cert == NULL || X509_cmp_current_time(X509_get0_notAfter(cert)) < 0;
+	return req->conn->ssl == NULL || !is_valid_now(req->conn);
 }
 
 int clients_new(struct mgmt *m)

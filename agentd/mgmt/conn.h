@@ -131,6 +131,8 @@ int tls_new(struct mgmt *m, struct agent_error **err);
 void tls_free(struct mgmt *m);
 /* Ask core for a certificate, now or when it is back. */
 void tls_renew(struct mgmt *m);
+/* It is another time than a moment ago. */
+void tls_time_changed(struct mgmt *m);
 bool tls_is_ready(const struct mgmt *m);
 /* SHA-256 of the public key of the device CA in hex, as on the label; "" before tls_is_ready(). */
 const char *tls_ca_fingerprint(const struct mgmt *m);

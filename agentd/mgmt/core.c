@@ -7,6 +7,7 @@
 #include "agentd/common/operations.h"
 #include "agentd/common/peer.h"
 #include "agentd/common/service.h"
+#include "agentd/common/told_time.h"
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/mgmt.h"
 #include "agentd/mgmt/setup.h"
@@ -39,6 +40,7 @@ void core_disconnect(struct mgmt *m)
 	m->lost_slot = sd_bus_slot_unref(m->lost_slot);
 	m->wake_slot = sd_bus_slot_unref(m->wake_slot);
 	m->setup_slot = sd_bus_slot_unref(m->setup_slot);
+	m->time_slot = sd_bus_slot_unref(m->time_slot);
 	m->setup_call = sd_bus_slot_unref(m->setup_call);
 	m->sources_call = sd_bus_slot_unref(m->sources_call);
 	if (m->bus != NULL)
@@ -89,6 +91,15 @@ static int on_setup_changed(sd_bus_message *message, void *userdata, sd_bus_erro
 	/* A factory reset: who is connected through another interface came in as long as that was right. */
 	if (!was_waiting && setup_is_waiting(m))
 		setup_hang_up(m);
+	return 0;
+}
+
+static int on_time_changed(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+	struct mgmt *m = userdata;
+
+	if (m->time != NULL && told_time_take(message, m->time) >= 0)
+		tls_time_changed(m);
 	return 0;
 }
 
@@ -154,6 +165,8 @@ int core_adopt(struct mgmt *m, sd_bus *bus)
 		r = sd_bus_match_signal(bus, &m->wake_slot, NULL, BUS_PATH, BUS_CORE, "StreamWake", on_wake, m);
 	if (r >= 0)
 		r = sd_bus_match_signal(bus, &m->setup_slot, NULL, BUS_PATH, BUS_CORE, "SetupChanged", on_setup_changed, m);
+	if (r >= 0)
+		r = sd_bus_match_signal(bus, &m->time_slot, NULL, BUS_PATH, BUS_CORE, "TimeChanged", on_time_changed, m);
 	m->bus = bus;
 	if (r < 0)
 		core_disconnect(m);

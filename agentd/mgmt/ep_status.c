@@ -15,3 +15,8 @@ void ep_status_get(struct request *req)
 {
 	request_call_send(req, request_call_new(req, "StatusGet"), 0, reply_from_dict, NULL);
 }
+
+void ep_time_get(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "TimeStatus"), 0, reply_from_dict, NULL);
+}

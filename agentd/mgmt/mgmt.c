@@ -18,6 +18,14 @@
 #define SECOND_US UINT64_C(1000000)
 #define SUMMARY_US (60 * SECOND_US)
 
+time_t mgmt_date(const struct mgmt *m)
+{
+	struct agent_time_reading now;
+
+	agent_time_get(m->time, &now);
+	return (time_t)now.now_s;
+}
+
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct mgmt *m = userdata;
@@ -130,6 +138,8 @@ int mgmt_new(const struct settings *settings, sd_event *event, struct mgmt **ret
 	m->event = sd_event_ref(event);
 	r = limit_table_new(&m->limits);
 	if (r >= 0)
+		r = agent_time_new(&m->time, NULL);
+	if (r >= 0)
 		r = name_add(m, "gw-", settings->device.serial, ".local");
 	if (r >= 0)
 		r = name_add(m, "", "localhost", "");
@@ -174,6 +184,7 @@ struct mgmt *mgmt_free(struct mgmt *m)
 	for (size_t i = 0; i < m->n_names; i++)
 		free(m->names[i]);
 	sd_event_unref(m->event);
+	agent_time_unref(m->time); /* after the last TLS object */
 	free(m);
 	return NULL;
 }

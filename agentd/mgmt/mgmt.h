@@ -4,12 +4,14 @@
 /* The program: its parts, and its connection to core. One thread, one event loop. */
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <microhttpd.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
 #include <agent/error.h>
+#include <agent/time.h>
 
 #include "agentd/common/settings.h"
 #include "agentd/mgmt/limit.h"
@@ -30,6 +32,8 @@ struct mgmt {
 	sd_bus_slot *lost_slot, *wake_slot, *setup_slot, *setup_call, *sources_call;
 	sd_event_source *retry_timer;
 	sd_event_source *lost_defer;
+	sd_bus_slot *time_slot;
+	struct agent_time *time;	/* as core tells it */
 	char setup[24];			/* what core last said, "" if not known */
 	uint64_t password_min_length;
 
@@ -67,6 +71,8 @@ struct mgmt *mgmt_free(struct mgmt *m);
 /* Arms the timer of mgmt.idle_exit_s when no connection is left, disarms it otherwise. */
 void mgmt_idle_update(struct mgmt *m);
 uint64_t mgmt_now_us(struct mgmt *m);
+/* What certificates are checked against. */
+time_t mgmt_date(const struct mgmt *m);
 /* Counts what was turned away; an event per minute says how many. */
 void mgmt_count_refused(struct mgmt *m);
 void mgmt_count_limited(struct mgmt *m);

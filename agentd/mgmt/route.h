@@ -101,6 +101,7 @@ ENDPOINT(ep_account_password_put);
 ENDPOINT(ep_account_remove_post);
 ENDPOINT(ep_factory_reset_post);
 ENDPOINT(ep_status_get);
+ENDPOINT(ep_time_get);
 ENDPOINT(ep_https_get);
 ENDPOINT(ep_https_request_post);
 ENDPOINT(ep_https_certificate_put);

@@ -247,6 +247,22 @@ static const struct arg_rule answer_ended[] = {
 	{ NULL },
 };
 
+#define TIME_MEMBERS \
+	{ "time_state", ARG_TEXT, REQUIRED, .values = "none floor network authenticated", .about = "how far the time can be relied on" }, \
+	{ "time_source", ARG_TEXT, REQUIRED, .values = "build floor network_file authenticated_file https_date", .about = "what that rests on" }, \
+	{ "time_s", ARG_NUMBER, REQUIRED, .about = "seconds since 1970 UTC: what certificates are checked against" }, \
+	{ "time_floor_s", ARG_NUMBER, REQUIRED, .about = "it is not earlier than this" }
+
+static const struct arg_rule answer_time[] = {
+	TIME_MEMBERS,
+	{ "uncertainty_s", ARG_NUMBER, OPTIONAL, .about = "the true time is so near; left out when nobody can tell" },
+	{ "system_clock_s", ARG_NUMBER, REQUIRED, .about = "what the system clock shows" },
+	{ "saved_s", ARG_NUMBER, OPTIONAL, .about = "the floor as the last run of the agent left it" },
+	{ "tpm_clock_s", ARG_NUMBER, OPTIONAL, .about = "how long the TPM has had power in its life" },
+	{ "changes", ARG_NUMBER, REQUIRED, .about = "of the state and steps of the clock since the agent was started" },
+	{ NULL },
+};
+
 static const struct arg_rule answer_status[] = {
 	{ "setup", ARG_TEXT, REQUIRED, .values = SETUP_STATES, .about = "unavailable: the TPM does not answer" },
 	{ "version", ARG_TEXT, REQUIRED, .about = "of the agent" },
@@ -261,6 +277,7 @@ static const struct arg_rule answer_status[] = {
 	{ "software_keys", ARG_NUMBER, REQUIRED, .about = "keys that are files without a TPM" },
 	{ "link_state", ARG_TEXT, REQUIRED, .values = "offline connecting online waiting disabled" },
 	{ "link_detail", ARG_TEXT, OPTIONAL, .about = "why" },
+	TIME_MEMBERS,
 	{ "update_stage", ARG_TEXT, REQUIRED, .values = UPDATE_STAGES },
 	{ "booted_slot", ARG_TEXT, OPTIONAL },
 	{ "source_state", ARG_TEXT, OPTIONAL, .values = "idle offered waiting installing installed failed refused", .about = "where updates are looked for; left out when nowhere" },
@@ -546,6 +563,8 @@ const struct route routes[] = {
 	  .answer = answer_status, .summary = "State of the device" },
 	{ GET,    "/v1/queues",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_queues_get, NULL,
 	  .answer = answer_queues, .summary = "Messages that wait for the broker, and what they cost the flash" },
+	{ GET,    "/v1/time",              ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_time_get, NULL,
+	  .answer = answer_time, .summary = "What time it is, and how far that can be relied on" },
 	{ GET,    "/v1/tpm",               ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_get, NULL,
 	  .answer = answer_tpm, .summary = "State of the TPM, looked at now" },
 	{ GET,    "/v1/tpm/doctor",        ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_tpm_doctor_get, NULL,

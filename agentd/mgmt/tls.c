@@ -137,10 +137,9 @@ static int ctx_new(EVP_PKEY *key, const char *chain_pem, SSL_CTX **ret_ctx, X509
 
 static bool is_leaf_due(const struct tls *t)
 {
-	time_t renew = time(NULL) + RENEW_BEFORE_S;
+	time_t now = mgmt_date(t->m), renew = now + RENEW_BEFORE_S;
 
-	return t->leaf == NULL || X509_cmp_time(X509_get0_notAfter(t->leaf), &renew) < 0 ||
-	       X509_cmp_current_time(X509_get0_notBefore(t->leaf)) > 0;
+	return t->leaf == NULL || X509_cmp_time(X509_get0_notAfter(t->leaf), &renew) < 0 || X509_cmp_time(X509_get0_notBefore(t->leaf), &now) > 0;
 }
 
 /* Without authorities, or with a revocation list that cannot be read, there is none: the door lets nobody in. */
@@ -184,24 +183,26 @@ static void check_after(struct tls *t, uint64_t delay_us)
 static void check_soon(struct tls *t)
 {
 	uint64_t delay_us = t->has_new_name ? LEARN_US : t->owner_is_waiting ? RETRY_OWNER_US : CHECK_US;
+	ASN1_TIME *now = ASN1_TIME_set(NULL, mgmt_date(t->m));
 	int days, seconds;
 
-	if (t->owner_leaf != NULL && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(t->owner_leaf)) == 1 && days == 0 &&
+	if (now != NULL && t->owner_leaf != NULL && ASN1_TIME_diff(&days, &seconds, now, X509_get0_notAfter(t->owner_leaf)) == 1 && days == 0 &&
 	    (uint64_t)(seconds < 0 ? 0 : seconds) * SECOND_US < delay_us)
 		delay_us = (uint64_t)(seconds < 0 ? 0 : seconds) * SECOND_US + SECOND_US;
+	ASN1_TIME_free(now);
 	check_after(t, delay_us);
 }
 
 static bool owner_is_over(const struct tls *t)
 {
-	return t->owner_leaf != NULL && (X509_cmp_current_time(X509_get0_notAfter(t->owner_leaf)) <= 0 ||
-					 X509_cmp_current_time(X509_get0_notBefore(t->owner_leaf)) > 0);
+	time_t now = mgmt_date(t->m);
+
+	return t->owner_leaf != NULL && (X509_cmp_time(X509_get0_notAfter(t->owner_leaf), &now) <= 0 ||
+					 X509_cmp_time(X509_get0_notBefore(t->owner_leaf), &now) > 0);
 }
 
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+static void look_at_dates(struct tls *t)
 {
-	struct tls *t = userdata;
-
 	/* At once, whether core answers or not. */
 	if (owner_is_over(t)) {
 		owner_drop(t);
@@ -214,7 +215,18 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	check_soon(t);
 	if (is_leaf_due(t) || t->has_new_name)
 		tls_renew(t->m);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	look_at_dates(userdata);
 	return 0;
+}
+
+void tls_time_changed(struct mgmt *m)
+{
+	if (m->tls != NULL && m->tls->timer != NULL)
+		look_at_dates(m->tls);
 }
 
 /* Of the key and not of the certificate: it stays when the certificate is made anew, so it can stand on a label. */

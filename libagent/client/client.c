@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <systemd/sd-bus.h>
 
@@ -180,6 +181,60 @@ int agent_client_get_setup(struct agent_client *client, const char **ret_state, 
 	if (r >= 0)
 		*ret_state = found;
 	return r;
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------- */
+
+int agent_client_get_time(struct agent_client *client, struct agent_time_reading *ret_reading, struct agent_error **err)
+{
+	static const struct arguments none;
+	struct agent_time_reading reading = { 0 };
+	sd_bus_message *reply = NULL;
+	const char *state;
+	int r;
+
+	if (client == NULL || ret_reading == NULL)
+		return agent_error_set(err, -EINVAL, "client.argument", "no client");
+	r = call(client, "TimeGet", &none, &reply, err);
+	if (r < 0)
+		return r;
+	if (sd_bus_message_read(reply, "stttt", &state, &reading.now_s, &reading.floor_s, &reading.uncertainty_s, &reading.n_changes) <= 0 ||
+	    agent_time_state_parse(state, &reading.state) < 0)
+		r = agent_error_set(err, -EPROTO, "bus.protocol", "agentd answered with something else than the time");
+	else
+		*ret_reading = reading;
+	sd_bus_message_unref(reply);
+	return r;
+}
+
+static uint64_t monotonic_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* agentd sends a signal with each change, and nothing else by itself: whatever comes is a reason to look. */
+int agent_client_wait_time(struct agent_client *client, uint64_t n_changes, unsigned timeout_ms, struct agent_time_reading *ret_reading,
+			   struct agent_error **err)
+{
+	uint64_t end_us = monotonic_us() + (uint64_t)timeout_ms * 1000, now_us;
+	int r;
+
+	for (;;) {
+		r = agent_client_get_time(client, ret_reading, err);
+		if (r < 0 || ret_reading->n_changes != n_changes)
+			return r < 0 ? r : 1;
+		now_us = monotonic_us();
+		if (now_us >= end_us)
+			return 0;
+		r = sd_bus_process(client->channel.bus, NULL);
+		if (r == 0)
+			r = sd_bus_wait(client->channel.bus, end_us - now_us);
+		if (r < 0 && r != -EINTR)
+			channel_drop(&client->channel); /* the next look connects again, or says why not */
+	}
 }
 
 /* ---- signer ----------------------------------------------------------------------------------------------------- */

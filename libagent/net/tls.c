@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -16,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/time.h"
 #include "context.h"
 
 #define PEM_FILE_MAX (256 * KIB)	/* some hundred certificates */
@@ -323,7 +323,7 @@ int agent_tls_new(struct agent_context *ctx, const struct agent_tls_options *opt
 	atomic_init(&tls->n_refs, 1);
 	tls->ctx = agent_context_ref(ctx);
 	tls->allow_tls12 = options->allow_tls12;
-	r = tls_record_new(options->peer_name, &tls->record);
+	r = tls_record_new(options->peer_name, options->time, &tls->record);
 	if (r < 0)
 		return agent_error_set(err, r, "tls.memory", "out of memory");
 	r = agent_openssl_libctx(ctx, &tls->libctx, err);
@@ -372,5 +372,17 @@ SSL_CTX *agent_openssl_ssl_ctx(struct agent_tls *tls)
 
 int agent_tls_explain(struct agent_tls *tls, struct agent_error **err)
 {
-	return tls == NULL ? 0 : tls_record_explain(tls->record, (int64_t)time(NULL), err);
+	struct agent_time_reading now;
+
+	if (tls == NULL)
+		return 0;
+	agent_time_get(tls->record->time, &now);
+	return tls_record_explain(tls->record, &now, time_system_s(), err);
+}
+
+int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, struct agent_error **err)
+{
+	if (tls == NULL)
+		return agent_error_set(err, -EINVAL, "tls.options", "no TLS profile given");
+	return tls_record_check_time(tls->record, ret_not_before_s, err);
 }

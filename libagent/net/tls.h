@@ -9,11 +9,13 @@
 #include <openssl/types.h>
 
 #include <agent/error.h>
+#include <agent/time.h>
 
 struct tls_record {
 	atomic_uint n_refs;	/* the profile and every SSL_CTX it is on */
-	char *peer_name;	/* never changes */
+	char *peer_name;	/* never changes, like the two below */
 	int is_ip;
+	struct agent_time *time;
 
 	pthread_mutex_t lock;	/* guards the rest */
 	int verify_error;	/* X509_V_ERR_*, X509_V_OK if none */
@@ -22,7 +24,7 @@ struct tls_record {
 	char issuer[160];
 	char names[256];	/* subjectAltName of the server certificate */
 	char not_before[40], not_after[40];
-	int64_t not_before_s;	/* 0 if unknown */
+	int64_t chain_begin_s, chain_end_s;	/* of the chain that was accepted, 0 if none was */
 	int alert_received;	/* TLS AlertDescription, RFC 8446 section 6; -1 if none */
 	int alert_sent;
 	char reason[160];	/* OpenSSL's, when it ended the handshake itself */
@@ -30,7 +32,7 @@ struct tls_record {
 	struct agent_error *signer_error;
 };
 
-int tls_record_new(const char *peer_name, struct tls_record **ret_record);
+int tls_record_new(const char *peer_name, struct agent_time *time, struct tls_record **ret_record);
 struct tls_record *tls_record_ref(struct tls_record *record);
 struct tls_record *tls_record_unref(struct tls_record *record);
 
@@ -38,7 +40,9 @@ struct tls_record *tls_record_unref(struct tls_record *record);
 int tls_record_attach(struct tls_record *record, SSL_CTX *ssl_ctx);
 /* Our key did not sign; takes *@err. Any thread. */
 void tls_record_signer_failed(struct tls_record *record, struct agent_error **err);
-/* As agent_tls_explain(), at the time @now_s. */
-int tls_record_explain(struct tls_record *record, int64_t now_s, struct agent_error **err);
+/* As agent_tls_explain(), at the time @now, while the system clock shows @system_s. */
+int tls_record_explain(struct tls_record *record, const struct agent_time_reading *now, uint64_t system_s, struct agent_error **err);
+/* As agent_tls_check_time(). */
+int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, struct agent_error **err);
 
 #endif

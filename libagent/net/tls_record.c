@@ -6,20 +6,17 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include "base/macro.h"
+#include <agent/openssl.h>
 
-/*
- * 2026-11-01: before the first release, so a clock that shows less was never set. A constant instead of the build date
- * keeps builds reproducible.
- */
-#define CLOCK_FLOOR_S INT64_C(1793491200)
+#include "base/macro.h"
+#include "base/time.h"
+#include "crypto/verify_dates.h"
 
 static pthread_once_t index_once = PTHREAD_ONCE_INIT;
 static int record_index = -1;	/* an OpenSSL ex-data slot number, the same for the life of the process */
@@ -34,7 +31,7 @@ static void make_index(void)
 	record_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, record_ex_free);
 }
 
-int tls_record_new(const char *peer_name, struct tls_record **ret_record)
+int tls_record_new(const char *peer_name, struct agent_time *time, struct tls_record **ret_record)
 {
 	struct tls_record *record;
 	unsigned char address[16];
@@ -46,6 +43,7 @@ int tls_record_new(const char *peer_name, struct tls_record **ret_record)
 	pthread_mutex_init(&record->lock, NULL);
 	record->alert_received = record->alert_sent = -1;
 	record->is_ip = inet_pton(AF_INET, peer_name, address) == 1 || inet_pton(AF_INET6, peer_name, address) == 1;
+	record->time = agent_time_ref(time);
 	record->peer_name = strdup(peer_name);
 	if (record->peer_name == NULL) {
 		tls_record_unref(record);
@@ -68,6 +66,7 @@ struct tls_record *tls_record_unref(struct tls_record *record)
 		return NULL;
 	agent_error_free(record->signer_error);
 	pthread_mutex_destroy(&record->lock);
+	agent_time_unref(record->time);
 	free(record->peer_name);
 	free(record);
 	return NULL;
@@ -78,6 +77,7 @@ static void forget(struct tls_record *record)
 	pthread_mutex_lock(&record->lock);
 	record->verify_error = X509_V_OK;
 	record->alert_received = record->alert_sent = -1;
+	record->chain_begin_s = record->chain_end_s = 0;
 	record->reason[0] = '\0';
 	record->reason_code = 0;
 	record->signer_error = agent_error_free(record->signer_error);
@@ -96,18 +96,13 @@ static struct tls_record *record_of(const SSL *ssl)
 	return SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), record_index);
 }
 
-static void copy_time(const ASN1_TIME *t, char *text, size_t size, int64_t *ret_s)
+static void copy_time(const ASN1_TIME *t, char text[TIME_TEXT_SIZE])
 {
-	struct tm tm;
+	int64_t at_s;
 
 	text[0] = '\0';
-	if (ret_s != NULL)
-		*ret_s = 0;
-	if (t == NULL || ASN1_TIME_to_tm(t, &tm) != 1)
-		return;
-	strftime(text, size, "%Y-%m-%d %H:%M:%S UTC", &tm);
-	if (ret_s != NULL)
-		*ret_s = (int64_t)timegm(&tm);
+	if (time_from_asn1(t, &at_s) >= 0)
+		time_text(at_s, text);
 }
 
 /* "DNS:a, DNS:b, IP 192.0.2.1": what the certificate is for, cut at the buffer's end. */
@@ -152,16 +147,38 @@ static int note_verification(int ok, X509_STORE_CTX *store_ctx)
 	record->verify_depth = X509_STORE_CTX_get_error_depth(store_ctx);
 	record->subject[0] = record->issuer[0] = record->names[0] = '\0';
 	record->not_before[0] = record->not_after[0] = '\0';
-	record->not_before_s = 0;
 	if (cert != NULL) {
 		X509_NAME_oneline(X509_get_subject_name(cert), record->subject, sizeof(record->subject));
 		X509_NAME_oneline(X509_get_issuer_name(cert), record->issuer, sizeof(record->issuer));
-		copy_time(X509_get0_notBefore(cert), record->not_before, sizeof(record->not_before), &record->not_before_s);
-		copy_time(X509_get0_notAfter(cert), record->not_after, sizeof(record->not_after), NULL);
+		copy_time(X509_get0_notBefore(cert), record->not_before);
+		copy_time(X509_get0_notAfter(cert), record->not_after);
 		copy_names(cert, record->names, sizeof(record->names));
 	}
 	pthread_mutex_unlock(&record->lock);
 	return 0;
+}
+
+static int verify(X509_STORE_CTX *store_ctx, void *userdata)
+{
+	struct tls_record *record = userdata;
+	int64_t begin_s = 0, end_s = INT64_MAX;
+
+	if (agent_openssl_verify(store_ctx, record->time) != 1)
+		return 0;
+	for (int i = 0; i < sk_X509_num(X509_STORE_CTX_get0_chain(store_ctx)); i++) {
+		const X509 *cert = sk_X509_value(X509_STORE_CTX_get0_chain(store_ctx), i);
+		int64_t at_s;
+
+		if (time_from_asn1(X509_get0_notBefore(cert), &at_s) >= 0 && at_s > begin_s)
+			begin_s = at_s;
+		if (time_from_asn1(X509_get0_notAfter(cert), &at_s) >= 0 && at_s < end_s)
+			end_s = at_s;
+	}
+	pthread_mutex_lock(&record->lock);
+	record->chain_begin_s = begin_s;
+	record->chain_end_s = end_s;
+	pthread_mutex_unlock(&record->lock);
+	return 1;
 }
 
 /* The last entry of OpenSSL's queue is what it stumbled over. */
@@ -227,6 +244,7 @@ int tls_record_attach(struct tls_record *record, SSL_CTX *ssl_ctx)
 		return -ENOMEM;
 	tls_record_ref(record);
 	SSL_CTX_set_verify(ssl_ctx, SSL_VERIFY_PEER, note_verification);
+	SSL_CTX_set_cert_verify_callback(ssl_ctx, verify, record); /* lives as long as the SSL_CTX */
 	SSL_CTX_set_info_callback(ssl_ctx, note_progress);
 	return 0;
 }
@@ -250,21 +268,16 @@ static const struct verify_class {
 	{ X509_V_ERR_INVALID_PURPOSE, "tls.purpose" },
 };
 
-static int explain_verification(const struct tls_record *record, int64_t now_s, struct agent_error **err)
+static int explain_verification(const struct tls_record *record, const struct agent_time_reading *now, uint64_t system_s, struct agent_error **err)
 {
 	const char *name = "tls.certificate";
-	const char *clock = "";
-	char now_text[40] = "an unknown time";
-	time_t now = (time_t)now_s;
-	struct tm tm;
+	char clock[256], now_text[TIME_TEXT_SIZE];
 
 	for (size_t i = 0; i < ARRAY_SIZE(verify_classes); i++)
 		if (verify_classes[i].code == record->verify_error)
 			name = verify_classes[i].name;
-	if (gmtime_r(&now, &tm) != NULL)
-		strftime(now_text, sizeof(now_text), "%Y-%m-%d %H:%M:%S UTC", &tm);
-	if (now_s < CLOCK_FLOOR_S || (record->not_before_s != 0 && now_s < record->not_before_s))
-		clock = "; our clock is the likely cause";
+	time_text((int64_t)now->now_s, now_text);
+	time_doubt(now, system_s, strcmp(name, "tls.not-yet-valid") == 0, clock, sizeof(clock));
 
 	if (strcmp(name, "tls.name") == 0)
 		return agent_error_set(err, -EKEYREJECTED, name, "the server's certificate is for %s, not for %s",
@@ -322,7 +335,7 @@ static int explain_alert(const struct tls_record *record, struct agent_error **e
 	return r;
 }
 
-int tls_record_explain(struct tls_record *record, int64_t now_s, struct agent_error **err)
+int tls_record_explain(struct tls_record *record, const struct agent_time_reading *now, uint64_t system_s, struct agent_error **err)
 {
 	int r = 0;
 
@@ -337,7 +350,7 @@ int tls_record_explain(struct tls_record *record, int64_t now_s, struct agent_er
 		agent_error_set_foreign(err, agent_error_foreign_source(record->signer_error),
 					agent_error_foreign_code(record->signer_error));
 	} else if (record->verify_error != X509_V_OK) {
-		r = explain_verification(record, now_s, err);
+		r = explain_verification(record, now, system_s, err);
 	} else if (record->alert_received >= 0) {
 		r = explain_alert(record, err);
 	} else if (record->alert_sent == TLS1_AD_PROTOCOL_VERSION) {
@@ -349,4 +362,21 @@ int tls_record_explain(struct tls_record *record, int64_t now_s, struct agent_er
 	}
 	pthread_mutex_unlock(&record->lock);
 	return r;
+}
+
+int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	int64_t begin_s, end_s;
+	int r;
+
+	pthread_mutex_lock(&record->lock);
+	begin_s = record->chain_begin_s;
+	end_s = record->chain_end_s;
+	pthread_mutex_unlock(&record->lock);
+	if (ret_not_before_s != NULL)
+		*ret_not_before_s = begin_s;
+	r = agent_time_check(record->time, begin_s, end_s, record->peer_name, &why);
+	return r < 0 ? agent_error_set(err, -EKEYREJECTED, r == -EKEYEXPIRED ? "tls.expired" : "tls.not-yet-valid", "a certificate of %s",
+				       agent_error_message(why)) : 0;
 }

@@ -15,6 +15,7 @@
 #include "agentd/core/audit.h"
 #include "agentd/core/stream.h"
 #include "agentd/core/bus.h"
+#include "agentd/core/clock.h"
 #include "agentd/core/dispatch.h"
 #include "agentd/core/source.h"
 #include "agentd/core/refusals.h"
@@ -52,9 +53,18 @@ FAKE(op_key_import) FAKE(op_key_rotate) FAKE(op_key_rotation) FAKE(op_key_rotate
 FAKE(op_key_identity) FAKE(op_key_proved) FAKE(op_key_not_proved)
 FAKE(op_key_describe) FAKE(op_key_certify) FAKE(op_tpm_quote) FAKE(op_tpm_counters) FAKE(op_tpm_ek)
 FAKE(op_tpm_status) FAKE(op_tpm_doctor)
-FAKE(op_seal) FAKE(op_unseal) FAKE(op_link_queues) FAKE(op_queue_list)
+FAKE(op_seal) FAKE(op_unseal) FAKE(op_link_queues) FAKE(op_queue_list) FAKE(op_time_get) FAKE(op_time_evidence) FAKE(op_time_status)
 FAKE(op_update_offer) FAKE(op_update_approve) FAKE(op_update_postpone) FAKE(op_update_policy)
 FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status)
+
+void clock_greet(struct core *c, sd_bus *bus)
+{
+}
+
+int64_t clock_now(const struct core *c)
+{
+	return 1800000000;
+}
 
 void policy_ended(struct core *c, const struct update_look *look, const struct agent_error *error)
 {

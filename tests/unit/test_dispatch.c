@@ -110,7 +110,8 @@ static void refusals_say_why(void **state)
 static void only_these_rows_are_open_before_the_password_is_set(void **state)
 {
 	static const char *const open[] = { "Bootstrap", "LoginGreet", "LoginCheck", "SessionOpen", "SessionCheck", "SessionClose", "PasswordCheck", "PasswordSet", "KeyIdentity", "KeyPublic",
-					    "KeySign", "LeafIssue", "SetupGet", "LinkReport", "LinkQueues", "ClientRefused", "PeersThrottled", "SourcesKnown" };
+					    "KeySign", "LeafIssue", "SetupGet", "LinkReport", "LinkQueues", "ClientRefused", "PeersThrottled", "SourcesKnown",
+					    "TimeGet", "TimeEvidence" };
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_operations; i++) {

@@ -360,14 +360,19 @@ static void an_unset_clock_is_blamed_for_an_expired_certificate(void **state)
 	struct tls_record *record = NULL;
 	_cleanup_error_ struct agent_error *err = NULL;
 
-	assert_int_equal(tls_record_new("broker.test", &record), 0);
-	assert_int_equal(tls_record_explain(record, 0, &err), 0);
+	struct agent_time_reading now = { .state = AGENT_TIME_FLOOR, .now_s = 1793491200, .floor_s = 1793491200 };
+
+	assert_int_equal(tls_record_new("broker.test", NULL, &record), 0);
+	assert_int_equal(tls_record_explain(record, &now, 0, &err), 0);
 	record->verify_error = X509_V_ERR_CERT_HAS_EXPIRED;
-	assert_int_equal(tls_record_explain(record, 1000, &err), -EKEYREJECTED);
-	assert_non_null(strstr(agent_error_message(err), "1970-01-01 00:16:40 UTC; our clock is the likely cause"));
+	assert_int_equal(tls_record_explain(record, &now, 1000, &err), -EKEYREJECTED);
+	assert_non_null(strstr(agent_error_message(err), "our clock is the likely cause: it shows 1970-01-01 00:16:40 UTC"));
+	assert_non_null(strstr(agent_error_message(err), "it is now 2026-11-01 00:00:00 UTC"));
 	assert_error(&err, -EKEYREJECTED, "tls.expired");
-	assert_int_equal(tls_record_explain(record, INT64_C(4000000000), &err), -EKEYREJECTED);
+	now = (struct agent_time_reading){ .state = AGENT_TIME_NETWORK, .now_s = 4000000000, .floor_s = 1793491200 };
+	assert_int_equal(tls_record_explain(record, &now, 4000000000, &err), -EKEYREJECTED);
 	assert_null(strstr(agent_error_message(err), "clock"));
+	assert_non_null(strstr(agent_error_message(err), "2096-10-02 07:06:40 UTC"));
 	tls_record_unref(record);
 }
 

@@ -19,6 +19,7 @@
 #include <agent/seal.h>
 #include <agent/signer.h>
 #include <agent/software.h>
+#include <agent/time.h>
 #include <agent/tls.h>
 #include <agent/tpm.h>
 #include <agent/update.h>

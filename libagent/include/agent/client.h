@@ -10,6 +10,7 @@
 #include <agent/error.h>
 #include <agent/seal.h>
 #include <agent/signer.h>
+#include <agent/time.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -68,6 +69,24 @@ AGENT_EXPORT void agent_client_set_timeout(struct agent_client *client, unsigned
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_client_get_setup(struct agent_client *client, const char **ret_state,
 							 struct agent_error **err);
+/**
+ * agent_client_get_time() - what time it is, and how far that can be relied on
+ * @ret_reading: its n_changes tells whether the state changed or the clock was set since an earlier look
+ *
+ * In every setup state. Blocks as long as agentd needs, some ms. Hand the reading to agent_time_update() for certificates of the program's own.
+ * Returns 0, -ENOTCONN (bus.lost), -ETIMEDOUT (bus.timeout), -EPROTO. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_client_get_time(struct agent_client *client, struct agent_time_reading *ret_reading, struct agent_error **err);
+/**
+ * agent_client_wait_time() - wait until the state of the time changes, or the clock is set
+ * @n_changes:   of the reading that is known already; another number, also a lower one after a restart of agentd, ends the wait
+ * @timeout_ms:  wait so long at most
+ * @ret_reading: the time now, also when nothing changed
+ *
+ * For a thread of its own: blocks. Returns 1 (it changed), 0 (it did not), and as agent_client_get_time(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_client_wait_time(struct agent_client *client, uint64_t n_changes, unsigned timeout_ms,
+							 struct agent_time_reading *ret_reading, struct agent_error **err);
 /**
  * agent_client_signer() - signer of backend "agentd" for a key with purpose tls-client
  * @client:     kept by the signer

@@ -8,6 +8,7 @@
 #include <agent/context.h>
 #include <agent/error.h>
 #include <agent/signer.h>
+#include <agent/time.h>
 #include <agent/tls.h>
 
 #ifdef __cplusplus
@@ -35,6 +36,16 @@ AGENT_EXPORT SSL_CTX *agent_openssl_ssl_ctx(struct agent_tls *tls);
  * messages themselves. Returns 0, -EIO (OpenSSL refuses; @ssl_ctx must not be used then). Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_openssl_configure(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agent_error **err);
+/**
+ * agent_openssl_verify() - X509_verify_cert(), with all dates judged as agent_time_check() does
+ * @ctx:  as SSL_CTX_set_cert_verify_callback() hands it over
+ * @time: a struct agent_time, or NULL; lent, so it must live as long as what calls this
+ *
+ * Made for SSL_CTX_set_cert_verify_callback(ssl_ctx, agent_openssl_verify, time), of clients and servers. Dates of certificates and of revocation
+ * lists are looked at after everything else; the verification callback hears of a date that does not fit and cannot overrule it.
+ * Returns 1 if the chain is good, else 0 with the reason in @ctx. Since: 0.1
+ */
+AGENT_EXPORT int agent_openssl_verify(X509_STORE_CTX *ctx, void *time);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@
 #include <agent/context.h>
 #include <agent/error.h>
 #include <agent/signer.h>
+#include <agent/time.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,6 +22,7 @@ extern "C" {
  * @cert_file:  PEM chain of our certificate, leaf first, or NULL for none
  * @signer:     its private key; required with @cert_file, NULL otherwise
  * @allow_tls12: also TLS 1.2 with ECDHE and AEAD (RFC 9325); otherwise 1.3 only
+ * @time:       what the dates of certificates are checked against, at each handshake anew; referenced. NULL: the system clock is right
  *
  * Since: 0.1
  */
@@ -30,6 +32,7 @@ struct agent_tls_options {
 	const char *cert_file;
 	struct agent_signer *signer;
 	int allow_tls12;
+	struct agent_time *time;
 };
 
 /**
@@ -72,6 +75,17 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_tls_new(struct agent_context *ctx, const
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_tls_set_identity(struct agent_tls *tls, const char *pem, size_t size, struct agent_signer *signer,
 							 struct agent_error **err);
+/**
+ * agent_tls_check_time() - would the certificates of the last handshake still be good
+ * @tls:              the profile
+ * @ret_not_before_s: latest begin of validity in that chain, 0 if there was no handshake that came to its end: it is later than that, says
+ *                    whoever issued it. NULL if it does not matter
+ * @err:              receives the explanation, or NULL
+ *
+ * For a time that became known, or better known, while a connection lives. Any thread, does not block.
+ * Returns 0, -EKEYREJECTED (tls.expired, tls.not-yet-valid), -EINVAL. Since: 0.1
+ */
+AGENT_EXPORT int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, struct agent_error **err);
 /** agent_tls_ref() - take one more reference; returns @tls. Since: 0.1 */
 AGENT_EXPORT struct agent_tls *agent_tls_ref(struct agent_tls *tls);
 /** agent_tls_unref() - give one reference back; takes NULL, returns NULL. Since: 0.1 */

@@ -120,6 +120,24 @@ struct agent_tpm_info {
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_tpm_probe(struct agent_tpm *tpm, struct agent_tpm_info *ret_info, struct agent_error **err);
 
+/**
+ * struct agent_tpm_clock - TPM 2.0 Part 1 section 36: time the TPM has been powered, over all of its life
+ * @clock_ms:   rises while there is power, up to 15 % too fast or too slow; back to 0 only by TPM2_Clear
+ * @n_resets:   times the TPM lost its state (TPM Reset); 0 after TPM2_Clear
+ * @n_restarts: times it was resumed or restarted since
+ * @is_safe:    no value of @clock_ms so late was shown before; false after a loss of power for up to 70 minutes
+ *
+ * Since: 0.1
+ */
+struct agent_tpm_clock {
+	uint64_t clock_ms;
+	uint32_t n_resets, n_restarts;
+	bool is_safe;
+};
+
+/** agent_tpm_read_clock() - one command. Blocks. Returns as agent_tpm_open() does. Since: 0.1 */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_tpm_read_clock(struct agent_tpm *tpm, struct agent_tpm_clock *ret_clock, struct agent_error **err);
+
 /** enum agent_tpm_flags - for the functions below. Since: 0.1 */
 enum agent_tpm_flags {
 	AGENT_TPM_CREATE = 1u << 0,   /* make it if it is not there (provisioning) */

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "agentd/core/timekeeper.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "base/buf.h"
+
+#define MAGIC "libagent-time 1 "
+#define HASH_HEX 64
+#define LATEST_S UINT64_C(253402300799)	/* 9999-12-31 */
+/* TPM 2.0 Part 1 section 36.2: the rate may be off by 15 %. */
+#define TPM_SLOW_PERCENT 85
+#define TPM_FAST_PERCENT 115
+#define DRIFT 5000			/* one second in so many: 200 ppm */
+#define CERT_AHEAD_S (UINT64_C(730) * 86400) /* a date so far ahead is a mistake rather than news: it would make all others look expired */
+#define DATE_UNCERTAIN_S 3		/* whole seconds in the header, and the way */
+#define CLOCK_UNCERTAIN_S 1
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t gone_since(uint64_t at_s, uint64_t boot_s)
+{
+	return boot_s > at_s ? boot_s - at_s : 0;
+}
+
+/* The floors go on with the running time. */
+static void run_to(struct timekeeper *tk, uint64_t boot_s)
+{
+	uint64_t gone_s = gone_since(tk->at_s, boot_s);
+
+	tk->hard_s += gone_s;
+	if (tk->soft_s != 0)
+		tk->soft_s += gone_s;
+	tk->at_s = boot_s;
+}
+
+void timekeeper_start(struct timekeeper *tk, uint64_t build_s, uint64_t boot_s)
+{
+	*tk = (struct timekeeper){ .hard_s = build_s, .at_s = boot_s };
+}
+
+static int hash(const char *text, size_t size, char ret_hex[HASH_HEX + 1])
+{
+	uint8_t digest[HASH_HEX / 2];
+
+	if (EVP_Digest(text, size, digest, NULL, EVP_sha256(), NULL) != 1)
+		return -EIO;
+	hex_encode(digest, sizeof(digest), ret_hex);
+	return 0;
+}
+
+int timekeeper_load(struct timekeeper *tk, const char *text, size_t size)
+{
+	char hex[HASH_HEX + 1], again[TIMEKEEPER_TEXT_MAX];
+	struct timekeeper_saved s = { 0 };
+	unsigned has_clock, resets, restarts;
+	int n = 0;
+
+	if (size >= TIMEKEEPER_TEXT_MAX || size < HASH_HEX + 1 || memchr(text, '\0', size) != NULL)
+		return -EBADMSG;
+	if (sscanf(text, MAGIC "%20" SCNu64 " %20" SCNu64 " %1u %20" SCNu64 " %10u %10u %n", &s.hard_s, &s.soft_s, &has_clock, &s.clock.clock_ms, &resets,
+		   &restarts, &n) != 6 || (size_t)n + HASH_HEX + 1 != size)
+		return -EBADMSG;
+	s.has_clock = has_clock == 1;
+	s.clock.n_resets = resets;
+	s.clock.n_restarts = restarts;
+	/* Written again it must be the same: nothing but what we write is read. */
+	snprintf(again, sizeof(again), MAGIC "%" PRIu64 " %" PRIu64 " %u %" PRIu64 " %u %u ", s.hard_s, s.soft_s, has_clock, s.clock.clock_ms, resets, restarts);
+	if (strlen(again) != (size_t)n || memcmp(again, text, (size_t)n) != 0 || hash(text, (size_t)n, hex) < 0 ||
+	    memcmp(hex, text + n, HASH_HEX) != 0 || text[size - 1] != '\n' || s.hard_s > LATEST_S || s.soft_s > LATEST_S)
+		return -EBADMSG;
+	tk->saved = s;
+	tk->hard_s = larger(tk->hard_s, s.hard_s);
+	tk->soft_s = larger(tk->soft_s, s.soft_s);
+	tk->has_evidence = true;
+	return 0;
+}
+
+void timekeeper_save(const struct timekeeper *tk, uint64_t boot_s, char ret_text[TIMEKEEPER_TEXT_MAX])
+{
+	uint64_t gone_s = gone_since(tk->at_s, boot_s), clock_ms = tk->clock.clock_ms;
+	char hex[HASH_HEX + 1] = "";
+	int n;
+
+	/* Rather too late by the TPM: less of what it counts until the next start is taken for time. */
+	clock_ms += gone_since(tk->clock_at_s, boot_s) * 10 * TPM_FAST_PERCENT;
+	n = snprintf(ret_text, TIMEKEEPER_TEXT_MAX - HASH_HEX - 2, MAGIC "%" PRIu64 " %" PRIu64 " %u %" PRIu64 " %u %u ", tk->hard_s + gone_s,
+		     tk->soft_s == 0 ? 0 : tk->soft_s + gone_s, tk->has_clock ? 1u : 0u, tk->has_clock ? clock_ms : 0,
+		     tk->has_clock ? (unsigned)tk->clock.n_resets : 0, tk->has_clock ? (unsigned)tk->clock.n_restarts : 0);
+	(void)hash(ret_text, (size_t)n, hex);
+	snprintf(ret_text + n, HASH_HEX + 2, "%s\n", hex);
+}
+
+bool timekeeper_tpm(struct timekeeper *tk, const struct agent_tpm_clock *clock, uint64_t boot_s)
+{
+	bool is_first = !tk->has_clock, fits;
+	const struct timekeeper_saved *s = &tk->saved;
+	uint64_t gone_s;
+
+	run_to(tk, boot_s);
+	tk->clock = *clock;
+	tk->clock_at_s = boot_s;
+	tk->has_clock = true;
+	if (!is_first || !s->has_clock)
+		return true;
+	/* After TPM2_Clear, or in another TPM, both begin anew. Without is_safe the clock may have lost up to 70 minutes: then it just proves less. */
+	fits = clock->n_resets >= s->clock.n_resets && clock->clock_ms >= s->clock.clock_ms;
+	if (!fits)
+		return !clock->is_safe && clock->n_resets >= s->clock.n_resets;
+	gone_s = (clock->clock_ms - s->clock.clock_ms) / 100000 * TPM_SLOW_PERCENT;
+	tk->hard_s = larger(tk->hard_s, s->hard_s + gone_s);
+	if (s->soft_s != 0)
+		tk->soft_s = larger(tk->soft_s, s->soft_s + gone_s);
+	return true;
+}
+
+int timekeeper_handshake(struct timekeeper *tk, uint64_t not_before_s, uint64_t system_s, uint64_t boot_s)
+{
+	if (not_before_s > LATEST_S || system_s > LATEST_S)
+		return -ERANGE;
+	run_to(tk, boot_s);
+	/* The time of the network raises the floor only once a certificate was good at it: a false one in the far future finds none. */
+	if (tk->state == AGENT_TIME_NETWORK)
+		tk->soft_s = larger(tk->soft_s, system_s);
+	else if (tk->state < AGENT_TIME_NETWORK && not_before_s < larger(tk->hard_s, tk->soft_s) + CERT_AHEAD_S)
+		tk->soft_s = larger(tk->soft_s, not_before_s);
+	tk->has_evidence = true;
+	return 0;
+}
+
+int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t boot_s)
+{
+	run_to(tk, boot_s);
+	if (date_s > LATEST_S || date_s + DATE_UNCERTAIN_S < tk->hard_s)
+		return -ERANGE;
+	tk->date_s = larger(date_s, 1);
+	tk->date_at_s = boot_s;
+	return 0;
+}
+
+uint64_t timekeeper_floor(const struct timekeeper *tk, uint64_t boot_s)
+{
+	return larger(tk->hard_s, tk->soft_s) + gone_since(tk->at_s, boot_s);
+}
+
+static void look_for_step(struct timekeeper *tk, const struct timekeeper_look *look, struct timekeeper_news *news)
+{
+	int64_t offset_s = (int64_t)look->system_s - (int64_t)look->boot_s, moved_s = offset_s - tk->offset_s;
+
+	/* A clock that is slewed moves on slowly; only the latest offset counts. */
+	if (tk->has_offset && (moved_s > TIMEKEEPER_STEP_S || moved_s < -TIMEKEEPER_STEP_S)) {
+		news->step_s = moved_s;
+		tk->n_changes++;
+	}
+	tk->offset_s = offset_s;
+	tk->has_offset = true;
+}
+
+void timekeeper_look(struct timekeeper *tk, const struct timekeeper_look *look, struct timekeeper_news *ret_news)
+{
+	struct timekeeper_news news = { .source = "build" };
+	struct agent_time_reading *r = &news.reading;
+	uint64_t gone_s;
+
+	run_to(tk, look->boot_s);
+	look_for_step(tk, look, &news);
+	gone_s = gone_since(tk->date_at_s, look->boot_s);
+	r->now_s = larger(look->system_s, larger(tk->hard_s, tk->soft_s));
+	r->uncertainty_s = AGENT_TIME_UNCERTAIN;
+	news.is_behind = look->system_s < larger(tk->hard_s, tk->soft_s);
+	if (look->is_authenticated && look->system_s >= tk->hard_s) {
+		r->state = AGENT_TIME_AUTHENTICATED;
+		r->now_s = look->system_s;
+		r->uncertainty_s = CLOCK_UNCERTAIN_S;
+		news.source = "authenticated_file";
+	} else if (tk->date_s != 0 && gone_s < TIMEKEEPER_DATE_LIFE_S) {
+		r->state = AGENT_TIME_AUTHENTICATED;
+		r->now_s = tk->date_s + gone_s;
+		r->uncertainty_s = DATE_UNCERTAIN_S + gone_s / DRIFT;
+		news.source = "https_date";
+	} else if (look->is_network && !news.is_behind) {
+		r->state = AGENT_TIME_NETWORK;
+		news.source = "network_file";
+	} else if (tk->has_evidence) {
+		r->state = AGENT_TIME_FLOOR;
+		news.source = "floor";
+	}
+	if (r->state == AGENT_TIME_AUTHENTICATED) {
+		tk->has_evidence = true;
+		tk->hard_s = larger(tk->hard_s, r->now_s - r->uncertainty_s);
+		if (tk->soft_s > r->now_s + r->uncertainty_s) {
+			news.corrected_s = tk->soft_s - r->now_s;
+			tk->soft_s = 0;
+		}
+		r->now_s = larger(r->now_s, tk->hard_s);
+		news.is_behind = look->system_s < tk->hard_s;
+	}
+	news.is_new_state = r->state != tk->state;
+	tk->n_changes += news.is_new_state;
+	tk->state = r->state;
+	r->floor_s = larger(tk->hard_s, tk->soft_s);
+	r->n_changes = tk->n_changes;
+	*ret_news = news;
+}

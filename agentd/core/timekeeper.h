@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_TIMEKEEPER_H
+#define CORE_TIMEKEEPER_H
+/* How late it is at least, and how far the clock can be relied on: docs/design/time.md. Arithmetic only, no clock and no file in here. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <agent/error.h>
+#include <agent/time.h>
+#include <agent/tpm.h>
+
+#define TIMEKEEPER_TEXT_MAX 256
+#define TIMEKEEPER_STEP_S 5		/* a clock that moved so far against the running time was set */
+#define TIMEKEEPER_DATE_LIFE_S 604800	/* after so long the drift of a quartz makes a date worth less than a fresh look */
+
+/* All times in seconds since 1970 UTC, "at" in seconds of CLOCK_BOOTTIME. */
+struct timekeeper {
+	uint64_t at_s;
+	uint64_t hard_s;	/* it is not earlier: build, TPM clock, authenticated time */
+	uint64_t soft_s;	/* nor than this, but an authenticated source may know better: network time, dates of certificates */
+	bool has_evidence;	/* of more than the build */
+	uint64_t date_s, date_at_s; /* told by an authenticated server; date_s 0: none */
+	bool has_offset;
+	int64_t offset_s;	/* of the system clock against the running time */
+	uint64_t n_changes;
+	enum agent_time_state state;
+	struct timekeeper_saved {
+		uint64_t hard_s, soft_s;
+		bool has_clock;
+		struct agent_tpm_clock clock;
+	} saved;		/* of before the start; zeroes: none */
+	bool has_clock;
+	struct agent_tpm_clock clock; /* as last read */
+	uint64_t clock_at_s;
+};
+
+struct timekeeper_look {
+	uint64_t system_s, boot_s;
+	bool is_network, is_authenticated; /* what the files of the configuration say of the system clock */
+};
+
+struct timekeeper_news {
+	struct agent_time_reading reading;
+	bool is_new_state;
+	int64_t step_s;		/* the system clock was moved by so much; 0: it was not */
+	const char *source;	/* what the state rests on; a constant */
+	bool is_behind;		/* the system clock shows less than the floor */
+	uint64_t corrected_s;	/* an authenticated source showed that the floor was too high by so much */
+};
+
+void timekeeper_start(struct timekeeper *tk, uint64_t build_s, uint64_t boot_s);
+/* What timekeeper_save() wrote before the start. -EBADMSG: damaged; nothing is taken of it. */
+int timekeeper_load(struct timekeeper *tk, const char *text, size_t size);
+/* The TPM's clock now: after the first one the time since the last save counts. False: it is not the TPM, or not the clock, of the saved time. */
+bool timekeeper_tpm(struct timekeeper *tk, const struct agent_tpm_clock *clock, uint64_t boot_s);
+/* A server whose certificate was checked had one that is valid from @not_before_s on; -ERANGE: nonsense. */
+int timekeeper_handshake(struct timekeeper *tk, uint64_t not_before_s, uint64_t system_s, uint64_t boot_s);
+/* A server whose certificate was checked says that it is @date_s. -ERANGE: nonsense, or earlier than is known. */
+int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t boot_s);
+/* What all that makes now. */
+void timekeeper_look(struct timekeeper *tk, const struct timekeeper_look *look, struct timekeeper_news *ret_news);
+uint64_t timekeeper_floor(const struct timekeeper *tk, uint64_t boot_s);
+/* To be loaded at the next start. */
+void timekeeper_save(const struct timekeeper *tk, uint64_t boot_s, char ret_text[TIMEKEEPER_TEXT_MAX]);
+
+#endif

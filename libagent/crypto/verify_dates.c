@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Certificate chains checked with a time of ours. OpenSSL is told to leave all dates alone and they are looked at here, because the rules depend on
+ * how far the time can be relied on, and because OpenSSL takes a time_t, which ends in 2038 on some boards.
+ */
+#include "config.h"
+
+#include "crypto/verify_dates.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <openssl/x509_vfy.h>
+
+#include <agent/openssl.h>
+
+int time_from_asn1(const ASN1_TIME *t, int64_t *ret_s)
+{
+	int64_t year, month, era, days;
+	struct tm tm;
+
+	if (t == NULL || ASN1_TIME_to_tm(t, &tm) != 1)
+		return -EBADMSG;
+	year = tm.tm_year + INT64_C(1900) - (tm.tm_mon < 2);
+	month = tm.tm_mon < 2 ? tm.tm_mon + 10 : tm.tm_mon - 2;
+	era = year / 400;
+	year -= era * 400;
+	days = era * 146097 + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 + tm.tm_mday - 1 - 719468;
+	*ret_s = ((days * 24 + tm.tm_hour) * 60 + tm.tm_min) * 60 + tm.tm_sec;
+	return 0;
+}
+
+static int refuse(X509_STORE_CTX *ctx, int depth, X509 *cert, int error)
+{
+	X509_STORE_CTX_verify_cb callback = X509_STORE_CTX_get_verify_cb(ctx);
+
+	X509_STORE_CTX_set_error(ctx, error);
+	X509_STORE_CTX_set_error_depth(ctx, depth);
+	X509_STORE_CTX_set_current_cert(ctx, cert);
+	/* Told, not asked: a date is no matter of opinion. */
+	(void)(callback == NULL ? 0 : callback(0, ctx));
+	X509_STORE_CTX_set_error(ctx, error);
+	return 0;
+}
+
+static int dates_of(const X509 *cert, const struct agent_time_reading *now)
+{
+	int64_t begin, end;
+
+	if (time_from_asn1(X509_get0_notBefore(cert), &begin) < 0)
+		return X509_V_ERR_ERROR_IN_CERT_NOT_BEFORE_FIELD;
+	if (time_from_asn1(X509_get0_notAfter(cert), &end) < 0)
+		return X509_V_ERR_ERROR_IN_CERT_NOT_AFTER_FIELD;
+	if ((int64_t)now->now_s > end)
+		return X509_V_ERR_CERT_HAS_EXPIRED;
+	return (int64_t)now->now_s < begin && now->state >= AGENT_TIME_NETWORK ? X509_V_ERR_CERT_NOT_YET_VALID : X509_V_OK;
+}
+
+/* OpenSSL 3 uses the list of the issuer that was issued last; so the dates of that one count. */
+static int dates_of_crl(X509_STORE_CTX *ctx, const X509 *cert, const struct agent_time_reading *now)
+{
+	STACK_OF(X509_CRL) *crls = X509_STORE_CTX_get1_crls(ctx, X509_get_issuer_name(cert));
+	int64_t begin, end, latest = INT64_MIN;
+	int error = X509_V_OK;
+
+	for (int i = 0; i < sk_X509_CRL_num(crls); i++) {
+		const X509_CRL *crl = sk_X509_CRL_value(crls, i);
+		const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
+
+		if (time_from_asn1(X509_CRL_get0_lastUpdate(crl), &begin) < 0 || begin <= latest)
+			continue;
+		latest = begin;
+		error = X509_V_OK;
+		if (next != NULL && time_from_asn1(next, &end) < 0)
+			error = X509_V_ERR_ERROR_IN_CRL_NEXT_UPDATE_FIELD;
+		else if (next != NULL && (int64_t)now->now_s > end)
+			error = X509_V_ERR_CRL_HAS_EXPIRED;
+		else if ((int64_t)now->now_s < begin && now->state >= AGENT_TIME_NETWORK)
+			error = X509_V_ERR_CRL_NOT_YET_VALID;
+	}
+	sk_X509_CRL_pop_free(crls, X509_CRL_free);
+	return error;
+}
+
+int agent_openssl_verify(X509_STORE_CTX *ctx, void *time)
+{
+	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
+	struct agent_time_reading now;
+	unsigned long flags;
+
+	X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_NO_CHECK_TIME);
+	flags = X509_VERIFY_PARAM_get_flags(param);
+	if (X509_verify_cert(ctx) != 1)
+		return 0;
+	agent_time_get(time, &now);
+	for (int i = 0; i < sk_X509_num(X509_STORE_CTX_get0_chain(ctx)); i++) {
+		X509 *cert = sk_X509_value(X509_STORE_CTX_get0_chain(ctx), i);
+		int error = dates_of(cert, &now);
+
+		/* CRL_CHECK is about the end of the chain, with CRL_CHECK_ALL about all of it; nobody revokes a root. */
+		if (error == X509_V_OK && (flags & X509_V_FLAG_CRL_CHECK) != 0 && (i == 0 || (flags & X509_V_FLAG_CRL_CHECK_ALL) != 0))
+			error = dates_of_crl(ctx, cert, &now);
+		if (error != X509_V_OK)
+			return refuse(ctx, i, cert, error);
+	}
+	return 1;
+}
