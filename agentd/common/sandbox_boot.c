@@ -48,11 +48,14 @@ int sandbox_enter_install(const struct settings *settings, struct agent_error **
 {
 	_cleanup_(boot_paths_free) struct boot_paths paths = { .n = 0 };
 	_cleanup_error_ struct agent_error *why = NULL;
+	int r = 0;
 
 	/* A backend or configuration that cannot be used grants nothing: whoever asks for an update gets the explanation then. */
 	if (settings->update.boot_config[0] == '/' &&
 	    agent_update_boot_paths(settings->update.boot_backend, settings->update.boot_config, put_boot_path, &paths, &why) < 0 &&
 	    strncmp(agent_error_name(why), "sandbox.", 8) == 0)
 		return agent_error_move(err, &why);
-	return sandbox_enter(SANDBOX_INSTALL, settings, paths.items, paths.n, err);
+	if (settings->update.versions_file[0] == '/')
+		r = put_boot_path(&paths, settings->update.versions_file, AGENT_UPDATE_PATH_READ, err);
+	return r < 0 ? r : sandbox_enter(SANDBOX_INSTALL, settings, paths.items, paths.n, err);
 }

@@ -47,7 +47,7 @@ struct settings {
 	struct {
 		int64_t min_signers;
 		bool allow_compat;
-		char *raw_signatures, **selections;
+		char *raw_signatures, **selections, **bootenv, *versions_file;
 		int64_t tries;
 		char *boot_backend, *boot_config, *booted_slot;
 		char *policy, **windows, *time_zone, *clock_file;

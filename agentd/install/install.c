@@ -12,7 +12,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <syslog.h>
-#include <time.h>
 
 #include "agentd/common/service.h"
 #include "agentd/install/asked.h"
@@ -20,10 +19,12 @@
 #include "base/file.h"
 #include "base/macro.h"
 
-#define PROGRESS_NS 100000000	/* ten reports in a second */
+#define PROGRESS_US 100000	/* ten reports in a second */
+#define VERSIONS_FILE_MAX 65536
 
 struct installer {
 	const struct settings *settings;
+	sd_event *event;
 	struct installer_hooks hooks;
 	struct agent_context *ctx;
 	struct agent_update *update;
@@ -31,14 +32,15 @@ struct installer {
 	struct install_status offer;	/* the worker fills its members offer_* */
 	sd_event_source *wake_source;
 	int wake_fd;
+	sd_event_source *news;	/* tells what came too soon after the last report */
 	bool is_running;
 
 	pthread_t thread;
 	int bundle_fd;
 	struct install_order order;
-	struct timespec told;	/* the worker's own */
 
 	pthread_mutex_t lock;	/* what follows is passed from the worker to the loop */
+	bool has_news;		/* the loop was woken and has not told it yet */
 	enum agent_update_stage stage;
 	uint64_t done_bytes, total_bytes;
 	bool has_ended;
@@ -97,6 +99,37 @@ static int selections_set(const struct settings *s, struct agent_update *update,
 	return r;
 }
 
+static int bootenv_allow(const struct settings *s, struct agent_update *update, struct agent_error **err)
+{
+	int r = 0;
+
+	for (char **row = s->update.bootenv; r == 0 && *row != NULL; row++)
+		r = agent_update_allow_bootenv(update, *row, err);
+	return r;
+}
+
+/* Lines "NAME VERSION", as SWUpdate's /etc/sw-versions; words that no bundle of ours can name say nothing. */
+static int versions_read(const struct settings *s, struct agent_update *update, struct agent_error **err)
+{
+	_cleanup_free_ char *text = NULL;
+	char *cursor, *line;
+	int r = s->update.versions_file[0] == '\0' ? -ENOENT : file_read_at(AT_FDCWD, s->update.versions_file, VERSIONS_FILE_MAX, &text, NULL, NULL);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return agent_error_set(err, r, "update.versions", "cannot read update.versions_file %s: %s", s->update.versions_file, strerror(-r));
+	r = 0;
+	cursor = text;
+	while (r != -ENOSPC && (line = strsep(&cursor, "\n")) != NULL) {
+		char name[INSTALL_TEXT], version[INSTALL_TEXT];
+
+		if (line[0] != '#' && sscanf(line, "%64s %64s", name, version) == 2)
+			r = agent_update_add_version(update, name, version, NULL);
+	}
+	return r == -ENOSPC ? agent_error_set(err, r, "update.versions", "update.versions_file %s names too many versions", s->update.versions_file) : 0;
+}
+
 static int on_policy(void *userdata, const struct agent_update_release *release, struct agent_error **err);
 
 static int engine_open(struct installer *in, struct agent_error **err)
@@ -135,6 +168,10 @@ static int engine_open(struct installer *in, struct agent_error **err)
 	}
 	if (r == 0)
 		r = selections_set(s, update, err);
+	if (r == 0)
+		r = bootenv_allow(s, update, err);
+	if (r == 0)
+		r = versions_read(s, update, err);
 	if (r == 0)
 		r = agent_update_set_policy(update, on_policy, in, err);
 	if (r < 0) {
@@ -179,20 +216,17 @@ static void wake(struct installer *in)
 static void on_progress(void *userdata, enum agent_update_stage stage, uint64_t done_bytes, uint64_t total_bytes)
 {
 	struct installer *in = userdata;
-	struct timespec now;
-	bool is_due;
+	bool is_known;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	is_due = (now.tv_sec - in->told.tv_sec) * 1000000000LL + (now.tv_nsec - in->told.tv_nsec) >= PROGRESS_NS;
 	pthread_mutex_lock(&in->lock);
 	in->stage = stage;
 	in->done_bytes = done_bytes;
 	in->total_bytes = total_bytes;
+	is_known = in->has_news;
+	in->has_news = true;
 	pthread_mutex_unlock(&in->lock);
-	if (!is_due)
-		return;
-	in->told = now;
-	wake(in);
+	if (!is_known)
+		wake(in);
 }
 
 /* The decision was core's; here the bundle is held against it. In the worker, while the loop reads other members only. */
@@ -251,31 +285,70 @@ static void *worker(void *userdata)
 
 /* ---- in the loop ---------------------------------------------------------------------------------------------------- */
 
-static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-	struct installer *in = userdata;
-	struct agent_error *err;
-	bool has_ended;
-	uint64_t count;
-	int r;
+static int on_news(sd_event_source *source, uint64_t usec, void *userdata);
 
-	(void)!read(fd, &count, sizeof(count));
-	pthread_mutex_lock(&in->lock);
+static void status_refresh(struct installer *in)
+{
 	snprintf(in->status.stage, sizeof(in->status.stage), "%s", agent_update_stage_name(in->stage));
 	in->status.done_bytes = in->done_bytes;
 	in->status.total_bytes = in->total_bytes;
+}
+
+static void news_tell(struct installer *in)
+{
+	struct agent_error *err;
+	bool has_ended;
+	int r;
+
+	pthread_mutex_lock(&in->lock);
+	status_refresh(in);
+	in->has_news = false;
 	has_ended = in->has_ended;
 	r = in->result;
 	err = has_ended ? TAKE_PTR(in->error) : NULL;
 	pthread_mutex_unlock(&in->lock);
+	in->news = sd_event_source_disable_unref(in->news);
 	if (!in->is_running)
-		return 0;
+		return;
 	in->hooks.progress(in->hooks.userdata, in->status.stage, in->status.done_bytes, in->status.total_bytes);
-	if (!has_ended)
-		return 0;
+	if (!has_ended) {
+		/* Nothing is told before it ends. What comes meanwhile is, also when the bundle stalls behind it. */
+		if (sd_event_add_time_relative(in->event, &in->news, CLOCK_MONOTONIC, PROGRESS_US, 0, on_news, in) < 0)
+			in->news = NULL;
+		return;
+	}
 	pthread_join(in->thread, NULL);
 	in->is_running = false;
 	in->hooks.done(in->hooks.userdata, r, &err);
+}
+
+/* The pause after a report is over. */
+static int on_news(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct installer *in = userdata;
+	bool has_news;
+
+	in->news = sd_event_source_disable_unref(in->news);
+	pthread_mutex_lock(&in->lock);
+	has_news = in->has_news;
+	pthread_mutex_unlock(&in->lock);
+	if (has_news)
+		news_tell(in);
+	return 0;
+}
+
+static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct installer *in = userdata;
+	uint64_t count;
+	bool has_ended;
+
+	(void)!read(fd, &count, sizeof(count));
+	pthread_mutex_lock(&in->lock);
+	has_ended = in->has_ended;
+	pthread_mutex_unlock(&in->lock);
+	if (has_ended || in->news == NULL)
+		news_tell(in);
 	return 0;
 }
 
@@ -289,6 +362,7 @@ int installer_new(sd_event *event, const struct settings *settings, const struct
 		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the installer");
 	pthread_mutex_init(&in->lock, NULL);
 	in->settings = settings;
+	in->event = event;
 	in->hooks = *hooks;
 	in->bundle_fd = -1;
 	in->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -309,6 +383,7 @@ struct installer *installer_free(struct installer *in)
 	if (in == NULL)
 		return NULL;
 	sd_event_source_disable_unref(in->wake_source);
+	sd_event_source_disable_unref(in->news);
 	close_fdp(&in->wake_fd);
 	agent_update_free(in->update);
 	agent_context_unref(in->ctx);
@@ -352,10 +427,9 @@ int installer_begin(struct installer *in, int fd, const struct install_order *or
 	in->bundle_fd = TAKE_FD(owned_fd);
 	in->order = *order;
 	in->offer = (struct install_status){ 0 };
-	in->told = (struct timespec){ 0 };
 	in->stage = AGENT_UPDATE_RECEIVING;
 	in->done_bytes = in->total_bytes = 0;
-	in->has_ended = false;
+	in->has_ended = in->has_news = false;
 	snprintf(in->status.stage, sizeof(in->status.stage), "%s", agent_update_stage_name(AGENT_UPDATE_RECEIVING));
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -375,6 +449,9 @@ int installer_get_status(struct installer *in, struct install_status *ret_status
 	int r;
 
 	if (in->is_running) {
+		pthread_mutex_lock(&in->lock);
+		status_refresh(in);
+		pthread_mutex_unlock(&in->lock);
 		*ret_status = in->status;
 		return 0;
 	}

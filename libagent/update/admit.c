@@ -5,8 +5,18 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "update/bootenv.h"
 #include "update/handler.h"
 #include "update/install.h"
+
+/* Policies that need the slots: not for a trial. */
+static int device_check(const struct install *in, struct agent_error **err)
+{
+	const struct agent_update *u = in->u;
+	int r = bootenv_check(in->manifest, u->bootenv, u->n_bootenv, u->boot, err);
+
+	return r < 0 ? r : versions_check(&u->versions, in->manifest, err);
+}
 
 int admit_release(const struct install *in, unsigned n_signers, uint64_t floor, uint64_t now_s, struct agent_error **err)
 {
@@ -32,9 +42,6 @@ int admit_release(const struct install *in, unsigned n_signers, uint64_t floor, 
 	if (m->not_after_s != 0 && now_s > m->not_after_s)
 		return agent_error_set(err, -ESTALE, "update.expired", "release %s was valid until %" PRIu64 ", the clock says %" PRIu64, m->release_id,
 				       m->not_after_s, now_s);
-	if (m->n_env > 0)
-		return agent_error_set(err, -EPERM, "update.bootenv", "release %s sets the boot loader variable %s; this device lets no bundle do that",
-				       m->release_id, m->env[0].name);
 	if (strcmp(u->journal.failed_release_id, m->release_id) == 0)
 		return agent_error_set(err, -EALREADY, "update.failed-before", "release %s was tried before and did not last", m->release_id);
 	return 0;
@@ -63,9 +70,9 @@ int admit_targets(struct install *in, struct agent_error **err)
 {
 	const struct manifest *m = in->manifest;
 	const struct slot_table *table = &in->u->slots;
-	int r;
+	int r = device_check(in, err);
 
-	for (size_t i = 0; i < m->n_images; i++) {
+	for (size_t i = 0; r == 0 && i < m->n_images; i++) {
 		const struct manifest_image *image = &m->images[i];
 		const struct update_handler *handler = handler_find(image->type);
 
@@ -78,11 +85,10 @@ int admit_targets(struct install *in, struct agent_error **err)
 			return agent_error_prefix(err, r, "%s", image->member);
 		in->total_bytes += image->stored_bytes;
 	}
-	for (size_t i = 0; i < m->n_images; i++) {
+	for (size_t i = 0; r == 0 && i < m->n_images; i++)
 		r = neighbours_check(in, i, err);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	/* A slot has one security version: a class left out would keep older bytes under the new number. */
 	for (size_t i = 0; i < table->n; i++) {
 		bool is_covered = strcmp(table->items[i].name, in->target) != 0;

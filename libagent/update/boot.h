@@ -33,12 +33,16 @@ struct boot_state {
 	char booted[SLOT_NAME_MAX + 1];	 /* written by the boot loader; empty if it cannot tell */
 	struct boot_slot slots[BOOT_SLOTS_MAX];
 	size_t n_slots;
+	/* For store() only, lent: variables of a bundle that change in the same write. load() leaves them empty, others stay as they are. */
+	const struct manifest_env *env;
+	size_t n_env;
 };
 
 /* @config is update.boot_config of agentd.conf: each backend says what kind of path it wants. */
 struct boot_backend {
 	const char *name;	/* update.boot_backend of agentd.conf */
 	unsigned max_tries;	/* what its boot loader can count; 0: BOOT_TRIES_MAX */
+	size_t env_value_max;	/* bytes that the value of a bundle's variable may have; 0: it keeps none */
 	/* -ENOENT boot.missing when there is nothing yet, -EBADMSG boot.format, -EINVAL boot.config, -errno boot.read. */
 	int (*load)(const char *config, struct boot_state *ret_state, struct agent_error **err);
 	/* Durable when it returns; what is not ours in the environment is kept. -errno boot.write, -EINVAL boot.config. */

@@ -16,6 +16,8 @@
 #include "update/boot.h"
 #include "update/lines.h"
 
+#define ENV_PREFIX "env."
+
 static int slot_key_parse(struct boot_state *state, const char *key, const char *value)
 {
 	const char *dot = strchr(key, '.');
@@ -65,6 +67,8 @@ int boot_text_parse(char *text, const char *what, struct boot_state *ret_state, 
 			r = lines_get_name(value, state.booted, sizeof(state.booted));
 		else if (strncmp(key, "slot.", 5) == 0)
 			r = slot_key_parse(&state, key + 5, value);
+		else if (strncmp(key, ENV_PREFIX, strlen(ENV_PREFIX)) == 0)
+			r = 0; /* of a bundle: for the boot loader, not for us */
 		else
 			r = -EBADMSG; /* a misspelt key must not pass for an absent one */
 		if (r < 0)
@@ -114,17 +118,57 @@ static int file_load(const char *config, struct boot_state *ret_state, struct ag
 	return boot_text_parse(data, what, ret_state, err);
 }
 
+static bool is_set_by(const struct boot_state *state, const char *name, size_t n)
+{
+	for (size_t i = 0; i < state->n_env; i++)
+		if (strlen(state->env[i].name) == n && memcmp(state->env[i].name, name, n) == 0)
+			return true;
+	return false;
+}
+
+/* The variables of bundles: those that are there, with those of @state in their place. Lines as they go into the file. */
+static int env_print(const char *config, const struct boot_state *state, FILE *out)
+{
+	_cleanup_free_ char *old = NULL;
+	char *cursor, *line;
+	int r = file_read_at(AT_FDCWD, config, LINES_FILE_MAX, &old, NULL, NULL);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	cursor = old;
+	while ((line = strsep(&cursor, "\n")) != NULL)
+		if (strncmp(line, ENV_PREFIX, strlen(ENV_PREFIX)) == 0 &&
+		    !is_set_by(state, line + strlen(ENV_PREFIX), strcspn(line + strlen(ENV_PREFIX), "=")))
+			fprintf(out, "%s\n", line);
+	for (size_t i = 0; i < state->n_env; i++)
+		if (state->env[i].value[0] != '\0')
+			fprintf(out, ENV_PREFIX "%s=%s\n", state->env[i].name, state->env[i].value);
+	return 0;
+}
+
 static int file_store(const char *config, const struct boot_state *state, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
-	_cleanup_free_ char *text = NULL;
-	size_t size = 0;
-	int r = boot_text_print(state, &text, &size, err);
+	_cleanup_free_ char *slots = NULL, *text = NULL;
+	size_t size = 0, n_slots = 0;
+	FILE *out;
+	int r = boot_text_print(state, &slots, &n_slots, err);
 
 	if (r < 0)
 		return r;
+	out = open_memstream(&text, &size);
+	if (out == NULL)
+		return agent_error_set(err, -ENOMEM, "boot.write", "no memory for the boot environment");
+	fwrite(slots, 1, n_slots, out);
+	r = env_print(config, state, out);
+	if (fclose(out) != 0)
+		return agent_error_set(err, -ENOMEM, "boot.write", "no memory for the boot environment");
+	if (r < 0)
+		return agent_error_set(err, r, "boot.write", "cannot read the boot environment %s: %s", config, strerror(-r));
+	if (size > LINES_FILE_MAX)
+		return agent_error_set(err, -ENOSPC, "boot.write", "boot environment %s would have %zu bytes, %d is the limit", config, size, LINES_FILE_MAX);
 	r = file_replace_at(AT_FDCWD, config, 0644, text, size, &why);
 	return r < 0 ? agent_error_set(err, r, "boot.write", "boot environment %s: %s", config, agent_error_message(why)) : 0;
 }
 
-const struct boot_backend boot_file = { .name = "file", .load = file_load, .store = file_store, .paths = boot_paths_folder };
+const struct boot_backend boot_file = { .name = "file", .env_value_max = 255, .load = file_load, .store = file_store, .paths = boot_paths_folder };

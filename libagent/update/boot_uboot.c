@@ -173,7 +173,21 @@ static int state_set(struct uboot_ctx *ctx, const struct boot_state *state, stru
 			boot_value_print(&state->slots[i], &variables[k], value);
 			r = variable_set(ctx, name, value, err);
 		}
+	for (size_t i = 0; i < state->n_env && r == 0; i++)
+		r = variable_set(ctx, state->env[i].name, state->env[i].value, err);
 	return r;
+}
+
+/* Is every variable of the bundle there with its value, or gone if it has none? */
+static bool env_is_stored(struct uboot_ctx *ctx, const struct boot_state *state)
+{
+	for (size_t i = 0; i < state->n_env; i++) {
+		_cleanup_free_ char *value = libuboot_get_env(ctx, state->env[i].name);
+
+		if (strcmp(value == NULL ? "" : value, state->env[i].value) != 0)
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -230,7 +244,7 @@ static int uboot_store(const char *config, const struct boot_state *state, struc
 	r = env_open(config, copies, &ctx, err);
 	if (r == 0)
 		r = state_get(ctx, &now, err);
-	if (r == 0 && !boot_state_is_equal(&now, state))
+	if (r == 0 && (!boot_state_is_equal(&now, state) || !env_is_stored(ctx, state)))
 		r = agent_error_set(err, -EIO, "boot.write", "the U-Boot environment does not hold what was written");
 	return r;
 }
@@ -250,4 +264,4 @@ static int uboot_paths(const char *config, agent_update_path_fn fn, void *userda
 	return r < 0 ? r : fn(userdata, LOCK_PATH, rw, err);
 }
 
-const struct boot_backend boot_uboot = { .name = "uboot", .load = uboot_load, .store = uboot_store, .paths = uboot_paths };
+const struct boot_backend boot_uboot = { .name = "uboot", .env_value_max = 255, .load = uboot_load, .store = uboot_store, .paths = uboot_paths };

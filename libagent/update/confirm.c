@@ -100,14 +100,15 @@ int engine_store_boot(struct agent_update *u, const struct boot_state *next, str
 	struct boot_state now = { 0 };
 	int r;
 
-	if (u->boot->load(u->boot_config, &now, NULL) == 0 && boot_state_is_equal(&now, next) && !has_stray(u, &now)) {
-		u->boot_state = *next;
-		return 0;
+	if (next->n_env > 0 || u->boot->load(u->boot_config, &now, NULL) < 0 || !boot_state_is_equal(&now, next) || has_stray(u, &now)) {
+		r = u->boot->store(u->boot_config, next, err);
+		if (r < 0)
+			return r;
 	}
-	r = u->boot->store(u->boot_config, next, err);
-	if (r == 0)
-		u->boot_state = *next;
-	return r;
+	u->boot_state = *next;
+	u->boot_state.env = NULL;
+	u->boot_state.n_env = 0;
+	return 0;
 }
 
 void engine_disable_slot(struct boot_slot *slot)
@@ -148,6 +149,8 @@ int engine_switch(struct agent_update *u, struct agent_error **err)
 	strcpy(target->release, u->journal.release_id);
 	strcpy(target->version, u->journal.version);
 	strcpy(next.primary, target->name);
+	next.env = u->journal.env;
+	next.n_env = u->journal.n_env;
 	r = engine_store_boot(u, &next, err);
 	return r < 0 ? r : journal_move(u->state_fd, &u->journal, AGENT_UPDATE_TRYING, err);
 }

@@ -9,8 +9,10 @@
 
 #include "base/secret.h"
 #include "update/boot.h"
+#include "update/bootenv.h"
 #include "update/journal.h"
 #include "update/slot.h"
+#include "update/versions.h"
 
 struct agent_update {
 	struct agent_context *ctx;
@@ -24,6 +26,9 @@ struct agent_update {
 	void *policy_data;
 	char *selections[BOOT_SLOTS_MAX];	/* "SLOT=SET,MODE" */
 	size_t n_selections;
+	char *bootenv[BOOTENV_ALLOWED_MAX];	/* patterns of variables that bundles may set */
+	size_t n_bootenv;
+	struct versions versions;
 	int state_fd, lock_fd;
 	const struct boot_backend *boot;
 	struct slot_table slots;

@@ -22,6 +22,8 @@ struct journal {
 	char failed_release_id[MANIFEST_TEXT_MAX + 1];
 	uint64_t security_version;
 	char manifest[2 * DIGEST_SIZE + 1];	/* SHA-256 of what was signed: the same again continues what broke off */
+	struct manifest_env env[MANIFEST_ENV_MAX]; /* variables that change with the switch */
+	size_t n_env;
 };
 
 /* -ENOENT journal.missing; -EBADMSG journal.format: then @ret_journal is unchanged. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "update/bootenv.h"
 #include "update/cipher.h"
 #include "update/manifest_parts.h"
 #include "update/syntax.h"
@@ -95,6 +96,30 @@ int part_path(const char *text, const char *where, struct manifest_image *image,
 		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: path must have at most %zu characters", where, sizeof(image->path) - 1);
 	strcpy(image->path, text);
 	return 0;
+}
+
+int part_env(const json_t *element, size_t index, struct manifest_env list[MANIFEST_ENV_MAX], size_t *n_env, struct agent_error **err)
+{
+	struct manifest_env *env = &list[*n_env];
+	char where[FIELD_WHERE_MAX];
+	const json_t *value = json_object_get(element, "value");
+	int r;
+
+	snprintf(where, sizeof(where), "bootenv %zu", index);
+	if (*n_env == MANIFEST_ENV_MAX)
+		return agent_error_set(err, -EMSGSIZE, "manifest.images", "more than %d variables in bootenv", MANIFEST_ENV_MAX);
+	memset(env, 0, sizeof(*env));
+	r = field_get_string(element, where, "name", env->name, sizeof(env->name), err);
+	if (r == 0 && !bootenv_is_name(env->name))
+		r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: name may hold letters, digits, '_', '.' and '-' only", where);
+	if (r == 0 && value != NULL && !(json_is_string(value) && json_string_length(value) == 0))
+		r = field_get_string(element, where, "value", env->value, sizeof(env->value), err);
+	for (const char *p = env->value; r == 0 && *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: value of %s holds a control character", where, env->name);
+	if (r == 0)
+		(*n_env)++;
+	return r;
 }
 
 int part_products(const json_t *list, const char *where, struct manifest *m, struct agent_error **err)
@@ -237,7 +262,7 @@ static int image_parse(const json_t *element, size_t index, bool is_file, struct
 
 /* ---- the software group --------------------------------------------------------------------------------------------- */
 
-static const char *const unsupported_sections[] = { "scripts", "partitions", "bootenv", "uboot", "vars", "namespace-for-vars", "embedded-script",
+static const char *const unsupported_sections[] = { "scripts", "partitions", "uboot", "vars", "namespace-for-vars", "embedded-script",
 						    "hook", "lua", "ref", "update-type", NULL };
 static const char *const software_scalars[] = { "version", "description", "name", "hardware-compatibility", "bootloader_transaction_marker",
 						"bootloader_state_marker", "reboot", NULL };
@@ -246,6 +271,8 @@ static const char *const software_scalars[] = { "version", "description", "name"
 struct choice {
 	struct manifest_image images[MANIFEST_IMAGES_MAX];
 	size_t n;
+	struct manifest_env env[MANIFEST_ENV_MAX];
+	size_t n_env;
 };
 
 static int list_parse(const json_t *group, const char *section, struct choice *choice, struct agent_error **err)
@@ -269,6 +296,32 @@ static int list_parse(const json_t *group, const char *section, struct choice *c
 	return 0;
 }
 
+static int env_parse(const json_t *group, struct choice *choice, struct agent_error **err)
+{
+	const json_t *list = json_object_get(group, "bootenv");
+	static const char *const env_keys[] = { "name", "value", NULL };
+
+	if (list == NULL)
+		return 0;
+	if (!json_is_array(list))
+		return agent_error_set(err, -EBADMSG, "manifest.type", "bootenv must be a list");
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *element = json_array_get(list, i);
+		char where[FIELD_WHERE_MAX];
+		int r;
+
+		snprintf(where, sizeof(where), "bootenv %zu", i);
+		if (!json_is_object(element))
+			return agent_error_set(err, -EBADMSG, "manifest.type", "%s must be a group", where);
+		r = fields_check(element, where, env_keys, err);
+		if (r == 0)
+			r = part_env(element, i, choice->env, &choice->n_env, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int choice_parse(const json_t *group, struct manifest *m, struct agent_error **err)
 {
 	/* Whole, padding too: selections are compared as bytes. */
@@ -280,12 +333,19 @@ static int choice_parse(const json_t *group, struct manifest *m, struct agent_er
 	r = list_parse(group, "images", choice, err);
 	if (r == 0)
 		r = list_parse(group, "files", choice, err);
+	if (r == 0)
+		r = env_parse(group, choice, err);
+	if (r == 0 && choice->n == 0 && choice->n_env > 0)
+		return agent_error_set(err, -EBADMSG, "manifest.modes", "bootenv stands where there are no images");
 	if (r < 0 || choice->n == 0)
 		return r;
 	if (m->n_images == 0) {
 		memcpy(m->images, choice->images, sizeof(m->images));
 		m->n_images = choice->n;
-	} else if (choice->n != m->n_images || memcmp(m->images, choice->images, sizeof(m->images)) != 0) {
+		memcpy(m->env, choice->env, sizeof(m->env));
+		m->n_env = choice->n_env;
+	} else if (choice->n != m->n_images || memcmp(m->images, choice->images, sizeof(m->images)) != 0 || choice->n_env != m->n_env ||
+		   memcmp(m->env, choice->env, sizeof(m->env)) != 0) {
 		return agent_error_set(err, -EBADMSG, "manifest.modes", "selections differ in more than the device");
 	}
 	return 0;
@@ -306,7 +366,7 @@ static int selections_parse(const json_t *group, unsigned depth, struct manifest
 	if (r < 0)
 		return r;
 	json_object_foreach((json_t *)group, key, value) {
-		if (strcmp(key, "images") == 0 || strcmp(key, "files") == 0)
+		if (strcmp(key, "images") == 0 || strcmp(key, "files") == 0 || strcmp(key, "bootenv") == 0)
 			continue;
 		if (depth == 0 && !json_is_object(value)) {
 			size_t i = 0;

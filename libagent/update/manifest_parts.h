@@ -12,6 +12,8 @@ int part_path(const char *text, const char *where, struct manifest_image *image,
 int part_member(const json_t *element, const char *where, const char *key, char ret_name[256], struct agent_error **err);
 /* A list of 1 to MANIFEST_PRODUCTS_MAX strings into m->products. */
 int part_products(const json_t *list, const char *where, struct manifest *m, struct agent_error **err);
+/* One variable of "bootenv"; an empty value, or none, removes it. */
+int part_env(const json_t *element, size_t index, struct manifest_env list[MANIFEST_ENV_MAX], size_t *n_env, struct agent_error **err);
 /* "image 3 (rootfs.img)". */
 void part_where(const json_t *element, const char *kind, size_t index, char ret_where[FIELD_WHERE_MAX]);
 

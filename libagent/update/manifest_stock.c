@@ -260,26 +260,7 @@ static int refused_element(struct stock *s, const json_t *element, size_t index,
 
 static int env_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
 {
-	struct manifest_env *env = &s->m->env[s->m->n_env];
-	char where[FIELD_WHERE_MAX];
-	const json_t *value = json_object_get(element, "value");
-	int r;
-
-	snprintf(where, sizeof(where), "bootenv %zu", index);
-	if (s->m->n_env == MANIFEST_ENV_MAX)
-		return agent_error_set(err, -EMSGSIZE, "manifest.images", "more than %d variables in bootenv", MANIFEST_ENV_MAX);
-	r = field_get_string(element, where, "name", env->name, sizeof(env->name), err);
-	if (r == 0 && strspn(env->name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != strlen(env->name))
-		r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: name may hold letters, digits, '_', '.' and '-' only", where);
-	env->value[0] = '\0';
-	if (r == 0 && value != NULL && json_string_length(value) > 0)
-		r = field_get_string(element, where, "value", env->value, sizeof(env->value), err);
-	for (const char *p = env->value; r == 0 && *p != '\0'; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: value of %s holds a control character", where, env->name);
-	if (r == 0)
-		s->m->n_env++;
-	return r;
+	return part_env(element, index, s->m->env, &s->m->n_env, err);
 }
 
 /* ---- a selection ------------------------------------------------------------------------------------------------------ */

@@ -109,6 +109,8 @@ struct agent_update *agent_update_free(struct agent_update *u)
 	secret_free(&u->key);
 	for (size_t i = 0; i < u->n_selections; i++)
 		free(u->selections[i]);
+	for (size_t i = 0; i < u->n_bootenv; i++)
+		free(u->bootenv[i]);
 	free(u->trust_dir);
 	free(u->product);
 	free(u->boot_config);
@@ -153,6 +155,31 @@ int agent_update_set_selection(struct agent_update *u, const char *name, const c
 		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a selection");
 	u->selections[u->n_selections++] = text;
 	return 0;
+}
+
+int agent_update_allow_bootenv(struct agent_update *u, const char *pattern, struct agent_error **err)
+{
+	int r;
+
+	if (u == NULL || pattern == NULL)
+		return agent_error_set(err, -EINVAL, "update.bootenv", "to allow a boot loader variable takes an engine and a name");
+	r = bootenv_pattern_check(pattern, err);
+	if (r < 0)
+		return r;
+	if (u->n_bootenv == BOOTENV_ALLOWED_MAX)
+		return agent_error_set(err, -ENOSPC, "update.bootenv", "more than %d names of boot loader variables", BOOTENV_ALLOWED_MAX);
+	u->bootenv[u->n_bootenv] = strdup(pattern);
+	if (u->bootenv[u->n_bootenv] == NULL)
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the name of a boot loader variable");
+	u->n_bootenv++;
+	return 0;
+}
+
+int agent_update_add_version(struct agent_update *u, const char *name, const char *version, struct agent_error **err)
+{
+	if (u == NULL || name == NULL || version == NULL)
+		return agent_error_set(err, -EINVAL, "update.versions", "a version on the device needs an engine, a name and a version");
+	return versions_add(&u->versions, name, version, err);
 }
 
 int agent_update_set_key(struct agent_update *u, const uint8_t *key, size_t key_size, const uint8_t *iv, struct agent_error **err)

@@ -165,6 +165,44 @@ sign_cms
 pack far.swu crc image
 refuses "an offset that leaves no room for a size that is not signed" slot.size far.swu --compat
 
+# ---- versions: what swupdate leaves alone, we leave alone ------------------------------------------------------------------
+printf 'globals = { loglevel = 3; };\nversions = ( { name = "system"; version = "1.0"; } );\n' > swupdate.cfg
+while read -r version rule; do
+  describe "images: ( $(element image "device = \"$W/slot.b\"; name = \"system\"; version = \"$version\"; $rule = true;") );"
+  sign_cms
+  pack version.swu crc image
+  device
+  swupdate -f swupdate.cfg -k "$PKI/update-ca.pem" -H gw:1 -M -m -i version.swu > swupdate.out 2>&1
+  if cmp -s -n 3000001 image slot.b; then
+    installs "1.0 runs, $version $rule: swupdate and we install" version.swu --installed "system 1.0"
+  elif sha256sum -c --status before; then
+    refuses "1.0 runs, $version $rule: neither swupdate nor we install" update.nothing-new version.swu --compat --installed "system 1.0"
+  else
+    not_ok "1.0 runs, $version $rule: swupdate wrote something else: $(cat swupdate.out)"
+  fi
+  case "$version $rule" in # what that means, so that a swupdate that does nothing is noticed
+    1.1* | "0.9 install-if-different" | "1.0.0 install-if-different") expected=0 ;;
+    *) expected=1 ;;
+  esac
+  cmp -s -n 3000001 image slot.b
+  is "  as the manual says" $? $expected
+done << ROWS
+1.0 install-if-different
+1.1 install-if-different
+0.9 install-if-different
+1.0.0 install-if-different
+1.0 install-if-higher
+1.1 install-if-higher
+0.9 install-if-higher
+1.0.0 install-if-higher
+ROWS
+describe "images: ( $(element image "device = \"$W/slot.b\";") ); bootenv = ( { name = \"vendor_fdt\"; value = \"gw.dtb\"; } );"
+sign_cms
+pack bootenv.swu crc image
+refuses "a variable that the device does not leave to bundles" update.bootenv bootenv.swu --compat
+installs "a variable that it does" bootenv.swu --allow 'vendor_*'
+is "  it is there, with the switch" "$(grep '^env\.' env)" env.vendor_fdt=gw.dtb
+
 # ---- encrypted -------------------------------------------------------------------------------------------------------
 key=$(openssl rand -hex 32) iv=$(openssl rand -hex 16)
 echo "$key $iv" > aes.key

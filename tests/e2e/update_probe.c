@@ -38,6 +38,19 @@ static int select_all(struct agent_update *u, char **selections, size_t n, struc
 	return r;
 }
 
+/* "NAME VERSION", as in /etc/sw-versions. */
+static int add_versions(struct agent_update *u, char **versions, size_t n, struct agent_error **err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		char *name = strtok(versions[i], " ");
+
+		r = agent_update_add_version(u, name, strtok(NULL, ""), err);
+	}
+	return r;
+}
+
 static size_t hex(const char *text, uint8_t *out, size_t max)
 {
 	size_t n = 0;
@@ -66,12 +79,13 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "trust", 1, NULL, 't' },  { "product", 1, NULL, 'p' }, { "state", 1, NULL, 's' }, { "env", 1, NULL, 'e' },
 		{ "slot", 1, NULL, 'l' },   { "compat", 0, NULL, 'c' },  { "raw", 1, NULL, 'r' },   { "selection", 1, NULL, 'x' },
+		{ "backend", 1, NULL, 'b' }, { "allow", 1, NULL, 'a' },    { "installed", 1, NULL, 'i' },
 		{ "signers", 1, NULL, 'n' }, { "now", 1, NULL, 'w' },	 { "key", 1, NULL, 'k' },
 		{ 0 },
 	};
 	struct agent_update_options o = { .n_min_signers = 1, .boot_backend = "file", .n_tries = 3, .product = "gw:1" };
-	char *slots[MAX], *selections[MAX], *key_file = NULL;
-	size_t n_slots = 0, n_selections = 0;
+	char *slots[MAX], *selections[MAX], *allowed[MAX], *versions[MAX], *key_file = NULL;
+	size_t n_slots = 0, n_selections = 0, n_allowed = 0, n_versions = 0;
 	unsigned long long now = (unsigned long long)time(NULL);
 	struct agent_context *ctx = NULL;
 	struct agent_update *u = NULL;
@@ -97,6 +111,15 @@ int main(int argc, char **argv)
 			if (n_selections < MAX)
 				selections[n_selections++] = optarg;
 			break;
+		case 'b': o.boot_backend = optarg; break;
+		case 'a':
+			if (n_allowed < MAX)
+				allowed[n_allowed++] = optarg;
+			break;
+		case 'i':
+			if (n_versions < MAX)
+				versions[n_versions++] = optarg;
+			break;
 		default: return 2;
 		}
 	}
@@ -107,6 +130,10 @@ int main(int argc, char **argv)
 		r = add_slots(u, slots, n_slots, &err);
 	if (r == 0)
 		r = select_all(u, selections, n_selections, &err);
+	for (size_t i = 0; r == 0 && i < n_allowed; i++)
+		r = agent_update_allow_bootenv(u, allowed[i], &err);
+	if (r == 0)
+		r = add_versions(u, versions, n_versions, &err);
 	if (r == 0 && key_file != NULL)
 		r = key_load(u, key_file, &err);
 	if (r == 0)

@@ -8,6 +8,9 @@
 #include "tests/unit/boot_rigs.h"
 
 #include <errno.h>
+#if defined(HAVE_UBOOTENV)
+#include <libuboot.h>
+#endif
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -460,6 +463,113 @@ static void power_may_fail_anywhere_in_an_update(void **state)
 		}
 }
 
+/* ---- variables of bundles ------------------------------------------------------------------------------------------- */
+
+#define BOOTENV "bootenv = ( { name = \"vendor_new\"; value = \"a b=c\"; }, { name = \"vendor_gone\"; }, { name = \"vendor_kept\"; value = \"2\"; } );"
+
+static int step_bootenv(struct device *d, const void *argument)
+{
+	_cleanup_engine_ struct agent_update *u = engine(d);
+	int r = agent_update_allow_bootenv(u, "vendor_*", NULL);
+
+	return r < 0 ? r : install(d, u, &(struct bundle){ .sections = BOOTENV }, 0, NULL);
+}
+
+/* As the boot loader's own tools see it; "" if there is none. */
+static void variable_read(struct device *d, const char *name, char ret_value[64])
+{
+	ret_value[0] = '\0';
+	if (d->rig == &rig_file) {
+		char text[8192], wanted[80];
+		const char *line;
+
+		snprintf(wanted, sizeof(wanted), "\nenv.%s=", name);
+		text_read(d->env, text, sizeof(text));
+		line = strstr(text, wanted);
+		if (line != NULL)
+			snprintf(ret_value, 64, "%.*s", (int)strcspn(line + strlen(wanted), "\n"), line + strlen(wanted));
+		return;
+	}
+#if defined(HAVE_UBOOTENV)
+	{
+		struct uboot_ctx *ctx = NULL;
+		char *value;
+
+		assert_true(d->rig == &rig_uboot);
+		assert_int_equal(libuboot_initialize(&ctx, NULL), 0);
+		assert_int_equal(libuboot_read_config(ctx, d->env), 0);
+		assert_int_equal(libuboot_open(ctx), 0);
+		value = libuboot_get_env(ctx, name);
+		snprintf(ret_value, 64, "%s", value == NULL ? "" : value);
+		free(value);
+		libuboot_close(ctx);
+		libuboot_exit(ctx);
+	}
+#endif
+}
+
+static void check_variables(struct device *d, bool is_new)
+{
+	static const struct {
+		const char *name, *before, *after;
+	} wanted[] = { { "vendor_new", "", "a b=c" }, { "vendor_gone", "here", "" }, { "vendor_kept", "1", "2" }, { "vendor_other", "x", "x" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		char value[64];
+
+		variable_read(d, wanted[i].name, value);
+		assert_string_equal(value, is_new ? wanted[i].after : wanted[i].before);
+	}
+}
+
+static void variables_of_a_bundle_change_with_the_switch_or_not_at_all(void **state)
+{
+	static const struct manifest_env before[] = { { "vendor_gone", "here" }, { "vendor_kept", "1" }, { "vendor_other", "x" } };
+	const struct boot_rig *rig = ((struct device *)*state)->rig;
+
+	if (rig->backend->env_value_max == 0) {
+		assert_int_equal(step_bootenv(*state, NULL), -EOPNOTSUPP);
+		assert_true(slot_is_untouched(*state, 1));
+		return;
+	}
+	for (enum fault f = KILL_BEFORE; f <= KILL_AFTER; f++) {
+		int r = 1;
+
+		for (int n = 0; r == 1; n++) {
+			void *fresh = NULL;
+			struct device *d;
+			struct boot_state s;
+
+			device_setup_rig(&fresh, rig);
+			d = fresh;
+			s = load(d);
+			s.env = before;
+			s.n_env = ARRAY_SIZE(before);
+			assert_int_equal(rig->backend->store(d->env, &s, NULL), 0);
+			check_variables(d, false);
+			r = with_fault(f, n, step_bootenv, d, NULL);
+			s = load(d);
+			check_variables(d, strcmp(s.primary, "b") == 0);
+			/* What the next start makes of it: with the switch, if that was still to come. */
+			{
+				_cleanup_engine_ struct agent_update *u = engine(d);
+
+				assert_int_equal(agent_update_settle(u, NULL), 0);
+				s = load(d);
+				check_variables(d, strcmp(s.primary, "b") == 0);
+			}
+			if (strcmp(s.primary, "b") != 0)
+				assert_int_equal(step_bootenv(d, NULL), 0);
+			check_variables(d, true);
+			assert_string_equal(reboot(d), "b");
+			assert_int_equal(step_confirm(d, NULL), 0);
+			check_variables(d, true);
+			device_teardown(&fresh);
+		}
+		assert_int_equal(r, 0);
+	}
+}
+
 /* ------------------------------------------------------------------------------------------------------------------- */
 
 static int setup_rig(void **state)
@@ -476,6 +586,7 @@ int main(void)
 #define P(f) { #f, f }
 		P(what_is_stored_is_loaded), P(a_write_may_be_cut_anywhere), P(a_full_disk_or_a_faulty_one_is_reported), P(what_cannot_be_read_is_reported),
 		P(a_sandbox_is_told_the_paths), P(updates_there_and_back), P(power_may_fail_anywhere_in_an_update),
+		P(variables_of_a_bundle_change_with_the_switch_or_not_at_all),
 	};
 	struct CMUnitTest shared[ARRAY_SIZE(promises) * ARRAY_SIZE(rigs)];
 	char names[ARRAY_SIZE(shared)][96];

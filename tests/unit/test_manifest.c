@@ -133,7 +133,7 @@ static void what_is_not_the_profile_is_refused(void **state)
 		{ SOFTWARE(STABLE " files = ( " ELEMENT("x") " );") AGENT, -EBADMSG, "manifest.missing" },
 		{ SECTION("scripts"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ SECTION("partitions"), -EOPNOTSUPP, "manifest.unsupported" },
-		{ SECTION("bootenv"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ SECTION("bootenv"), -EBADMSG, "manifest.unknown" }, /* its element is no variable */
 		{ SECTION("uboot"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ SECTION("vars"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ SECTION("surprise"), -EBADMSG, "manifest.unknown" },

@@ -167,7 +167,7 @@ static inline struct agent_update *engine(struct device *d)
 /* ---- bundles ------------------------------------------------------------------------------------------------------------ */
 
 struct bundle {
-	const char *release, *product, *extra_agent, *compressed;
+	const char *release, *product, *extra_agent, *compressed, *stock_element, *sections;
 	uint64_t security_version;	/* 0: 5 */
 	bool two_signers, by_stranger, twice_the_same, edit_after_signing, is_stock;
 	bool image_before_table, no_image, extra_member, table_changed, short_plain_size;
@@ -243,14 +243,14 @@ static inline void bundle_make(struct device *d, const struct bundle *b, struct 
 		snprintf(compressed, sizeof(compressed), " compressed = \"%s\";", b->compressed);
 	if (b->is_stock)
 		snprintf(text, sizeof(text),
-			 "software = { version = \"2.0\"; hardware-compatibility = [ \"1\" ]; images = ( { filename = \"image\"; device = \"/dev/null\"; sha256 = \"%s\"; } ); };",
-			 image_sha);
+			 "software = { version = \"2.0\"; hardware-compatibility = [ \"1\" ]; images = ( { filename = \"image\"; device = \"/dev/null\"; sha256 = \"%s\"; %s } ); %s };",
+			 image_sha, b->stock_element == NULL ? "" : b->stock_element, b->sections == NULL ? "" : b->sections);
 	else
 		snprintf(text, sizeof(text),
 			 "software = { version = \"2.0\"; stable = { copy-1 = { images = ( { filename = \"image\"; device = \"/dev/null\";%s sha256 = \"%s\"; size = %zuL; "
-			 "properties = { slot-class = \"rootfs\"; decompressed-size = \"%zu\"; chunk-table = \"table\"; chunk-table-sha256 = \"%s\"; chunk-size = \"65536\"; }; } ); }; }; };\n"
+			 "properties = { slot-class = \"rootfs\"; decompressed-size = \"%zu\"; chunk-table = \"table\"; chunk-table-sha256 = \"%s\"; chunk-size = \"65536\"; }; } ); %s }; }; };\n"
 			 "agent = { profile = \"1\"; release-id = \"%s\"; security-version = %lluL; products = [ \"%s\" ]; %s };\n",
-			 compressed, image_sha, stored.size, plain, table_sha, b->release == NULL ? "r-1" : b->release,
+			 compressed, image_sha, stored.size, plain, table_sha, b->sections == NULL ? "" : b->sections, b->release == NULL ? "r-1" : b->release,
 			 (unsigned long long)(b->security_version == 0 ? 5 : b->security_version), b->product == NULL ? "gw:1" : b->product,
 			 b->extra_agent == NULL ? "" : b->extra_agent);
 	sign(d, b, text, &signature);

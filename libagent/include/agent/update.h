@@ -92,6 +92,23 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_update_add_slot(struct agent_update *upd
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_selection(struct agent_update *update, const char *name, const char *selection,
 							     struct agent_error **err);
 
+/**
+ * agent_update_allow_bootenv() - a boot loader variable that bundles may set with "bootenv": a name, or the beginning of names and '*'
+ *
+ * Copied; none is allowed without. The variables change in the one write that makes the new slot the next to boot; they stay as they are
+ * when the release falls back. Never allowed are names that decide what boots (docs/design/update.md). Errors: -EINVAL update.bootenv,
+ * -EPERM update.bootenv (such a name), -ENOSPC update.bootenv (more than 32), -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_allow_bootenv(struct agent_update *update, const char *pattern, struct agent_error **err);
+/**
+ * agent_update_add_version() - component @name of the system that runs has @version, as a line of SWUpdate's /etc/sw-versions says
+ *
+ * For "install-if-different" and "install-if-higher" of stock bundles. Copied; the same name again replaces the version. Errors: -EINVAL
+ * update.versions (1 to 64 letters, digits and ._+:- each), -ENOSPC update.versions (more than 64). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_add_version(struct agent_update *update, const char *name, const char *version,
+							   struct agent_error **err);
+
 /** AGENT_UPDATE_IV_SIZE - bytes of an initialisation vector, one block of AES. Since: 0.1 */
 #define AGENT_UPDATE_IV_SIZE 16
 
@@ -200,9 +217,9 @@ struct agent_update_status {
  *
  * Returns 0: the new slot is tried at the next boot. -EBADMSG (container.*, manifest.*, update.chunk, .chunk-table, .hash,
  * .member, .order, .size, .classes, .compression, .decryption, .path, .archive, .overlap, .trust-policy, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
- * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired, .trust-version), -ERANGE (update.jump: more than
- * AGENT_UPDATE_FLOOR_STEPS_MAX above @floor), -EPERM (update.product, update.device, update.bootenv), -EALREADY (update.failed-before),
- * or what the policy said (update.policy), -EOPNOTSUPP (manifest.unsupported, .profile), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
+ * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired, .trust-version, .lower), -ERANGE (update.jump: more than
+ * AGENT_UPDATE_FLOOR_STEPS_MAX above @floor), -EPERM (update.product, update.device, update.bootenv), -EALREADY (update.failed-before, update.nothing-new),
+ * or what the policy said (update.policy), -EOPNOTSUPP (manifest.unsupported, .profile, update.bootenv), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
  * roll back first; slot.busy: mounted), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
  * boot environment said (journal.*, boot.*). Since: 0.1
  */
