@@ -152,9 +152,9 @@ int versions_add(struct versions *v, const char *name, const char *version, stru
 /* Does the rule of the image say that the device has it already? */
 static bool is_there(const struct manifest_image *image, const char *runs)
 {
-	if (runs == NULL)
-		return false;
-	return (image->if_different && strcmp(image->version, runs) == 0) || (image->if_higher && versions_compare(image->version, runs) <= 0);
+	int order = runs == NULL ? 1 : versions_compare(image->version, runs);
+
+	return runs != NULL && ((image->if_different && order == 0) || (image->if_higher && order <= 0));
 }
 
 int versions_check(const struct versions *v, const struct manifest *m, struct agent_error **err)

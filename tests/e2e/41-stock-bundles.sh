@@ -181,7 +181,7 @@ while read -r version rule; do
     not_ok "1.0 runs, $version $rule: swupdate wrote something else: $(cat swupdate.out)"
   fi
   case "$version $rule" in # what that means, so that a swupdate that does nothing is noticed
-    1.1* | "0.9 install-if-different" | "1.0.0 install-if-different") expected=0 ;;
+    1.1* | "0.9 install-if-different" | "1.0-1 install-if-different") expected=0 ;;
     *) expected=1 ;;
   esac
   cmp -s -n 3000001 image slot.b
@@ -190,6 +190,7 @@ done << ROWS
 1.0 install-if-different
 1.1 install-if-different
 0.9 install-if-different
+1.0-1 install-if-different
 1.0.0 install-if-different
 1.0 install-if-higher
 1.1 install-if-higher

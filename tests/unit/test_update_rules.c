@@ -82,7 +82,8 @@ static void images_that_are_here_already_are_not_installed(void **state)
 		{ "1.0", "install-if-higher = true;", "update.nothing-new", -EALREADY },
 		{ "1.1", "install-if-higher = true;", "update.nothing-new", -EALREADY },
 		{ "1.0.0", "install-if-higher = true;", "update.nothing-new", -EALREADY }, /* the same number */
-		{ "1.0.0", "install-if-different = true;", NULL, 0 },			    /* and another text */
+		{ "1.0.0", "install-if-different = true;", "update.nothing-new", -EALREADY },
+		{ "1.0.1", "install-if-different = true;", NULL, 0 },
 		{ "0.9", "install-if-higher = true;", NULL, 0 },
 		{ "1.1", "install-if-different = true;", NULL, 0 },
 		{ "1.0", "", NULL, 0 },
