@@ -10,6 +10,8 @@
 #include <dirent.h>
 #include <errno.h>
 
+#include "update/verify.h"
+
 DEFINE_CLEANUP(struct agent_update *, agent_update_free)
 #define _cleanup_engine_ _cleanup_(agent_update_freep)
 
@@ -434,6 +436,148 @@ static void jetkvm_1262_empty_signature(void **state)
 	}
 }
 
+static void jetkvm_1263_a_prerelease_is_checked_like_any_other(void **state)
+{
+	struct device *d = *state;
+	_cleanup_engine_ struct agent_update *u = engine_with(d, &(struct agent_update_options){ .allow_compat = 1 });
+	static const char *const versions[] = { "2.0-rc1", "2.0-dev", "0.0.0-dev.1", "2.0+local" };
+	char text[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+		_cleanup_bytes_ struct bytes bytes = { 0 };
+
+		snprintf(text, sizeof(text), "software = { version = \"%s\"; hardware-compatibility = [ \"1\" ]; images = ( ); };", versions[i]);
+		swu_make(d, &(struct bundle){ .by_stranger = true }, text, NULL, NULL, 0, &bytes);
+		refused(d, u, &bytes, -EKEYREJECTED, "update.signer", "stranger");
+	}
+}
+
+static void mender_1412_header_checksums_and_state_scripts(void **state)
+{
+	struct device *d = *state;
+	_cleanup_engine_ struct agent_update *u = engine(d);
+	static const char *const names[] = { "state-scripts", "ArtifactInstall_Enter_00", "preinstall.sh", "sw-description.sig.bak" };
+
+	/* What the archive says of itself is compared where it is said. */
+	for (int first = 0; first < 2; first++) {
+		_cleanup_bytes_ struct bytes bytes = { 0 }, signature = { 0 };
+		const struct member_options wrong = { .add_to_checksum = 1 };
+
+		sign(d, &(struct bundle){ 0 }, "software = { };", &signature);
+		cpio_member(&bytes, "sw-description", "software = { };", 15, first == 0 ? &wrong : NULL);
+		cpio_member(&bytes, "sw-description.sig", signature.data, signature.size, first == 0 ? NULL : &wrong);
+		cpio_end(&bytes);
+		refused(d, u, &bytes, -EBADMSG, "container.checksum", first == 0 ? "sw-description" : "sw-description.sig");
+	}
+	/* No member runs or is kept that the signed manifest does not name. */
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_bytes_ struct bytes good = { 0 }, bytes = { 0 };
+		size_t at;
+
+		bundle_make(d, &(struct bundle){ 0 }, &good);
+		for (at = 110; memcmp(good.data + at, "table", 6) != 0; at++)
+			;
+		bytes_add(&bytes, good.data, at - 110);
+		cpio_member(&bytes, names[i], "#!/bin/sh\n", 10, NULL);
+		bytes_add(&bytes, good.data + at - 110, good.size - (at - 110));
+		refused(d, u, &bytes, -EBADMSG, "update.member", names[i]);
+	}
+}
+
+static void systemd_41895_no_cut_of_a_signature_ends_the_program(void **state)
+{
+	struct device *d = *state;
+	_cleanup_engine_ struct agent_update *u = engine(d);
+	_cleanup_bytes_ struct bytes signature = { 0 };
+
+	sign(d, &(struct bundle){ 0 }, "software = { };", &signature);
+	for (size_t size = 1; size < signature.size; size += 7) {
+		_cleanup_bytes_ struct bytes bytes = { 0 };
+
+		cpio_member(&bytes, "sw-description", "software = { };", 15, NULL);
+		cpio_member(&bytes, "sw-description.sig", signature.data, size, NULL);
+		cpio_end(&bytes);
+		refused(d, u, &bytes, -EBADMSG, "update.signature", "");
+	}
+}
+
+static void rauc_1308_a_large_signature_is_refused_by_its_size(void **state)
+{
+	struct device *d = *state;
+	_cleanup_engine_ struct agent_update *u = engine(d);
+	_cleanup_free_ uint8_t *zeros = calloc(1, SIGNATURE_MAX + 1);
+
+	for (size_t more = 0; more < 2; more++) {
+		_cleanup_bytes_ struct bytes bytes = { 0 };
+
+		cpio_member(&bytes, "sw-description", "software = { };", 15, NULL);
+		cpio_member(&bytes, "sw-description.sig", zeros, SIGNATURE_MAX + more, NULL);
+		cpio_end(&bytes);
+		refused(d, u, &bytes, more == 0 ? -EBADMSG : -EMSGSIZE, more == 0 ? "update.signature" : "container.size", more == 0 ? "" : "sw-description.sig");
+	}
+}
+
+static void mcuboot_597_and_1708_the_counter_rises_by_confirmation_only(void **state)
+{
+	struct device *d = *state;
+	_cleanup_engine_ struct agent_update *u = engine(d);
+	_cleanup_error_ struct agent_error *err = NULL;
+	uint64_t floor = 0;
+
+	/* A number that the counter could never reach would lock the device out of every later release. */
+	assert_int_equal(install(d, u, &(struct bundle){ .security_version = AGENT_UPDATE_FLOOR_STEPS_MAX + 1 }, 0, &err), -ERANGE);
+	assert_error(&err, -ERANGE, "update.jump");
+	assert_int_equal(install(d, u, &(struct bundle){ .security_version = INT64_MAX }, 0, NULL), -ERANGE);
+	nothing_has_changed(d);
+	assert_int_equal(install(d, u, &(struct bundle){ .security_version = 5 }, 4, NULL), 0);
+	assert_int_equal(agent_update_confirm(u, &floor, NULL), -EPERM);
+	assert_int_equal(floor, 0); /* installed is not confirmed */
+	assert_string_equal(reboot(d), "b");
+	assert_int_equal(agent_update_confirm(u, &floor, NULL), 0);
+	assert_int_equal(floor, 5);
+	/* Killed before the counter was raised: the same answer once more. And what is below it boots no more, by any way. */
+	assert_int_equal(agent_update_confirm(u, &floor, NULL), 0);
+	assert_int_equal(floor, 5);
+	assert_int_equal(agent_update_confirm_done(u, NULL), 0);
+	assert_int_equal(agent_update_rollback(u, 5, &err), -EPERM);
+	assert_error(&err, -EPERM, "boot.not-bootable");
+	assert_string_equal(reboot(d), "b");
+}
+
+static void rauc_1140_only_the_slot_that_runs_is_marked_good(void **state)
+{
+	struct device *d = *state;
+	_cleanup_engine_ struct agent_update *u = engine(d);
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct boot_state env;
+	uint64_t floor;
+
+	assert_int_equal(agent_update_confirm(u, &floor, &err), -ENOENT);
+	assert_error(&err, -ENOENT, "update.nothing");
+	assert_int_equal(install(d, u, &(struct bundle){ 0 }, 0, NULL), 0);
+	assert_int_equal(agent_update_confirm(u, &floor, &err), -EPERM);
+	assert_error(&err, -EPERM, "update.not-booted");
+	env = env_read(d);
+	assert_false(boot_state_slot(&env, "b")->is_good);
+}
+
+static void rauc_1517_a_broken_stream_is_begun_again_without_harm(void **state)
+{
+	struct device *d = *state;
+	_cleanup_engine_ struct agent_update *u = engine(d);
+	_cleanup_bytes_ struct bytes whole = { 0 };
+
+	bundle_make(d, &(struct bundle){ 0 }, &whole);
+	for (size_t size = whole.size / 3; size < whole.size - 1024; size += whole.size / 5) {
+		struct bytes cut = { whole.data, size };
+
+		assert_true(install_bytes(u, &cut, 0, NULL) < 0);
+		only_the_old_slot_boots(d);
+	}
+	assert_int_equal(install_bytes(u, &whole, 0, NULL), 0);
+	assert_true(slot_holds_image(d, 1));
+}
+
 /* ---- streamed tampered payloads ------------------------------------------------------------------------------------------ */
 
 static void strict_not_one_tampered_byte_in_the_slot_with_any_codec(void **state)
@@ -506,6 +650,13 @@ int main(void)
 		ON_A_DEVICE(swupdate_3394cc6c_and_CVE_2023_7216_paths_in_member_names),
 		ON_A_DEVICE(mender_hub_6495_no_key_is_no_check),
 		ON_A_DEVICE(jetkvm_1262_empty_signature),
+		ON_A_DEVICE(jetkvm_1263_a_prerelease_is_checked_like_any_other),
+		ON_A_DEVICE(mender_1412_header_checksums_and_state_scripts),
+		ON_A_DEVICE(systemd_41895_no_cut_of_a_signature_ends_the_program),
+		ON_A_DEVICE(rauc_1308_a_large_signature_is_refused_by_its_size),
+		ON_A_DEVICE(mcuboot_597_and_1708_the_counter_rises_by_confirmation_only),
+		ON_A_DEVICE(rauc_1140_only_the_slot_that_runs_is_marked_good),
+		ON_A_DEVICE(rauc_1517_a_broken_stream_is_begun_again_without_harm),
 		cmocka_unit_test(strict_not_one_tampered_byte_in_the_slot_with_any_codec),
 		ON_A_DEVICE(compat_a_tampered_payload_leaves_an_invalid_slot_with_any_codec),
 	};
