@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agentd/ctl/http.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
@@ -76,9 +78,13 @@ static size_t receive(char *data, size_t one, size_t n, void *userdata)
 static size_t send_more(char *data, size_t one, size_t n, void *userdata)
 {
 	const struct upload *upload = userdata;
-	size_t got = fread(data, 1, one * n, upload->file);
+	ssize_t got;
 
-	return got == 0 && ferror(upload->file) ? CURL_READFUNC_ABORT : got;
+	/* What is there at once: a pipe may pause. */
+	do
+		got = read(fileno(upload->file), data, one * n);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? CURL_READFUNC_ABORT : (size_t)got;
 }
 
 static int on_progress(void *userdata, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
@@ -248,7 +254,7 @@ static int request(struct ctl *ctl, const char *method, const char *path, const 
 {
 	int r = request_once(ctl, method, path, text, upload, ret_reply);
 
-	if ((upload == NULL || ftello(upload->file) == 0 || fseeko(upload->file, 0, SEEK_SET) == 0) && forget_session(ctl, r)) {
+	if ((upload == NULL || lseek(fileno(upload->file), 0, SEEK_SET) == 0) && forget_session(ctl, r)) {
 		reply_free(ret_reply);
 		r = request_once(ctl, method, path, text, upload, ret_reply);
 	}

@@ -76,42 +76,80 @@ for p in $all; do
   succeeds "telemetry arrives after $p was killed" lab_subscribe "devices/$LAB_SERIAL/telemetry" 1 25
 done
 
-# Updates, killed at different moments of the installation.
+# Updates, with one program killed at one stage. The bundle is held back where the stage is, so that the kill hits it and not chance.
+#   KILL_STAGES=all   each of agentd, agentd-mgmt, agentd-install at each stage (18); else a sample with every stage
+case ${KILL_STAGES:-} in
+  all) cases=$(for p in agentd agentd-mgmt agentd-install; do for s in upload verify write readback switch confirm; do echo "$p:$s"; done; done) ;;
+  *) cases=${KILL_STAGES:-agentd:upload agentd-mgmt:verify agentd-install:write agentd:readback agentd-install:switch agentd-mgmt:confirm agentd:confirm} ;;
+esac
+status_of() { ctl --json update status 2> /dev/null | jq -r "$1"; }
+journal_says() { lab_as agentd-install grep -qE "^stage=($1)$" "$LAB/install/journal" 2> /dev/null; }
+# feed FILE BYTES: so much of it, and the rest when $LAB/go is there.
+feed() {
+  head -c "$2" "$1"
+  : > "$LAB/held"
+  until [ -e "$LAB/go" ]; do sleep 0.05; done
+  tail -c "+$(($2 + 1))" "$1"
+}
+is_held() { [ -e "$LAB/held" ]; }
+receives() { is_held && [ "$(status_of .stage)" = receiving ]; }
+writes() { status_of '.stage == "writing" and .done_bytes > 0' | grep -q true; }
+has_all() { status_of '.stage == "writing" and .done_bytes == .total_bytes' | grep -q true; }
+switches() { journal_says 'written|trying'; }
+reached() { # STAGE
+  case $1 in
+    upload | verify) wait_for 30 receives ;;
+    write) wait_for 30 writes ;;
+    readback) wait_for 30 has_all ;;
+    switch | confirm) wait_for 30 switches ;;
+  esac
+}
+
 v=10
-for p in agentd agentd-mgmt agentd-install; do
-  for delay in 0.02 0.1 0.25; do
-    v=$((v + 1))
-    lab_bundle "1.$v.0" "$LAB/bundles/image" "$v"
-    wait_for 15 settled
-    ctl update install "$LAB/bundles/1.$v.0.swu" > "$LAB/install.out" 2>&1 &
-    job=$!
-    sleep "$delay"
-    kill_program "$p"
-    wait "$job"
-    wait_for 15 settled
-    again() {
-      local stage
-      stage=$(ctl --json update status | jq -r .stage)
-      [ "$stage" = trying ] || ctl update install "$LAB/bundles/1.$v.0.swu" > "$LAB/install2.out" 2>&1
-      [ "$(ctl --json update status | jq -r .stage)" = trying ]
-    }
-    if wait_for 20 again; then ok "update with $p killed after $delay s: installs when run again"; else not_ok "update with $p killed after $delay s: $(cat "$LAB/install2.out")"; fi
-    target=$(ctl --json update status | jq -r .target_slot)
-    slot=$SLOT_A
-    [ "$target" = a ] || slot=$SLOT_B
-    succeeds "and slot $target holds the image" cmp -s -n $((12 * 1024 * 1024)) "$LAB/bundles/image" "$slot"
-    lab_reboot
+for each in $cases; do
+  p=${each%:*} stage=${each#*:}
+  v=$((v + 1))
+  lab_bundle "1.$v.0" "$LAB/bundles/image" "$v"
+  bundle=$LAB/bundles/1.$v.0.swu
+  # The image is the last member, the end of the archive follows.
+  mapfile -t headers < <(LC_ALL=C grep -abo '07070[12]0' "$bundle" | cut -d: -f1)
+  image=${headers[-2]} trailer=${headers[-1]}
+  case $stage in
+    upload) held=50 ;;
+    verify) held=$image ;;
+    write) held=$((image + (trailer - image) / 2)) ;;
+    readback) held=$trailer ;;
+    switch | confirm) held=$(stat -c %s "$bundle") ;;
+  esac
+  succeeds "the agent is up" wait_for 30 settled
+  rm -f "$LAB/go" "$LAB/held"
+  case $stage in switch | confirm) : > "$LAB/go" ;; esac # the end of the bundle is what switches
+  ctl update install - < <(feed "$bundle" "$held") > "$LAB/install.out" 2>&1 &
+  job=$!
+  succeeds "$stage is reached" reached "$stage"
+  [ "$stage" = confirm ] || kill_program "$p"
+  : > "$LAB/go"
+  wait "$job"
+  again() {
+    [ "$(status_of .stage)" = trying ] || ctl update install "$bundle" > "$LAB/install2.out" 2>&1
+    [ "$(status_of .stage)" = trying ]
+  }
+  if wait_for 40 again; then ok "$p killed at $stage: installs when run again"; else not_ok "$p killed at $stage: $(cat "$LAB/install2.out")"; fi
+  slot=$SLOT_A
+  [ "$(status_of .target_slot)" = a ] || slot=$SLOT_B
+  succeeds "  and the slot holds the image" cmp -s -n $((12 * 1024 * 1024)) "$LAB/bundles/image" "$slot"
+  lab_reboot
+  if [ "$stage" = confirm ]; then
     ctl update confirm > "$LAB/confirm.out" 2>&1 &
     job=$!
-    sleep "0.0$((RANDOM % 9 + 1))"
+    sleep "0.0$((RANDOM % 9 + 1))" # anywhere in it
     kill_program "$p"
     wait "$job"
-    wait_for 15 settled
-    confirmed() {
-      ctl update confirm > "$LAB/confirm2.out" 2>&1
-      [ "$(ctl --json status | jq -r .floor)" = "$v" ]
-    }
-    succeeds "confirm with $p killed: floor $v in the end" wait_for 20 confirmed
-  done
+  fi
+  confirmed() {
+    ctl update confirm > "$LAB/confirm2.out" 2>&1
+    [ "$(ctl --json status 2> /dev/null | jq -r .floor)" = "$v" ]
+  }
+  succeeds "  confirmed, floor $v in the end" wait_for 40 confirmed
 done
 done_testing
