@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Changing the signers: old and new sign, the version only rises, and nothing is stored before all of it was checked. */
 #include "tests/unit/test_certs.h"
+#include "tests/unit/trust_policy.h"
 
 #include <errno.h>
 
@@ -39,28 +40,6 @@ static int teardown(void **unused)
 	temp_dir_remove(&folder);
 	temp_dir_remove(&state);
 	return 0;
-}
-
-/* A policy that names @certs. */
-static void policy_make(char text[8192], unsigned version, uint64_t issued_s, unsigned n_min, X509 *const *certs, size_t n)
-{
-	size_t at = (size_t)snprintf(text, 8192, "{\"profile\":\"agent-trust-1\",\"version\":%u,\"issued\":%llu,\"min-signers\":%u,\"certificates\":[", version,
-				     (unsigned long long)issued_s, n_min);
-
-	for (size_t i = 0; i < n; i++) {
-		BIO *bio = BIO_new(BIO_s_mem());
-		char *pem;
-		long size;
-
-		assert_int_equal(PEM_write_bio_X509(bio, certs[i]), 1);
-		size = BIO_get_mem_data(bio, &pem);
-		at += (size_t)snprintf(text + at, 8192 - at, "%s\"", i == 0 ? "" : ",");
-		for (long k = 0; k < size; k++)
-			at += (size_t)snprintf(text + at, 8192 - at, pem[k] == '\n' ? "\\n" : "%c", pem[k]);
-		at += (size_t)snprintf(text + at, 8192 - at, "\"");
-		BIO_free(bio);
-	}
-	snprintf(text + at, 8192 - at, "]}");
 }
 
 static int load(unsigned n_min, struct trust *ret_trust, struct agent_error **err)
@@ -114,13 +93,13 @@ static void old_and_new_sign_and_then_the_new_ones_count(void **unused)
 	X509 *certs[] = { new_one.cert }, *next_certs[] = { new_two.cert };
 	_cleanup_trust_ struct trust trust = { 0 };
 
-	policy_make(text, 1, ISSUED, 1, certs, 1);
+	trust_policy_make(text, 1, ISSUED, 1, certs, 1);
 	assert_int_equal(signs(&old_one, 1), 0);
 	assert_int_equal(advance(text, &old_one, &new_one, NULL), 0);
 	assert_int_equal(signs(&new_one, 1), 0);
 	assert_int_equal(signs(&old_one, 1), -EKEYREJECTED);
 	assert_int_equal(advance(text, &old_one, &new_one, NULL), 0); /* the same again */
-	policy_make(next, 5, ISSUED, 1, next_certs, 1);
+	trust_policy_make(next, 5, ISSUED, 1, next_certs, 1);
 	assert_int_equal(advance(next, &new_one, &new_two, NULL), 0);
 	assert_int_equal(signs(&new_two, 1), 0);
 	assert_int_equal(signs(&new_one, 1), -EKEYREJECTED);
@@ -136,7 +115,7 @@ static void one_side_alone_cannot_change_the_signers(void **unused)
 		const struct identity *a, *b;
 	} rows[] = { { &old_one, NULL }, { &new_one, NULL }, { &old_one, &old_two }, { &stranger, &new_one }, { &old_one, &stranger } };
 
-	policy_make(text, 1, ISSUED, 1, certs, 1);
+	trust_policy_make(text, 1, ISSUED, 1, certs, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		_cleanup_error_ struct agent_error *err = NULL;
 
@@ -154,7 +133,7 @@ static void thresholds_hold_on_both_sides(void **unused)
 			      *all[] = { &old_one, &old_two, &new_one, &new_two };
 	_cleanup_error_ struct agent_error *err = NULL;
 
-	policy_make(text, 1, ISSUED, 2, certs, 2);
+	trust_policy_make(text, 1, ISSUED, 2, certs, 2);
 	assert_int_equal(advance_at(text, few, 3, 2, NOW_S, &err), -EKEYREJECTED);
 	assert_error(&err, -EKEYREJECTED, "update.threshold");
 	assert_int_equal(advance_at(text, few_new, 3, 2, NOW_S, &err), -EKEYREJECTED);
@@ -171,13 +150,13 @@ static void an_older_policy_is_a_replay(void **unused)
 	X509 *certs[] = { old_one.cert, new_one.cert };
 	_cleanup_error_ struct agent_error *err = NULL;
 
-	policy_make(first, 3, ISSUED, 1, certs, 2);
-	policy_make(second, 4, ISSUED, 1, certs, 1);
+	trust_policy_make(first, 3, ISSUED, 1, certs, 2);
+	trust_policy_make(second, 4, ISSUED, 1, certs, 1);
 	assert_int_equal(advance(first, &old_one, NULL, NULL), 0); /* one of both sides */
 	assert_int_equal(advance(second, &old_one, NULL, NULL), 0);
 	assert_int_equal(advance(first, &old_one, NULL, &err), -ESTALE);
 	assert_error(&err, -ESTALE, "update.trust-version");
-	policy_make(first, 4, ISSUED, 1, certs, 2);
+	trust_policy_make(first, 4, ISSUED, 1, certs, 2);
 	assert_int_equal(advance(first, &old_one, NULL, &err), -ESTALE);
 	assert_error(&err, -ESTALE, "update.trust-version");
 	assert_int_equal(signs(&new_one, 1), -EKEYREJECTED);
@@ -203,11 +182,11 @@ static void tuf_CVE_2020_15163_nothing_is_stored_before_it_was_verified(void **u
 			assert_int_equal(advance(bodies[i], &old_one, NULL, &err), -EBADMSG);
 		assert_true(nothing_is_stored());
 	}
-	policy_make(text, 1, NOW_S + 10, 1, certs, 1);
+	trust_policy_make(text, 1, NOW_S + 10, 1, certs, 1);
 	assert_int_equal(advance(text, &old_one, NULL, &err), -ESTALE);
 	assert_error(&err, -ESTALE, "update.too-early");
 	/* Issued before its signer's certificate began: it could never be checked again. */
-	policy_make(text, 1, 5, 1, certs, 1);
+	trust_policy_make(text, 1, 5, 1, certs, 1);
 	assert_int_equal(advance(text, &old_one, NULL, &err), -EKEYREJECTED);
 	assert_error(&err, -EKEYREJECTED, "update.signer");
 	assert_true(nothing_is_stored());
@@ -222,7 +201,7 @@ static void what_is_stored_is_checked_again_and_cannot_be_edited(void **unused)
 	X509 *certs[] = { new_one.cert };
 	size_t size = 0;
 
-	policy_make(text, 1, ISSUED, 1, certs, 1);
+	trust_policy_make(text, 1, ISSUED, 1, certs, 1);
 	assert_int_equal(advance(text, &old_one, &new_one, NULL), 0);
 	assert_int_equal(file_read_at(state.fd, TRUST_FILE, 65536, &stored, &size, NULL), 0);
 	for (size_t at = 0; at < size; at += 13) {
@@ -253,7 +232,7 @@ static void a_stored_step_outlives_the_certificates_that_made_it(void **unused)
 	_cleanup_trust_ struct trust trust = { 0 };
 
 	/* The old signer was revoked since, and the list has expired as well: neither undoes the step. */
-	policy_make(text, 1, ISSUED, 1, certs, 1);
+	trust_policy_make(text, 1, ISSUED, 1, certs, 1);
 	assert_int_equal(advance(text, &old_one, &new_one, NULL), 0);
 	certs_write_crl(&folder, "old.crl", &old_one, old_one.cert, -DAY_S);
 	assert_int_equal(load(1, &trust, NULL), 0);
