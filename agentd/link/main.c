@@ -465,7 +465,7 @@ static int enter_sandbox(const struct settings *settings, struct agent_error **e
 /* Half a dozen threads that rarely do anything: a heap for each would keep half a megabyte of pages that were used once. */
 static void share_one_heap(void)
 {
-#ifdef HAVE_MALLOPT
+#ifdef M_ARENA_MAX
 	(void)mallopt(M_ARENA_MAX, 1);
 #endif
 }
