@@ -542,6 +542,22 @@ static bool is_client_role(const char *row)
 	return false;
 }
 
+/* Each counter has two indices, its own and that of its base. */
+static int check_indices(const struct settings *s, struct agent_error **err)
+{
+	const struct {
+		const char *name;
+		int64_t index;
+	} counters[] = { { "nv_password", s->tpm.nv_password }, { "nv_floor", s->tpm.nv_floor }, { "nv_trust", s->tpm.nv_trust } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
+		for (size_t k = i + 1; k < ARRAY_SIZE(counters); k++)
+			if (counters[i].index - counters[k].index <= 1 && counters[k].index - counters[i].index <= 1)
+				return agent_error_set(err, -EINVAL, "config.range", "%s:1: tpm.%s must be neither tpm.%s nor the index before or after it",
+						       s->file, counters[i].name, counters[k].name);
+	return 0;
+}
+
 /* What only the whole can tell. */
 static int check_source(const struct settings *s, struct agent_error **err)
 {
@@ -592,10 +608,8 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 	if (s->mqtt.backoff_min_ms > s->mqtt.backoff_max_ms)
 		return agent_error_set(err, -EINVAL, "config.range",
 				       "%s:1: mqtt.backoff_min_ms must not be above mqtt.backoff_max_ms", s->file);
-	if (s->tpm.nv_password == s->tpm.nv_floor || s->tpm.nv_password == s->tpm.nv_floor + 1)
-		return agent_error_set(err, -EINVAL, "config.range",
-				       "%s:1: tpm.nv_password must be neither tpm.nv_floor nor the index after it", s->file);
-	return check_source(s, err);
+	r = check_indices(s, err);
+	return r < 0 ? r : check_source(s, err);
 }
 
 int settings_load(const char *file, struct settings **ret_settings, struct agent_error **err)

@@ -80,6 +80,8 @@ static void look_at_store(struct store *store, struct worker_news *news, bool wa
 	store->reset_is_done = false;
 	news->has_floor = store->has_floor;
 	news->floor = store->floor_value;
+	news->has_trust = store->has_trust;
+	news->trust = store->trust_value;
 	/* RECOVERY and UNPROVISIONED are known also when nothing could be opened. */
 	if (store->password != NULL)
 		store->setup = agent_password_get_state(store->password);
@@ -132,6 +134,10 @@ static void take_news(struct core *core, const struct worker_news *news)
 	if (news->has_floor) {
 		core->has_floor = true;
 		core->floor = news->floor;
+	}
+	if (news->has_trust) {
+		core->has_trust = true;
+		core->trust = news->trust;
 	}
 	/* Once known, the state of the record stays known while the TPM is away. */
 	if (news->setup != SETUP_STATE_UNKNOWN) {

@@ -63,6 +63,8 @@ struct core {
 	char *device_ca_fingerprint;
 	uint64_t floor;		   /* lowest security version that may be installed; cached, can only rise through us */
 	bool has_floor;
+	uint64_t trust;		   /* lowest version of the policy of signers that may be in force, likewise */
+	bool has_trust;
 	bool https_expiry_is_told; /* since the certificate was installed: op_https.c */
 	char link_state[16];
 	char link_detail[512];

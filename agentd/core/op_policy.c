@@ -91,7 +91,7 @@ static void refuse(struct core *core, const struct agent_error *why)
 static bool is_passing(const struct agent_error *error)
 {
 	static const char *const names[] = { "fetch.", "tls.", "bus.", "core.", "update.lost", "update.stalled", "update.busy", "update.pending", "update.locked",
-					     "update.floor", "update.pipe", "update.too-early", "slot.busy", "container.short", "container.read", "boot.",
+					     "update.floor", "update.trust-floor", "update.pipe", "update.too-early", "slot.busy", "container.short", "container.read", "boot.",
 					     "journal." };
 	const char *name = agent_error_name(error);
 

@@ -59,6 +59,7 @@ static int read_report(sd_bus_message *m, struct report *ret_report, struct upda
 		{ "total_bytes", NULL, 0, &report.total_bytes },
 		{ "security_version", NULL, 0, &report.security_version },
 		{ "tries_left", NULL, 0, &report.tries_left },
+		{ "trust_version", NULL, 0, &report.trust_version },
 		{ "offer_release_id", ret_look->release_id, sizeof(ret_look->release_id), NULL },
 		{ "offer_version", ret_look->version, sizeof(ret_look->version), NULL },
 		{ "offer_kind", ret_look->kind, sizeof(ret_look->kind), NULL },
@@ -104,6 +105,7 @@ static int take_report(struct core *core, sd_bus_message *reply, struct agent_er
 
 	if (r < 0)
 		return agent_error_set(err, -EBADMSG, "update.report", "agentd-install sent a status that cannot be read");
+	updates_keep_trust(core);
 	if (u->report.failed_release_id[0] != '\0' && !audit_knows_fallback(core, u->report.failed_release_id))
 		event_add(core, EVENT_UPDATE_FELL_BACK, "release", u->report.failed_release_id, "slot", u->report.booted_slot, NULL);
 	return 0;
@@ -141,6 +143,8 @@ int updates_append(struct core *core, sd_bus_message *m)
 		r = peer_append_u64(m, "security_version", report->security_version);
 	if (r >= 0 && core->has_floor)
 		r = peer_append_u64(m, "floor", core->floor);
+	if (r >= 0 && core->has_trust)
+		r = peer_append_u64(m, "signers_version", core->trust);
 	if (r >= 0)
 		r = peer_append_u64(m, "tries_left", report->tries_left);
 	if (r >= 0)
@@ -427,7 +431,7 @@ static int check_may_begin(struct core *core, struct agent_error **err)
 	if (r >= 0 && !core->has_floor)
 		r = agent_error_set(err, -ENODEV, "update.floor",
 				    "the rollback floor in the TPM cannot be read; nothing is installed without it");
-	return r;
+	return r < 0 ? r : updates_check_trust(core, err);
 }
 
 /* What a person asked for: any release, at once. */
@@ -463,7 +467,7 @@ static int begin(struct core *core, const char *from, bool is_asked, int *ret_fd
 		return r;
 	r = ask_is_ready(m, err);
 	if (r >= 0) {
-		r = sd_bus_message_append(m, "httbs", read_fd, core->floor, (uint64_t)clock_now(core), (int)u->order.looks_only,
+		r = sd_bus_message_append(m, "htttbs", read_fd, core->floor, core->trust, (uint64_t)clock_now(core), (int)u->order.looks_only,
 					  u->order.release_id);
 		if (r < 0)
 			agent_error_set(err, r, "bus.call", "cannot hand over a pipe: %s", strerror(-r));

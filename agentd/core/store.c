@@ -69,9 +69,10 @@ void store_close(struct store *store)
 	store->password = agent_password_free(store->password);
 	store->generation = agent_counter_unref(store->generation);
 	store->floor = agent_counter_unref(store->floor);
+	store->trust = agent_counter_unref(store->trust);
 	store->mac = agent_mac_unref(store->mac);
 	free(TAKE_PTR(store->device_ca_pem));
-	store->is_open = store->has_floor = false;
+	store->is_open = store->has_floor = store->has_trust = false;
 }
 
 struct store *store_free(struct store *store)
@@ -179,6 +180,18 @@ static int open_record(struct store *store, struct agent_error **err)
 	return r;
 }
 
+/* Without it nothing is installed; the rest of the agent works. */
+static int open_trust(struct store *store, struct agent_error **err)
+{
+	int r = agent_tpm_counter_open(store->tpm, (uint32_t)store->settings->tpm.nv_trust, store->keys_fd, STORE_COUNTER_TRUST,
+				       AGENT_TPM_FROM_ZERO, &store->trust, err);
+
+	if (r >= 0)
+		r = agent_counter_get(store->trust, &store->trust_value, err);
+	store->has_trust = r >= 0;
+	return r;
+}
+
 int store_open(struct store *store, struct agent_error **err)
 {
 	uint8_t name[STORE_NAME_MAX];
@@ -225,6 +238,11 @@ int store_open(struct store *store, struct agent_error **err)
 	if (r < 0 && !contradicts(r))
 		return agent_error_prefix(err, r, "rollback floor");
 	store->has_floor = r >= 0;
+	r = open_trust(store, err);
+	if (r < 0 && !contradicts(r))
+		return agent_error_prefix(err, r, "version of the signers");
+	if (err != NULL)
+		*err = agent_error_free(*err);
 	r = open_record(store, err);
 	if (r < 0 && !contradicts(r))
 		return agent_error_prefix(err, r, "password record");
@@ -315,6 +333,10 @@ int store_provision(struct store *store, struct agent_error **err)
 				   AGENT_TPM_FROM_ZERO | AGENT_TPM_CREATE, &store->floor, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "rollback floor");
+	r = agent_tpm_counter_open(store->tpm, (uint32_t)s->tpm.nv_trust, store->keys_fd, STORE_COUNTER_TRUST,
+				   AGENT_TPM_FROM_ZERO | AGENT_TPM_CREATE, &store->trust, err);
+	if (r < 0)
+		return agent_error_prefix(err, r, "version of the signers");
 	r = agent_tpm_counter_open(store->tpm, (uint32_t)s->tpm.nv_password, store->keys_fd, STORE_COUNTER_GENERATION,
 				   AGENT_TPM_FROM_ZERO | AGENT_TPM_CREATE, &store->generation, err);
 	if (r < 0)

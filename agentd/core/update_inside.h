@@ -13,6 +13,7 @@ struct report {
 	bool is_valid;
 	char stage[16], booted_slot[33], target_slot[33], version[65], release_id[65], failed_release_id[65];
 	uint64_t done_bytes, total_bytes, security_version, tries_left;
+	uint64_t trust_version; /* of the policy of signers in force, when it is no lower than it was; else 0 */
 };
 
 struct updates {
@@ -23,6 +24,7 @@ struct updates {
 	bool is_installing; /* Begin is under way */
 	bool is_fetching;   /* Download is under way */
 	bool is_confirming; /* Confirm or Rollback */
+	bool is_raising_trust;
 	struct agent_error *error; /* why installation last_id failed, or NULL */
 	struct {
 		bool by_policy;	  /* nobody waits for it: update_run() */
@@ -43,6 +45,10 @@ struct updates {
 
 /* NULL for an empty text, which the bus and the events leave out. */
 const char *update_text(const char *text);
+/* Raise the counter in the TPM to the version of the signers that agentd-install told of, if it is behind. */
+void updates_keep_trust(struct core *core);
+/* May something be installed: is that version known, and kept? -ENODEV update.trust-floor, -EBUSY update.busy */
+int updates_check_trust(struct core *core, struct agent_error **err);
 /* -EBUSY update.busy */
 int updates_check_free(struct core *core, struct agent_error **err);
 /* Ask agentd-install how things are; the answer goes to @call, or is only remembered if that is NULL. */

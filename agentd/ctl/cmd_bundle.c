@@ -340,7 +340,7 @@ int cmd_bundle_verify(struct ctl *ctl, int argc, char **argv)
 		{ .name = "--floor", .value = &floor },		   { .name = "--min-signers", .value = &min },
 		{ .name = "--time", .value = &now },		   { .name = "--compat", .flag = &policy.allow_compat },
 		{ .name = "--raw", .value = &raw },		   { .name = "--selection", .value = &policy.selection },
-		{ .name = "--encryption-key", .value = &aes },
+		{ .name = "--encryption-key", .value = &aes },	   { .name = "--require-crl", .flag = &policy.require_crl },
 	};
 	int r;
 

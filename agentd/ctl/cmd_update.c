@@ -22,6 +22,7 @@ static const struct field fields[] = {
 	{ "release_id", "release" },
 	{ "security_version", "security version" },
 	{ "floor", "rollback floor" },
+	{ "signers_version", "signers" },
 	{ "tries_left", "boots left to try" },
 	{ "failed_release_id", "failed release" },
 	{ "error", "last error" },

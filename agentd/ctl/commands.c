@@ -59,7 +59,7 @@ const struct command commands[] = {
 	  "[--encryption-key FILE] [--min-signers N] [--not-before TIME] [--not-after TIME] [--tcti TCTI]",
 	  "make a signed bundle of a description and its images, or of a stock bundle", cmd_bundle_create, 1 },
 	{ "bundle inspect", "FILE", "what a bundle says of itself; nothing is verified", cmd_bundle_inspect, 1 },
-	{ "bundle verify", "FILE|- --trust FOLDER [--product BOARD:REVISION] [--floor N] [--min-signers N] [--time TIME] [--compat] [--raw rsa|rsa-pss] "
+	{ "bundle verify", "FILE|- --trust FOLDER [--product BOARD:REVISION] [--floor N] [--min-signers N] [--time TIME] [--compat] [--raw rsa|rsa-pss] [--require-crl] "
 	  "[--selection SET,MODE] [--encryption-key FILE]", "would a device with this policy install it", cmd_bundle_verify, 1 },
 	{ "bundle sign", "FILE --out FILE --signer CERT --key KEY [--tcti TCTI]", "one signer more", cmd_bundle_sign, 1 },
 	{ "bundle resign", "FILE --out FILE --signer CERT --key KEY [--signer ... --key ...] [--tcti TCTI]", "others sign in the place of those who did",

@@ -159,6 +159,7 @@ static int engine_open(struct installer *in, struct agent_error **err)
 		.booted_slot = booted,
 		.allow_compat = s->update.allow_compat,
 		.raw_signatures = raw,
+		.require_crl = s->update.require_crl,
 		.n_tries = (unsigned)s->update.tries,
 	}, &update, err);
 	for (size_t i = 0; r == 0 && i < s->update.slots.n; i++) {
@@ -189,6 +190,7 @@ static void copy_text(char ret_text[INSTALL_TEXT], const char *text)
 
 static int status_read(struct installer *in, struct install_status *ret_status, struct agent_error **err)
 {
+	_cleanup_error_ struct agent_error *why = NULL;
 	struct agent_update_status status;
 	int r = agent_update_get_status(in->update, &status, err);
 
@@ -201,6 +203,8 @@ static int status_read(struct installer *in, struct install_status *ret_status, 
 	copy_text(ret_status->version, status.version);
 	copy_text(ret_status->release_id, status.release_id);
 	copy_text(ret_status->failed_release_id, status.failed_release_id);
+	if (agent_update_get_trust_version(in->update, &ret_status->trust_version, &why) < 0)
+		service_log(LOG_WARNING, "%s (%s)", agent_error_message(why), agent_error_name(why));
 	return 0;
 }
 
@@ -259,6 +263,9 @@ static int bundle_install(struct installer *in, struct agent_error **err)
 	pages_give_back();
 	r = is_asked ? asked_open(in->bundle_fd, &asked, &is_stream, err) : 0;
 
+	if (r < 0)
+		return r;
+	r = agent_update_set_trust_floor(in->update, in->order.trust_floor, err);
 	if (r < 0)
 		return r;
 	if (is_asked && !is_stream)

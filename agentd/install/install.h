@@ -22,6 +22,7 @@ struct install_status {
 	char stage[16], booted_slot[INSTALL_TEXT], target_slot[INSTALL_TEXT], version[INSTALL_TEXT], release_id[INSTALL_TEXT],
 		failed_release_id[INSTALL_TEXT];
 	uint64_t done_bytes, total_bytes, security_version, n_tries_left;
+	uint64_t trust_version;	/* 0: none, or it cannot be told */
 	/* Of a bundle that was looked into and left alone; empty otherwise. */
 	char offer_release_id[INSTALL_TEXT], offer_version[INSTALL_TEXT], offer_kind[9], offer_advisory[256];
 	uint64_t offer_security_version, offer_bytes;
@@ -29,7 +30,7 @@ struct install_status {
 
 /* What core lets an installation do. */
 struct install_order {
-	uint64_t floor, now_s;
+	uint64_t floor, trust_floor, now_s;
 	bool looks_only;	/* stop when the manifest is known to be good: -ECANCELED update.looked */
 	char release_id[INSTALL_TEXT]; /* the one that was allowed; empty: any */
 };

@@ -54,6 +54,7 @@ static int append_status(sd_bus_message *m, const struct install_status *s)
 	} numbers[] = {
 		{ "done_bytes", s->done_bytes }, { "total_bytes", s->total_bytes }, { "security_version", s->security_version },
 		{ "tries_left", s->n_tries_left }, { "offer_security_version", s->offer_security_version }, { "offer_bytes", s->offer_bytes },
+		{ "trust_version", s->trust_version },
 	};
 	int r = sd_bus_message_open_container(m, 'a', "{sv}");
 
@@ -121,7 +122,7 @@ static int method_begin(sd_bus_message *call, void *userdata, sd_bus_error *ret_
 	const char *release_id;
 	int fd, own_fd, looks_only, r;
 
-	r = sd_bus_message_read(call, "httbs", &fd, &order.floor, &order.now_s, &looks_only, &release_id);
+	r = sd_bus_message_read(call, "htttbs", &fd, &order.floor, &order.trust_floor, &order.now_s, &looks_only, &release_id);
 	if (r < 0)
 		return r;
 	if (strlen(release_id) >= sizeof(order.release_id))
@@ -180,7 +181,7 @@ static int method_rollback(sd_bus_message *call, void *userdata, sd_bus_error *r
 
 static const sd_bus_vtable install_vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_METHOD("Begin", "httbs", "a{sv}", method_begin, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("Begin", "htttbs", "a{sv}", method_begin, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Status", "", "a{sv}", method_status, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Confirm", "", "t", method_confirm, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("ConfirmDone", "", "", method_confirm_done, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -469,6 +469,7 @@ static const struct arg_rule answer_update[] = {
 	{ "release_id", ARG_TEXT, OPTIONAL },
 	{ "security_version", ARG_NUMBER, REQUIRED },
 	{ "floor", ARG_NUMBER, OPTIONAL },
+	{ "signers_version", ARG_NUMBER, OPTIONAL, .about = "of the policy of signers, kept in the TPM; 0 when those of the trust folder sign" },
 	{ "tries_left", ARG_NUMBER, REQUIRED },
 	{ "failed_release_id", ARG_TEXT, OPTIONAL, .about = "a release that fell back and is not tried again by itself" },
 	{ "policy", ARG_TEXT, REQUIRED, .values = POLICIES, .about = "when an offered update is installed" },

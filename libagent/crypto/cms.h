@@ -26,12 +26,14 @@ struct cms_trust;
  */
 int cms_trust_load(struct agent_context *ctx, const char *path, struct cms_trust **ret_trust, struct agent_error **err);
 /*
- * The certificates in the PEM text @certs, and the revocation lists of @crls_of. -EBADMSG, -EMSGSIZE update.trust.
+ * The certificates in the PEM text @certs, and the revocation lists of @crls_of, demanded as there. -EBADMSG, -EMSGSIZE update.trust.
  */
 int cms_trust_parse(struct agent_context *ctx, const char *certs, const struct cms_trust *crls_of, struct cms_trust **ret_trust,
 		    struct agent_error **err);
 /* For what was examined once before: revocation lists are of another time then and not looked at. */
 void cms_trust_skip_crls(struct cms_trust *trust, bool skip);
+/* Whoever was issued by a pinned CA needs a list of that CA that is valid now. A pinned certificate itself is revoked by unpinning it. */
+void cms_trust_require_crls(struct cms_trust *trust, bool require);
 struct cms_trust *cms_trust_free(struct cms_trust *trust);
 DEFINE_CLEANUP(struct cms_trust *, cms_trust_free)
 

@@ -14,7 +14,7 @@ struct cms_trust {
 	OSSL_LIB_CTX *libctx;
 	STACK_OF(X509) *certs;
 	X509_STORE *store;	/* the same certificates, and the revocation lists */
-	bool skips_crls;
+	bool skips_crls, requires_crls;
 	EVP_PKEY *keys[CMS_KEYS_MAX];	/* bare ones */
 	size_t n_keys;
 };

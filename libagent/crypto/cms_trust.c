@@ -173,8 +173,14 @@ int cms_trust_parse(struct agent_context *ctx, const char *certs, const struct c
 		if (crl != NULL && X509_STORE_add_crl(trust->store, crl) != 1)
 			return openssl_error_set(err, -ENOMEM, "update.trust", "cannot add a revocation list");
 	}
+	trust->requires_crls = crls_of->requires_crls;
 	*ret_trust = TAKE_PTR(trust);
 	return 0;
+}
+
+void cms_trust_require_crls(struct cms_trust *trust, bool require)
+{
+	trust->requires_crls = require;
 }
 
 void cms_trust_skip_crls(struct cms_trust *trust, bool skip)
@@ -251,6 +257,9 @@ static int explain(X509_STORE_CTX *check, uint64_t now_s, const char *signer, st
 	case X509_V_ERR_CERT_REVOKED:
 		REFUSE("signer \"%s\": certificate \"%s\" is revoked", signer, subject);
 		break;
+	case X509_V_ERR_UNABLE_TO_GET_CRL:
+		REFUSE("signer \"%s\": there is no revocation list of the issuer of \"%s\", and this device demands one", signer, subject);
+		break;
 	case X509_V_ERR_CRL_HAS_EXPIRED:
 	case X509_V_ERR_CRL_NOT_YET_VALID:
 		REFUSE("signer \"%s\": the revocation list for \"%s\" is not valid now (%s); install a fresh one", signer, subject, clock);
@@ -273,10 +282,14 @@ static int explain(X509_STORE_CTX *check, uint64_t now_s, const char *signer, st
 	return r;
 }
 
-/* A revocation list is checked where there is one; having none is no error. */
+/* A revocation list is checked where there is one; having none is no error, unless the device says so. An anchor was issued by nobody here. */
 static int crl_is_optional(int ok, X509_STORE_CTX *check)
 {
-	if (!ok && X509_STORE_CTX_get_error(check) == X509_V_ERR_UNABLE_TO_GET_CRL) {
+	const struct cms_trust *trust = X509_STORE_CTX_get_app_data(check);
+	int depth = X509_STORE_CTX_get_error_depth(check);
+
+	if (!ok && X509_STORE_CTX_get_error(check) == X509_V_ERR_UNABLE_TO_GET_CRL &&
+	    (!trust->requires_crls || depth + 1 == sk_X509_num(X509_STORE_CTX_get0_chain(check)))) {
 		X509_STORE_CTX_set_error(check, X509_V_OK);
 		return 1;
 	}
@@ -295,6 +308,8 @@ static int verify_chain(const struct cms_trust *trust, X509 *cert, uint64_t now_
 	X509_STORE_CTX_set_time(check, 0, (time_t)now_s);
 	X509_STORE_CTX_set_flags(check, (trust->skips_crls ? 0 : X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) | flags);
 	X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(check), AUTH_LEVEL);
+	if (X509_STORE_CTX_set_app_data(check, (void *)(uintptr_t)trust) != 1)
+		return agent_error_set(err, -ENOMEM, "memory", "no memory to check a certificate");
 	X509_STORE_CTX_set_verify_cb(check, crl_is_optional);
 	ok = X509_verify_cert(check) == 1;
 	*ret_code = X509_STORE_CTX_get_error(check);

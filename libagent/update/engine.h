@@ -19,9 +19,10 @@ struct agent_update {
 	char *trust_dir, *product, *boot_config;
 	char booted_option[SLOT_NAME_MAX + 1];	/* empty: the boot backend knows */
 	unsigned n_min_signers, n_tries;
-	bool allow_compat;
+	bool allow_compat, require_crl;
 	enum agent_update_raw raw_signatures;
 	struct secret key;	/* struct stream_key, or empty */
+	uint64_t trust_floor;
 	agent_update_policy_fn policy;
 	void *policy_data;
 	char *selections[BOOT_SLOTS_MAX];	/* "SLOT=SET,MODE" */

@@ -45,6 +45,10 @@ static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, st
 	if (r == 0)
 		r = trust_load(u->ctx, u->trust_dir, u->state_fd, u->n_min_signers, &in->trust, err);
 	if (r == 0)
+		cms_trust_require_crls(in->trust.certs, u->require_crl);
+	if (r == 0)
+		r = trust_check_floor(&in->trust, u->trust_floor, err);
+	if (r == 0)
 		r = verify_manifest(&(struct verify_policy){ .trust = in->trust.certs, .n_min_signers = in->trust.n_min_signers,
 				    .raw = u->allow_compat ? (enum cms_raw)u->raw_signatures : CMS_RAW_NONE, .now_s = now_s }, container, &verified, err);
 	if (r == 0)

@@ -4,11 +4,15 @@
 #include "update/trust.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <jansson.h>
+
+#include <agent/update.h>
 
 #include "base/buf.h"
 #include "base/file.h"
@@ -139,6 +143,10 @@ static int step(struct agent_context *ctx, struct trust *trust, unsigned n_min_s
 	if (p.version <= trust->version)
 		r = agent_error_set(err, -ESTALE, "update.trust-version", "the policy of signers has version %" PRIu64 ", this device has %" PRIu64 " already",
 				    p.version, trust->version);
+	/* Counted up one by one in NV memory, like the floor of releases. */
+	if (r == 0 && p.version - trust->version > AGENT_UPDATE_FLOOR_STEPS_MAX)
+		r = agent_error_set(err, -ERANGE, "update.trust-version", "the policy of signers has version %" PRIu64 ", more than %d above %" PRIu64
+				    "; it is a count of policies, not a date", p.version, AGENT_UPDATE_FLOOR_STEPS_MAX, trust->version);
 	if (r == 0) {
 		r = cms_verify(p.certs, signature, signature_size, text, text_size, larger(p.n_min_signers, n_min_signers), now_s, NULL, err);
 		if (r < 0)
@@ -156,24 +164,33 @@ static int step(struct agent_context *ctx, struct trust *trust, unsigned n_min_s
 	return 0;
 }
 
-/* A time at which the stored step must have been good: certificates may have expired since, its signatures stay. */
-static int issued_get(const char *text, size_t size, uint64_t *ret_issued_s, struct agent_error **err)
+static int number_read(const char *text, size_t size, const char *key, uint64_t *ret_value, struct agent_error **err)
 {
 	_cleanup_(json_decrefp) json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
 
-	return number_get(root, "issued", INT64_MAX, ret_issued_s, err);
+	return number_get(root, key, INT64_MAX, ret_value, err);
+}
+
+/* A time at which the stored step must have been good: certificates may have expired since, its signatures stay. */
+static int issued_get(const char *text, size_t size, uint64_t *ret_issued_s, struct agent_error **err)
+{
+	return number_read(text, size, "issued", ret_issued_s, err);
 }
 
 static int stored_step(struct agent_context *ctx, struct trust *trust, unsigned n_min_signers, const json_t *item, struct agent_error **err)
 {
 	const json_t *policy = json_object_get(item, "policy"), *signature = json_object_get(item, "signature");
 	_cleanup_free_ uint8_t *der = NULL;
-	uint64_t issued_s = 0;
+	uint64_t issued_s = 0, version = 0;
 	size_t n;
 	int r;
 
 	if (!json_is_string(policy) || !json_is_string(signature) || json_string_length(signature) % 2 != 0)
 		return bad(err, "what is stored is damaged");
+	/* Who edits a version to have his step passed over leaves one out: the next one, or the floor, misses it. */
+	r = number_read(json_string_value(policy), json_string_length(policy), "version", &version, err);
+	if (r < 0 || version <= trust->base)
+		return r;
 	n = json_string_length(signature) / 2;
 	der = malloc(n + 1);
 	if (der == NULL)
@@ -184,6 +201,42 @@ static int stored_step(struct agent_context *ctx, struct trust *trust, unsigned 
 	if (r == 0)
 		r = step(ctx, trust, n_min_signers, json_string_value(policy), json_string_length(policy), der, n, issued_s, err);
 	return r;
+}
+
+/* The folder belongs to the system image: who could write this could put his own certificates there. */
+static int base_load(const char *trust_dir, uint64_t *ret_base, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	uint64_t base = 0;
+	size_t size = 0, n;
+	int r;
+
+	if (asprintf(&path, "%s/" TRUST_BASE_FILE, trust_dir) < 0) {
+		path = NULL;
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the policy of signers");
+	}
+	r = file_read_at(AT_FDCWD, path, 32, &text, &size, &why);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return agent_error_move(err, &why);
+	n = strspn(text, "0123456789");
+	for (size_t i = 0; i < n; i++)
+		base = base * 10 + (uint64_t)(text[i] - '0');
+	if (n < 1 || n > 15 || n + (text[n] == '\n') != size)
+		return agent_error_set(err, -EBADMSG, "update.trust", "%s must hold one number, the version of the policy of signers that the folder stands for", path);
+	*ret_base = base;
+	return 0;
+}
+
+int trust_check_floor(const struct trust *trust, uint64_t floor, struct agent_error **err)
+{
+	if (trust->version >= floor)
+		return 0;
+	return agent_error_set(err, -ESTALE, "update.trust-restored",
+			       "the policy of signers on the disk has version %" PRIu64 ", this device had %" PRIu64
+			       " before: what is stored was removed or restored", trust->version, floor);
 }
 
 int trust_load(struct agent_context *ctx, const char *trust_dir, int state_fd, unsigned n_min_signers, struct trust *ret_trust,
@@ -197,8 +250,11 @@ int trust_load(struct agent_context *ctx, const char *trust_dir, int state_fd, u
 	int r;
 
 	r = cms_trust_load(ctx, trust_dir, &trust.certs, err);
+	if (r == 0)
+		r = base_load(trust_dir, &trust.base, err);
 	if (r < 0)
 		return r;
+	trust.version = trust.base;
 	r = file_read_at(state_fd, TRUST_FILE, CHAIN_MAX, &trust.chain, &size, &why);
 	if (r < 0 && r != -ENOENT)
 		return agent_error_move(err, &why);
@@ -223,12 +279,18 @@ static int chain_extend(const struct trust *trust, const char *text, size_t text
 {
 	_cleanup_(json_decrefp) json_t *chain = trust->chain == NULL ? json_array() : json_loads(trust->chain, 0, NULL);
 	_cleanup_free_ char *hex = malloc(2 * signature_size + 1);
+	const json_t *first;
+	uint64_t version;
 	json_t *item;
 
 	if (chain == NULL || hex == NULL)
 		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the policy of signers");
+	/* What the folder stands for needs no steps any more. */
+	while ((first = json_object_get(json_array_get(chain, 0), "policy")) != NULL &&
+	       number_read(json_string_value(first), json_string_length(first), "version", &version, NULL) == 0 && version <= trust->base)
+		json_array_remove(chain, 0);
 	if (json_array_size(chain) == TRUST_STEPS_MAX)
-		return agent_error_set(err, -EMSGSIZE, "update.trust-policy", "more than %d changes of signers: put the present ones into the trust folder of a release",
+		return agent_error_set(err, -EMSGSIZE, "update.trust-policy", "more than %d changes of signers: put the present ones, and their version, into the trust folder of a release",
 				       TRUST_STEPS_MAX);
 	hex_encode(signature, signature_size, hex);
 	item = json_pack("{s:o, s:s}", "policy", json_stringn(text, text_size), "signature", hex);

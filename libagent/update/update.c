@@ -35,6 +35,8 @@ static int options_check(const struct agent_update_options *o, struct agent_erro
 		bad = "n_tries (1 to 9)";
 	else if (o->raw_signatures < AGENT_UPDATE_RAW_NONE || o->raw_signatures > AGENT_UPDATE_RAW_RSA_PSS)
 		bad = "raw_signatures";
+	else if (o->require_crl != 0 && o->raw_signatures != AGENT_UPDATE_RAW_NONE) /* a bare key cannot be revoked */
+		bad = "raw_signatures (none, where revocation lists are demanded)";
 	else if (o->booted_slot != NULL && o->booted_slot[0] != '\0' && slot_name_check(o->booted_slot) < 0)
 		bad = "booted_slot";
 	if (bad != NULL)
@@ -84,6 +86,7 @@ int agent_update_new(struct agent_context *ctx, const struct agent_update_option
 	u->n_min_signers = options->n_min_signers;
 	u->n_tries = options->n_tries;
 	u->allow_compat = options->allow_compat != 0;
+	u->require_crl = options->require_crl != 0;
 	u->raw_signatures = options->raw_signatures;
 	if (options->booted_slot != NULL)
 		strcpy(u->booted_option, options->booted_slot);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Changing the signers: a policy that old and new signed, carried by a bundle.
 . "$(dirname "$0")/lib.sh"
-need openssl cpio
+need openssl cpio swtpm jq
 PROBE=$BUILD/tests/e2e/update_probe
 lab_make
 lab_pki
@@ -16,8 +16,10 @@ device() {
   printf 'primary=a\nbooted=a\nslot.a.good=1\n' > "$W/env"
   truncate -s 1M slot.a slot.b
 }
-probe() { # BUNDLE
-  "$PROBE" --trust "$LAB/trust/update" --state "$W/state" --env "$W/env" --slot "rootfs:a:$W/slot.a" --slot "rootfs:b:$W/slot.b" < "$1"
+probe() { # BUNDLE [OPTIONS]
+  local b=$1
+  shift
+  "$PROBE" --trust "$LAB/trust/update" --state "$W/state" --env "$W/env" --slot "rootfs:a:$W/slot.a" --slot "rootfs:b:$W/slot.b" "$@" < "$b"
 }
 lab_leaf other-ca next "/CN=Next release signer" 'extendedKeyUsage=codeSigning,emailProtection'
 trust_policy() { # VERSION
@@ -27,7 +29,7 @@ trust_policy() { # VERSION
   openssl cms -sign -binary -nosmimecap -md sha256 -in trust.json -out trust.json.sig -outform DER "$@"
 }
 strict() { # RELEASE SIGNER with the policy of trust.json unless NO_TRUST is set
-  "$LAB_SOURCE/examples/make-bundle.sh" --image image --slot-class rootfs --version "$1" --release-id "r-$1" --security-version 1 --product gw:1 \
+  "$LAB_SOURCE/examples/make-bundle.sh" --image image --slot-class rootfs --version "$1" --release-id "r-$1" --security-version 1 --product "${PRODUCT:-gw:1}" \
     --signer "$PKI/$2.pem" --key "$PKI/$2.key" --out strict.swu
   [ -z "${NO_TRUST:-}" ] || return 0
   rm -rf unpacked && mkdir unpacked
@@ -75,4 +77,81 @@ trust_policy 1 "${new[@]}"
 strict 8 next
 fresh
 like "a policy of the same version is a replay" "$(probe strict.swu)" '^update.trust-version: '
+
+# ---- revocation lists: of the right CA, valid, or refused ----------------------------------------------------------------
+crl() { # NAME CA DAYS [REVOKED]: DAYS below 0 for one that is over
+  rm -rf ca && mkdir ca && : > ca/index.txt && echo 1000 > ca/crlnumber
+  printf '[ca]\ndefault_ca=d\n[d]\ndatabase=ca/index.txt\ncrlnumber=ca/crlnumber\ndefault_md=sha256\ndefault_crl_days=30\n' > ca/conf
+  [ -z "${4:-}" ] || openssl ca -config ca/conf -cert "$PKI/$2.pem" -keyfile "$PKI/$2.key" -revoke "$PKI/$4.pem" 2> /dev/null
+  if [ "$3" -gt 0 ]; then set -- "$1" "$2" -crldays "$3"; else set -- "$1" "$2" -crl_lastupdate 20250101000000Z -crl_nextupdate 20250201000000Z; fi
+  local to=$LAB/trust/update/$1.crl ca=$2
+  shift 2
+  openssl ca -config ca/conf -gencrl -cert "$PKI/$ca.pem" -keyfile "$PKI/$ca.key" "$@" -out "$to" 2> /dev/null || not_ok "openssl made no revocation list"
+}
+device
+NO_TRUST=1 strict 20 signer
+like "no revocation list where one is demanded" "$(probe strict.swu --require-crl)" '^update.signer: .*no revocation list of the issuer of "Demo release signer"'
+crl other other-ca 30
+device
+like "a list of another CA is none" "$(probe strict.swu --require-crl)" '^update.signer: .*no revocation list'
+crl release update-ca -1
+device
+like "a list that is over, also where none is demanded" "$(probe strict.swu)" '^update.signer: .*install a fresh one'
+crl release update-ca 30 signer
+device
+like "a revoked signer" "$(probe strict.swu)" '^update.signer: .*is revoked'
+crl release update-ca 30
+device
+succeeds "a valid list of the right CA" probe strict.swu --require-crl
+rm "$LAB"/trust/update/*.crl
+device
+like "a clock that begins in 1970" "$(probe strict.swu --now 100)" '^update.signer: .*not yet valid.*the clock says 1970-01-01'
+device
+like "a clock after 2038" "$(probe strict.swu --now 2209032000)" '^update.signer: .*expired on 20.*the clock says 2040-01-01'
+device
+like "no clock at all" "$(probe strict.swu --now 0)" '^update.signer: .*the time is not known'
+
+# ---- through the agent: the TPM knows which signers there were -------------------------------------------------------------
+cd "$W" || exit 1
+export LAB_PRODUCT=gw:1
+lab_users
+lab_make
+lab_slots
+lab_tpm_start
+lab_config
+lab_provision
+lab_broker_start
+lab_agent_start
+set_password
+version() { ctl --json update status | jq -r .signers_version; }
+has_version() { [ "$(version)" = "$1" ]; }
+back() { ctl update rollback > "$LAB/out" 2>&1 || not_ok "rollback: $(cat "$LAB/out")"; }
+is "the signers are those of the folder" "$(version)" 0
+trust_policy 2 "${old[@]}" "${new[@]}"
+strict 30 signer
+succeeds "a release that changes the signers installs" ctl update install strict.swu
+succeeds "and the TPM knows it" wait_for 30 has_version 2
+succeeds "an event tells of it" sh -c "grep -rq update.signers '$LAB/state/events'"
+back
+cp "$LAB/install/trust" chain.2
+NO_TRUST=1 strict 31 signer
+exits "the old signer is out" 8 ctl update install strict.swu
+rm "$LAB/install/trust"
+exits "who removes the stored policies does not bring the old signer back" 9 ctl update install strict.swu
+like "  and it is said" "$(cat "$LAB/out")" 'removed or restored'
+is "  and the version stays" "$(version)" 2
+install_back() { install -m 600 "$1" "$LAB/install/trust" && lab_own agentd-install: "$LAB/install/trust"; }
+install_back chain.2
+lab_leaf other-ca third "/CN=Third release signer" 'extendedKeyUsage=codeSigning,emailProtection'
+printf '{"profile":"agent-trust-1","version":3,"issued":%s,"min-signers":1,"certificates":["%s"]}' "$(date +%s)" \
+  "$(awk '{ printf "%s\\n", $0 }' "$PKI/third.pem")" > trust.json
+openssl cms -sign -binary -nosmimecap -md sha256 -in trust.json -out trust.json.sig -outform DER "${new[@]}" -signer "$PKI/third.pem" -inkey "$PKI/third.key"
+strict 32 next
+succeeds "the next change" ctl update install strict.swu
+succeeds "is known to the TPM" wait_for 30 has_version 3
+back
+install_back chain.2
+NO_TRUST=1 strict 33 next
+exits "an older copy of the stored policies brings the signer of then not back" 9 ctl update install strict.swu
+like "  and it is said" "$(cat "$LAB/out")" 'removed or restored'
 done_testing

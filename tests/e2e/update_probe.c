@@ -81,12 +81,13 @@ int main(int argc, char **argv)
 		{ "slot", 1, NULL, 'l' },   { "compat", 0, NULL, 'c' },  { "raw", 1, NULL, 'r' },   { "selection", 1, NULL, 'x' },
 		{ "backend", 1, NULL, 'b' }, { "allow", 1, NULL, 'a' },    { "installed", 1, NULL, 'i' },
 		{ "signers", 1, NULL, 'n' }, { "now", 1, NULL, 'w' },	 { "key", 1, NULL, 'k' },
+		{ "require-crl", 0, NULL, 'C' }, { "trust-floor", 1, NULL, 'F' },
 		{ 0 },
 	};
 	struct agent_update_options o = { .n_min_signers = 1, .boot_backend = "file", .n_tries = 3, .product = "gw:1" };
 	char *slots[MAX], *selections[MAX], *allowed[MAX], *versions[MAX], *key_file = NULL;
 	size_t n_slots = 0, n_selections = 0, n_allowed = 0, n_versions = 0;
-	unsigned long long now = (unsigned long long)time(NULL);
+	unsigned long long now = (unsigned long long)time(NULL), trust_floor = 0;
 	struct agent_context *ctx = NULL;
 	struct agent_update *u = NULL;
 	struct agent_error *err = NULL;
@@ -99,6 +100,8 @@ int main(int argc, char **argv)
 		case 's': o.state_dir = optarg; break;
 		case 'e': o.boot_config = optarg; break;
 		case 'c': o.allow_compat = 1; break;
+		case 'C': o.require_crl = 1; break;
+		case 'F': trust_floor = strtoull(optarg, NULL, 10); break;
 		case 'n': o.n_min_signers = (unsigned)atoi(optarg); break;
 		case 'k': key_file = optarg; break;
 		case 'w': now = strtoull(optarg, NULL, 10); break;
@@ -136,6 +139,8 @@ int main(int argc, char **argv)
 		r = add_versions(u, versions, n_versions, &err);
 	if (r == 0 && key_file != NULL)
 		r = key_load(u, key_file, &err);
+	if (r == 0)
+		r = agent_update_set_trust_floor(u, trust_floor, &err);
 	if (r == 0)
 		r = agent_update_settle(u, &err);
 	if (r == 0)

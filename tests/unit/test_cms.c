@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include <openssl/err.h>
 #include <openssl/rsa.h>
 
 #include "crypto/cms.h"
@@ -129,6 +130,42 @@ static void rsa_pss_works(void **state)
 	CMS_ContentInfo_free(cms);
 	BIO_free(bio);
 	identity_free(&id);
+}
+
+/* RFC 8419. OpenSSL decides: where its own CMS_verify() takes what it made, so do we; where not, it is refused and no crash. */
+static void ed25519_is_accepted_where_openssl_verifies_it(void **state)
+{
+	struct identity id = certs_make_with_key("Ed", EVP_EC_gen("P-256"), &ca, SPEC_SIGNER);
+	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	BIO *bio = BIO_new_mem_buf(CONTENT, -1), *again = BIO_new_mem_buf(CONTENT, -1);
+	CMS_ContentInfo *cms = CMS_sign(NULL, NULL, NULL, NULL, SIGN_FLAGS | CMS_PARTIAL);
+	X509_STORE *store = X509_STORE_new();
+	uint8_t *der = NULL;
+	bool verifies = false;
+	int size = 0;
+
+	assert_int_equal(X509_set_pubkey(id.cert, key), 1);
+	assert_true(X509_sign(id.cert, ca.key, EVP_sha256()) > 0);
+	EVP_PKEY_free(id.key);
+	id.key = key;
+	X509_STORE_add_cert(store, ca.cert);
+	if (CMS_add1_signer(cms, id.cert, id.key, EVP_sha512(), SIGN_FLAGS) != NULL && CMS_final(cms, bio, NULL, SIGN_FLAGS) == 1) {
+		size = i2d_CMS_ContentInfo(cms, &der);
+		assert_true(size > 0);
+		verifies = CMS_verify(cms, NULL, store, again, NULL, CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY) == 1;
+		assert_int_equal(verify(der, (size_t)size, NULL), verifies ? 0 : -EKEYREJECTED);
+	}
+	OPENSSL_free(der);
+	CMS_ContentInfo_free(cms);
+	X509_STORE_free(store);
+	BIO_free(bio);
+	BIO_free(again);
+	identity_free(&id);
+	ERR_clear_error();
+	if (!verifies) {
+		print_message("%s has no Ed25519 in CMS\n", OpenSSL_version(OPENSSL_VERSION));
+		skip();
+	}
 }
 
 static void weak_and_foreign_keys_are_refused(void **state)
@@ -464,6 +501,94 @@ static void revocation_counts_where_there_is_a_list(void **state)
 	identity_free(&fake_ca);
 }
 
+static int verify_demanding(const struct identity *id, struct agent_error **err)
+{
+	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
+	size_t size;
+	uint8_t *der = certs_sign(CONTENT, id, &size);
+	int r;
+
+	assert_int_equal(cms_trust_load(ctx, dir.path, &trust, NULL), 0);
+	cms_trust_require_crls(trust, true);
+	r = cms_verify(trust, der, size, CONTENT, strlen(CONTENT), 1, NOW_S, NULL, err);
+	OPENSSL_free(der);
+	return r;
+}
+
+static void a_revocation_list_may_be_demanded(void **state)
+{
+	struct identity other_ca = certs_make("Other CA", NULL, SPEC_CA), other = certs_make("Other", &other_ca, SPEC_SIGNER);
+	struct identity self = certs_make("Self", NULL, SPEC_SIGNER), far = certs_make("Far", &other_ca, SPEC_SIGNER);
+	const struct {
+		const char *what, *word;
+	} rows[] = { { "none", "no revocation list of the issuer of \"Release signer\"" }, { "of another CA", "no revocation list of the issuer" },
+		     { "expired", "install a fresh one" },			     { "revoked", "is revoked" },
+		     { "good", NULL } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_error_ struct agent_error *err = NULL;
+		int r;
+
+		if (strcmp(rows[i].what, "of another CA") == 0)
+			certs_write_crl(&dir, "ca.crl", &other_ca, NULL, 30 * DAY_S);
+		else if (strcmp(rows[i].what, "expired") == 0)
+			certs_write_crl(&dir, "ca.crl", &ca, NULL, -1);
+		else if (strcmp(rows[i].what, "none") != 0)
+			certs_write_crl(&dir, "ca.crl", &ca, strcmp(rows[i].what, "revoked") == 0 ? signer.cert : NULL, 30 * DAY_S);
+		r = verify_demanding(&signer, &err);
+		if (rows[i].word == NULL) {
+			assert_int_equal(r, 0);
+			continue;
+		}
+		assert_int_equal(r, -EKEYREJECTED);
+		if (strstr(agent_error_message(err), rows[i].word) == NULL)
+			fail_msg("list %s: \"%s\"", rows[i].what, agent_error_message(err));
+		assert_error(&err, -EKEYREJECTED, "update.signer");
+	}
+	/* Pinned itself: whoever can put a list there can as well take the certificate away. */
+	certs_write(&dir, "self.pem", self.cert);
+	assert_int_equal(verify_demanding(&self, NULL), 0);
+	certs_write(&dir, "far.pem", far.cert);
+	assert_int_equal(verify_demanding(&far, NULL), 0);
+	assert_int_equal(verify_demanding(&other, NULL), -EKEYREJECTED);
+	identity_free(&other_ca);
+	identity_free(&other);
+	identity_free(&self);
+	identity_free(&far);
+}
+
+/* A device whose clock begins in 1970 says so instead of taking anybody; after 2038 nothing overflows. */
+static void clocks_of_1970_and_of_2040(void **state)
+{
+	const uint64_t y2040_s = UINT64_C(2209032000);
+	struct cert_spec spec = SPEC_SIGNER;
+	struct identity root, late;
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct cert_spec ca_spec = SPEC_CA;
+	size_t size;
+	uint8_t *der;
+
+	if (sizeof(time_t) < 8)
+		skip();
+	spec.start_s = ca_spec.start_s = (int64_t)(y2040_s - NOW_S) - DAY_S;
+	spec.end_s = ca_spec.end_s = (int64_t)(y2040_s - NOW_S) + 20L * 365 * DAY_S; /* into GeneralizedTime */
+	root = certs_make("Late CA", NULL, ca_spec);
+	late = certs_make("Late signer", &root, spec);
+	certs_write(&dir, "late.pem", root.cert);
+	der = certs_sign(CONTENT, &late, &size);
+	assert_int_equal(verify_min(der, size, CONTENT, 1, y2040_s, NULL, NULL), 0);
+	assert_int_equal(verify_min(der, size, CONTENT, 1, 100, NULL, &err), -EKEYREJECTED);
+	assert_non_null(strstr(agent_error_message(err), "not yet valid"));
+	assert_non_null(strstr(agent_error_message(err), "the clock says 1970-01-01"));
+	assert_error(&err, -EKEYREJECTED, "update.signer");
+	assert_int_equal(verify_min(der, size, CONTENT, 1, y2040_s + UINT64_C(21) * 365 * DAY_S, NULL, &err), -EKEYREJECTED);
+	assert_non_null(strstr(agent_error_message(err), "expired on 20"));
+	assert_error(&err, -EKEYREJECTED, "update.signer");
+	OPENSSL_free(der);
+	identity_free(&root);
+	identity_free(&late);
+}
+
 static void a_certificate_need_not_come_along_when_it_is_pinned(void **state)
 {
 	const struct identity *id = &signer;
@@ -538,6 +663,7 @@ int main(void)
 		T(a_pinned_signer_needs_no_issuer_on_the_device),
 		T(every_accepted_key_type_works),
 		T(rsa_pss_works),
+		T(ed25519_is_accepted_where_openssl_verifies_it),
 		T(weak_and_foreign_keys_are_refused),
 		T(other_content_is_refused),
 		T(any_changed_byte_and_any_cut_is_refused),
@@ -553,6 +679,8 @@ int main(void)
 		T(tuf_CVE_2020_6174_the_threshold_counts_distinct_keys),
 		T(fwupd_CVE_2020_10759_a_threshold_of_zero_is_refused),
 		T(revocation_counts_where_there_is_a_list),
+		T(a_revocation_list_may_be_demanded),
+		T(clocks_of_1970_and_of_2040),
 		T(a_certificate_need_not_come_along_when_it_is_pinned),
 		T(a_strange_trust_folder_is_refused_whole),
 		T(an_empty_or_absent_trust_folder_trusts_nobody),

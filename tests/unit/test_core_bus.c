@@ -148,12 +148,12 @@ int service_listen_fd(const char *name)
 }
 
 /* The TPM thread: runs the job at once, tells of it in the next round of the loop. */
-static uint64_t floor_counter;
+static uint64_t floor_counter, trust_counter;
 static int counter_result;
 
 static int counter_get(void *userdata, uint64_t *ret_value, struct agent_error **err)
 {
-	*ret_value = floor_counter;
+	*ret_value = *(uint64_t *)userdata;
 	return 0;
 }
 
@@ -161,7 +161,7 @@ static int counter_increment(void *userdata, uint64_t *ret_value, struct agent_e
 {
 	if (counter_result < 0)
 		return agent_error_set(err, counter_result, "tpm.io", "as told");
-	*ret_value = ++floor_counter;
+	*ret_value = ++*(uint64_t *)userdata;
 	return 0;
 }
 
@@ -188,13 +188,15 @@ int worker_submit(struct worker *worker, enum worker_priority priority, const st
 {
 	static const struct agent_counter_ops counter_ops = { .get = counter_get, .increment = counter_increment };
 	struct fake_job *job = calloc(1, sizeof(*job));
-	struct store store = { 0 };
+	struct store store = { .floor_value = floor_counter, .trust_value = trust_counter };
 
 	job->ops = ops;
 	job->data = data;
-	assert_int_equal(agent_counter_new(&counter_ops, NULL, &store.floor, NULL), 0);
+	assert_int_equal(agent_counter_new(&counter_ops, &floor_counter, &store.floor, NULL), 0);
+	assert_int_equal(agent_counter_new(&counter_ops, &trust_counter, &store.trust, NULL), 0);
 	job->r = ops->run(&store, data, &job->err);
 	agent_counter_unref(store.floor);
+	agent_counter_unref(store.trust);
 	assert_true(sd_event_add_defer(core.event, NULL, on_job, job) >= 0);
 	return 0;
 }
@@ -207,6 +209,8 @@ static struct {
 	int fd;
 	uint64_t floor;
 	uint64_t confirm_floor;
+	uint64_t trust_floor;	/* of the last Begin */
+	uint64_t trust_version; /* that it reports */
 	char calls[256];
 	int n_connections;
 	bool refuses;
@@ -223,6 +227,7 @@ static int install_report(sd_bus_message *call, const char *stage)
 	peer_append_string(m, "target_slot", "b");
 	peer_append_string(m, "something new", "skipped");
 	peer_append_u64(m, "security_version", 7);
+	peer_append_u64(m, "trust_version", install.trust_version);
 	sd_bus_message_close_container(m);
 	r = sd_bus_send(install.bus, m, NULL);
 	sd_bus_message_unref(m);
@@ -244,7 +249,7 @@ static int on_install(sd_bus_message *m, void *userdata, sd_bus_error *error)
 		uint64_t now;
 		int fd, looks_only;
 
-		assert_true(sd_bus_message_read(m, "httbs", &fd, &install.floor, &now, &looks_only, &release_id) > 0);
+		assert_true(sd_bus_message_read(m, "htttbs", &fd, &install.floor, &install.trust_floor, &now, &looks_only, &release_id) > 0);
 		assert_false(looks_only);
 		assert_string_equal(release_id, "");
 		install.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -300,6 +305,8 @@ static int setup(void **state)
 	core.setup = AGENT_SETUP_ACTIVE;
 	core.has_floor = true;
 	core.floor = floor_counter = 3;
+	core.has_trust = true;
+	core.trust = trust_counter = 0;
 	counter_result = 0;
 	role = ACCOUNT_ADMIN;
 	assert_true(sd_event_new(&core.event) >= 0);
@@ -654,7 +661,49 @@ static void nothing_is_installed_without_a_floor(void **state)
 	core.has_floor = false;
 	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
 	assert_string_equal(p->error, "update.floor");
+	core.has_floor = true;
+	core.has_trust = false;
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	assert_string_equal(p->error, "update.trust-floor");
 	assert_string_equal(install.calls, "");
+	program_end(p);
+}
+
+/* The file first, then the counter; and while the counter is behind, nothing is installed. */
+static void others_sign_and_the_tpm_keeps_it_before_the_next_bundle(void **state)
+{
+	struct program_fake *p = begin_update();
+
+	assert_int_equal(install.trust_floor, 0);
+	install.trust_version = 2;
+	counter_result = -EIO;
+	assert_true(install_report(install.begin, "trying") >= 0);
+	turn(30);
+	assert_int_equal(core.trust, 0);
+	assert_null(strstr(events, "update.signers"));
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	assert_string_equal(p->error, "update.busy");
+	turn(10);
+	counter_result = 0;
+	call(p, BUS_CORE, "UpdateStatus", "(sus)", WHO);
+	turn(30);
+	assert_int_equal(trust_counter, 2);
+	assert_int_equal(core.trust, 2);
+	assert_non_null(strstr(events, "update.signers"));
+	/* Far ahead, of a folder that stands for many changes: in turns. Nothing brings it down. */
+	install.trust_version = 2500;
+	call(p, BUS_CORE, "UpdateStatus", "(sus)", WHO);
+	turn(60);
+	install.trust_version = 0;
+	call(p, BUS_CORE, "UpdateStatus", "(sus)", WHO);
+	turn(30);
+	assert_int_equal(core.trust, 2500);
+	install.begin = sd_bus_message_unref(install.begin);
+	close(install.fd);
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	turn(30);
+	assert_string_equal(p->error, "");
+	assert_int_equal(install.trust_floor, 2500);
 	program_end(p);
 }
 
@@ -753,6 +802,7 @@ int main(void)
 		T(a_refused_bundle_ends_with_its_reason),
 		T(install_killed_in_the_middle_ends_the_update_and_the_next_one_starts),
 		T(nothing_is_installed_without_a_floor),
+		T(others_sign_and_the_tpm_keeps_it_before_the_next_bundle),
 		T(a_url_must_be_https_and_plain),
 		T(confirm_marks_the_slot_then_raises_the_floor_then_closes_the_journal),
 		T(a_floor_that_cannot_rise_leaves_the_journal_open),

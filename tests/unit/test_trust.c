@@ -240,6 +240,105 @@ static void a_stored_step_outlives_the_certificates_that_made_it(void **unused)
 	assert_int_equal(signs(&new_one, 1), 0);
 }
 
+/* As of the caller's counter: what was in force once stays the least, whatever somebody does to the file. */
+static void a_stored_chain_that_was_removed_or_restored_is_noticed(void **unused)
+{
+	_cleanup_free_ char *before = NULL;
+	char text[8192], next[8192];
+	X509 *certs[] = { new_one.cert }, *next_certs[] = { new_two.cert };
+	const struct {
+		uint64_t version;
+		bool is_removed;
+	} rows[] = { { 1, false }, { 0, true } };
+	size_t size = 0;
+
+	policy_make(text, 1, ISSUED, 1, certs, 1);
+	assert_int_equal(advance(text, &old_one, &new_one, NULL), 0);
+	assert_int_equal(file_read_at(state.fd, TRUST_FILE, 65536, &before, &size, NULL), 0);
+	policy_make(next, 2, ISSUED, 1, next_certs, 1);
+	assert_int_equal(advance(next, &new_one, &new_two, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_trust_ struct trust trust = { 0 };
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		if (rows[i].is_removed)
+			assert_int_equal(unlinkat(state.fd, TRUST_FILE, 0), 0);
+		else
+			assert_int_equal(file_replace_at(state.fd, TRUST_FILE, 0600, before, size, NULL), 0);
+		assert_int_equal(load(1, &trust, NULL), 0);
+		assert_int_equal(trust.version, rows[i].version);
+		assert_int_equal(trust_check_floor(&trust, rows[i].version, NULL), 0);
+		assert_int_equal(trust_check_floor(&trust, 2, &err), -ESTALE);
+		assert_error(&err, -ESTALE, "update.trust-restored");
+	}
+}
+
+static void base_write(const char *text)
+{
+	int fd = openat(folder.fd, TRUST_BASE_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+/* A release whose trust folder has the present signers: the steps that led to them could not be verified from it. */
+static void a_folder_that_says_its_version_ends_the_steps_before_it(void **unused)
+{
+	static const char *const bad[] = { "", "\n", "x", "-1", "1 ", "1\n\n", "0x1", "1234567890123456" };
+	char text[8192], next[8192], last[8192];
+	X509 *certs[] = { new_one.cert }, *next_certs[] = { new_two.cert }, *last_certs[] = { stranger.cert };
+	_cleanup_trust_ struct trust trust = { 0 };
+	_cleanup_free_ char *stored = NULL;
+	size_t size = 0;
+
+	policy_make(text, 2, ISSUED, 1, certs, 1);
+	assert_int_equal(advance(text, &old_one, &new_one, NULL), 0);
+	policy_make(next, 3, ISSUED, 1, next_certs, 1);
+	assert_int_equal(advance(next, &new_one, &new_two, NULL), 0);
+	assert_int_equal(unlinkat(folder.fd, "one.pem", 0), 0);
+	assert_int_equal(unlinkat(folder.fd, "two.pem", 0), 0);
+	certs_write(&folder, "new.pem", new_two.cert);
+	assert_int_equal(load(1, &trust, NULL), -EKEYREJECTED);
+	base_write("3\n");
+	assert_int_equal(load(1, &trust, NULL), 0);
+	assert_int_equal(trust.version, 3);
+	assert_int_equal(trust_check_floor(&trust, 3, NULL), 0);
+	trust_clear(&trust);
+	assert_int_equal(signs(&new_two, 1), 0);
+	assert_int_equal(signs(&new_one, 1), -EKEYREJECTED);
+	assert_int_equal(signs(&old_one, 1), -EKEYREJECTED);
+	/* It goes on from there, and what is over is not kept. */
+	policy_make(last, 4, ISSUED, 1, last_certs, 1);
+	assert_int_equal(advance(last, &new_two, &stranger, NULL), 0);
+	assert_int_equal(signs(&stranger, 1), 0);
+	assert_int_equal(signs(&new_two, 1), -EKEYREJECTED);
+	assert_int_equal(file_read_at(state.fd, TRUST_FILE, 65536, &stored, &size, NULL), 0);
+	assert_null(strstr(stored, "\\\"version\\\":2,"));
+	assert_null(strstr(stored, "\\\"version\\\":3,"));
+	assert_non_null(strstr(stored, "\\\"version\\\":4,"));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		base_write(bad[i]);
+		assert_int_equal(load(1, &trust, &err), -EBADMSG);
+		assert_error(&err, -EBADMSG, "update.trust");
+	}
+}
+
+static void versions_are_a_count_and_no_date(void **unused)
+{
+	char text[8192];
+	X509 *certs[] = { old_one.cert };
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	policy_make(text, 20261121, ISSUED, 1, certs, 1);
+	assert_int_equal(advance(text, &old_one, NULL, &err), -ERANGE);
+	assert_error(&err, -ERANGE, "update.trust-version");
+	assert_true(nothing_is_stored());
+	policy_make(text, 1000, ISSUED, 1, certs, 1);
+	assert_int_equal(advance(text, &old_one, NULL, NULL), 0);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -252,6 +351,9 @@ int main(void)
 		TEST(tuf_CVE_2020_15163_nothing_is_stored_before_it_was_verified),
 		TEST(what_is_stored_is_checked_again_and_cannot_be_edited),
 		TEST(a_stored_step_outlives_the_certificates_that_made_it),
+		TEST(a_stored_chain_that_was_removed_or_restored_is_noticed),
+		TEST(a_folder_that_says_its_version_ends_the_steps_before_it),
+		TEST(versions_are_a_count_and_no_date),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

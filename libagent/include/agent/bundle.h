@@ -124,7 +124,7 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_bundle_inspect(struct agent_context *ctx
  * struct agent_bundle_policy - the device to verify for
  * @trust_dir:  folder with PEM signer or issuer certificates (*.pem), CRLs (*.crl), bare keys (*.pub), and "trust" of a device's state
  *              folder if its signers have changed
- * @n_min_signers, @product, @allow_compat, @raw_signatures: as in struct agent_update_options; @product NULL: any
+ * @n_min_signers, @product, @allow_compat, @raw_signatures, @require_crl: as in struct agent_update_options; @product NULL: any
  * @selection:  of a stock bundle: "SET,MODE", or NULL
  * @floor:      lowest security version
  * @now_s:      seconds since 1970-01-01 UTC
@@ -138,6 +138,7 @@ struct agent_bundle_policy {
 	const char *product;
 	int allow_compat;
 	enum agent_update_raw raw_signatures;
+	int require_crl;
 	const char *selection;
 	uint64_t floor;
 	uint64_t now_s;

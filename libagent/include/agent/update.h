@@ -43,6 +43,7 @@ enum agent_update_raw {
  * @booted_slot: name of the slot that runs now, or NULL to ask the boot backend
  * @allow_compat: also stock .swu without the agent group (image goes to a slot that stays invalid until its hash matched)
  * @raw_signatures: of stock .swu; AGENT_UPDATE_RAW_NONE unless bundles are really made like that
+ * @require_crl: a signer issued by a pinned CA needs a CRL of that CA that is valid now; without, a CRL counts where there is one
  * @n_tries:     how often the boot loader may try a new slot, 1 to 9
  */
 struct agent_update_options {
@@ -55,6 +56,7 @@ struct agent_update_options {
 	const char *booted_slot;
 	int allow_compat;
 	enum agent_update_raw raw_signatures;
+	int require_crl;
 	unsigned n_tries;
 };
 
@@ -122,6 +124,23 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_update_add_version(struct agent_update *
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_key(struct agent_update *update, const uint8_t *key, size_t key_size, const uint8_t *iv,
 						       struct agent_error **err);
+
+/**
+ * agent_update_set_trust_floor() - the lowest version of the policy of signers that may be in force; 0, as at the beginning, for any
+ *
+ * For a caller who keeps that version where the disk cannot bring it down, a counter in the TPM: whoever removes or restores the stored
+ * chain of policies then brings no old signer back, as agent_update_install() says -ESTALE update.trust-restored. Order: after an
+ * installation read agent_update_get_trust_version() and raise the counter to it; killed between the two, do it at the next start.
+ * -EINVAL update.argument without an engine. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_trust_floor(struct agent_update *update, uint64_t version, struct agent_error **err);
+/**
+ * agent_update_get_trust_version() - version of the policy of signers that is in force; 0 when only the trust folder counts
+ *
+ * Every stored step is verified for it: some milliseconds each. Errors: -EBADMSG update.trust-policy, -ENOKEY update.trust, others of the
+ * trust folder, -EINVAL update.argument. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_get_trust_version(struct agent_update *update, uint64_t *ret_version, struct agent_error **err);
 
 /** struct agent_update_release - what a signed manifest says of its release; strings are lent for the call. Since: 0.1 */
 struct agent_update_release {
@@ -217,7 +236,7 @@ struct agent_update_status {
  *
  * Returns 0: the new slot is tried at the next boot. -EBADMSG (container.*, manifest.*, update.chunk, .chunk-table, .hash,
  * .member, .order, .size, .classes, .compression, .decryption, .path, .archive, .overlap, .trust-policy, slot.readback), -EKEYREJECTED (update.signature, .signer, .threshold), -ENOKEY
- * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired, .trust-version, .lower), -ERANGE (update.jump: more than
+ * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired, .trust-version, .trust-restored, .lower), -ERANGE (update.trust-version; update.jump: more than
  * AGENT_UPDATE_FLOOR_STEPS_MAX above @floor), -EPERM (update.product, update.device, update.bootenv), -EALREADY (update.failed-before, update.nothing-new),
  * or what the policy said (update.policy), -EOPNOTSUPP (manifest.unsupported, .profile, update.bootenv), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
  * roll back first; slot.busy: mounted), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
