@@ -146,6 +146,8 @@ int updates_append(struct core *core, sd_bus_message *m)
 	if (r >= 0 && core->has_trust)
 		r = peer_append_u64(m, "signers_version", core->trust);
 	if (r >= 0)
+		r = peer_append_bool(m, "has_key", updates_have_key(core));
+	if (r >= 0)
 		r = peer_append_u64(m, "tries_left", report->tries_left);
 	if (r >= 0)
 		r = peer_append_string(m, "failed_release_id", update_text(report->failed_release_id));
@@ -488,6 +490,7 @@ static int begin(struct core *core, const char *from, bool is_asked, int *ret_fd
 		return 0;
 	}
 	u->error = agent_error_free(u->error);
+	u->gave_key = false;
 	u->last_id++;
 	u->report.done_bytes = u->report.total_bytes = 0;
 	snprintf(u->report.stage, sizeof(u->report.stage), "receiving");

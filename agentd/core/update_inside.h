@@ -25,6 +25,7 @@ struct updates {
 	bool is_fetching;   /* Download is under way */
 	bool is_confirming; /* Confirm or Rollback */
 	bool is_raising_trust;
+	bool gave_key; /* to this installation */
 	struct agent_error *error; /* why installation last_id failed, or NULL */
 	struct {
 		bool by_policy;	  /* nobody waits for it: update_run() */
@@ -45,6 +46,8 @@ struct updates {
 
 /* NULL for an empty text, which the bus and the events leave out. */
 const char *update_text(const char *text);
+/* Is there a key for encrypted images? */
+bool updates_have_key(const struct core *core);
 /* Raise the counter in the TPM to the version of the signers that agentd-install told of, if it is behind. */
 void updates_keep_trust(struct core *core);
 /* May something be installed: is that version known, and kept? -ENODEV update.trust-floor, -EBUSY update.busy */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,9 @@
 
 #include "agentd/ctl/commands.h"
 #include "agentd/ctl/output.h"
+#include "base/file.h"
 #include "base/macro.h"
+#include "base/secret.h"
 
 #define BAR_WIDTH 40
 #define POLL_MS 300
@@ -23,6 +26,7 @@ static const struct field fields[] = {
 	{ "security_version", "security version" },
 	{ "floor", "rollback floor" },
 	{ "signers_version", "signers" },
+	{ "has_key", "key for images" },
 	{ "tries_left", "boots left to try" },
 	{ "failed_release_id", "failed release" },
 	{ "error", "last error" },
@@ -128,6 +132,55 @@ int cmd_update_policy(struct ctl *ctl, int argc, char **argv)
 		return CTL_USAGE;
 	return n == 0 ? send_and_show(ctl, "GET", "/v1/update", NULL) :
 			send_and_show(ctl, "PUT", "/v1/update/policy", json_pack("{s:s}", "policy", policy));
+}
+
+/* As for "swupdate -K": the key and, after a blank, the IV, in hexadecimal digits. */
+static json_t *key_read(const char *path)
+{
+	_cleanup_close_ int opened = -1;
+	char text[256], *iv;
+	ssize_t size;
+	json_t *body;
+	size_t n;
+
+	if (strcmp(path, "-") != 0 && (opened = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
+		fprintf(stderr, "agentctl: cannot open %s: %s\n", path, strerror(errno));
+		return NULL;
+	}
+	size = read_full(opened < 0 ? STDIN_FILENO : opened, text, sizeof(text) - 1);
+	if (size < 0) {
+		fprintf(stderr, "agentctl: cannot read the key: %s\n", strerror((int)-size));
+		return NULL;
+	}
+	text[size] = '\0';
+	n = strcspn(text, " \t\r\n");
+	iv = text + n + strspn(text + n, " \t");
+	iv[strcspn(iv, " \t\r\n")] = '\0';
+	text[n] = '\0';
+	body = json_pack("{s:s, s:s*}", "key", text, "iv", iv[0] == '\0' ? NULL : iv);
+	wipe(text, sizeof(text));
+	return body;
+}
+
+int cmd_update_key(struct ctl *ctl, int argc, char **argv)
+{
+	int is_removed = 0, r, n;
+	const struct option_row rows[] = { { .name = "--remove", .flag = &is_removed } };
+	const char *path = NULL;
+	struct reply reply;
+	json_t *body = NULL;
+
+	n = options_parse(argc, argv, rows, ARRAY_SIZE(rows), &path, 0, 1);
+	if (n < 0 || n == is_removed) {
+		if (n >= 0)
+			fputs("agentctl: give the file of the key (- is standard input), or --remove\n", stderr);
+		return CTL_USAGE;
+	}
+	if (!is_removed && (body = key_read(path)) == NULL)
+		return CTL_FAILED;
+	r = http_request(ctl, is_removed ? "DELETE" : "PUT", "/v1/update/key", body, &reply);
+	reply_free(&reply);
+	return r;
 }
 
 /* A bar on a terminal, a line for each tenth elsewhere, nothing with --json. */

@@ -51,6 +51,7 @@ const struct command commands[] = {
 	{ "update approve", "[RELEASE]", "install the offered update now", cmd_update_approve },
 	{ "update postpone", "HOURS", "put the offered update off, within the bounds of agentd.conf", cmd_update_postpone },
 	{ "update policy", "[automatic|window|approval]", "show or choose when offered updates are installed", cmd_update_policy },
+	{ "update key", "FILE|- | --remove", "the key of encrypted images, as for \"swupdate -K\"; sealed by the TPM of the device", cmd_update_key },
 	{ "update confirm", "", "the running slot is good: keep it, raise the floor", cmd_update_confirm },
 	{ "update rollback", "", "boot the other slot next time", cmd_update_rollback },
 	{ "update health", "", "wait for the health checks of agentd.conf, then confirm the new release or roll it back", cmd_update_health },

@@ -80,6 +80,7 @@ int cmd_update_offer(struct ctl *ctl, int argc, char **argv);
 int cmd_update_approve(struct ctl *ctl, int argc, char **argv);
 int cmd_update_postpone(struct ctl *ctl, int argc, char **argv);
 int cmd_update_policy(struct ctl *ctl, int argc, char **argv);
+int cmd_update_key(struct ctl *ctl, int argc, char **argv);
 int cmd_update_confirm(struct ctl *ctl, int argc, char **argv);
 int cmd_update_rollback(struct ctl *ctl, int argc, char **argv);
 int cmd_update_health(struct ctl *ctl, int argc, char **argv);

@@ -18,7 +18,9 @@
 #include "agentd/install/pages.h"
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/secret.h"
 
+#define KEY_S 120	/* core has a TPM to ask */
 #define PROGRESS_US 100000	/* ten reports in a second */
 #define VERSIONS_FILE_MAX 65536
 
@@ -46,6 +48,11 @@ struct installer {
 	bool has_ended;
 	int result;
 	struct agent_error *error;
+	enum { KEY_NONE, KEY_WANTED, KEY_ASKED, KEY_HERE } key_state;
+	pthread_cond_t key_is_here;
+	struct secret key;	/* on its way to the engine */
+	int key_result;
+	struct agent_error *key_error;
 };
 
 static void on_log(void *userdata, const char *message)
@@ -233,6 +240,31 @@ static void on_progress(void *userdata, enum agent_update_stage stage, uint64_t 
 		wake(in);
 }
 
+/* Only now, when the manifest is known to be good: what parsed it up to here had no secret at hand. */
+static int key_get(struct installer *in, struct agent_error **err)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += KEY_S;
+	pthread_mutex_lock(&in->lock);
+	in->key_state = KEY_WANTED;
+	wake(in);
+	while (in->key_state != KEY_HERE && r == 0)
+		r = -pthread_cond_timedwait(&in->key_is_here, &in->lock, &until);
+	if (in->key_state != KEY_HERE)
+		r = agent_error_set(err, -ETIMEDOUT, "update.key", "the key for updates did not come");
+	else if (in->key_result < 0)
+		r = agent_error_move(err, &in->key_error);
+	else
+		r = agent_update_set_key(in->update, in->key.data + AGENT_UPDATE_IV_SIZE, in->key.size - AGENT_UPDATE_IV_SIZE, in->key.data, err);
+	secret_free(&in->key);
+	in->key_state = KEY_NONE;
+	pthread_mutex_unlock(&in->lock);
+	return r;
+}
+
 /* The decision was core's; here the bundle is held against it. In the worker, while the loop reads other members only. */
 static int on_policy(void *userdata, const struct agent_update_release *release, struct agent_error **err)
 {
@@ -251,7 +283,7 @@ static int on_policy(void *userdata, const struct agent_update_release *release,
 		return agent_error_set(err, -EPERM, "update.policy", "release %s was to be installed, the bundle is release %s", in->order.release_id,
 				       release->release_id);
 	pages_give_back();
-	return 0;
+	return release->needs_key ? key_get(in, err) : 0;
 }
 
 static int bundle_install(struct installer *in, struct agent_error **err)
@@ -278,6 +310,8 @@ static void *worker(void *userdata)
 	struct installer *in = userdata;
 	struct agent_error *err = NULL;
 	int r = bundle_install(in, &err);
+
+	(void)!agent_update_set_key(in->update, NULL, 0, NULL, NULL); /* for one installation; wiped */
 
 	/* A sender that still writes learns at once that nobody listens. */
 	close_fdp(&in->bundle_fd);
@@ -348,26 +382,54 @@ static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *user
 {
 	struct installer *in = userdata;
 	uint64_t count;
-	bool has_ended;
+	bool has_ended, wants_key;
 
 	(void)!read(fd, &count, sizeof(count));
 	pthread_mutex_lock(&in->lock);
 	has_ended = in->has_ended;
+	wants_key = in->key_state == KEY_WANTED;
+	if (wants_key)
+		in->key_state = KEY_ASKED;
 	pthread_mutex_unlock(&in->lock);
+	if (wants_key && in->is_running)
+		in->hooks.want_key(in->hooks.userdata);
 	if (has_ended || in->news == NULL)
 		news_tell(in);
 	return 0;
+}
+
+void installer_give_key(struct installer *in, const void *key, size_t size, int r, struct agent_error **err)
+{
+	pthread_mutex_lock(&in->lock);
+	if (in->key_state == KEY_ASKED) {
+		if (r >= 0 && size <= AGENT_UPDATE_IV_SIZE)
+			r = agent_error_set(err, -EBADMSG, "update.key", "the key for updates is too short");
+		if (r >= 0 && secret_copy(&in->key, key, size) < 0)
+			r = agent_error_set(err, -ENOMEM, "update.memory", "no memory for a key");
+		in->key_result = r;
+		agent_error_free(in->key_error);
+		in->key_error = r < 0 ? TAKE_PTR(*err) : NULL;
+		in->key_state = KEY_HERE;
+		pthread_cond_signal(&in->key_is_here);
+	}
+	pthread_mutex_unlock(&in->lock);
 }
 
 int installer_new(sd_event *event, const struct settings *settings, const struct installer_hooks *hooks, struct installer **ret_installer,
 		  struct agent_error **err)
 {
 	struct installer *in = calloc(1, sizeof(*in));
+	pthread_condattr_t attr;
 	int r;
 
 	if (in == NULL)
 		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the installer");
 	pthread_mutex_init(&in->lock, NULL);
+	/* Somebody may set the clock meanwhile. */
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&in->key_is_here, &attr);
+	pthread_condattr_destroy(&attr);
 	in->settings = settings;
 	in->event = event;
 	in->hooks = *hooks;
@@ -394,6 +456,8 @@ struct installer *installer_free(struct installer *in)
 	close_fdp(&in->wake_fd);
 	agent_update_free(in->update);
 	agent_context_unref(in->ctx);
+	agent_error_free(in->key_error);
+	pthread_cond_destroy(&in->key_is_here);
 	pthread_mutex_destroy(&in->lock);
 	free(in);
 	return NULL;
@@ -437,6 +501,7 @@ int installer_begin(struct installer *in, int fd, const struct install_order *or
 	in->stage = AGENT_UPDATE_RECEIVING;
 	in->done_bytes = in->total_bytes = 0;
 	in->has_ended = in->has_news = false;
+	in->key_state = KEY_NONE;
 	snprintf(in->status.stage, sizeof(in->status.stage), "%s", agent_update_stage_name(AGENT_UPDATE_RECEIVING));
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);

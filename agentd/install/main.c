@@ -114,6 +114,36 @@ static void on_done(void *userdata, int r, struct agent_error **err)
 	*err = agent_error_free(*err);
 }
 
+static int on_key(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct server *p = userdata;
+	const void *key = NULL;
+	size_t size = 0;
+	int r;
+
+	(void)sd_bus_message_sensitive(reply); /* wiped when it goes */
+	if (sd_bus_message_is_method_error(reply, NULL))
+		r = peer_error_from_bus(sd_bus_message_get_error(reply), -sd_bus_message_get_errno(reply), &err);
+	else if ((r = sd_bus_message_read_array(reply, 'y', &key, &size)) < 0)
+		agent_error_set(&err, r, "update.key", "agentd sent a key that cannot be read");
+	installer_give_key(p->installer, key, size, r, &err);
+	return 1;
+}
+
+static void on_want_key(void *userdata)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct server *p = userdata;
+	int r = p->begin == NULL ? -ENOTCONN :
+				   sd_bus_call_method_async(sd_bus_message_get_bus(p->begin), NULL, NULL, BUS_PATH, BUS_CORE, "UpdateKey", on_key, p, NULL);
+
+	if (r < 0) {
+		agent_error_set(&err, r, "update.key", "agentd cannot be asked for the key for updates: %s", strerror(-r));
+		installer_give_key(p->installer, NULL, 0, r, &err);
+	}
+}
+
 static int method_begin(sd_bus_message *call, void *userdata, sd_bus_error *ret_error)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
@@ -312,7 +342,7 @@ int main(int argc, char **argv)
 	}
 	p.peer_uid = core_uid();
 	r = installer_new(p.service.event, p.service.settings,
-			  &(struct installer_hooks){ .progress = on_progress, .done = on_done, .userdata = &p }, &p.installer, &err);
+			  &(struct installer_hooks){ .progress = on_progress, .done = on_done, .want_key = on_want_key, .userdata = &p }, &p.installer, &err);
 	if (r >= 0)
 		r = sandbox_enter_install(p.service.settings, &err);
 	if (r < 0) {

@@ -12,7 +12,9 @@
 
 #include "agentd/common/peer.h"
 #include "agentd/mgmt/request.h"
+#include "base/buf.h"
 #include "base/macro.h"
+#include "base/secret.h"
 
 #define SECOND_US UINT64_C(1000000)
 #define WINDOW_US (5 * SECOND_US)
@@ -300,4 +302,45 @@ void ep_update_confirm_post(struct request *req)
 void ep_update_rollback_post(struct request *req)
 {
 	request_call_send(req, request_call_new(req, "UpdateRollback"), 0, reply_from_dict, NULL);
+}
+
+static void on_key_done(struct request *req, sd_bus_message *reply)
+{
+	reply_empty(req, 204);
+}
+
+void ep_update_key_put(struct request *req)
+{
+	const char *key = args_text(req->args, "key"), *iv = args_text(req->args, "iv");
+	size_t key_size = strlen(key) / 2, iv_size = iv == NULL ? 0 : strlen(iv) / 2;
+	uint8_t bytes[32], iv_bytes[16];
+	sd_bus_message *call;
+	int r;
+
+	if (hex_decode(key, strlen(key), bytes, key_size) < 0 || (iv != NULL && hex_decode(iv, strlen(iv), iv_bytes, iv_size) < 0)) {
+		wipe(bytes, sizeof(bytes));
+		reply_problem(req, "not-acceptable", "update.key", "key and IV are hexadecimal digits", NULL);
+		return;
+	}
+	call = request_call_new(req, "UpdateKeySet");
+	if (call == NULL) {
+		wipe(bytes, sizeof(bytes));
+		return;
+	}
+	(void)sd_bus_message_sensitive(call); /* wiped when it is sent */
+	r = sd_bus_message_append_array(call, 'y', bytes, key_size);
+	wipe(bytes, sizeof(bytes));
+	if (r >= 0)
+		r = sd_bus_message_append_array(call, 'y', iv_bytes, iv_size);
+	if (r < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, on_key_done, NULL);
+}
+
+void ep_update_key_delete(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "UpdateKeyRemove"), 0, on_key_done, NULL);
 }

@@ -52,6 +52,7 @@ static const struct mapping {
 	{ "/v1/keys", -EKEYREJECTED, "import.weak", "not-acceptable" },
 	{ "/v1/keys", -EKEYEXPIRED, "rotation.certificate", "not-acceptable" },
 	{ "/v1/update", -EKEYREJECTED, NULL, "update-refused" },
+	{ "/v1/update", -ENOKEY, "update.", "update-refused" }, /* encrypted, and no key; no signer is pinned */
 	{ "/v1/update", -EBADMSG, NULL, "update-refused" },
 	{ "/v1/update", -EMSGSIZE, NULL, "update-refused" },
 	{ "/v1/update", -EOPNOTSUPP, NULL, "update-refused" },

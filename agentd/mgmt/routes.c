@@ -143,6 +143,12 @@ static const struct arg_rule args_policy[] = {
 	{ NULL },
 };
 
+static const struct arg_rule args_update_key[] = {
+	{ "key", ARG_TEXT, REQUIRED, 64, 32, .about = "AES key of encrypted images: 32, 48 or 64 hexadecimal digits", .is_secret = true },
+	{ "iv", ARG_TEXT, OPTIONAL, 32, 32, .about = "IV of images that bring none: 32 hexadecimal digits" },
+	{ NULL },
+};
+
 static const struct arg_rule query_events[] = {
 	{ "after", ARG_NUMBER, OPTIONAL, INT64_MAX, .about = "only events with a greater number" },
 	{ "limit", ARG_NUMBER, OPTIONAL, 1000, 1, .about = "at most so many; 100 if left out" },
@@ -469,6 +475,7 @@ static const struct arg_rule answer_update[] = {
 	{ "release_id", ARG_TEXT, OPTIONAL },
 	{ "security_version", ARG_NUMBER, REQUIRED },
 	{ "floor", ARG_NUMBER, OPTIONAL },
+	{ "has_key", ARG_TRUTH, REQUIRED, .about = "for encrypted images" },
 	{ "signers_version", ARG_NUMBER, OPTIONAL, .about = "of the policy of signers, kept in the TPM; 0 when those of the trust folder sign" },
 	{ "tries_left", ARG_NUMBER, REQUIRED },
 	{ "failed_release_id", ARG_TEXT, OPTIONAL, .about = "a release that fell back and is not tried again by itself" },
@@ -642,6 +649,10 @@ const struct route routes[] = {
 	{ PUT,    "/v1/update/policy",     ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_policy,      ep_update_policy_put, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS,
 	  .summary = "When offered updates are installed; \"approval\" turns automatic updates off" },
+	{ PUT,    "/v1/update/key",        ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_update_key,  ep_update_key_put, NULL,
+	  .status = 204, .problems = "not-acceptable not-ready", .summary = "The key of encrypted images; sealed by the TPM, never given back" },
+	{ DELETE, "/v1/update/key",        ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_key_delete, NULL,
+	  .status = 204, .problems = "not-ready", .summary = "Encrypted images cannot be read any more" },
 	{ POST,   "/v1/update/confirm",    ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed not-found",
 	  .summary = "The booted slot is good" },

@@ -64,9 +64,9 @@ static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, st
 	if (r == 0)
 		r = in->is_trial ? admit_trial(in, err) : admit_targets(in, err);
 	if (r == 0)
-		r = admit_keys(in, err);
-	if (r == 0)
 		r = admit_ask(in, err);
+	if (r == 0)
+		r = admit_keys(in, err);
 	if (r == 0)
 		r = members_install(in, container, err);
 	if (r < 0 || in->is_trial)

@@ -35,9 +35,11 @@ static void a_row_is_found_only_by_the_programs_it_names(void **state)
 	assert_null(operation_find("NoSuchThing", PROG_MGMT));
 	assert_null(operation_find("", PROG_MGMT));
 	assert_null(operation_find("keysign", PROG_LINK));
-	/* Install offers, it never asks. */
+	/* Install offers, and asks for one thing. */
 	for (size_t i = 0; i < n_operations; i++)
-		assert_null(operation_find(operations[i].method, PROG_INSTALL));
+		if (strcmp(operations[i].method, "UpdateKey") != 0)
+			assert_null(operation_find(operations[i].method, PROG_INSTALL));
+	assert_null(operation_find("UpdateKey", PROG_MGMT | PROG_FETCH | PROG_LINK | PROG_VENDOR));
 	/* Nothing that signs is offered to what parses requests of the LAN, but the leaf. */
 	assert_null(operation_find("KeySign", PROG_MGMT));
 	assert_null(operation_find("SessionOpen", PROG_LINK));

@@ -150,12 +150,14 @@ struct agent_update_release {
 	const char *kind;	 /* "security", "feature", or "" if it does not say */
 	const char *advisory;	 /* a sentence for the owner, UTF-8 without control characters, or "" */
 	uint64_t stored_bytes;	 /* of all images, as far as the manifest says */
+	int needs_key;		 /* an image is encrypted */
 };
 /**
  * agent_update_policy_fn - may this release be installed now? 0, or a negative errno, which ends the installation with @err
  *
  * Called from within agent_update_install(), once, after signature, manifest, floor and sizes were found good and before anything on
- * the device was changed; the bundle waits meanwhile. It must not call the engine. If it sets no error, the name is update.policy.
+ * the device was changed; the bundle waits meanwhile. It must not call the engine, but for
+ * agent_update_set_key(): so a key need not be there before it is known that a trusted bundle wants it. If it sets no error, the name is update.policy.
  * Since: 0.1
  */
 typedef int (*agent_update_policy_fn)(void *userdata, const struct agent_update_release *release, struct agent_error **err);
