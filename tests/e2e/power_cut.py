@@ -68,7 +68,7 @@ class Device:
         line = tracer.stdout.readline().decode()
         if line != "ready\n":
             raise SystemExit("not ok - the tracer said " + line)
-        until(lambda: select.select([tracer.stdout], [], [], 0.02)[0] or self.is_up(), "core is killed or up", TRACED_S)
+        until(lambda: select.select([tracer.stdout], [], [], 0.02)[0] or self.is_up(0.5), "core is killed or up", TRACED_S)
         if not select.select([tracer.stdout], [], [], 0.15)[0]:
             tracer.send_signal(signal.SIGTERM)
         line = tracer.stdout.readline().decode().split()
@@ -85,9 +85,9 @@ class Device:
         with open("/proc/%d/stat" % pid) as f:
             return f.read().rsplit(")", 1)[1].split()[0] == "T"
 
-    def is_up(self):
+    def is_up(self, patience_s=PATIENCE_S):
         try:
-            return self.local("GET", "/v1/health")[0] == 200
+            return self.local("GET", "/v1/health", patience_s)[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 
@@ -97,8 +97,8 @@ class Device:
             self.agent.wait()
             self.agent = None
 
-    def local(self, method, path):
-        connection = Unix("localhost", timeout=PATIENCE_S)
+    def local(self, method, path, patience_s=PATIENCE_S):
+        connection = Unix("localhost", timeout=patience_s)
         try:
             connection.request(method, path)
             answer = connection.getresponse()
