@@ -86,7 +86,7 @@ lab_paths() {
 
 lab_make() {
   lab_paths
-  mkdir -p "$LAB"/{etc,trust/update,trust/broker,trust/fetch,state,link,install,boot,slots,pki,log,tpm,bundles}
+  mkdir -p "$LAB"/{etc,trust/update,trust/broker,trust/fetch,trust/est,state,link,install,boot,slots,pki,log,tpm,bundles}
   chmod 755 "$LAB"
   mkdir -p "$LAB/xdg"
   chmod 700 "$LAB"/{pki,state,link,install,xdg}

@@ -36,6 +36,8 @@ enum where {
 	AT_MQTT_CA,
 	AT_MQTT_CERT,
 	AT_FETCH_CA,
+	AT_EST_CA,
+	AT_EST_FACTORY,
 	AT_TOKEN,      /* of hawkBit */
 	AT_TPM,	       /* folder of the device of the TCTI */
 	AT_SLOTS,      /* every slot */
@@ -86,6 +88,12 @@ static const struct {
 	{ AT_TRUST, "broker", SANDBOX_READ, LINK },
 	{ AT_MQTT_CA, NULL, SANDBOX_READ, LINK },
 	{ AT_MQTT_CERT, NULL, SANDBOX_READ, LINK },
+	/* Certificates: when the one in use ends, and who may issue the next. */
+	{ AT_TRUST, "broker", SANDBOX_READ, CORE },
+	{ AT_MQTT_CERT, NULL, SANDBOX_READ, CORE },
+	{ AT_TRUST, "est", SANDBOX_READ, CORE },
+	{ AT_EST_CA, NULL, SANDBOX_READ, CORE },
+	{ AT_EST_FACTORY, NULL, SANDBOX_READ, CORE },
 	{ AT_TRUST, "mgmt", SANDBOX_READ, MGMT },
 	{ AT_TRUST, "fetch", SANDBOX_READ, FETCH },
 	{ AT_FETCH_CA, NULL, SANDBOX_READ, FETCH },
@@ -188,6 +196,10 @@ static int put_row(struct rules *rules, enum where where, const char *text, unsi
 		return put(rules, s->mqtt.cert_file, access, err);
 	case AT_FETCH_CA:
 		return put(rules, s->fetch.ca_file, access, err);
+	case AT_EST_CA:
+		return put(rules, s->est.ca_file, access, err);
+	case AT_EST_FACTORY:
+		return put(rules, s->est.factory_cert, access, err);
 	case AT_TOKEN: /* its folder: a new token comes by rename */
 		if (s->hawkbit.token_file[0] == '/')
 			return put_device(rules, s->hawkbit.token_file, access, err);

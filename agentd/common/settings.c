@@ -577,6 +577,22 @@ static int check_source(const struct settings *s, struct agent_error **err)
 	return 0;
 }
 
+/* agentd-fetch may sign with the key "device" only, and agentd-link proves what came. */
+static int check_est(const struct settings *s, struct agent_error **err)
+{
+	if (s->est.url[0] == '\0')
+		return 0;
+	if (strncmp(s->est.url, "https://", 8) != 0)
+		return agent_error_set(err, -EINVAL, "config.range", "%s:1: est.url must begin with https://", s->file);
+	if (!s->mqtt.enable || strcmp(s->mqtt.key, "device") != 0)
+		return agent_error_set(err, -EINVAL, "config.missing", "%s:1: est.url needs mqtt.enable, where a new certificate proves itself, and \"device\" as mqtt.key",
+				       s->file);
+	if (s->est.renew_from > s->est.renew_to || s->est.retry_min_s > s->est.retry_max_s)
+		return agent_error_set(err, -EINVAL, "config.range", "%s:1: est.renew_from must not be above est.renew_to, nor est.retry_min_s above est.retry_max_s",
+				       s->file);
+	return 0;
+}
+
 static int check_whole(const struct settings *s, struct agent_error **err)
 {
 	const struct { const char *name, *value; } required[] = {
@@ -609,7 +625,9 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 		return agent_error_set(err, -EINVAL, "config.range",
 				       "%s:1: mqtt.backoff_min_ms must not be above mqtt.backoff_max_ms", s->file);
 	r = check_indices(s, err);
-	return r < 0 ? r : check_source(s, err);
+	if (r >= 0)
+		r = check_source(s, err);
+	return r < 0 ? r : check_est(s, err);
 }
 
 int settings_load(const char *file, struct settings **ret_settings, struct agent_error **err)

@@ -43,6 +43,11 @@ struct settings {
 	struct { char *kind, *index_url; int64_t poll_s, poll_min_s, poll_max_s; } source;
 	struct { char *url, *tenant, *controller, *token_file, *distribution; } hawkbit;
 	struct { char *network_file, *authenticated_file; bool https_date; int64_t save_s; } time;
+	struct {
+		char *url, *ca_file, *factory_cert, *subject, **names;
+		bool new_key;
+		int64_t renew_from, renew_to, retry_min_s, retry_max_s, min_life_s;
+	} est;
 	struct { bool enable; int64_t max_connections, calls_per_s, burst; } vendor;
 	struct {
 		int64_t min_signers;

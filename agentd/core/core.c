@@ -21,6 +21,7 @@
 #include "agentd/core/audit.h"
 #include "agentd/core/bus.h"
 #include "agentd/core/main.h"
+#include "agentd/core/enrol.h"
 #include "agentd/core/refusals.h"
 #include "agentd/core/source.h"
 #include "agentd/core/store.h"
@@ -220,6 +221,8 @@ static int start(struct core *core, struct store **ret_store, struct agent_error
 	if (r >= 0)
 		r = source_start(core, err);
 	if (r >= 0)
+		r = enrol_start(core, err);
+	if (r >= 0)
 		r = accounts_start(core, err);
 	if (r >= 0)
 		r = presence_start(core, err);
@@ -266,6 +269,7 @@ int core_main(const char *purpose, int argc, char **argv)
 		if (r >= 0) {
 			updates_look(&core);
 			source_open(&core);
+			enrol_open(&core);
 			r = service_run(&core.service);
 		} else {
 			service_log(LOG_ERR, "cannot start: %s (%s)", agent_error_message(err), agent_error_name(err));
@@ -279,6 +283,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	presence_stop(&core);
 	accounts_stop(&core);
 	bus_stop(&core);
+	enrol_stop(&core);
 	source_stop(&core);
 	policy_stop(&core);
 	updates_stop(&core);

@@ -27,6 +27,7 @@ struct clients;
 struct role_refusals;
 struct clock;
 struct audit;
+struct enrol;
 struct bus;
 struct key_caller;
 struct peer;
@@ -52,6 +53,7 @@ struct core {
 	struct presence *presence; /* presence.c */
 	struct clock *clock;	   /* clock.c */
 	struct agent_time *time;   /* what it is now, for certificates; any thread */
+	struct enrol *enrol;	   /* enrol.c; NULL: certificates do not come by EST */
 	struct source *source;	   /* source.c; NULL: updates are not looked for */
 	bool is_stream_asleep;	   /* agentd-mgmt has seen all there is: op_stream.c */
 	int setup;		   /* enum agent_setup_state or SETUP_STATE_UNKNOWN, as of the last word from the worker */

@@ -25,6 +25,7 @@
 #include "agentd/core/bus.h"
 #include "agentd/core/clock.h"
 #include "agentd/core/core.h"
+#include "agentd/core/enrol.h"
 #include "agentd/core/job.h"
 #include "agentd/core/key_permit.h"
 #include "agentd/core/store.h"
@@ -90,6 +91,16 @@ static void report(struct core *core, enum event_id id, const struct rotation *r
 		  caller != NULL && caller->source[0] != '\0' ? caller->source : NULL, NULL);
 }
 
+void core_rotation_changed(struct core *core, enum event_id id, const struct rotation *rotation)
+{
+	report(core, id, rotation, NULL);
+}
+
+void core_rotation_tell(struct core *core, const char *key)
+{
+	tell_link(core, key);
+}
+
 void core_recover_rotation(struct core *core)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
@@ -134,6 +145,7 @@ static int rotation_reply(struct core *core, struct op_job *base, struct agent_e
 	if (job->has_event)
 		report(core, job->event, &job->rotation, &base->call->caller);
 	tell_link(core, job->name);
+	enrol_wake(core);
 	return base->call->op->out[0] == '\0' ? op_reply(base->call, NULL) : op_job_answer(base, "the state of a rotation", append_rotation, err);
 }
 
@@ -155,43 +167,54 @@ static int load_at(struct store *store, struct rotation_job *job, enum rotation_
 
 /* ---- begin ------------------------------------------------------------------------------------------------------ */
 
-static int make_next(struct store *store, struct rotation_job *job, const struct store_key *old, const struct key_meta *meta, struct agent_error **err)
+static int make_next(struct store *store, const struct rotation *rotation, bool is_software, const struct key_meta *meta,
+		     const struct agent_csr_options *csr, char **ret_csr, struct agent_error **err)
 {
 	char next[STORE_NEXT_NAME_MAX + 1];
 	struct store_key *key;
 	int r;
 
-	next_name(job->name, next);
-	r = store_make_next(store, job->name, job->rotation.type, old->origin == KEY_SOFTWARE, meta, &key, err);
+	next_name(rotation->key, next);
+	r = store_make_next(store, rotation->key, rotation->type, is_software, meta, &key, err);
 	if (r >= 0)
-		r = agent_csr_new(store->ctx, key->signer, job->subject, &job->csr, err);
-	return r < 0 ? r : rotation_write(store->keys_fd, next, ".csr", job->csr, err);
+		r = agent_csr_make(store->ctx, key->signer, csr, ret_csr, err);
+	return r < 0 ? r : rotation_write(store->keys_fd, next, ".csr", *ret_csr, err);
+}
+
+int store_begin_rotation(struct store *store, const char *name, enum agent_key_type type, const struct agent_csr_options *csr,
+			 struct rotation *ret_rotation, char **ret_csr, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	struct store_key *key;
+	struct key_meta meta;
+	bool is_software;
+	int r;
+
+	r = store_get_key(store, name, &key, err);
+	if (r >= 0)
+		r = key_meta_read(store->keys_fd, name, &meta, err);
+	if (r >= 0)
+		r = key_is_meant(store, key, &meta, err);
+	if (r >= 0)
+		r = rotation_begin(store->keys_fd, name, type != 0 ? type : agent_signer_get_type(key->signer), false, ret_rotation, err);
+	if (r < 0)
+		return r;
+	is_software = key->origin == KEY_SOFTWARE;
+	r = make_next(store, ret_rotation, is_software, &meta, csr, ret_csr, &why);
+	if (r >= 0)
+		return rotation_move(store->keys_fd, ret_rotation, ROTATION_WAITING, "", err);
+	(void)rotation_abort(store->keys_fd, ret_rotation, agent_error_message(why), NULL);
+	return agent_error_move(err, &why);
 }
 
 static int begin_run(struct store *store, struct op_job *base, struct agent_error **err)
 {
 	struct rotation_job *job = (struct rotation_job *)base;
-	_cleanup_error_ struct agent_error *why = NULL;
-	struct store_key *key;
-	struct key_meta meta;
-	int r;
+	int r = store_begin_rotation(store, job->name, job->type, &(struct agent_csr_options){ .subject = job->subject }, &job->rotation, &job->csr, err);
 
-	r = store_get_key(store, job->name, &key, err);
 	if (r >= 0)
-		r = key_meta_read(store->keys_fd, job->name, &meta, err);
-	if (r >= 0)
-		r = key_is_meant(store, key, &meta, err);
-	if (r >= 0)
-		r = rotation_begin(store->keys_fd, job->name, job->type != 0 ? job->type : agent_signer_get_type(key->signer), false, &job->rotation, err);
-	if (r < 0)
-		return r;
-	r = make_next(store, job, &(struct store_key){ .origin = key->origin }, &meta, &why);
-	if (r >= 0) {
 		set_event(job, EVENT_KEY_ROTATION_BEGUN);
-		return rotation_move(store->keys_fd, &job->rotation, ROTATION_WAITING, "", err);
-	}
-	(void)rotation_abort(store->keys_fd, &job->rotation, agent_error_message(why), NULL);
-	return agent_error_move(err, &why);
+	return r;
 }
 
 static const struct op_job_type job_begin = { .name = "key rotation", .run = begin_run, .reply = rotation_reply, .free = rotation_job_free };
@@ -334,30 +357,46 @@ static int check_certificate(const struct store_key *key, const char *pem, time_
 	return check_dates(leaf, now, err);
 }
 
-/* For the new key if one waits for it, else a renewal for the key in use. */
-static int certificate_run(struct store *store, struct op_job *base, struct agent_error **err)
+int store_take_certificate(struct store *store, const char *name, const char *pem, int64_t now_s, struct rotation *ret_rotation, bool *ret_is_begun,
+			   struct agent_error **err)
 {
-	struct rotation_job *job = (struct rotation_job *)base;
 	char next[STORE_NEXT_NAME_MAX + 1];
 	struct store_key *key;
 	bool is_waiting;
-	int r = rotation_load(store->keys_fd, &job->rotation, err);
+	int r = rotation_load(store->keys_fd, ret_rotation, err);
 
+	*ret_is_begun = false;
 	if (r < 0)
 		return r;
-	next_name(job->name, next);
-	is_waiting = job->rotation.state == ROTATION_WAITING && strcmp(job->rotation.key, job->name) == 0;
-	r = store_get_key(store, is_waiting ? next : job->name, &key, err);
+	next_name(name, next);
+	is_waiting = ret_rotation->state == ROTATION_WAITING && strcmp(ret_rotation->key, name) == 0;
+	r = store_get_key(store, is_waiting ? next : name, &key, err);
 	if (r >= 0)
-		r = check_certificate(key, job->pem, (time_t)clock_now(base->call->core), err);
+		r = check_certificate(key, pem, (time_t)now_s, err);
 	if (r >= 0 && !is_waiting) {
-		r = rotation_begin(store->keys_fd, job->name, agent_signer_get_type(key->signer), true, &job->rotation, err);
-		if (r >= 0)
-			set_event(job, EVENT_KEY_ROTATION_BEGUN);
+		r = rotation_begin(store->keys_fd, name, agent_signer_get_type(key->signer), true, ret_rotation, err);
+		*ret_is_begun = r >= 0;
 	}
+	if (r < 0)
+		return r;
+	r = rotation_write(store->keys_fd, next, ".crt", pem, err);
 	if (r >= 0)
-		r = rotation_write(store->keys_fd, next, ".crt", job->pem, err);
-	return r < 0 ? r : rotation_move(store->keys_fd, &job->rotation, ROTATION_PROVING, "", err);
+		r = rotation_move(store->keys_fd, ret_rotation, ROTATION_PROVING, "", err);
+	/* A renewal that got no further than its beginning must not bar the next one. */
+	if (r < 0 && *ret_is_begun && ret_rotation->state == ROTATION_MAKING)
+		(void)rotation_abort(store->keys_fd, ret_rotation, "the new certificate could not be stored", NULL);
+	return r;
+}
+
+static int certificate_run(struct store *store, struct op_job *base, struct agent_error **err)
+{
+	struct rotation_job *job = (struct rotation_job *)base;
+	bool is_begun;
+	int r = store_take_certificate(store, job->name, job->pem, clock_now(base->call->core), &job->rotation, &is_begun, err);
+
+	if (is_begun)
+		set_event(job, EVENT_KEY_ROTATION_BEGUN);
+	return r;
 }
 
 static const struct op_job_type job_certificate = { .name = "new certificate", .run = certificate_run, .reply = rotation_reply, .free = rotation_job_free };

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agentd/core/enrol_journal.h"
 #include "agentd/core/store.h"
 #include "agentd/core/update_policy.h"
 #include "base/file.h"
@@ -76,6 +77,8 @@ int store_finish_reset(struct store *store, struct agent_error **err)
 		r = store_remove_https(store, err);
 	if (r >= 0)
 		r = remove_offer(store, err);
+	if (r >= 0)
+		r = enrol_forget(store->keys_fd, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "factory reset");
 	if (has_mark) {

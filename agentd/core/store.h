@@ -5,6 +5,7 @@
  * The TPM-backed objects of core and their files under STATE_DIR/keys and STATE_DIR/accounts. One thread at a time: the
  * worker, or agentd --provision. Blocks on the TPM.
  */
+#include "agentd/common/events.h"
 #include "agentd/core/key_rights.h"
 #include "agentd/core/rotation.h"
 #include "agentd/core/worker.h"
@@ -104,5 +105,21 @@ void store_default_rights(struct key_meta *ret_rights);
 int store_list_keys(struct store *store, char *ret_names[STORE_MAX_KEYS], size_t *ret_n, struct agent_error **err);
 /* How many keys are files without a TPM; looks at the folder only. */
 uint64_t store_count_software(int keys_fd);
+
+/* ---- rotation (op_rotation.c) ------------------------------------------------------------------------------------ */
+
+struct agent_csr_options;
+/* A new key beside @name, of @type (0: as the old one), and a request for it, which is kept with it until its certificate comes. */
+int store_begin_rotation(struct store *store, const char *name, enum agent_key_type type, const struct agent_csr_options *csr,
+			 struct rotation *ret_rotation, char **ret_csr, struct agent_error **err);
+/*
+ * A certificate chain for the new key if one waits for it, else for the key in use: a renewal, which begins with it (*ret_is_begun).
+ * Afterwards it is on trial. Errors rotation.*.
+ */
+int store_take_certificate(struct store *store, const char *name, const char *pem, int64_t now_s, struct rotation *ret_rotation, bool *ret_is_begun,
+			   struct agent_error **err);
+/* Main thread: the event; and agentd-link hears of it. */
+void core_rotation_changed(struct core *core, enum event_id id, const struct rotation *rotation);
+void core_rotation_tell(struct core *core, const char *key);
 
 #endif

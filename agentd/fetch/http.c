@@ -5,9 +5,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include <agent/openssl.h>
 #include <agent/tls.h>
@@ -31,6 +33,7 @@ struct http {
 	/* Of the request under way. */
 	const struct http_request *request;
 	struct http_answer *answer;
+	char retry_after[64];
 	unsigned n_lines;
 	uint64_t n_bytes;
 	struct agent_error *local_err;	/* of a callback, which can only tell libcurl "no" */
@@ -42,6 +45,44 @@ static size_t on_body(char *data, size_t one, size_t size, void *userdata)
 
 	http->n_bytes += size;
 	return http->request->sink(http->request->userdata, data, size, &http->local_err) < 0 ? 0 : size;
+}
+
+uint64_t http_read_retry_after(const char *value, uint64_t date_s)
+{
+	uint64_t at, n = 0;
+
+	if (value[0] >= '0' && value[0] <= '9' && value[strspn(value, "0123456789")] == '\0') {
+		for (; *value != '\0' && n <= RETRY_AFTER_MAX_S; value++)
+			n = n * 10 + (uint64_t)(*value - '0');
+		return n > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : n;
+	}
+	at = http_date_parse(value);
+	if (date_s == 0 || at <= date_s)
+		return 0;
+	return at - date_s > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : at - date_s;
+}
+
+/* "text/plain; charset=x" -> "text/plain" */
+static void take_content_type(const char *value, char ret_type[64])
+{
+	size_t n = strcspn(value, "; \t");
+
+	ret_type[0] = '\0';
+	if (n >= 64)
+		return;
+	for (size_t i = 0; i < n; i++)
+		ret_type[i] = (char)(value[i] >= 'A' && value[i] <= 'Z' ? value[i] + 32 : value[i]);
+	ret_type[n] = '\0';
+}
+
+static void take_line(struct http *http, const char *name, const char *value)
+{
+	if (strcasecmp(name, "Retry-After") == 0)
+		snprintf(http->retry_after, sizeof(http->retry_after), "%s", strlen(value) < sizeof(http->retry_after) ? value : "");
+	else if (strcasecmp(name, "Date") == 0)
+		http->answer->date_s = http_date_parse(value);
+	else if (strcasecmp(name, "Content-Type") == 0)
+		take_content_type(value, http->answer->content_type);
 }
 
 /* One line of a head; a status line begins another head (100 Continue comes before the real one). */
@@ -61,6 +102,7 @@ static size_t on_header(char *data, size_t one, size_t size, void *userdata)
 		*http->answer = (struct http_answer){ 0 };
 		curl_easy_getinfo(http->curl, CURLINFO_RESPONSE_CODE, &status);
 		http->answer->status = status;
+		http->retry_after[0] = '\0';
 		return size;
 	}
 	while (n > 0 && (unsigned char)data[n - 1] <= ' ')
@@ -74,13 +116,7 @@ static size_t on_header(char *data, size_t one, size_t size, void *userdata)
 		return size;
 	*value++ = '\0';
 	value += strspn(value, " \t");
-	if (strcasecmp(line, "Retry-After") == 0 && value[0] >= '0' && value[0] <= '9') {
-		http->answer->retry_after_s = strtoull(value, NULL, 10);
-		if (http->answer->retry_after_s > RETRY_AFTER_MAX_S)
-			http->answer->retry_after_s = RETRY_AFTER_MAX_S;
-	}
-	if (strcasecmp(line, "Date") == 0)
-		http->answer->date_s = http_date_parse(value);
+	take_line(http, line, value);
 	return size;
 }
 
@@ -126,12 +162,14 @@ static int make_handle(struct http *http, const struct http_options *options, st
 	if (curl == NULL)
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
 	code = allow_only_https(curl);
-	SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
-	SET(CURLOPT_SSL_CTX_DATA, http);
-	/* Once more what the profile does, should a libcurl ever call us too late. */
-	SET(CURLOPT_CAINFO, options->ca_file);
-	SET(CURLOPT_SSL_VERIFYPEER, 1L);
-	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	if (http->tls != NULL) {
+		SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
+		SET(CURLOPT_SSL_CTX_DATA, http);
+		/* Once more what the profile does, should a libcurl ever call us too late. */
+		SET(CURLOPT_CAINFO, options->ca_file);
+	}
+	SET(CURLOPT_SSL_VERIFYPEER, http->tls != NULL ? 1L : 0L);
+	SET(CURLOPT_SSL_VERIFYHOST, http->tls != NULL ? 2L : 0L);
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_3);
 	SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
 	SET(CURLOPT_WRITEFUNCTION, on_body);
@@ -178,12 +216,15 @@ int http_new(const struct url *url, const struct http_options *options, struct h
 		.ca_file = options->ca_file, .peer_name = url->host, .time = options->time,
 		.cert_file = options->signer == NULL || has_pem ? NULL : options->cert_file, .signer = has_pem ? NULL : options->signer,
 	};
-	int r;
+	int r = 0;
 
 	if (http == NULL || agent_context_new(&http->ctx) < 0)
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
 	http->is_aborted = options->is_aborted;
-	r = agent_tls_new(http->ctx, &tls, &http->tls, err);
+	if (options->ca_file == NULL && options->signer != NULL)
+		return agent_error_set(err, -EINVAL, "fetch.options", "a server that is not checked sees no certificate of ours");
+	if (options->ca_file != NULL)
+		r = agent_tls_new(http->ctx, &tls, &http->tls, err);
 	if (r >= 0 && has_pem)
 		r = agent_tls_set_identity(http->tls, options->cert_pem, strlen(options->cert_pem), options->signer, err);
 	if (r >= 0)
@@ -231,7 +272,7 @@ static int explain(struct http *http, CURLcode code, const struct url *url, stru
 		return agent_error_set(err, -ECANCELED, "fetch.canceled", "the download was given up");
 	if (http->local_err != NULL)
 		return agent_error_move(err, &http->local_err);
-	r = agent_tls_explain(http->tls, err);
+	r = http->tls == NULL ? 0 : agent_tls_explain(http->tls, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "%s", url->shown);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
@@ -273,7 +314,9 @@ static int headers_of(const struct http_request *q, struct curl_slist **ret_list
 	if (r >= 0 && q->authorization != NULL)
 		r = put_header(ret_list, "Authorization", q->authorization);
 	if (r >= 0 && q->body != NULL)
-		r = put_header(ret_list, "Content-Type", "application/json");
+		r = put_header(ret_list, "Content-Type", q->content_type != NULL ? q->content_type : "application/json");
+	if (r >= 0 && q->is_base64)
+		r = put_header(ret_list, "Content-Transfer-Encoding", "base64");
 	return r;
 }
 
@@ -286,6 +329,7 @@ int http_do(struct http *http, const struct http_request *q, struct http_answer 
 	*ret_answer = (struct http_answer){ 0 };
 	http->request = q;
 	http->answer = ret_answer;
+	http->retry_after[0] = '\0';
 	http->n_lines = 0;
 	http->n_bytes = 0;
 	http->local_err = agent_error_free(http->local_err);
@@ -306,5 +350,6 @@ int http_do(struct http *http, const struct http_request *q, struct http_answer 
 	code = curl_easy_perform(curl);
 	(void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, NULL);
 	(void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, NULL);
+	ret_answer->retry_after_s = http_read_retry_after(http->retry_after, ret_answer->date_s);
 	return code == CURLE_OK ? 0 : explain(http, code, q->url, err);
 }

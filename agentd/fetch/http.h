@@ -12,7 +12,7 @@
 #include "agentd/fetch/url.h"
 
 struct http_options {
-	const char *ca_file;
+	const char *ca_file;	      /* NULL: the server is not checked. Only for what is checked by other means afterwards; nothing secret may be sent */
 	const char *cert_file;	      /* or NULL */
 	const char *cert_pem;	      /* the certificate itself, instead of the file; or NULL */
 	struct agent_signer *signer;  /* NULL: no client certificate */
@@ -24,8 +24,9 @@ struct http_options {
 /* What the head of an answer said. */
 struct http_answer {
 	long status;
-	uint64_t retry_after_s;	     /* 0: not said; dates are not read */
+	uint64_t retry_after_s;	     /* 0: not said */
 	uint64_t date_s;	     /* what time it is there; 0: not said */
+	char content_type[64];	     /* lower case, without parameters; "" */
 };
 
 /* Takes body bytes of any answer. Negative ends the transfer: *err is the reason. */
@@ -35,11 +36,19 @@ struct http_request {
 	const char *method;
 	const struct url *url;
 	const char *authorization; /* value of the header, or NULL */
-	const char *body;	   /* JSON, or NULL */
+	const char *body;	   /* or NULL */
+	const char *content_type;  /* of it; NULL: JSON */
+	bool is_base64;		   /* say so in Content-Transfer-Encoding: EST before RFC 8951 */
 	unsigned timeout_s;	   /* of all */
 	http_sink sink;
 	void *userdata;
 };
+
+/*
+ * Seconds to wait by a Retry-After header (RFC 9110 section 10.2.3): a number, or a date, which counts from the server's own
+ * @date_s, since our clock may be wrong. "": not sent. 0: nothing that can be used. At most a day.
+ */
+uint64_t http_read_retry_after(const char *value, uint64_t date_s);
 
 struct agent_tls;
 struct http;

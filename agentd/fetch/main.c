@@ -22,6 +22,8 @@
 #include "agentd/common/service.h"
 #include "agentd/common/told_time.h"
 #include "agentd/fetch/download.h"
+#include "agentd/fetch/est.h"
+#include "agentd/fetch/est_bus.h"
 #include "agentd/fetch/look_bus.h"
 #include "agentd/fetch/lookout.h"
 #include "agentd/fetch/sign_request.h"
@@ -36,7 +38,7 @@ DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
 
 struct fetch;
 
-/* What core asked for and waits for: one download, one look at the source of updates. Each may need signatures meanwhile. */
+/* What core asked for and waits for: one download, one look at the source of updates, one talk to the EST server. Each may need signatures meanwhile. */
 struct job {
 	struct fetch *fetch;
 	const char *name;
@@ -52,9 +54,11 @@ struct job {
 	struct device device;
 	uint32_t n_failures;
 	struct lookout *lookout;
+	/* Of a talk to the EST server; its certificate is in cert_pem. */
+	struct est *est;
 };
 
-enum { JOB_DOWNLOAD, JOB_LOOK, JOBS_ };
+enum { JOB_DOWNLOAD, JOB_LOOK, JOB_EST, JOBS_ };
 
 struct fetch {
 	struct service service;
@@ -92,6 +96,7 @@ static void clear_job(struct job *job)
 		sign_desk_close(job->desk);
 	job->download = download_free(job->download);
 	job->lookout = lookout_free(job->lookout);
+	job->est = est_free(job->est);
 	job->desk = sign_desk_free(job->desk);
 	job->call = sd_bus_message_unref(job->call);
 	free(TAKE_PTR(job->cert_pem));
@@ -142,6 +147,23 @@ static void finish_look(struct job *job, const struct source_result *result)
 	answered(job, r);
 }
 
+static void finish_est(struct job *job, int r, const struct est_result *result, struct agent_error **err)
+{
+	sd_bus_message *reply = NULL;
+
+	if (r < 0) {
+		fail(job, r, err);
+		return;
+	}
+	r = sd_bus_message_new_method_return(job->call, &reply);
+	if (r >= 0)
+		r = est_append_result(reply, result);
+	if (r >= 0)
+		r = sd_bus_send(job->fetch->core, reply, NULL);
+	sd_bus_message_unref(reply);
+	answered(job, r);
+}
+
 /* Token and certificate are for the server of the source, also when the bundle lies elsewhere. */
 static int options_of_source(struct job *job, struct download_options *options, char **ret_home, char token[TOKEN_HEADER_SIZE], struct agent_error **err)
 {
@@ -184,6 +206,19 @@ static int begin_download(struct job *job, struct download_options *options, str
 	return r;
 }
 
+static int begin_est(struct job *job, struct agent_signer *signer, struct agent_error **err)
+{
+	const struct settings *s = job->fetch->service.settings;
+	struct est_options options = {
+		.signer = signer, .dir = s->paths.link_dir, .url = s->est.url, .connect_timeout_s = (unsigned)s->fetch.connect_timeout_s,
+		.time = job->fetch->time, .notify_fd = job->fetch->notify_fd,
+	};
+	int r = est_read_call(job->call, &options, err);
+
+	options.cert_pem = job->cert_pem;
+	return r < 0 ? r : est_start(&options, &job->est, err);
+}
+
 static int begin(struct job *job, const uint8_t *spki, size_t spki_size, struct agent_error **err)
 {
 	struct fetch *f = job->fetch;
@@ -200,6 +235,8 @@ static int begin(struct job *job, const uint8_t *spki, size_t spki_size, struct 
 			return r;
 		cert_file = job->cert_pem == NULL ? f->cert_file : NULL;
 	}
+	if (job == &f->jobs[JOB_EST])
+		return begin_est(job, signer, err);
 	if (job == &f->jobs[JOB_LOOK])
 		return lookout_start(&(struct lookout_options){
 			.settings = f->service.settings, .device = &job->device, .n_failures = job->n_failures, .ca_file = f->ca_file,
@@ -291,6 +328,7 @@ static void tell_time(struct fetch *f, const struct lookout *lookout)
 static void look_at_job(struct job *job)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
+	const struct est_result *est_result;
 	struct source_result *result;
 	struct sign_request request;
 	uint64_t n_bytes = 0;
@@ -303,7 +341,8 @@ static void look_at_job(struct job *job)
 	else if (job->lookout != NULL && lookout_is_done(job->lookout, &result)) {
 		tell_time(job->fetch, job->lookout);
 		finish_look(job, result);
-	}
+	} else if (job->est != NULL && est_is_done(job->est, &r, &est_result, &err))
+		finish_est(job, r, est_result, &err);
 }
 
 static int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -413,11 +452,40 @@ static int on_look(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 	return r >= 0 ? 1 : refuse(job, m, r, &err, ret_error);
 }
 
+/* Core says which certificate is shown, so it is not asked. */
+static int take_est(struct job *job, sd_bus_message *m, struct agent_error **err)
+{
+	struct est_options options = { 0 };
+	int r;
+
+	if (job->call != NULL)
+		return agent_error_set(err, -EBUSY, "fetch.busy", "one talk to the EST server at a time");
+	job->call = sd_bus_message_ref(m);
+	(void)sd_event_source_set_enabled(job->fetch->idle, SD_EVENT_OFF);
+	r = est_read_call(m, &options, err);
+	if (r < 0)
+		return r;
+	if (options.cert_pem == NULL)
+		return begin(job, NULL, 0, err);
+	job->cert_pem = strdup(options.cert_pem);
+	return job->cert_pem == NULL ? agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory") : ask_public_key(job, err);
+}
+
+static int on_est(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct job *job = &((struct fetch *)userdata)->jobs[JOB_EST];
+	int r = take_est(job, m, &err);
+
+	return r >= 0 ? 1 : refuse(job, m, r, &err, ret_error);
+}
+
 static const sd_bus_vtable fetch_vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_METHOD("Download", "sh", "t", on_download, SD_BUS_VTABLE_UNPRIVILEGED),	/* URL, socket -> bytes */
 	SD_BUS_METHOD("DownloadOffer", "sth", "t", on_download, SD_BUS_VTABLE_UNPRIVILEGED),	/* URL, size or 0, socket: of the source of updates */
 	SD_BUS_METHOD("Look", "a{sv}u", "a{sv}", on_look, SD_BUS_VTABLE_UNPRIVILEGED),	/* the device, failures in a row -> struct source_result */
+	SD_BUS_METHOD("Est", "ussss", "a{sv}", on_est, SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE),	/* enum est_kind, anchors, certificate, secret, request ("": none) */
 	SD_BUS_VTABLE_END,
 };
 
@@ -542,7 +610,8 @@ int main(int argc, char **argv)
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct fetch f = {
 		.listen_fd = -1, .notify_fd = -1,
-		.jobs = { [JOB_DOWNLOAD] = { .name = "download", .socket_fd = -1 }, [JOB_LOOK] = { .name = "look at the update source", .socket_fd = -1 } },
+		.jobs = { [JOB_DOWNLOAD] = { .name = "download", .socket_fd = -1 }, [JOB_LOOK] = { .name = "look at the update source", .socket_fd = -1 },
+			  [JOB_EST] = { .name = "talk to the EST server", .socket_fd = -1 } },
 	};
 	int r;
 

@@ -61,6 +61,9 @@ static const struct mapping {
 	{ "/v1/update", -ENODATA, NULL, "update-refused" },
 	{ "/v1/update", -EALREADY, NULL, "update-refused" }, /* it fell back before */
 	{ "/v1/update", -ERANGE, "update.", "update-refused" },
+	{ "/v1/enrolment", 0, "est.", "not-acceptable" },
+	{ "/v1/enrolment", 0, "fetch.", "not-acceptable" }, /* the server cannot be reached, or is not who it should be */
+	{ "/v1/enrolment", 0, "tls.", "not-acceptable" },
 	{ "/v1/update", -EINVAL, NULL, "not-acceptable" },
 	{ "/v1/update", -ENOENT, "boot.", "not-ready" },
 	{ "/v1/update", -ENOENT, "slot.", "not-ready" },

@@ -100,6 +100,21 @@ static const struct arg_rule args_certificate[] = {
 	{ NULL },
 };
 
+static const struct arg_rule args_enrol[] = {
+	{ "key", ARG_TEXT, OPTIONAL, 8, .values = "same new", .about = "new: a new key as well; left out: the key in use" },
+	{ NULL },
+};
+
+static const struct arg_rule args_enrol_secret[] = {
+	{ "secret", ARG_TEXT, REQUIRED, 256, 3, .about = "USER:PASSWORD of HTTP basic, good for one certificate", .is_secret = true },
+	{ NULL },
+};
+
+static const struct arg_rule args_enrol_anchor[] = {
+	{ "fingerprint", ARG_TEXT, REQUIRED, 95, 64, .bytes = "0-9A-Fa-f:", .about = "SHA-256 of the authority's certificate" },
+	{ NULL },
+};
+
 static const struct arg_rule args_callers[] = {
 	{ "callers", ARG_TEXTS, REQUIRED, 192, 1, .about = "applications that may use it from now on: \"uid:1000 tls-client\"" },
 	{ NULL },
@@ -395,6 +410,26 @@ static const struct arg_rule answer_rotation[] = {
 	{ NULL },
 };
 
+static const struct arg_rule answer_enrol[] = {
+	{ "state", ARG_TEXT, REQUIRED, .values = "idle asking waiting proving damaged", .about = "docs/design/connectivity.md" },
+	{ "detail", ARG_TEXT, REQUIRED, .about = "the same in words" },
+	{ "cause", ARG_TEXT, OPTIONAL, .values = "first due expired person", .about = "why a certificate is asked for" },
+	{ "identity", ARG_TEXT, OPTIONAL, .values = "current factory secret expired", .about = "what the server is shown, while it is asked" },
+	{ "failures", ARG_NUMBER, REQUIRED, .about = "in a row" },
+	{ "reason", ARG_TEXT, OPTIONAL, .about = "of the last failure" },
+	{ "next", ARG_NUMBER, OPTIONAL, .about = "when the server is asked again" },
+	{ "wants_binding", ARG_TRUTH, REQUIRED, .about = "the server asked for challengePassword, which TLS 1.3 has no value for" },
+	{ "has_anchors", ARG_TRUTH, REQUIRED },
+	{ "has_secret", ARG_TRUTH, REQUIRED },
+	{ "has_factory", ARG_TRUTH, REQUIRED },
+	{ "subject", ARG_TEXT, OPTIONAL, .about = "of the certificate in use, as what follows" },
+	{ "issuer", ARG_TEXT, OPTIONAL },
+	{ "not_before", ARG_NUMBER, OPTIONAL },
+	{ "not_after", ARG_NUMBER, OPTIONAL },
+	{ "due", ARG_NUMBER, OPTIONAL, .about = "when it is renewed" },
+	{ NULL },
+};
+
 static const struct arg_rule answer_https[] = {
 	{ "source", ARG_TEXT, REQUIRED, .values = "device owner", .about = "who issued what HTTPS shows now: the device CA, or an authority of the owner" },
 	{ "pending", ARG_TRUTH, REQUIRED, .about = "a request waits for its certificate" },
@@ -609,6 +644,24 @@ const struct route routes[] = {
 	{ POST,   "/v1/keys/*/certify",    ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_certify,     ep_key_certify_post, NULL,
 	  .param = param_key, .answer = answer_certify, .problems = "not-acceptable",
 	  .summary = "Evidence that a key lives in this TPM" },
+	{ GET,    "/v1/enrolment",         ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_enrol_get, NULL,
+	  .answer = answer_enrol, .problems = "not-acceptable",
+	  .summary = "The certificate of the device, and how far the next one is" },
+	{ POST,   "/v1/enrolment",         ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_enrol,       ep_enrol_post, NULL,
+	  .answer = answer_enrol, .problems = "not-acceptable busy no-space",
+	  .summary = "Ask the EST server for a certificate now" },
+	{ PUT,    "/v1/enrolment/secret",  ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_enrol_secret, ep_enrol_secret_put, NULL,
+	  .answer = answer_enrol, .problems = "not-acceptable no-space",
+	  .summary = "Store the one-time secret for the EST server, sealed" },
+	{ DELETE, "/v1/enrolment/secret",  ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_enrol_secret_delete, NULL,
+	  .answer = answer_enrol, .problems = "not-acceptable no-space",
+	  .summary = "Wipe the one-time secret" },
+	{ PUT,    "/v1/enrolment/anchor",  ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_enrol_anchor, ep_enrol_anchor_put, NULL,
+	  .answer = answer_enrol, .problems = "not-acceptable busy timeout no-space",
+	  .summary = "Get the authorities of the EST server and trust the one with this fingerprint" },
+	{ DELETE, "/v1/enrolment/anchor",  ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_enrol_anchor_delete, NULL,
+	  .answer = answer_enrol, .problems = "not-acceptable no-space",
+	  .summary = "Forget the authority that was confirmed" },
 	{ GET,    "/v1/https",             ROLE_VIEW,   GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_https_get, NULL,
 	  .answer = answer_https, .problems = "not-acceptable",
 	  .summary = "The certificate that HTTPS shows" },

@@ -36,7 +36,6 @@ DEFINE_CLEANUP(GENERAL_NAMES *, GENERAL_NAMES_free)
 DEFINE_CLEANUP(X509 *, X509_free)
 DEFINE_CLEANUP(X509_EXTENSION *, X509_EXTENSION_free)
 DEFINE_CLEANUP(X509_NAME *, X509_NAME_free)
-DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
 
 static const EVP_MD *digest_for(const struct agent_signer *signer)
 {
@@ -53,39 +52,6 @@ static int bio_to_text(BIO *bio, char **ret_text, struct agent_error **err)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory for PEM text");
 	*ret_text = text;
 	return 0;
-}
-
-int agent_csr_new(struct agent_context *ctx, struct agent_signer *signer, const char *subject, char **ret_pem,
-		  struct agent_error **err)
-{
-	_cleanup_(X509_NAME_freep) X509_NAME *name = NULL;
-	_cleanup_(EVP_PKEY_freep) EVP_PKEY *pkey = NULL;
-	_cleanup_(X509_REQ_freep) X509_REQ *req = NULL;
-	_cleanup_(BIO_free_allp) BIO *bio = NULL;
-	OSSL_LIB_CTX *libctx;
-	int r;
-
-	if (signer == NULL || subject == NULL || ret_pem == NULL)
-		return agent_error_set(err, -EINVAL, "cert.argument", "a signing request needs a key and a subject");
-	r = agent_openssl_libctx(ctx, &libctx, err);
-	if (r < 0)
-		return r;
-	r = name_parse(subject, &name, err);
-	if (r < 0)
-		return r;
-	r = agent_openssl_pkey(ctx, signer, &pkey, err);
-	if (r < 0)
-		return r;
-	req = X509_REQ_new_ex(libctx, NULL);
-	bio = BIO_new(BIO_s_mem());
-	if (req == NULL || bio == NULL || X509_REQ_set_version(req, X509_REQ_VERSION_1) != 1 ||
-	    X509_REQ_set_subject_name(req, name) != 1 || X509_REQ_set_pubkey(req, pkey) != 1)
-		return openssl_error_set(err, -ENOMEM, "cert.request", "cannot make a signing request");
-	if (X509_REQ_sign(req, pkey, digest_for(signer)) <= 0)
-		return openssl_error_set(err, -EIO, "cert.sign", "cannot sign the signing request");
-	if (PEM_write_bio_X509_REQ(bio, req) != 1)
-		return openssl_error_set(err, -ENOMEM, "cert.request", "cannot write the signing request");
-	return bio_to_text(bio, ret_pem, err);
 }
 
 /* First certificate in @pem. */

@@ -144,8 +144,63 @@ axe() {
   done
 }
 
+# GlobalSign's EST server from the Go module proxy: cacerts, csrattrs, simplereenroll for a certificate that is due.
+# In a laboratory of its own, as its configuration differs.
+est_server_build() {
+  local dir=$INTEROP_DIR/est
+  [ ! -x "$dir/estserver" ] || return 0
+  command -v go > /dev/null || return 1
+  mkdir -p "$dir"
+  (cd "$dir" && export GOFLAGS=-mod=mod GOPATH=$dir/go GOCACHE=$dir/cache && { [ -e go.mod ] || go mod init interop; } &&
+    go get github.com/globalsign/est@v1.0.6 && go build -o estserver github.com/globalsign/est/cmd/estserver) > "$LAB/out" 2>&1
+}
+
+est() {
+  local before port now fp
+  est_server_build || { skip est "no go, or its module proxy cannot be reached"; return; }
+  lab_stop
+  rm -rf "$LAB"
+  mkdir -p "$LAB"
+  AGENT_PID=
+  lab_users; lab_make; lab_pki
+  lab_ca est-ca "/CN=Demo EST CA"
+  lab_leaf est-ca est "/CN=localhost" $'extendedKeyUsage=serverAuth\nsubjectAltName=DNS:localhost'
+  lab_slots; lab_tpm_start
+  port=$(lab_free_port)
+  jq -n --arg p "$PKI" --arg a "127.0.0.1:$port" '{mock_ca: {certificates: ($p + "/device-ca.pem"), private_key: ($p + "/device-ca.key")},
+    tls: {listen_address: $a, certificates: ($p + "/est.pem"), private_key: ($p + "/est.key"), client_cas: [$p + "/device-ca.pem"]},
+    allowed_hosts: ["localhost"], rate_limit: 150, timeout: 30}' > "$LAB/est.json"
+  "$INTEROP_DIR/est/estserver" -config "$LAB/est.json" > "$LAB/log/estserver.log" 2>&1 &
+  EST_PID=$!
+  trap 'kill "$EST_PID" 2> /dev/null; e2e_end' EXIT
+  lab_config "est: { url = \"https://localhost:$port\"; retry_min_s = 1; retry_max_s = 5; };"
+  lab_provision
+  # 77 % of its life are over.
+  now=$(date +%s)
+  : > "$LAB/index"
+  printf '[ca]\ndefault_ca=x\n[x]\ndatabase=%s\nnew_certs_dir=%s\nrand_serial=yes\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\norganizationName=optional\n' \
+    "$LAB/index" "$LAB" > "$LAB/ca.conf"
+  openssl ca -batch -notext -config "$LAB/ca.conf" -cert "$PKI/device-ca.pem" -keyfile "$PKI/device-ca.key" -in "$LAB/state/device.csr" -preserveDN -extfile "$PKI/device.ext" \
+    -startdate "$(date -u -d "@$((now - 77 * 86400))" +%Y%m%d%H%M%SZ)" -enddate "$(date -u -d "@$((now + 23 * 86400))" +%Y%m%d%H%M%SZ)" \
+    -out "$LAB/trust/broker/device.pem" 2> "$LAB/out" || { not_ok "est: no certificate: $(cat "$LAB/out")"; return; }
+  chmod 644 "$LAB/trust/broker/device.pem"
+  lab_broker_start; lab_agent_start; lab_trust_device; set_password
+  before=$(ctl --json enrol status | jq .not_after)
+  fp=$(openssl x509 -in "$PKI/est-ca.pem" -noout -fingerprint -sha256 | cut -d= -f2)
+  # Its cacerts are those of the CA that issues for devices, so an authority of the server's own is not among them.
+  like "est: a server that does not name this authority" "$(ctl enrol trust "$fp" 2>&1)" 'no authority of the EST server'
+  cp "$PKI/est-ca.pem" "$LAB/trust/est/ca.pem" && chmod -R a+rX "$LAB/trust/est"
+  lab_agent_stop; lab_agent_start # a folder that was not there at the start is outside of the sandbox
+  est_is_newer() { ctl --json enrol status | jq -e --argjson b "$before" '.not_after > $b and .state == "idle"'; }
+  if wait_for 60 est_is_newer; then ok "est: renewed by GlobalSign's server, in use after the broker took it"; else not_ok "est: $(ctl --json enrol status) $(tail -n 5 "$LAB/log/estserver.log")"; fi
+  before=$(ctl --json enrol status | jq .not_after)
+  wait_for 20 ctl enrol renew --new-key || not_ok "est: $(ctl enrol renew --new-key 2>&1)"
+  if wait_for 60 est_is_newer; then ok "est: and once more, with a new key"; else not_ok "est: $(ctl --json enrol status) $(tail -n 5 "$LAB/log/estserver.log")"; fi
+  kill "$EST_PID" 2> /dev/null
+}
+
 need python3 curl swtpm mosquitto
-for check in "${@:-openapi_validator swugenerator axe schemathesis}"; do
+for check in "${@:-openapi_validator swugenerator axe schemathesis est}"; do
   for c in $check; do "$c"; done
 done
 echo

@@ -47,6 +47,7 @@ FAKE(op_session_close) FAKE(op_password_set) FAKE(op_status_get) FAKE(op_events_
 FAKE(op_session_list) FAKE(op_session_close_others) FAKE(op_sources_known) FAKE(op_password_check)
 FAKE(op_client_open) FAKE(op_client_refused) FAKE(op_peers_throttled)
 FAKE(op_account_list) FAKE(op_account_add) FAKE(op_account_role) FAKE(op_account_password) FAKE(op_account_remove) FAKE(op_factory_reset)
+FAKE(op_enrol_status) FAKE(op_enrol_start) FAKE(op_enrol_secret) FAKE(op_enrol_trust)
 FAKE(op_https_get) FAKE(op_https_status) FAKE(op_https_request) FAKE(op_https_install) FAKE(op_https_remove)
 FAKE(op_app_sign) FAKE(op_key_allow) FAKE(op_key_csr) FAKE(op_key_public) FAKE(op_key_sign) FAKE(op_leaf_issue) FAKE(op_link_report) FAKE(op_session_open)
 FAKE(op_key_import) FAKE(op_key_rotate) FAKE(op_key_rotation) FAKE(op_key_rotate_abort) FAKE(op_key_certificate)

@@ -24,6 +24,31 @@ extern "C" {
 AGENT_EXPORT AGENT_MUST_CHECK int agent_csr_new(struct agent_context *ctx, struct agent_signer *signer, const char *subject,
 						char **ret_pem, struct agent_error **err);
 /**
+ * struct agent_csr_options - what a signing request asks for
+ * @subject:    "CN=gw-0001,O=Example" as for agent_csr_new(), or NULL: that of @like_pem
+ * @like_pem:   certificate (PEM, the first one) whose alternative names the request repeats, or NULL; RFC 7030 section 4.2.2 wants
+ *              subject and names of a renewal to be those of the certificate in use
+ * @names:      NULL-terminated, at most 16 alternative names instead of those of @like_pem: "dns:NAME", "uri:URI", "email:ADDRESS",
+ *              "ip:ADDRESS"; or NULL
+ * @for_client: ask for the key usage digitalSignature and the extended key usage clientAuth
+ *
+ * One of @subject and @like_pem is needed. Since: 0.1
+ */
+struct agent_csr_options {
+	const char *subject;
+	const char *like_pem;
+	const char *const *names;
+	int for_client;
+};
+/**
+ * agent_csr_make() - certificate signing request (RFC 2986) with extensions (RFC 2985 section 5.4.2) as PEM
+ *
+ * Blocks for one signature. The caller frees *@ret_pem. Returns 0, -EINVAL ("cert.argument", "cert.subject", "cert.names", before
+ * anything is signed), -EBADMSG, -EMSGSIZE ("cert.pem": @like_pem), -ENOMEM, or the signer's error under its own name. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_csr_make(struct agent_context *ctx, struct agent_signer *signer, const struct agent_csr_options *options,
+						 char **ret_pem, struct agent_error **err);
+/**
  * agent_device_ca_new() - self-signed CA certificate of this device, PEM; path length 0, 30 years from @not_before_s
  * @common_name:  1 to 64 characters of UTF-8
  * @not_before_s: seconds since 1970-01-01 UTC

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FETCH_EST_BUS_H
+#define FETCH_EST_BUS_H
+/* A talk to the EST server over the bus: what core asks, and what it hears. */
+#include <systemd/sd-bus.h>
+
+#include "agentd/fetch/est.h"
+
+/* kind, anchors, cert_pem, secret and csr of @options, lent by @m. -EBADMSG "bus.protocol". */
+int est_read_call(sd_bus_message *m, struct est_options *options, struct agent_error **err);
+/* As a{sv}. Negative errno. */
+int est_append_result(sd_bus_message *m, const struct est_result *result);
+
+#endif
