@@ -197,14 +197,13 @@ if [ -n "$CLOCK" ]; then
     LEAF=$(serial)
     day $((jump * 86400))
     succeeds "the time of day jumps by $jump days: another certificate" wait_for 40 renewed
-    off=$(($(starts) - $(date +%s) - jump * 86400))
-    if [ "${off#-}" -lt 90000 ]; then ok "of the new time"; else not_ok "certificate begins $off s beside the new time"; fi
+    # The broker's certificate was good at the time of before, so a clock that goes back is not believed (docs/design/time.md).
+    off=$(($(starts) - $(date +%s) - (jump > 0 ? jump * 86400 : 0)))
+    if [ "${off#-}" -lt 90000 ]; then ok "of the time that is known then"; else not_ok "certificate begins $off s beside it"; fi
     api GET /v1/status -H "Authorization: Bearer $TOKEN" > /dev/null
     is "a session neither ends by that nor lives longer" "$API_STATUS" 200
   done
   day 0
-  LEAF=$(serial)
-  wait_for 40 renewed
 else
   echo "# clock: needs patchelf, and no sanitizer"
 fi
