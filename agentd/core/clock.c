@@ -37,7 +37,7 @@ struct clock {
 	sd_event_source *timer, *step_io;
 	bool is_asking;			/* the TPM */
 	bool wants_save, is_unsaved, said_behind, said_file;
-	uint64_t saved_at_s, saved_floor_s, step_event_s;
+	uint64_t saved_at_s, saved_floor_s, step_event_s, asleep_s;
 	int64_t step_sum_s;
 	struct agent_time_reading told;
 	uint64_t told_at_s;
@@ -72,7 +72,7 @@ static void write_saved(struct clock *c)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	char text[TIMEKEEPER_TEXT_MAX];
-	uint64_t boot_s = clock_of(CLOCK_BOOTTIME);
+	uint64_t boot_s = clock_of(CLOCK_MONOTONIC);
 
 	timekeeper_save(&c->tk, boot_s, text);
 	c->saved_at_s = boot_s;
@@ -101,7 +101,7 @@ static int tpm_run_job(struct store *store, void *data, struct agent_error **err
 {
 	struct tpm_job *job = data;
 
-	job->boot_s = clock_of(CLOCK_BOOTTIME);
+	job->boot_s = clock_of(CLOCK_MONOTONIC);
 	return agent_tpm_read_clock(store->tpm, &job->clock, err);
 }
 
@@ -145,7 +145,7 @@ static void ask_tpm(struct clock *c)
 
 static void save_if_due(struct clock *c)
 {
-	uint64_t boot_s = clock_of(CLOCK_BOOTTIME), gone_s = boot_s - c->saved_at_s;
+	uint64_t boot_s = clock_of(CLOCK_MONOTONIC), gone_s = boot_s - c->saved_at_s;
 
 	if (gone_s < SAVE_GAP_S || c->wants_save)
 		return;
@@ -174,7 +174,7 @@ static bool file_says_so(struct clock *c, const char *path, bool must_be_ours)
 
 static void tell(struct clock *c)
 {
-	uint64_t boot_s = clock_of(CLOCK_BOOTTIME), gone_s = boot_s - c->told_at_s;
+	uint64_t boot_s = clock_of(CLOCK_MONOTONIC), gone_s = boot_s - c->told_at_s;
 	const struct agent_time_reading *r = &c->news.reading;
 	uint64_t expected_s = c->told.now_s + gone_s;
 	uint64_t off_s = r->now_s > expected_s ? r->now_s - expected_s : expected_s - r->now_s;
@@ -190,7 +190,7 @@ static void tell(struct clock *c)
 static void write_down(struct clock *c, enum agent_time_state before)
 {
 	const struct timekeeper_news *n = &c->news;
-	uint64_t boot_s = clock_of(CLOCK_BOOTTIME);
+	uint64_t boot_s = clock_of(CLOCK_MONOTONIC);
 	char text[24];
 
 	if (n->is_new_state) {
@@ -218,11 +218,16 @@ static void look(struct clock *c)
 {
 	const struct settings *s = c->core->settings;
 	struct timekeeper_look now = {
-		.system_s = clock_of(CLOCK_REALTIME), .boot_s = clock_of(CLOCK_BOOTTIME), .is_network = file_says_so(c, s->time.network_file, false),
+		.system_s = clock_of(CLOCK_REALTIME), .boot_s = clock_of(CLOCK_MONOTONIC), .is_network = file_says_so(c, s->time.network_file, false),
 		.is_authenticated = file_says_so(c, s->time.authenticated_file, true),
 	};
 	enum agent_time_state before = c->tk.state;
+	uint64_t asleep_s = clock_of(CLOCK_BOOTTIME) - now.boot_s;
 
+	/* Sleep is not counted here: a floor stays one, a date has to be told again. */
+	if (asleep_s > c->asleep_s + 1)
+		timekeeper_forget_date(&c->tk);
+	c->asleep_s = asleep_s;
 	timekeeper_look(&c->tk, &now, &c->news);
 	write_down(c, before);
 	tell(c);
@@ -278,7 +283,7 @@ int clock_start(struct core *core, struct agent_error **err)
 	if (e < 0)
 		return e;
 	agent_time_get(core->time, &r);
-	c->saved_at_s = clock_of(CLOCK_BOOTTIME);
+	c->saved_at_s = clock_of(CLOCK_MONOTONIC);
 	timekeeper_start(&c->tk, r.floor_s, c->saved_at_s);
 	load(c);
 	c->saved_floor_s = timekeeper_floor(&c->tk, c->saved_at_s);
@@ -345,7 +350,7 @@ int op_time_get(struct core *core, struct op_call *call, struct agent_error **er
 int op_time_evidence(struct core *core, struct op_call *call, struct agent_error **err)
 {
 	struct clock *c = core->clock;
-	uint64_t at_s, boot_s = clock_of(CLOCK_BOOTTIME);
+	uint64_t at_s, boot_s = clock_of(CLOCK_MONOTONIC);
 	const char *kind;
 	int r;
 

@@ -148,6 +148,11 @@ int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t boot_s)
 	return 0;
 }
 
+void timekeeper_forget_date(struct timekeeper *tk)
+{
+	tk->date_s = 0;
+}
+
 uint64_t timekeeper_floor(const struct timekeeper *tk, uint64_t boot_s)
 {
 	return larger(tk->hard_s, tk->soft_s) + gone_since(tk->at_s, boot_s);

@@ -14,7 +14,7 @@
 #define TIMEKEEPER_STEP_S 5		/* a clock that moved so far against the running time was set */
 #define TIMEKEEPER_DATE_LIFE_S 604800	/* after so long the drift of a quartz makes a date worth less than a fresh look */
 
-/* All times in seconds since 1970 UTC, "at" in seconds of CLOCK_BOOTTIME. */
+/* All times in seconds since 1970 UTC, "at" in seconds of CLOCK_MONOTONIC. */
 struct timekeeper {
 	uint64_t at_s;
 	uint64_t hard_s;	/* it is not earlier: build, TPM clock, authenticated time */
@@ -58,6 +58,8 @@ bool timekeeper_tpm(struct timekeeper *tk, const struct agent_tpm_clock *clock, 
 int timekeeper_handshake(struct timekeeper *tk, uint64_t not_before_s, uint64_t system_s, uint64_t boot_s);
 /* A server whose certificate was checked says that it is @date_s. -ERANGE: nonsense, or earlier than is known. */
 int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t boot_s);
+/* Nobody knows how long ago it was told. */
+void timekeeper_forget_date(struct timekeeper *tk);
 /* What all that makes now. */
 void timekeeper_look(struct timekeeper *tk, const struct timekeeper_look *look, struct timekeeper_news *ret_news);
 uint64_t timekeeper_floor(const struct timekeeper *tk, uint64_t boot_s);

@@ -26,7 +26,7 @@ struct agent_time {
 	atomic_uint n_refs;
 	pthread_mutex_t lock;	/* guards the rest */
 	struct agent_time_reading told;
-	uint64_t told_at_s;	/* CLOCK_BOOTTIME */
+	uint64_t told_at_s;	/* CLOCK_MONOTONIC */
 };
 
 uint64_t time_build_s(void)
@@ -55,7 +55,7 @@ int agent_time_new(struct agent_time **ret_time, struct agent_error **err)
 	atomic_init(&t->n_refs, 1);
 	pthread_mutex_init(&t->lock, NULL);
 	t->told.floor_s = time_build_s();
-	t->told_at_s = clock_s(CLOCK_BOOTTIME);
+	t->told_at_s = clock_s(CLOCK_MONOTONIC);
 	*ret_time = t;
 	return 0;
 }
@@ -89,14 +89,14 @@ int agent_time_update(struct agent_time *time, const struct agent_time_reading *
 	time->told = *reading;
 	time->told.floor_s = within(reading->floor_s, time_build_s());
 	time->told.now_s = within(reading->now_s, time->told.floor_s);
-	time->told_at_s = clock_s(CLOCK_BOOTTIME);
+	time->told_at_s = clock_s(CLOCK_MONOTONIC);
 	pthread_mutex_unlock(&time->lock);
 	return 0;
 }
 
 void agent_time_get(struct agent_time *time, struct agent_time_reading *ret_reading)
 {
-	uint64_t wall = clock_s(CLOCK_REALTIME), boot = clock_s(CLOCK_BOOTTIME), gone;
+	uint64_t wall = clock_s(CLOCK_REALTIME), boot = clock_s(CLOCK_MONOTONIC), gone;
 
 	if (time == NULL) {
 		*ret_reading = (struct agent_time_reading){ .state = AGENT_TIME_NETWORK, .now_s = within(wall, time_build_s()),

@@ -177,6 +177,11 @@ static void an_authenticated_source_corrects_the_network_and_not_itself(void **s
 	assert_int_equal(news.reading.now_s, BUILD_S + 100 * DAY_S + 50);
 	assert_int_equal(timekeeper_date(&tk, BUILD_S + 99 * DAY_S, 50), -ERANGE);
 	assert_int_equal(timekeeper_date(&tk, UINT64_MAX, 50), -ERANGE);
+	/* After a sleep nobody knows how long ago that was. */
+	struct timekeeper slept = tk;
+
+	timekeeper_forget_date(&slept);
+	assert_int_equal(look(&slept, 7, 60, false, false).reading.state, AGENT_TIME_FLOOR);
 	/* After a week without news it is a floor. */
 	news = look(&tk, 7, 50 + TIMEKEEPER_DATE_LIFE_S, false, false);
 	assert_int_equal(news.reading.state, AGENT_TIME_FLOOR);

@@ -44,7 +44,7 @@ struct agent_time_reading {
  * struct agent_time - what a program knows of the time; reference counted, may be used by several threads
  *
  * A new one knows the time of the build and takes the system clock for a guess (AGENT_TIME_NONE). Somebody who knows more tells it with
- * agent_time_update(). It runs on by CLOCK_BOOTTIME, so that a step of the system clock does not move it once the time is known.
+ * agent_time_update(). It runs on by CLOCK_MONOTONIC, so that a step of the system clock does not move it once the time is known.
  *
  * Everywhere a NULL instead of one means: the system clock is right (AGENT_TIME_NETWORK), but not before the build. Since: 0.1
  */
