@@ -6,6 +6,7 @@ lab_users
 lab_make
 lab_pki
 mkdir -p "$LAB/peer" "$LAB/bundles"
+own_tmpdir
 cd "$LAB/peer" || exit 1
 head -c 3000001 /dev/urandom > image   # no multiple of anything
 for s in 1 2; do truncate -s 4M "slot.$s"; done

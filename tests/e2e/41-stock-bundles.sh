@@ -8,6 +8,7 @@ lab_pki
 W=$LAB/peer
 mkdir -p "$W" && cd "$W" || exit 1
 head -c 3000001 /dev/urandom > image   # no multiple of anything
+own_tmpdir
 openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out raw.key 2> /dev/null
 openssl pkey -in raw.key -pubout -out raw.pub
 openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out stranger.key 2> /dev/null

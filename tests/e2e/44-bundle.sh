@@ -10,6 +10,7 @@ lab_leaf update-ca mailer "/CN=Only mail" 'extendedKeyUsage=emailProtection'
 openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=RSA signer" -addext 'keyUsage=critical,digitalSignature' -addext 'basicConstraints=critical,CA:FALSE' \
   -addext 'extendedKeyUsage=codeSigning,emailProtection' -keyout "$PKI/rsa.key" -out "$PKI/rsa.pem" 2> /dev/null
 W=$LAB/peer
+own_tmpdir
 mkdir -p "$W/src" "$W/other" && cd "$W" || exit 1
 head -c 3000001 /dev/zero | tr '\0' 'x' > src/rootfs.img
 head -c 1500000 /dev/urandom | dd of=src/rootfs.img conv=notrunc status=none

@@ -31,6 +31,9 @@ e2e_end() {
 trap e2e_end EXIT
 trap 'exit 130' INT TERM
 
+# Stock swupdate puts what it unpacks and its sockets into TMPDIR, under fixed names.
+own_tmpdir() { mkdir "$LAB/tmp" && export TMPDIR=$LAB/tmp; }
+
 need() {
   local tool
   for tool; do

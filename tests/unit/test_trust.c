@@ -252,10 +252,10 @@ static void a_stored_chain_that_was_removed_or_restored_is_noticed(void **unused
 	} rows[] = { { 1, false }, { 0, true } };
 	size_t size = 0;
 
-	policy_make(text, 1, ISSUED, 1, certs, 1);
+	trust_policy_make(text, 1, ISSUED, 1, certs, 1);
 	assert_int_equal(advance(text, &old_one, &new_one, NULL), 0);
 	assert_int_equal(file_read_at(state.fd, TRUST_FILE, 65536, &before, &size, NULL), 0);
-	policy_make(next, 2, ISSUED, 1, next_certs, 1);
+	trust_policy_make(next, 2, ISSUED, 1, next_certs, 1);
 	assert_int_equal(advance(next, &new_one, &new_two, NULL), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		_cleanup_trust_ struct trust trust = { 0 };
