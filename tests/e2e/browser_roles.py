@@ -3,7 +3,7 @@
 
 browser_roles.py LAB URL SECRET PASSWORD AGENTCTL OFFER SHOTS [--update-shots]
 """
-import subprocess, sys
+import json, subprocess, sys, time
 import page
 from page import DESKTOP, ENTER, ESCAPE, PHONE, check, compare, look, shot, walk
 from webdriver import Browser
@@ -188,10 +188,30 @@ def operator(b):
     logout(b)
 
 
+def alone(b):
+    """What others do keeps no session alive that nobody uses."""
+    rows = lambda: b.js("return document.querySelectorAll('#sessions > li').length")
+    b.wait(lambda: b.js("return document.querySelectorAll('#events > li').length") >= 10)
+    before = rows()
+    b.js("""touched = 0; window.asked = 0; const real = window.fetch;
+      window.fetch = (path, options) => { window.asked += path === '/v1/sessions'; return real(path, options); };""")
+    end = time.monotonic() + 60
+    while subprocess.run(AGENTCTL.split() + ["login", "--stdin"], input=PASSWORD + "\n", text=True, stdout=subprocess.DEVNULL).returncode:
+        if time.monotonic() > end:
+            break
+        time.sleep(1)
+    newest = json.loads(subprocess.run(AGENTCTL.split() + ["--json", "events", "--limit", "1"], text=True, capture_output=True).stdout)["seq"]
+    check("an event is drawn while nobody is there", b.wait(lambda: b.js("return !!document.querySelector('#events > li[data-seq=\"%d\"]')" % newest)))
+    check("and nothing is asked for it", b.js("return window.asked") == 0)
+    b.press(ESCAPE)
+    check("when somebody is back it is", b.wait(lambda: rows() == before + 1), (before, rows()))
+
+
 def end_of_an_account(b):
     login(b, "admin", PASSWORD)
     check("the administrator is back", b.wait_shown("#app"), b.text("#login-problem"))
     check("and told of no role", not b.is_shown("#role-note"))
+    alone(b)
     b.click("#accounts button[aria-label='New password: vera']")
     b.wait_shown("#account")
     for field in ("new", "again"):

@@ -2,9 +2,9 @@
 
 const $ = (id) => document.getElementById(id);
 const views = ["away", "first", "login", "app"];
-const IDLE_S = 900, WARN_S = 60, EVENTS_MAX = 100;
+const IDLE_S = 900, WARN_S = 60, AWAY_S = 120, EVENTS_MAX = 100;
 const ranks = ["viewer", "operator", "admin"];
-let minLength = 15, user = "admin", role = "", source = null, upload = null, idleEnd = 0, fingerprint = "";
+let minLength = 15, user = "admin", role = "", source = null, upload = null, idleEnd = 0, touched = Date.now(), fingerprint = "";
 
 /* ---- small things -------------------------------------------------------------------------------------------------- */
 
@@ -69,7 +69,7 @@ async function call(method, path, body) {
   }
   const data = response.status === 204 ? {} : await response.json().catch(() => ({}));
   if (!response.ok) throw new Problem(response.status, data, response.headers.get("Retry-After"));
-  if (role) used();
+  used();
   return data;
 }
 
@@ -312,10 +312,12 @@ function leave() {
   if (source) source.close();
   source = null;
   if (upload) upload.abort();
+  stale.clear();
   for (const id of ["facts", "lamps", "sessions", "accounts", "events", "update-facts"]) $(id).replaceChildren();
   for (const id of ["app-problem", "idle-text", "change-problem"]) $(id).textContent = "";
   for (const id of ["app-problem", "idle", "change-problem", "verdict", "bar", "offer"]) $(id).hidden = true;
-  for (const form of ["new-form", "change-form"]) $(form).reset();
+  for (const id of ["stage", "offer-title", "offer-state", "offer-advisory", "verdict-title", "verdict-text"]) $(id).textContent = "";
+  for (const form of ["new-form", "change-form", "update-form"]) $(form).reset();
   openChange(false);
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
 }
@@ -385,6 +387,7 @@ async function attempt(action) {
   try {
     await action();
   } catch (error) {
+    if (!role) return;
     if (error.status === 401) login("Your session has ended. Log in again.");
     else say("app-problem", problems[error.slug] || error.message);
   }
@@ -407,6 +410,7 @@ onSubmit("change-form", "change-problem", async () => {
   $("change-form").reset();
   openChange(false);
   await enter();
+  if (!role) return;
   say("app-problem", "");
   $("state").textContent = "Your password is changed. All other sessions have ended.";
 });
@@ -414,6 +418,7 @@ onSubmit("change-form", "change-problem", async () => {
 /* ---- how long the session lasts -------------------------------------------------------------------------------------- */
 
 function used() {
+  if (!role) return;
   idleEnd = Date.now() + IDLE_S * 1000;
   $("idle").hidden = true;
 }
@@ -476,6 +481,28 @@ function drawEvent(one, isFresh) {
   if (next && Number(next.dataset.seq) === one.seq) return;
   $("events").insertBefore(item, next || null);
   while ($("events").children.length > EVENTS_MAX) $("events").lastChild.remove();
-  if (isFresh && one.name.startsWith("session.") && role) call("GET", "/v1/sessions").then((data) => drawSessions(data.sessions)).catch(() => {});
-  if (isFresh && /^(account|password)[.]/.test(one.name)) drawAccounts().catch(() => {});
+  if (isFresh && one.name.startsWith("session.")) redraw("sessions");
+  if (isFresh && /^(account|password)[.]/.test(one.name)) redraw("accounts");
+}
+
+/*
+ * What the page asks by itself counts as use of the session. So it asks only while somebody is there, or a page left alone would stay
+ * logged in as long as others give it events to draw; what changed meanwhile is drawn when somebody is back.
+ */
+const stale = new Set();
+
+function redraw(list) {
+  stale.add(list);
+  if (!role || Date.now() - touched > AWAY_S * 1000) return;
+  const lists = [...stale];
+  stale.clear();
+  if (lists.includes("sessions")) call("GET", "/v1/sessions").then((data) => drawSessions(data.sessions)).catch(() => {});
+  if (lists.includes("accounts")) drawAccounts().catch(() => {});
+}
+
+for (const kind of ["pointerdown", "keydown"]) {
+  document.addEventListener(kind, () => {
+    touched = Date.now();
+    for (const list of stale) redraw(list);
+  });
 }

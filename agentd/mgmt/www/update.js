@@ -53,9 +53,11 @@ onSubmit("update-form", "app-problem", async () => {
   $("verdict").hidden = true;
   try {
     const update = await send(file);
+    if (!role) return;
     verdict("good", "Accepted.", `Version ${update.version} is in place. Restart the device to start it.`);
     $("update-form").reset();
   } catch (error) {
+    if (!role) return;
     if (isOver(error)) login("Your session has ended. Log in again.");
     else if (error.isCancelled) verdict("warn", "Cancelled.", "Nothing was changed.");
     else verdict("bad", "Not installed.", refusal(error.name, error.slug) + (error.message ? ` (${error.message})` : ""));
