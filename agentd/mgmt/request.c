@@ -157,19 +157,21 @@ void request_call_send(struct request *req, sd_bus_message *message, uint64_t ti
 
 void request_begin(struct request *req)
 {
+	bool is_ambiguous;
+
 	req->stage = STAGE_WHO;
 	conn_set_phase(req->conn, PHASE_CORE);
 	req->route = route_find(req->method, req->path, req->param, sizeof(req->param), req->allow, sizeof(req->allow));
-	if (req->has_bearer && req->has_cookie) {
-		/* Nobody, that is; for a path or method that is not there the answer is what every stranger gets. */
-		if (req->route->handler != NULL) {
-			reply_problem(req, "bad-request", NULL, "session cookie and Authorization in one request", NULL);
-			return;
-		}
-		req->has_bad_token = true;
-	}
+	/* Nobody, that is. */
+	is_ambiguous = req->has_bearer && req->has_cookie;
+	req->has_bad_token = req->has_bad_token || is_ambiguous;
 	client_fill_token(req);
-	if (stage_limit(req) && stage_who(req))
+	if (!stage_limit(req))
+		return;
+	/* For a path or method that is not there the answer is what every stranger gets. */
+	if (is_ambiguous && req->route->handler != NULL)
+		reply_problem(req, "bad-request", NULL, "session cookie and Authorization in one request", NULL);
+	else if (stage_who(req))
 		stage_gate(req);
 }
 
