@@ -308,7 +308,7 @@ static int append_names(sd_bus_message *call, const X509 *cert)
 	return r < 0 ? r : sd_bus_message_close_container(call);
 }
 
-/* The time may be better known than at the handshake. */
+/* The time may be better known than at the handshake. X509_cmp_time() says 0 for what is no time. */
 static bool is_valid_now(const struct conn *c)
 {
 	X509 *cert = SSL_get0_peer_certificate(c->ssl);
@@ -316,8 +316,8 @@ static bool is_valid_now(const struct conn *c)
 	struct agent_time_reading time;
 
 	agent_time_get(c->m->time, &time);
-	return cert != NULL && X509_cmp_time(X509_get0_notAfter(cert), &now) >= 0 &&
-	       (time.state < AGENT_TIME_NETWORK || X509_cmp_time(X509_get0_notBefore(cert), &now) <= 0);
+	return cert != NULL && X509_cmp_time(X509_get0_notAfter(cert), &now) > 0 &&
+	       (time.state < AGENT_TIME_NETWORK || X509_cmp_time(X509_get0_notBefore(cert), &now) < 0);
 }
 
 /* The common name, if there is exactly one and it is plain. */
