@@ -118,7 +118,7 @@ ended "and its request ends" karin
 
 # ---- agentctl goes on over restarts, with nothing lost and nothing twice ---------------------------------------------
 printf '%s\n' "$fresh" | ctl login --stdin > "$LAB/out" 2>&1 || not_ok "logging in: $(cat "$LAB/out")"
-XDG_RUNTIME_DIR=$LAB/xdg timeout 200 "$AGENTCTL" --socket "$SOCKET" --json events --follow --limit 1000 > "$LAB/agentctl" 2> "$LAB/agentctl.err" &
+XDG_RUNTIME_DIR=$LAB/xdg timeout 600 "$AGENTCTL" --socket "$SOCKET" --json events --follow --limit 1000 > "$LAB/agentctl" 2> "$LAB/agentctl.err" &
 FOLLOW_PID=$!
 newest() { ctl --json events --limit 1 | jq .seq; }
 # shellcheck disable=SC2317
@@ -139,16 +139,24 @@ restart() {
   kill -9 "$pid"
   wait_for 60 restarted "$1" "$pid" || not_ok "$1 was not started again"
 }
+# One that was just started may put a login off.
+log_in_again() { wait_for 60 is_logged_in || not_ok "no login: $(cat "$LAB/session")"; }
+# shellcheck disable=SC2317
+is_logged_in() {
+  token=$(login "$fresh")
+  [ -n "$token" ]
+}
 restart agentd-mgmt
-token=$(login "$fresh")
+log_in_again
 caught_up "over a restart of agentd-mgmt"
 restart agentd
-token=$(login "$fresh")
+log_in_again
 caught_up "over a restart of core, whose sessions are gone"
 restart agentd-mgmt
 restart agentd
 caught_up "and of both"
-https PUT /v1/credentials/admin -H "Authorization: Bearer $(login "$fresh")" -H "$JSON" -d "{\"current\":\"$fresh\",\"new\":\"$fresh 2\"}" > "$LAB/session"
+log_in_again
+https PUT /v1/credentials/admin -H "Authorization: Bearer $token" -H "$JSON" -d "{\"current\":\"$fresh\",\"new\":\"$fresh 2\"}" > "$LAB/session"
 is "the password is changed" "$HTTPS_STATUS" 200
 auth="Authorization: Bearer $(jq -r '.token // empty' "$LAB/session")"
 caught_up "a changed password ends the session, not the right to look"

@@ -224,7 +224,7 @@ status_with "$USED"
 is "nor one from before a crash of core" "$HTTPS_STATUS $(slug)" "401 authentication-required"
 
 # ---- what an attacker who can make agentd-mgmt crash does not gain
-logged_in
+succeeds "the owner logs in again" wait_for 40 logged_in
 is "no program is told of anybody before somebody logged in" "$(grep -c 'core knows of' "$AGENT_LOG")" 0
 kill -KILL "$(mgmt)"
 told() { grep -q 'core knows of 1 sources that somebody has logged in from' "$AGENT_LOG"; }
