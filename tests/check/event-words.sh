@@ -1,5 +1,5 @@
 #!/bin/sh
-# The web page has words for every event of events.def, and for no other.
+# The web page has words for every event of events.def, and for no other. Each event has an id of its own.
 srcdir=${srcdir:-.}
 tmp=$(mktemp -d) || exit 99
 trap 'rm -rf "$tmp"' EXIT
@@ -12,4 +12,11 @@ if ! diff -u "$tmp/events" "$tmp/words" > "$tmp/diff"; then
   sed -n '3,$p' "$tmp/diff" | grep '^[-+]'
   exit 1
 fi
-[ -s "$tmp/events" ]
+sed -n 's/^EVENT([^,]*, *"[^"]*", *"\([0-9a-f]*\)".*/\1/p' "$srcdir/agentd/common/events.def" | sort > "$tmp/ids"
+twice=$(uniq -d "$tmp/ids")
+if [ -n "$twice" ]; then
+  echo "FAIL: ids of more than one event in events.def:"
+  echo "$twice"
+  exit 1
+fi
+[ -s "$tmp/events" ] && [ "$(wc -l < "$tmp/ids")" = "$(wc -l < "$tmp/events")" ]
