@@ -93,7 +93,11 @@ const eventWords = {
   "update.signers": "Others sign updates from now on", "update.key_set": "Encrypted updates are read with another key from now on",
   "update.key_removed": "Encrypted updates cannot be read any more", "time.state": "The time can be relied on more or less than before",
   "time.stepped": "Somebody set the clock", "time.corrected": "A trusted source set the time right",
-  "time.saved_bad": "The saved time could not be used", "link.state": "Cloud connection changed",
+  "time.saved_bad": "The saved time could not be used",
+  "est.begun": "A new device certificate is asked for", "est.issued": "A new device certificate came and is tried", "est.done": "The new device certificate is in use",
+  "est.refused": "A new device certificate was refused; the old one stays", "est.failed": "No new device certificate could be had; the old one stays",
+  "est.trusted": "The authority of a certificate server was confirmed", "est.secret": "The secret for a certificate server was stored or wiped",
+  "cert.expiring": "The device certificate runs out", "link.state": "Cloud connection changed",
 };
 
 const factWords = [
