@@ -171,6 +171,7 @@ int op_enrol_secret(struct core *core, struct op_call *call, struct agent_error 
 	const char *text;
 	int r;
 
+	(void)sd_bus_message_sensitive(call->msg); /* wiped when it goes */
 	if (sd_bus_message_read(call->msg, "s", &text) < 0)
 		return op_unreadable(call, err);
 	r = is_on(core, err);
