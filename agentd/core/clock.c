@@ -37,7 +37,7 @@ struct clock {
 	sd_event_source *timer, *step_io;
 	bool is_asking;			/* the TPM */
 	bool wants_save, is_unsaved, said_behind, said_file;
-	uint64_t saved_at_s, saved_floor_s, step_event_s, asleep_s;
+	uint64_t asked_at_s, saved_at_s, saved_floor_s, step_event_s, asleep_s;
 	int64_t step_sum_s;
 	struct agent_time_reading told;
 	uint64_t told_at_s;
@@ -101,6 +101,9 @@ static int tpm_run_job(struct store *store, void *data, struct agent_error **err
 {
 	struct tpm_job *job = data;
 
+	/* One that is not the TPM of this device may have run for longer. */
+	if (!store->is_open)
+		return agent_error_set(err, -ENODEV, "tpm.absent", "the TPM of this device is not there");
 	job->boot_s = clock_of(CLOCK_MONOTONIC);
 	return agent_tpm_read_clock(store->tpm, &job->clock, err);
 }
@@ -132,26 +135,26 @@ static void ask_tpm(struct clock *c)
 	if (c->is_asking || c->core->worker == NULL)
 		return;
 	job = calloc(1, sizeof(*job));
-	if (job == NULL)
+	c->is_asking = job != NULL && worker_submit(c->core->worker, WORKER_WORK, &job_tpm, job, 0, NULL) >= 0;
+	if (c->is_asking)
 		return;
-	c->is_asking = true;
-	if (worker_submit(c->core->worker, WORKER_WORK, &job_tpm, job, 0, NULL) < 0) {
-		free(job);
-		c->is_asking = false;
-		if (c->wants_save)
-			write_saved(c);
-	}
+	free(job);
+	if (c->wants_save)
+		write_saved(c);
 }
 
 static void save_if_due(struct clock *c)
 {
 	uint64_t boot_s = clock_of(CLOCK_MONOTONIC), gone_s = boot_s - c->saved_at_s;
 
+	if (c->wants_save && boot_s - c->asked_at_s >= SAVE_GAP_S)
+		write_saved(c); /* the TPM hangs */
 	if (gone_s < SAVE_GAP_S || c->wants_save)
 		return;
 	if (gone_s < (uint64_t)c->core->settings->time.save_s && !c->is_unsaved && timekeeper_floor(&c->tk, boot_s) < c->saved_floor_s + gone_s + RISE_S)
 		return;
 	c->wants_save = true;
+	c->asked_at_s = boot_s;
 	ask_tpm(c);
 }
 
@@ -172,15 +175,19 @@ static bool file_says_so(struct clock *c, const char *path, bool must_be_ours)
 	return false;
 }
 
+static uint64_t difference(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : b - a;
+}
+
 static void tell(struct clock *c)
 {
 	uint64_t boot_s = clock_of(CLOCK_MONOTONIC), gone_s = boot_s - c->told_at_s;
 	const struct agent_time_reading *r = &c->news.reading;
-	uint64_t expected_s = c->told.now_s + gone_s;
-	uint64_t off_s = r->now_s > expected_s ? r->now_s - expected_s : expected_s - r->now_s;
 
 	(void)!agent_time_update(c->core->time, r, NULL);
-	if (c->told.n_changes == r->n_changes && off_s < DRIFT_TOLD_S && r->floor_s <= c->told.floor_s + gone_s + DRIFT_TOLD_S)
+	if (c->told.n_changes == r->n_changes && difference(r->now_s, c->told.now_s + gone_s) < DRIFT_TOLD_S &&
+	    difference(r->floor_s, c->told.floor_s + gone_s) <= DRIFT_TOLD_S)
 		return;
 	c->told = *r;
 	c->told_at_s = boot_s;
@@ -350,16 +357,16 @@ int op_time_get(struct core *core, struct op_call *call, struct agent_error **er
 int op_time_evidence(struct core *core, struct op_call *call, struct agent_error **err)
 {
 	struct clock *c = core->clock;
-	uint64_t at_s, boot_s = clock_of(CLOCK_MONOTONIC);
+	uint64_t at_s, more_s, boot_s = clock_of(CLOCK_MONOTONIC);
 	const char *kind;
 	int r;
 
-	if (sd_bus_message_read(call->msg, "st", &kind, &at_s) < 0)
+	if (sd_bus_message_read(call->msg, "stt", &kind, &at_s, &more_s) < 0)
 		return op_unreadable(call, err);
 	if (strcmp(kind, "handshake") == 0)
-		r = timekeeper_handshake(&c->tk, at_s, clock_of(CLOCK_REALTIME), boot_s);
-	else if (strcmp(kind, "date") == 0 && core->settings->time.https_date)
-		r = timekeeper_date(&c->tk, at_s, boot_s);
+		r = timekeeper_handshake(&c->tk, at_s, more_s, clock_of(CLOCK_REALTIME), boot_s);
+	else if (strcmp(kind, "date") == 0 && core->settings->time.https_date && strcmp(op_call_program(call), "fetch") == 0)
+		r = timekeeper_date(&c->tk, at_s, more_s, boot_s);
 	else
 		return agent_error_set(err, -EINVAL, "time.evidence", "that says nothing about the time here");
 	if (r < 0)

@@ -20,7 +20,8 @@
 #define TPM_FAST_PERCENT 115
 #define DRIFT 5000			/* one second in so many: 200 ppm */
 #define CERT_AHEAD_S (UINT64_C(730) * 86400) /* a date so far ahead is a mistake rather than news: it would make all others look expired */
-#define DATE_UNCERTAIN_S 3		/* whole seconds in the header, and the way */
+#define DATE_UNCERTAIN_S 3		/* whole seconds in the header and here */
+#define DATE_OFF_MAX_S 600		/* an answer that took longer tells no time */
 #define CLOCK_UNCERTAIN_S 1
 
 static uint64_t larger(uint64_t a, uint64_t b)
@@ -28,19 +29,34 @@ static uint64_t larger(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+/* @s and so much more, but not beyond what X.509 and timekeeper_load() know. */
+static uint64_t later(uint64_t s, uint64_t by_s)
+{
+	return s > LATEST_S || by_s > LATEST_S - s ? LATEST_S : s + by_s;
+}
+
 static uint64_t gone_since(uint64_t at_s, uint64_t boot_s)
 {
 	return boot_s > at_s ? boot_s - at_s : 0;
 }
 
-/* The floors go on with the running time. */
-static void run_to(struct timekeeper *tk, uint64_t boot_s)
+/* Of the running time what surely went by: a quartz that is fast must not carry the floors away from every source that is right. */
+static uint64_t ran_since(const struct timekeeper *tk, uint64_t boot_s)
 {
 	uint64_t gone_s = gone_since(tk->at_s, boot_s);
 
-	tk->hard_s += gone_s;
+	return gone_s - (tk->drift_s + gone_s) / DRIFT;
+}
+
+/* The floors go on with the running time. */
+static void run_to(struct timekeeper *tk, uint64_t boot_s)
+{
+	uint64_t ran_s = ran_since(tk, boot_s);
+
+	tk->hard_s = later(tk->hard_s, ran_s);
 	if (tk->soft_s != 0)
-		tk->soft_s += gone_s;
+		tk->soft_s = later(tk->soft_s, ran_s);
+	tk->drift_s = (tk->drift_s + gone_since(tk->at_s, boot_s)) % DRIFT;
 	tk->at_s = boot_s;
 }
 
@@ -68,16 +84,18 @@ int timekeeper_load(struct timekeeper *tk, const char *text, size_t size)
 
 	if (size >= TIMEKEEPER_TEXT_MAX || size < HASH_HEX + 1 || memchr(text, '\0', size) != NULL)
 		return -EBADMSG;
-	if (sscanf(text, MAGIC "%20" SCNu64 " %20" SCNu64 " %1u %20" SCNu64 " %10u %10u %n", &s.hard_s, &s.soft_s, &has_clock, &s.clock.clock_ms, &resets,
-		   &restarts, &n) != 6 || (size_t)n + HASH_HEX + 1 != size)
+	if (sscanf(text, MAGIC "%20" SCNu64 " %20" SCNu64 " %1u %20" SCNu64 " %20" SCNu64 " %10u %10u %n", &s.hard_s, &s.soft_s, &has_clock,
+		   &s.clock.clock_ms, &s.clock_age_s, &resets, &restarts, &n) != 7 || (size_t)n + HASH_HEX + 1 != size)
 		return -EBADMSG;
 	s.has_clock = has_clock == 1;
 	s.clock.n_resets = resets;
 	s.clock.n_restarts = restarts;
 	/* Written again it must be the same: nothing but what we write is read. */
-	snprintf(again, sizeof(again), MAGIC "%" PRIu64 " %" PRIu64 " %u %" PRIu64 " %u %u ", s.hard_s, s.soft_s, has_clock, s.clock.clock_ms, resets, restarts);
+	snprintf(again, sizeof(again), MAGIC "%" PRIu64 " %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %u %u ", s.hard_s, s.soft_s, has_clock, s.clock.clock_ms,
+		 s.clock_age_s, resets, restarts);
 	if (strlen(again) != (size_t)n || memcmp(again, text, (size_t)n) != 0 || hash(text, (size_t)n, hex) < 0 ||
-	    memcmp(hex, text + n, HASH_HEX) != 0 || text[size - 1] != '\n' || s.hard_s > LATEST_S || s.soft_s > LATEST_S)
+	    memcmp(hex, text + n, HASH_HEX) != 0 || text[size - 1] != '\n' || s.hard_s > LATEST_S || s.soft_s > LATEST_S ||
+	    s.clock_age_s > LATEST_S)
 		return -EBADMSG;
 	tk->saved = s;
 	tk->hard_s = larger(tk->hard_s, s.hard_s);
@@ -88,14 +106,13 @@ int timekeeper_load(struct timekeeper *tk, const char *text, size_t size)
 
 void timekeeper_save(const struct timekeeper *tk, uint64_t boot_s, char ret_text[TIMEKEEPER_TEXT_MAX])
 {
-	uint64_t gone_s = gone_since(tk->at_s, boot_s), clock_ms = tk->clock.clock_ms;
+	uint64_t ran_s = ran_since(tk, boot_s);
 	char hex[HASH_HEX + 1] = "";
 	int n;
 
-	/* Rather too late by the TPM: less of what it counts until the next start is taken for time. */
-	clock_ms += gone_since(tk->clock_at_s, boot_s) * 10 * TPM_FAST_PERCENT;
-	n = snprintf(ret_text, TIMEKEEPER_TEXT_MAX - HASH_HEX - 2, MAGIC "%" PRIu64 " %" PRIu64 " %u %" PRIu64 " %u %u ", tk->hard_s + gone_s,
-		     tk->soft_s == 0 ? 0 : tk->soft_s + gone_s, tk->has_clock ? 1u : 0u, tk->has_clock ? clock_ms : 0,
+	n = snprintf(ret_text, TIMEKEEPER_TEXT_MAX - HASH_HEX - 2, MAGIC "%" PRIu64 " %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %u %u ",
+		     later(tk->hard_s, ran_s), tk->soft_s == 0 ? 0 : later(tk->soft_s, ran_s), tk->has_clock ? 1u : 0u,
+		     tk->has_clock ? tk->clock.clock_ms : 0, tk->has_clock ? gone_since(tk->clock_at_s, boot_s) : 0,
 		     tk->has_clock ? (unsigned)tk->clock.n_resets : 0, tk->has_clock ? (unsigned)tk->clock.n_restarts : 0);
 	(void)hash(ret_text, (size_t)n, hex);
 	snprintf(ret_text + n, HASH_HEX + 2, "%s\n", hex);
@@ -105,7 +122,7 @@ bool timekeeper_tpm(struct timekeeper *tk, const struct agent_tpm_clock *clock, 
 {
 	bool is_first = !tk->has_clock, fits;
 	const struct timekeeper_saved *s = &tk->saved;
-	uint64_t gone_s;
+	uint64_t gone_s, before_ms;
 
 	run_to(tk, boot_s);
 	tk->clock = *clock;
@@ -117,33 +134,47 @@ bool timekeeper_tpm(struct timekeeper *tk, const struct agent_tpm_clock *clock, 
 	fits = clock->n_resets >= s->clock.n_resets && clock->clock_ms >= s->clock.clock_ms;
 	if (!fits)
 		return !clock->is_safe && clock->n_resets >= s->clock.n_resets;
-	gone_s = (clock->clock_ms - s->clock.clock_ms) / 100000 * TPM_SLOW_PERCENT;
-	tk->hard_s = larger(tk->hard_s, s->hard_s + gone_s);
+	/* What it counted until the time was saved is in that time already: rather too much of it. */
+	before_ms = s->clock_age_s * 10 * TPM_FAST_PERCENT;
+	gone_s = clock->clock_ms - s->clock.clock_ms;
+	gone_s = gone_s > before_ms ? (gone_s - before_ms) / 100000 * TPM_SLOW_PERCENT : 0;
+	tk->hard_s = larger(tk->hard_s, later(s->hard_s, gone_s));
 	if (s->soft_s != 0)
-		tk->soft_s = larger(tk->soft_s, s->soft_s + gone_s);
+		tk->soft_s = larger(tk->soft_s, later(s->soft_s, gone_s));
 	return true;
 }
 
-int timekeeper_handshake(struct timekeeper *tk, uint64_t not_before_s, uint64_t system_s, uint64_t boot_s)
+int timekeeper_handshake(struct timekeeper *tk, uint64_t begin_s, uint64_t end_s, uint64_t system_s, uint64_t boot_s)
 {
-	if (not_before_s > LATEST_S || system_s > LATEST_S)
+	uint64_t surely_s = system_s > TIMEKEEPER_STEP_S ? system_s - TIMEKEEPER_STEP_S : 0;
+
+	if (begin_s > end_s || begin_s > LATEST_S || system_s > LATEST_S)
 		return -ERANGE;
 	run_to(tk, boot_s);
-	/* The time of the network raises the floor only once a certificate was good at it: a false one in the far future finds none. */
-	if (tk->state == AGENT_TIME_NETWORK)
-		tk->soft_s = larger(tk->soft_s, system_s);
-	else if (tk->state < AGENT_TIME_NETWORK && not_before_s < larger(tk->hard_s, tk->soft_s) + CERT_AHEAD_S)
-		tk->soft_s = larger(tk->soft_s, not_before_s);
+	/*
+	 * The time of the network raises the floor only as far as a certificate is good at it: a false one in the far future finds none. Not quite
+	 * up to it, so that a correction that is no step leaves the clock above the floor.
+	 */
+	if (tk->state == AGENT_TIME_NETWORK && begin_s <= system_s && system_s <= end_s)
+		tk->soft_s = larger(tk->soft_s, surely_s);
+	else if (tk->state < AGENT_TIME_NETWORK && begin_s < larger(tk->hard_s, tk->soft_s) + CERT_AHEAD_S)
+		tk->soft_s = larger(tk->soft_s, begin_s);
 	tk->has_evidence = true;
 	return 0;
 }
 
-int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t boot_s)
+static uint64_t date_uncertainty(const struct timekeeper *tk, uint64_t boot_s)
+{
+	return tk->date_off_s + DATE_UNCERTAIN_S + gone_since(tk->date_at_s, boot_s) / DRIFT;
+}
+
+int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t off_s, uint64_t boot_s)
 {
 	run_to(tk, boot_s);
-	if (date_s > LATEST_S || date_s + DATE_UNCERTAIN_S < tk->hard_s)
+	if (date_s > LATEST_S || off_s > DATE_OFF_MAX_S || date_s + off_s + DATE_UNCERTAIN_S < tk->hard_s)
 		return -ERANGE;
 	tk->date_s = larger(date_s, 1);
+	tk->date_off_s = off_s;
 	tk->date_at_s = boot_s;
 	return 0;
 }
@@ -155,7 +186,7 @@ void timekeeper_forget_date(struct timekeeper *tk)
 
 uint64_t timekeeper_floor(const struct timekeeper *tk, uint64_t boot_s)
 {
-	return larger(tk->hard_s, tk->soft_s) + gone_since(tk->at_s, boot_s);
+	return later(larger(tk->hard_s, tk->soft_s), ran_since(tk, boot_s));
 }
 
 static void look_for_step(struct timekeeper *tk, const struct timekeeper_look *look, struct timekeeper_news *news)
@@ -191,7 +222,7 @@ void timekeeper_look(struct timekeeper *tk, const struct timekeeper_look *look, 
 	} else if (tk->date_s != 0 && gone_s < TIMEKEEPER_DATE_LIFE_S) {
 		r->state = AGENT_TIME_AUTHENTICATED;
 		r->now_s = tk->date_s + gone_s;
-		r->uncertainty_s = DATE_UNCERTAIN_S + gone_s / DRIFT;
+		r->uncertainty_s = date_uncertainty(tk, look->boot_s);
 		news.source = "https_date";
 	} else if (look->is_network && !news.is_behind) {
 		r->state = AGENT_TIME_NETWORK;
@@ -202,7 +233,7 @@ void timekeeper_look(struct timekeeper *tk, const struct timekeeper_look *look, 
 	}
 	if (r->state == AGENT_TIME_AUTHENTICATED) {
 		tk->has_evidence = true;
-		tk->hard_s = larger(tk->hard_s, r->now_s - r->uncertainty_s);
+		tk->hard_s = larger(tk->hard_s, r->now_s > r->uncertainty_s ? later(r->now_s - r->uncertainty_s, 0) : 0);
 		if (tk->soft_s > r->now_s + r->uncertainty_s) {
 			news.corrected_s = tk->soft_s - r->now_s;
 			tk->soft_s = 0;

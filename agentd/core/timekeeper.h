@@ -17,10 +17,12 @@
 /* All times in seconds since 1970 UTC, "at" in seconds of CLOCK_MONOTONIC. */
 struct timekeeper {
 	uint64_t at_s;
+	uint64_t drift_s;	/* running time of which nothing was taken off yet for the drift of the quartz */
 	uint64_t hard_s;	/* it is not earlier: build, TPM clock, authenticated time */
 	uint64_t soft_s;	/* nor than this, but an authenticated source may know better: network time, dates of certificates */
 	bool has_evidence;	/* of more than the build */
 	uint64_t date_s, date_at_s; /* told by an authenticated server; date_s 0: none */
+	uint64_t date_off_s;	/* the answer was under way for so long */
 	bool has_offset;
 	int64_t offset_s;	/* of the system clock against the running time */
 	uint64_t n_changes;
@@ -29,6 +31,7 @@ struct timekeeper {
 		uint64_t hard_s, soft_s;
 		bool has_clock;
 		struct agent_tpm_clock clock;
+		uint64_t clock_age_s;	/* read so long before the time was saved */
 	} saved;		/* of before the start; zeroes: none */
 	bool has_clock;
 	struct agent_tpm_clock clock; /* as last read */
@@ -54,10 +57,10 @@ void timekeeper_start(struct timekeeper *tk, uint64_t build_s, uint64_t boot_s);
 int timekeeper_load(struct timekeeper *tk, const char *text, size_t size);
 /* The TPM's clock now: after the first one the time since the last save counts. False: it is not the TPM, or not the clock, of the saved time. */
 bool timekeeper_tpm(struct timekeeper *tk, const struct agent_tpm_clock *clock, uint64_t boot_s);
-/* A server whose certificate was checked had one that is valid from @not_before_s on; -ERANGE: nonsense. */
-int timekeeper_handshake(struct timekeeper *tk, uint64_t not_before_s, uint64_t system_s, uint64_t boot_s);
-/* A server whose certificate was checked says that it is @date_s. -ERANGE: nonsense, or earlier than is known. */
-int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t boot_s);
+/* A server was checked, and its certificates are valid from @begin_s to @end_s; -ERANGE: nonsense. */
+int timekeeper_handshake(struct timekeeper *tk, uint64_t begin_s, uint64_t end_s, uint64_t system_s, uint64_t boot_s);
+/* A server whose certificate was checked says that it is @date_s, or up to @off_s later. -ERANGE: nonsense, or earlier than is known. */
+int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t off_s, uint64_t boot_s);
 /* Nobody knows how long ago it was told. */
 void timekeeper_forget_date(struct timekeeper *tk);
 /* What all that makes now. */

@@ -81,6 +81,8 @@ static void take_line(struct http *http, const char *name, const char *value)
 		snprintf(http->retry_after, sizeof(http->retry_after), "%s", strlen(value) < sizeof(http->retry_after) ? value : "");
 	else if (strcasecmp(name, "Date") == 0)
 		http->answer->date_s = http_date_parse(value);
+	else if (strcasecmp(name, "Age") == 0)
+		http->answer->is_cached = strcmp(value, "0") != 0;
 	else if (strcasecmp(name, "Content-Type") == 0)
 		take_content_type(value, http->answer->content_type);
 }

@@ -27,6 +27,7 @@ struct http_answer {
 	uint64_t retry_after_s;	     /* 0: not said */
 	uint64_t date_s;	     /* what time it is there; 0: not said */
 	char content_type[64];	     /* lower case, without parameters; "" */
+	bool is_cached;		     /* out of a cache: the date is the one of when it was put there (RFC 9111 section 5.1) */
 };
 
 /* Takes body bytes of any answer. Negative ends the transfer: *err is the reason. */

@@ -38,8 +38,8 @@ struct lookout {
 	struct http *http;
 	char authorization[TOKEN_HEADER_SIZE];
 	struct source_result result;
-	uint64_t date_s, date_at_s;	/* the latter of CLOCK_BOOTTIME */
-	int64_t not_before_s;
+	struct lookout_time time_there;	/* at: */
+	uint64_t time_at_s;		/* CLOCK_BOOTTIME */
 };
 
 char *source_base(const struct settings *settings)
@@ -81,6 +81,22 @@ static uint64_t running_s(void)
 	return (uint64_t)now.tv_sec;
 }
 
+/* A server whose certificate is not valid at the time that it tells is wrong about that time. */
+static void note_time(struct lookout *l, const struct http_answer *answer, uint64_t asked_at_s)
+{
+	int64_t begin_s = 0, end_s = 0;
+
+	if (agent_tls_check_time(http_tls(l->http), &begin_s, &end_s, NULL) < 0 || begin_s <= 0 || end_s <= 0)
+		return;
+	l->time_there.begin_s = (uint64_t)begin_s;
+	l->time_there.end_s = (uint64_t)end_s;
+	if (answer->is_cached || answer->date_s < l->time_there.begin_s || answer->date_s > l->time_there.end_s)
+		return;
+	l->time_there.date_s = answer->date_s;
+	l->time_at_s = running_s();
+	l->time_there.off_s = l->time_at_s - asked_at_s;
+}
+
 /* hawkbit.c and index.c ask one server only; this makes sure. */
 static int call(void *userdata, const char *method, const char *text, const char *body, struct wire_answer *ret_answer, struct agent_error **err)
 {
@@ -95,6 +111,7 @@ static int call(void *userdata, const char *method, const char *text, const char
 		.method = method, .url = &url, .body = body, .timeout_s = CALL_TIMEOUT_S,
 		.authorization = l->authorization[0] != '\0' ? l->authorization : NULL, .sink = collect, .userdata = ret_answer,
 	};
+	uint64_t begin_s;
 	int r;
 
 	*ret_answer = (struct wire_answer){ 0 };
@@ -110,17 +127,14 @@ static int call(void *userdata, const char *method, const char *text, const char
 		if (r < 0)
 			return r;
 	}
+	begin_s = running_s();
 	r = http_do(l->http, &request, &answer, err);
 	if (r < 0) {
 		free(TAKE_PTR(ret_answer->body));
 		ret_answer->size = 0;
 		return r;
 	}
-	if (answer.date_s != 0) {
-		l->date_s = answer.date_s;
-		l->date_at_s = running_s();
-	}
-	(void)agent_tls_check_time(http_tls(l->http), &l->not_before_s, NULL);
+	note_time(l, &answer, begin_s);
 	ret_answer->status = answer.status;
 	ret_answer->retry_after_s = answer.retry_after_s;
 	return 0;
@@ -217,10 +231,11 @@ bool lookout_is_done(struct lookout *l, struct source_result **ret_result)
 	return true;
 }
 
-void lookout_get_time(const struct lookout *l, uint64_t *ret_date_s, uint64_t *ret_not_before_s)
+void lookout_get_time(const struct lookout *l, struct lookout_time *ret_time)
 {
-	*ret_date_s = l->date_s == 0 ? 0 : l->date_s + (running_s() - l->date_at_s);
-	*ret_not_before_s = l->not_before_s > 0 ? (uint64_t)l->not_before_s : 0;
+	*ret_time = l->time_there;
+	if (ret_time->date_s != 0)
+		ret_time->date_s += running_s() - l->time_at_s;
 }
 
 struct lookout *lookout_free(struct lookout *l)

@@ -23,8 +23,14 @@ struct lookout;
 int lookout_start(const struct lookout_options *options, struct lookout **ret_lookout, struct agent_error **err);
 /* Ended? Then the result, lent until lookout_free(). */
 bool lookout_is_done(struct lookout *lookout, struct source_result **ret_result);
-/* When it is done: what time it is by the last answer of the server, and since when its certificates are valid; 0: not known. */
-void lookout_get_time(const struct lookout *lookout, uint64_t *ret_date_s, uint64_t *ret_not_before_s);
+/* Seconds; 0: not known. */
+struct lookout_time {
+	uint64_t date_s, off_s;	 /* by the last answer of the server it is now @date_s, or up to @off_s later */
+	uint64_t begin_s, end_s; /* its certificates are valid */
+};
+
+/* When it is done. */
+void lookout_get_time(const struct lookout *lookout, struct lookout_time *ret_time);
 /* Aborts and waits for the thread, a second at most. */
 struct lookout *lookout_free(struct lookout *lookout);
 

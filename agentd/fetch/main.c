@@ -316,13 +316,13 @@ static void ask_signature(struct job *job, const struct sign_request *request)
 /* What a server whose certificate was checked says of the time. */
 static void tell_time(struct fetch *f, const struct lookout *lookout)
 {
-	uint64_t date_s, not_before_s;
+	struct lookout_time t;
 
-	lookout_get_time(lookout, &date_s, &not_before_s);
-	if (not_before_s != 0)
-		(void)sd_bus_call_method_async(f->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeEvidence", NULL, NULL, "st", "handshake", not_before_s);
-	if (date_s != 0)
-		(void)sd_bus_call_method_async(f->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeEvidence", NULL, NULL, "st", "date", date_s);
+	lookout_get_time(lookout, &t);
+	if (t.begin_s != 0)
+		(void)sd_bus_call_method_async(f->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeEvidence", NULL, NULL, "stt", "handshake", t.begin_s, t.end_s);
+	if (t.date_s != 0)
+		(void)sd_bus_call_method_async(f->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeEvidence", NULL, NULL, "stt", "date", t.date_s, t.off_s);
 }
 
 static void look_at_job(struct job *job)

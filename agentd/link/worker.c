@@ -178,14 +178,27 @@ struct worker_message *worker_next_message(struct worker *w)
 	return m;
 }
 
+/* With the lock. Between the handshake and now the time may have become known, or somebody else may have set it. */
+static void look_at_time(struct worker *w, struct agent_tls *tls)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	int64_t begin_s = 0, end_s = 0;
+
+	w->status.not_before_s = w->status.not_after_s = 0;
+	if (agent_tls_check_time(tls, &begin_s, &end_s, &why) < 0) {
+		service_log(LOG_WARNING, "the time is better known now: %s", agent_error_message(why));
+		agent_mqtt_reconnect(w->mqtt);
+	} else if (begin_s > 0 && end_s > 0) {
+		w->status.not_before_s = (uint64_t)begin_s;
+		w->status.not_after_s = (uint64_t)end_s;
+	}
+}
+
 static void set_status(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)
 {
 	pthread_mutex_lock(&w->lock);
 	if (state == AGENT_MQTT_ONLINE && w->status.state != AGENT_MQTT_ONLINE) {
-		int64_t not_before_s = 0;
-
-		(void)agent_tls_check_time(w->tls, &not_before_s, NULL);
-		w->status.not_before_s = not_before_s > 0 ? (uint64_t)not_before_s : 0;
+		look_at_time(w, w->tls);
 		w->status.n_connects++;
 		w->status.round_trip_ms = -1;
 		w->status.canary_sent_ms = 0;
@@ -615,12 +628,8 @@ void worker_try_again(struct worker *w)
 
 void worker_time_changed(struct worker *w)
 {
-	_cleanup_error_ struct agent_error *why = NULL;
-
 	pthread_mutex_lock(&w->lock);
-	if (w->live_tls != NULL && w->status.state == AGENT_MQTT_ONLINE && agent_tls_check_time(w->live_tls, NULL, &why) < 0) {
-		service_log(LOG_WARNING, "the time is better known now: %s", agent_error_message(why));
-		agent_mqtt_reconnect(w->mqtt);
-	}
+	if (w->live_tls != NULL && w->status.state == AGENT_MQTT_ONLINE)
+		look_at_time(w, w->live_tls);
 	pthread_mutex_unlock(&w->lock);
 }

@@ -22,7 +22,7 @@ struct worker_status {
 	char why[512];		/* what ended the last attempt, "" when there is nothing to say */
 	uint64_t n_connects;
 	int64_t round_trip_ms;	/* -1: none on this connection yet */
-	uint64_t not_before_s;	/* latest begin of validity in the broker's chain, 0 unknown */
+	uint64_t not_before_s, not_after_s;	/* when the broker's chain is valid, 0 unknown */
 	uint64_t canary_sent_ms;	/* CLOCK_MONOTONIC of the oldest canary without an answer, 0 if none */
 };
 

@@ -107,7 +107,8 @@ void agent_time_get(struct agent_time *time, struct agent_time_reading *ret_read
 	*ret_reading = time->told;
 	gone = boot > time->told_at_s ? boot - time->told_at_s : 0;
 	pthread_mutex_unlock(&time->lock);
-	ret_reading->floor_s = within(ret_reading->floor_s + gone, 0);
+	/* A quartz that is fast must not carry the floor past a time that is right. */
+	ret_reading->floor_s = within(ret_reading->floor_s + gone - gone / DRIFT, 0);
 	if (ret_reading->state >= AGENT_TIME_NETWORK) {
 		ret_reading->now_s = within(ret_reading->now_s + gone, ret_reading->floor_s);
 		if (ret_reading->uncertainty_s != AGENT_TIME_UNCERTAIN)

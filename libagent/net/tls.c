@@ -380,9 +380,9 @@ int agent_tls_explain(struct agent_tls *tls, struct agent_error **err)
 	return tls_record_explain(tls->record, &now, time_system_s(), err);
 }
 
-int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, struct agent_error **err)
+int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err)
 {
 	if (tls == NULL)
 		return agent_error_set(err, -EINVAL, "tls.options", "no TLS profile given");
-	return tls_record_check_time(tls->record, ret_not_before_s, err);
+	return tls_record_check_time(tls->record, ret_not_before_s, ret_not_after_s, err);
 }

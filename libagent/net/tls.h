@@ -43,6 +43,6 @@ void tls_record_signer_failed(struct tls_record *record, struct agent_error **er
 /* As agent_tls_explain(), at the time @now, while the system clock shows @system_s. */
 int tls_record_explain(struct tls_record *record, const struct agent_time_reading *now, uint64_t system_s, struct agent_error **err);
 /* As agent_tls_check_time(). */
-int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, struct agent_error **err);
+int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err);
 
 #endif

@@ -364,7 +364,7 @@ int tls_record_explain(struct tls_record *record, const struct agent_time_readin
 	return r;
 }
 
-int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, struct agent_error **err)
+int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
 	int64_t begin_s, end_s;
@@ -376,6 +376,8 @@ int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, 
 	pthread_mutex_unlock(&record->lock);
 	if (ret_not_before_s != NULL)
 		*ret_not_before_s = begin_s;
+	if (ret_not_after_s != NULL)
+		*ret_not_after_s = end_s;
 	r = agent_time_check(record->time, begin_s, end_s, record->peer_name, &why);
 	return r < 0 ? agent_error_set(err, -EKEYREJECTED, r == -EKEYEXPIRED ? "tls.expired" : "tls.not-yet-valid", "a certificate of %s",
 				       agent_error_message(why)) : 0;

@@ -10,6 +10,7 @@
 
 #define BUILD_S UINT64_C(1800000000)
 #define DAY_S UINT64_C(86400)
+#define LATEST_S UINT64_C(253402300799) /* 9999-12-31 */
 
 static struct timekeeper_news look(struct timekeeper *tk, uint64_t system_s, uint64_t boot_s, bool is_network, bool is_authenticated)
 {
@@ -137,7 +138,104 @@ static void a_running_save_counts_no_second_twice(void **state)
 	clock.clock_ms += 10000 * 1000;
 	clock.is_safe = false;
 	assert_true(timekeeper_tpm(&tk, &clock, 0));
-	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 10000);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 10000 - 2); /* 200 ppm of a quartz */
+}
+
+/* The TPM is asked once an hour and the agent may be started anew at any time: that is no other TPM. */
+static void a_tpm_asked_long_before_the_save_is_still_the_same(void **state)
+{
+	static const struct {
+		uint64_t tpm_s, proves_s;	/* what its clock counted since it was asked, and the floor since the save */
+		bool fits;
+	} cases[] = { { 3000, 0, true }, { 3601, 0, true }, { 4140, 0, true }, { 4140 + 1000, 850, true }, { 0, 0, true } };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct agent_tpm_clock clock = { .clock_ms = 7000000, .n_resets = 1, .is_safe = true };
+		char text[TIMEKEEPER_TEXT_MAX];
+		struct timekeeper tk;
+		uint64_t saved_s;
+
+		timekeeper_start(&tk, BUILD_S, 0);
+		assert_true(timekeeper_tpm(&tk, &clock, 0));
+		timekeeper_save(&tk, 3600, text);
+		timekeeper_start(&tk, BUILD_S, 0);
+		assert_int_equal(timekeeper_load(&tk, text, strlen(text)), 0);
+		saved_s = timekeeper_floor(&tk, 0);
+		clock.clock_ms += cases[i].tpm_s * 1000;
+		assert_int_equal(timekeeper_tpm(&tk, &clock, 0), cases[i].fits);
+		assert_int_equal(timekeeper_floor(&tk, 0), saved_s + cases[i].proves_s);
+	}
+}
+
+/* A quartz that is 100 ppm fast, a date every hour, for a year: the floor does not run away from the dates. */
+static void a_fast_quartz_does_not_outrun_the_dates(void **state)
+{
+	struct timekeeper_news news = { 0 };
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	for (uint64_t hour = 1; hour <= 365 * 24; hour++) {
+		uint64_t true_s = BUILD_S + hour * 3600, boot_s = hour * 3600 + hour * 3600 / 10000;
+
+		assert_int_equal(timekeeper_date(&tk, true_s, 0, boot_s), 0);
+		news = look(&tk, 7, boot_s, false, false);
+		assert_int_equal(news.reading.state, AGENT_TIME_AUTHENTICATED);
+		assert_true(news.reading.floor_s <= true_s && news.reading.floor_s + 10 > true_s);
+	}
+}
+
+/* Whole seconds of two clocks change at different moments, and small corrections are made: neither is a clock that went back. */
+static void a_correction_that_is_no_step_leaves_the_state_alone(void **state)
+{
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	look(&tk, BUILD_S + 1000, 10, true, false);
+	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, BUILD_S + DAY_S, BUILD_S + 1000, 10), 0);
+	for (uint64_t i = 1; i <= 3; i++)
+		assert_int_equal(look(&tk, BUILD_S + 1000 + i * 10 - i, 10 + i * 10, true, false).reading.state, AGENT_TIME_NETWORK);
+}
+
+static void a_floor_ends_where_x509_does(void **state)
+{
+	char text[TIMEKEEPER_TEXT_MAX];
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	assert_int_equal(timekeeper_date(&tk, LATEST_S, 0, 0), 0);
+	look(&tk, 0, 0, false, false);
+	look(&tk, 0, 100000, false, false);
+	timekeeper_save(&tk, 200000, text);
+	timekeeper_start(&tk, BUILD_S, 0);
+	assert_int_equal(timekeeper_load(&tk, text, strlen(text)), 0);
+	assert_int_equal(timekeeper_floor(&tk, 5000), LATEST_S);
+}
+
+/* Who sets the clock of the network and holds up the broker's answers meanwhile gains nothing by a handshake from before. */
+static void a_clock_that_no_certificate_is_good_at_raises_nothing(void **state)
+{
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	look(&tk, BUILD_S + DAY_S, 0, true, false);
+	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, BUILD_S + 90 * DAY_S, BUILD_S + 9000 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 10 * DAY_S, BUILD_S + 90 * DAY_S, BUILD_S + 9 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S);
+	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 2, BUILD_S + 1, BUILD_S + DAY_S, 0), -ERANGE);
+	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, BUILD_S + 90 * DAY_S, BUILD_S + 90 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 90 * DAY_S - TIMEKEEPER_STEP_S);
+}
+
+static void an_answer_that_was_long_on_its_way_is_less_certain(void **state)
+{
+	struct timekeeper_news news;
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	assert_int_equal(timekeeper_date(&tk, BUILD_S + DAY_S, 40, 0), 0);
+	news = look(&tk, 0, 0, false, false);
+	assert_int_equal(news.reading.uncertainty_s, 43);
+	assert_int_equal(timekeeper_date(&tk, BUILD_S + DAY_S, 100000, 0), -ERANGE);
 }
 
 static void network_time_raises_the_floor_only_after_a_handshake(void **state)
@@ -149,14 +247,14 @@ static void network_time_raises_the_floor_only_after_a_handshake(void **state)
 	news = look(&tk, BUILD_S + 900 * DAY_S, 0, true, false);
 	assert_int_equal(news.reading.state, AGENT_TIME_NETWORK);
 	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, BUILD_S + 900 * DAY_S, 0), 0);
-	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 900 * DAY_S);
+	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, LATEST_S, BUILD_S + 900 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 900 * DAY_S - TIMEKEEPER_STEP_S);
 	/* The clock goes back: it is not believed any more. */
 	news = look(&tk, BUILD_S + 800 * DAY_S, 0, true, false);
 	assert_int_equal(news.reading.state, AGENT_TIME_FLOOR);
 	assert_true(news.is_new_state && news.is_behind);
 	assert_int_equal(news.step_s, -100 * (int64_t)DAY_S);
-	assert_int_equal(news.reading.now_s, BUILD_S + 900 * DAY_S);
+	assert_int_equal(news.reading.now_s, BUILD_S + 900 * DAY_S - TIMEKEEPER_STEP_S);
 }
 
 static void an_authenticated_source_corrects_the_network_and_not_itself(void **state)
@@ -166,17 +264,17 @@ static void an_authenticated_source_corrects_the_network_and_not_itself(void **s
 
 	timekeeper_start(&tk, BUILD_S, 0);
 	look(&tk, BUILD_S + 900 * DAY_S, 0, true, false);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, BUILD_S + 900 * DAY_S, 0), 0);
-	assert_int_equal(timekeeper_date(&tk, BUILD_S + 100 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, LATEST_S, BUILD_S + 900 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_date(&tk, BUILD_S + 100 * DAY_S, 0, 0), 0);
 	news = look(&tk, BUILD_S + 900 * DAY_S, 0, true, false);
 	assert_int_equal(news.reading.state, AGENT_TIME_AUTHENTICATED);
 	assert_int_equal(news.reading.now_s, BUILD_S + 100 * DAY_S);
-	assert_int_equal(news.corrected_s, 800 * DAY_S);
+	assert_int_equal(news.corrected_s, 800 * DAY_S - TIMEKEEPER_STEP_S);
 	/* It runs on by itself, whatever is done to the system clock, and is not told an earlier time. */
 	news = look(&tk, 7, 50, true, false);
 	assert_int_equal(news.reading.now_s, BUILD_S + 100 * DAY_S + 50);
-	assert_int_equal(timekeeper_date(&tk, BUILD_S + 99 * DAY_S, 50), -ERANGE);
-	assert_int_equal(timekeeper_date(&tk, UINT64_MAX, 50), -ERANGE);
+	assert_int_equal(timekeeper_date(&tk, BUILD_S + 99 * DAY_S, 0, 50), -ERANGE);
+	assert_int_equal(timekeeper_date(&tk, UINT64_MAX, 0, 50), -ERANGE);
 	/* After a sleep nobody knows how long ago that was. */
 	struct timekeeper slept = tk;
 
@@ -185,7 +283,7 @@ static void an_authenticated_source_corrects_the_network_and_not_itself(void **s
 	/* After a week without news it is a floor. */
 	news = look(&tk, 7, 50 + TIMEKEEPER_DATE_LIFE_S, false, false);
 	assert_int_equal(news.reading.state, AGENT_TIME_FLOOR);
-	assert_true(news.reading.floor_s >= BUILD_S + 107 * DAY_S);
+	assert_true(news.reading.floor_s >= BUILD_S + 107 * DAY_S - 200);
 }
 
 static void a_certificate_raises_the_floor_within_reason(void **state)
@@ -193,11 +291,11 @@ static void a_certificate_raises_the_floor_within_reason(void **state)
 	struct timekeeper tk;
 
 	timekeeper_start(&tk, BUILD_S, 0);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 300 * DAY_S, 0, 0), 0);
+	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 300 * DAY_S, LATEST_S, 0, 0), 0);
 	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 300 * DAY_S);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 20000 * DAY_S, 0, 0), 0);
+	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 20000 * DAY_S, LATEST_S, 0, 0), 0);
 	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 300 * DAY_S);
-	assert_int_equal(timekeeper_handshake(&tk, UINT64_MAX, 0, 0), -ERANGE);
+	assert_int_equal(timekeeper_handshake(&tk, UINT64_MAX, UINT64_MAX, 0, 0), -ERANGE);
 	assert_int_equal(look(&tk, 0, 0, false, false).reading.state, AGENT_TIME_FLOOR);
 }
 
@@ -233,6 +331,12 @@ int main(void)
 		cmocka_unit_test(each_damage_is_seen_and_nothing_is_taken),
 		cmocka_unit_test(the_clock_of_the_tpm_counts_what_ran_since),
 		cmocka_unit_test(a_running_save_counts_no_second_twice),
+		cmocka_unit_test(a_tpm_asked_long_before_the_save_is_still_the_same),
+		cmocka_unit_test(a_fast_quartz_does_not_outrun_the_dates),
+		cmocka_unit_test(a_correction_that_is_no_step_leaves_the_state_alone),
+		cmocka_unit_test(a_floor_ends_where_x509_does),
+		cmocka_unit_test(a_clock_that_no_certificate_is_good_at_raises_nothing),
+		cmocka_unit_test(an_answer_that_was_long_on_its_way_is_less_certain),
 		cmocka_unit_test(network_time_raises_the_floor_only_after_a_handshake),
 		cmocka_unit_test(an_authenticated_source_corrects_the_network_and_not_itself),
 		cmocka_unit_test(a_certificate_raises_the_floor_within_reason),

@@ -80,12 +80,13 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_tls_set_identity(struct agent_tls *tls, 
  * @tls:              the profile
  * @ret_not_before_s: latest begin of validity in that chain, 0 if there was no handshake that came to its end: it is later than that, says
  *                    whoever issued it. NULL if it does not matter
+ * @ret_not_after_s:  the earliest end in it, 0 likewise. NULL if it does not matter
  * @err:              receives the explanation, or NULL
  *
  * For a time that became known, or better known, while a connection lives. Any thread, does not block.
  * Returns 0, -EKEYREJECTED (tls.expired, tls.not-yet-valid), -EINVAL. Since: 0.1
  */
-AGENT_EXPORT int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, struct agent_error **err);
+AGENT_EXPORT int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err);
 /** agent_tls_ref() - take one more reference; returns @tls. Since: 0.1 */
 AGENT_EXPORT struct agent_tls *agent_tls_ref(struct agent_tls *tls);
 /** agent_tls_unref() - give one reference back; takes NULL, returns NULL. Since: 0.1 */
