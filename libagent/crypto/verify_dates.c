@@ -8,6 +8,7 @@
 #include "crypto/verify_dates.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <time.h>
 
 #include <openssl/x509.h>
@@ -81,7 +82,61 @@ static int dates_of_crl(X509_STORE_CTX *ctx, const X509 *cert, const struct agen
 			error = X509_V_ERR_CRL_NOT_YET_VALID;
 	}
 	sk_X509_CRL_pop_free(crls, X509_CRL_free);
-	return error;
+	/* OpenSSL found one: then memory ran out, or nobody can say how old it is. */
+	return latest == INT64_MIN ? X509_V_ERR_UNABLE_TO_GET_CRL : error;
+}
+
+static int dates_of_chain(X509_STORE_CTX *ctx, unsigned long flags, const struct agent_time_reading *now, int *ret_depth)
+{
+	for (int i = 0; i < sk_X509_num(X509_STORE_CTX_get0_chain(ctx)); i++) {
+		const X509 *cert = sk_X509_value(X509_STORE_CTX_get0_chain(ctx), i);
+		int error = dates_of(cert, now);
+
+		/* CRL_CHECK is about the end of the chain, with CRL_CHECK_ALL about all of it; nobody revokes a root. */
+		if (error == X509_V_OK && (flags & X509_V_FLAG_CRL_CHECK) != 0 && (i == 0 || (flags & X509_V_FLAG_CRL_CHECK_ALL) != 0))
+			error = dates_of_crl(ctx, cert, now);
+		*ret_depth = i;
+		if (error != X509_V_OK)
+			return error;
+	}
+	return X509_V_OK;
+}
+
+static int overlook_dates(int ok, X509_STORE_CTX *ctx)
+{
+	int error = X509_STORE_CTX_get_error(ctx);
+
+	return ok || error == X509_V_ERR_CERT_HAS_EXPIRED || error == X509_V_ERR_CERT_NOT_YET_VALID || error == X509_V_ERR_CRL_HAS_EXPIRED ||
+	       error == X509_V_ERR_CRL_NOT_YET_VALID;
+}
+
+/*
+ * An authority that was renewed with its old key has two certificates that fit, and only with a time OpenSSL prefers the one that is good now.
+ * Dates still are not its business. Without success @ctx is as it was.
+ */
+static bool build_again(X509_STORE_CTX *ctx, const struct agent_time_reading *now)
+{
+	X509_STORE_CTX_verify_cb callback = X509_STORE_CTX_get_verify_cb(ctx);
+	STACK_OF(X509) *first = X509_STORE_CTX_get1_chain(ctx);
+	time_t now_s = (time_t)now->now_s;
+	int r;
+
+	if (first == NULL || now_s < 0 || (uint64_t)now_s != now->now_s) {
+		sk_X509_pop_free(first, X509_free);
+		return false;
+	}
+	X509_STORE_CTX_set0_verified_chain(ctx, NULL);
+	/* A time that is set goes before X509_V_FLAG_NO_CHECK_TIME. */
+	X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(ctx), now_s);
+	X509_STORE_CTX_set_verify_cb(ctx, overlook_dates);
+	r = X509_verify_cert(ctx);
+	X509_STORE_CTX_set_verify_cb(ctx, callback);
+	X509_STORE_CTX_set_error(ctx, X509_V_OK);
+	if (r == 1)
+		sk_X509_pop_free(first, X509_free);
+	else
+		X509_STORE_CTX_set0_verified_chain(ctx, first);
+	return r == 1;
 }
 
 int agent_openssl_verify(X509_STORE_CTX *ctx, void *time)
@@ -89,21 +144,17 @@ int agent_openssl_verify(X509_STORE_CTX *ctx, void *time)
 	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
 	struct agent_time_reading now;
 	unsigned long flags;
+	int depth = 0, error;
 
 	X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_NO_CHECK_TIME);
 	flags = X509_VERIFY_PARAM_get_flags(param);
 	if (X509_verify_cert(ctx) != 1)
 		return 0;
 	agent_time_get(time, &now);
-	for (int i = 0; i < sk_X509_num(X509_STORE_CTX_get0_chain(ctx)); i++) {
-		X509 *cert = sk_X509_value(X509_STORE_CTX_get0_chain(ctx), i);
-		int error = dates_of(cert, &now);
-
-		/* CRL_CHECK is about the end of the chain, with CRL_CHECK_ALL about all of it; nobody revokes a root. */
-		if (error == X509_V_OK && (flags & X509_V_FLAG_CRL_CHECK) != 0 && (i == 0 || (flags & X509_V_FLAG_CRL_CHECK_ALL) != 0))
-			error = dates_of_crl(ctx, cert, &now);
-		if (error != X509_V_OK)
-			return refuse(ctx, i, cert, error);
-	}
+	error = dates_of_chain(ctx, flags, &now, &depth);
+	if (error != X509_V_OK && depth > 0 && (flags & X509_V_FLAG_POLICY_CHECK) == 0 && build_again(ctx, &now))
+		error = dates_of_chain(ctx, flags, &now, &depth);
+	if (error != X509_V_OK)
+		return refuse(ctx, depth, sk_X509_value(X509_STORE_CTX_get0_chain(ctx), depth), error);
 	return 1;
 }

@@ -376,6 +376,50 @@ static void an_unset_clock_is_blamed_for_an_expired_certificate(void **state)
 	tls_record_unref(record);
 }
 
+/* An authority that was renewed with its old key: both certificates lie in the file, in either order. */
+static void the_anchor_that_is_good_now_counts(void **state)
+{
+	struct pki *pki = *state;
+	X509 *old = pki_cert(&(struct pki_spec){ .common_name = "Test CA", .is_ca = 1, .from_s = -7200, .to_s = -60 }, pki->ca_key, NULL, NULL);
+	X509 *coming = pki_cert(&(struct pki_spec){ .common_name = "Test CA", .is_ca = 1, .from_s = 3600, .to_s = 7200 }, pki->ca_key, NULL, NULL);
+	X509 *const lists[][3] = { { old, pki->ca }, { pki->ca, old }, { coming, old, pki->ca }, { old }, { old, coming } };
+	struct server server = { GOOD };
+	SSL_CTX *server_ctx = server_context(pki, &server);
+	char path[96];
+
+	path_in(pki, path, "both.pem");
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		struct agent_tls_options options = { .ca_file = path, .peer_name = "broker.test" };
+		struct agent_error *err = NULL;
+		struct agent_tls *tls = NULL;
+		FILE *f = fopen(path, "w");
+		int64_t begin_s = 0, end_s = 0;
+
+		assert_non_null(f);
+		for (size_t n = 0; n < 3 && lists[i][n] != NULL; n++)
+			assert_int_equal(PEM_write_X509(f, lists[i][n]), 1);
+		assert_int_equal(fclose(f), 0);
+		assert_int_equal(agent_tls_new(pki->ctx, &options, &tls, &err), 0);
+		assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL, 0, NULL, 0, NULL), i < 3);
+		assert_int_equal(agent_tls_check_time(tls, &begin_s, &end_s, NULL), 0);
+		if (i < 3) {
+			assert_int_equal(agent_tls_explain(tls, &err), 0);
+			assert_true(begin_s < end_s && end_s > (int64_t)time(NULL));
+		} else {
+			assert_int_equal(agent_tls_explain(tls, &err), -EKEYREJECTED);
+			/* Of two that are not good either may be named. */
+			if (i == 3)
+				assert_string_equal(agent_error_name(err), "tls.expired");
+			assert_int_equal(begin_s, 0);
+			agent_error_free(err);
+		}
+		agent_tls_unref(tls);
+	}
+	SSL_CTX_free(server_ctx);
+	X509_free(old);
+	X509_free(coming);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -385,6 +429,7 @@ int main(void)
 		cmocka_unit_test(the_profile_is_strict),
 		cmocka_unit_test(bad_options_and_files_are_refused),
 		cmocka_unit_test(an_unset_clock_is_blamed_for_an_expired_certificate),
+		cmocka_unit_test(the_anchor_that_is_good_now_counts),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
