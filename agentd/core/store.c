@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <agent/cert.h>
+#include <agent/time.h>
 
 #include "agentd/common/settings.h"
 #include "base/buf.h"
@@ -273,7 +273,7 @@ static int make_device_ca(struct store *store, struct agent_error **err)
 	_cleanup_free_ char *common_name = NULL;
 	struct store_key *key;
 	size_t size;
-	time_t now = time(NULL);
+	struct agent_time_reading now;
 	int r;
 
 	/* For no caller: core itself signs certificates with it, and nothing else. */
@@ -289,7 +289,9 @@ static int make_device_ca(struct store *store, struct agent_error **err)
 		common_name = NULL;
 		return agent_error_set(err, -ENOMEM, "state.memory", "no memory for the device CA");
 	}
-	r = agent_device_ca_new(store->ctx, key->signer, common_name, now > 0 ? (uint64_t)now : 0, &store->device_ca_pem, err);
+	/* Where the clock was never set it begins with the build: 30 years from 1970 would be over. */
+	agent_time_get(NULL, &now);
+	r = agent_device_ca_new(store->ctx, key->signer, common_name, now.now_s, &store->device_ca_pem, err);
 	if (r < 0)
 		return r;
 	return file_replace_at(store->keys_fd, STORE_FILE_DEVICE_CA, 0644, store->device_ca_pem, strlen(store->device_ca_pem), err);
