@@ -163,11 +163,6 @@ int timekeeper_handshake(struct timekeeper *tk, uint64_t begin_s, uint64_t end_s
 	return 0;
 }
 
-static uint64_t date_uncertainty(const struct timekeeper *tk, uint64_t boot_s)
-{
-	return tk->date_off_s + DATE_UNCERTAIN_S + gone_since(tk->date_at_s, boot_s) / DRIFT;
-}
-
 int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t off_s, uint64_t boot_s)
 {
 	run_to(tk, boot_s);
@@ -206,7 +201,7 @@ void timekeeper_look(struct timekeeper *tk, const struct timekeeper_look *look, 
 {
 	struct timekeeper_news news = { .source = "build" };
 	struct agent_time_reading *r = &news.reading;
-	uint64_t gone_s;
+	uint64_t gone_s, below_s = CLOCK_UNCERTAIN_S; /* it may be so much earlier; later by the whole uncertainty */
 
 	run_to(tk, look->boot_s);
 	look_for_step(tk, look, &news);
@@ -222,7 +217,8 @@ void timekeeper_look(struct timekeeper *tk, const struct timekeeper_look *look, 
 	} else if (tk->date_s != 0 && gone_s < TIMEKEEPER_DATE_LIFE_S) {
 		r->state = AGENT_TIME_AUTHENTICATED;
 		r->now_s = tk->date_s + gone_s;
-		r->uncertainty_s = date_uncertainty(tk, look->boot_s);
+		below_s = DATE_UNCERTAIN_S + gone_s / DRIFT;
+		r->uncertainty_s = tk->date_off_s + below_s;
 		news.source = "https_date";
 	} else if (look->is_network && !news.is_behind) {
 		r->state = AGENT_TIME_NETWORK;
@@ -233,7 +229,7 @@ void timekeeper_look(struct timekeeper *tk, const struct timekeeper_look *look, 
 	}
 	if (r->state == AGENT_TIME_AUTHENTICATED) {
 		tk->has_evidence = true;
-		tk->hard_s = larger(tk->hard_s, r->now_s > r->uncertainty_s ? later(r->now_s - r->uncertainty_s, 0) : 0);
+		tk->hard_s = larger(tk->hard_s, r->now_s > below_s ? later(r->now_s - below_s, 0) : 0);
 		if (tk->soft_s > r->now_s + r->uncertainty_s) {
 			news.corrected_s = tk->soft_s - r->now_s;
 			tk->soft_s = 0;
