@@ -181,8 +181,9 @@ is "and the old file is whole" "$(sha256sum < "$LAB/state/time/saved")" "$before
 chmod 700 "$LAB/state/time"
 lab_agent_start
 comes "the next start is as good" time_state authenticated
+before=$(cat "$LAB/state/time/saved")
 lab_tpm_stop
 lab_agent_stop
-is "without the TPM the time is saved too" "$(($(stat -c %Y "$LAB/state/time/saved") >= NOW))" 1
+is "without the TPM the time is saved too" "$([ "$(cat "$LAB/state/time/saved")" != "$before" ] && echo 1)" 1
 lab_tpm_start
 done_testing
