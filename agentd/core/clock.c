@@ -56,7 +56,7 @@ static void load(struct clock *c)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t size = 0;
-	int r = file_read_at(c->dir_fd, FILE_SAVED, TIMEKEEPER_TEXT_MAX, &text, &size, NULL);
+	int r = c->dir_fd < 0 ? -ENOENT : file_read_at(c->dir_fd, FILE_SAVED, TIMEKEEPER_TEXT_MAX, &text, &size, NULL);
 
 	if (r == -ENOENT)
 		return;
@@ -77,7 +77,8 @@ static void write_saved(struct clock *c)
 	timekeeper_save(&c->tk, boot_s, text);
 	c->saved_at_s = boot_s;
 	c->wants_save = false;
-	if (file_replace_at(c->dir_fd, FILE_SAVED, 0600, text, strlen(text), &err) < 0) {
+	if ((c->dir_fd < 0 && store_open_folder(c->core->settings, "time", &c->dir_fd, &err) < 0) ||
+	    file_replace_at(c->dir_fd, FILE_SAVED, 0600, text, strlen(text), &err) < 0) {
 		/* The old file is whole; tried again with the gap between two writes. */
 		if (!c->is_unsaved)
 			service_log(LOG_ERR, "the time cannot be saved: %s", agent_error_message(err));
@@ -273,6 +274,19 @@ static int on_step(sd_event_source *source, int fd, uint32_t events, void *userd
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */
 
+/* A device whose disk is full when it gets this version starts all the same; writing tries again. */
+static int open_folder(struct clock *c, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	int r = store_open_folder(c->core->settings, "time", &c->dir_fd, &why);
+
+	if (r != -ENOSPC && r != -EDQUOT && r != -EROFS)
+		return r < 0 ? agent_error_move(err, &why) : 0;
+	service_log(LOG_ERR, "the time cannot be saved: %s", agent_error_message(why));
+	c->is_unsaved = true;
+	return 0;
+}
+
 int clock_start(struct core *core, struct agent_error **err)
 {
 	struct clock *c = calloc(1, sizeof(*c));
@@ -286,7 +300,7 @@ int clock_start(struct core *core, struct agent_error **err)
 	c->dir_fd = c->step_fd = -1;
 	e = agent_time_new(&core->time, err);
 	if (e >= 0)
-		e = store_open_folder(core->settings, "time", &c->dir_fd, err);
+		e = open_folder(c, err);
 	if (e < 0)
 		return e;
 	agent_time_get(core->time, &r);
@@ -315,10 +329,10 @@ void clock_stop(struct core *core)
 
 	if (c == NULL)
 		return;
-	if (c->dir_fd >= 0) {
+	if (c->tk.hard_s != 0) /* 0: nothing was loaded, and nothing may be overwritten */
 		write_saved(c);
+	if (c->dir_fd >= 0)
 		close(c->dir_fd);
-	}
 	sd_event_source_disable_unref(c->timer);
 	sd_event_source_disable_unref(c->step_io);
 	if (c->step_fd >= 0)
