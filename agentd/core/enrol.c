@@ -238,6 +238,8 @@ static int read_answer(sd_bus_message *m, struct answer *a)
 /* Common to the answers: an error, or "later". True: there is a certificate text in @a. */
 static bool is_answered(struct core *core, sd_bus_message *reply, int r, struct answer *a, struct agent_error **err)
 {
+	uint64_t min_s = (uint64_t)core->settings->est.retry_min_s;
+
 	if (r >= 0 && read_answer(reply, a) < 0)
 		r = agent_error_set(err, -EBADMSG, "est.answer", "agentd-fetch answered with something that cannot be read");
 	if (r >= 0 && a->is_issued && a->pem == NULL)
@@ -247,7 +249,8 @@ static bool is_answered(struct core *core, sd_bus_message *reply, int r, struct 
 		return false;
 	}
 	if (!a->is_issued) {
-		put_off(core, a->retry_after_s > 0 ? a->retry_after_s : (uint64_t)core->settings->est.retry_min_s, false, "the EST server wants to be asked again later");
+		/* Not each second, whatever the server says: each round is written down. */
+		put_off(core, a->retry_after_s > min_s ? a->retry_after_s : min_s, false, "the EST server wants to be asked again later");
 		return false;
 	}
 	return true;

@@ -144,9 +144,10 @@ int enrol_forget(int keys_fd, struct agent_error **err)
 
 uint64_t enrol_left_s(const struct enrol_journal *journal, uint64_t now_s)
 {
-	uint64_t gone_s = now_s > journal->since_s ? now_s - journal->since_s : 0;
-
-	return gone_s >= journal->wait_s ? 0 : journal->wait_s - gone_s;
+	/* The clock was wrong then: begun anew at each look the wait would last until the time of that mistake. */
+	if (now_s < journal->since_s || now_s - journal->since_s >= journal->wait_s)
+		return 0;
+	return journal->wait_s - (now_s - journal->since_s);
 }
 
 uint64_t enrol_delay_s(unsigned n_failures, uint64_t min_s, uint64_t max_s, uint64_t random)

@@ -62,7 +62,7 @@ int enrol_remove(int keys_fd, const char *file, struct agent_error **err);
 /* All of them: factory reset. */
 int enrol_forget(int keys_fd, struct agent_error **err);
 
-/* Seconds left of WAITING at @now_s; a clock that was set back begins the wait anew at most. */
+/* Seconds left of WAITING at @now_s; a clock that was set back ends the wait. */
 uint64_t enrol_left_s(const struct enrol_journal *journal, uint64_t now_s);
 /* Full jitter (below min * 2^n, at most max), for the n-th failure in a row; @random: any 64 bits. */
 uint64_t enrol_delay_s(unsigned n_failures, uint64_t min_s, uint64_t max_s, uint64_t random);

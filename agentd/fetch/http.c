@@ -329,6 +329,8 @@ int http_do(struct http *http, const struct http_request *q, struct http_answer 
 	CURLcode code;
 
 	*ret_answer = (struct http_answer){ 0 };
+	if (http->tls == NULL && (q->authorization != NULL || q->body != NULL))
+		return agent_error_set(err, -EINVAL, "fetch.options", "a server that is not checked is only asked, and not told who we are");
 	http->request = q;
 	http->answer = ret_answer;
 	http->retry_after[0] = '\0';
