@@ -36,6 +36,8 @@ struct arg_rule {
 	const char *about;
 	bool is_secret;		/* "format": "password" in the document */
 };
+#define REQUIRED true
+#define OPTIONAL false
 
 /* A row of the table in routes.c. "*" in a path stands for one segment, kept as request->param. */
 struct route {
