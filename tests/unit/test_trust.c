@@ -291,9 +291,9 @@ static void a_folder_that_says_its_version_ends_the_steps_before_it(void **unuse
 	_cleanup_free_ char *stored = NULL;
 	size_t size = 0;
 
-	policy_make(text, 2, ISSUED, 1, certs, 1);
+	trust_policy_make(text, 2, ISSUED, 1, certs, 1);
 	assert_int_equal(advance(text, &old_one, &new_one, NULL), 0);
-	policy_make(next, 3, ISSUED, 1, next_certs, 1);
+	trust_policy_make(next, 3, ISSUED, 1, next_certs, 1);
 	assert_int_equal(advance(next, &new_one, &new_two, NULL), 0);
 	assert_int_equal(unlinkat(folder.fd, "one.pem", 0), 0);
 	assert_int_equal(unlinkat(folder.fd, "two.pem", 0), 0);
@@ -308,7 +308,7 @@ static void a_folder_that_says_its_version_ends_the_steps_before_it(void **unuse
 	assert_int_equal(signs(&new_one, 1), -EKEYREJECTED);
 	assert_int_equal(signs(&old_one, 1), -EKEYREJECTED);
 	/* It goes on from there, and what is over is not kept. */
-	policy_make(last, 4, ISSUED, 1, last_certs, 1);
+	trust_policy_make(last, 4, ISSUED, 1, last_certs, 1);
 	assert_int_equal(advance(last, &new_two, &stranger, NULL), 0);
 	assert_int_equal(signs(&stranger, 1), 0);
 	assert_int_equal(signs(&new_two, 1), -EKEYREJECTED);
@@ -331,11 +331,11 @@ static void versions_are_a_count_and_no_date(void **unused)
 	X509 *certs[] = { old_one.cert };
 	_cleanup_error_ struct agent_error *err = NULL;
 
-	policy_make(text, 20261121, ISSUED, 1, certs, 1);
+	trust_policy_make(text, 20261121, ISSUED, 1, certs, 1);
 	assert_int_equal(advance(text, &old_one, NULL, &err), -ERANGE);
 	assert_error(&err, -ERANGE, "update.trust-version");
 	assert_true(nothing_is_stored());
-	policy_make(text, 1000, ISSUED, 1, certs, 1);
+	trust_policy_make(text, 1000, ISSUED, 1, certs, 1);
 	assert_int_equal(advance(text, &old_one, NULL, NULL), 0);
 }
 
