@@ -234,7 +234,7 @@ static void look(struct clock *c)
 
 	/* Sleep is not counted here: a floor stays one, a date has to be told again. */
 	if (asleep_s > c->asleep_s + 1)
-		timekeeper_forget_date(&c->tk);
+		timekeeper_slept(&c->tk);
 	c->asleep_s = asleep_s;
 	timekeeper_look(&c->tk, &now, &c->news);
 	write_down(c, before);

@@ -174,9 +174,10 @@ int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t off_s, uint
 	return 0;
 }
 
-void timekeeper_forget_date(struct timekeeper *tk)
+void timekeeper_slept(struct timekeeper *tk)
 {
 	tk->date_s = 0;
+	tk->has_offset = false;
 }
 
 uint64_t timekeeper_floor(const struct timekeeper *tk, uint64_t boot_s)

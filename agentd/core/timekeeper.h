@@ -61,8 +61,8 @@ bool timekeeper_tpm(struct timekeeper *tk, const struct agent_tpm_clock *clock, 
 int timekeeper_handshake(struct timekeeper *tk, uint64_t begin_s, uint64_t end_s, uint64_t system_s, uint64_t boot_s);
 /* A server whose certificate was checked says that it is @date_s, or up to @off_s later. -ERANGE: nonsense, or earlier than is known. */
 int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t off_s, uint64_t boot_s);
-/* Nobody knows how long ago it was told. */
-void timekeeper_forget_date(struct timekeeper *tk);
+/* After a sleep: nobody knows how long ago the date was told, and a clock that went on meanwhile was not set. */
+void timekeeper_slept(struct timekeeper *tk);
 /* What all that makes now. */
 void timekeeper_look(struct timekeeper *tk, const struct timekeeper_look *look, struct timekeeper_news *ret_news);
 uint64_t timekeeper_floor(const struct timekeeper *tk, uint64_t boot_s);
