@@ -149,6 +149,7 @@ static void take_news(struct core *core, const struct worker_news *news)
 	if (news->reset_is_done) {
 		accounts_were_reset(core);
 		policy_forget(core);
+		enrol_were_reset(core);
 	}
 }
 

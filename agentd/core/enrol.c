@@ -85,6 +85,19 @@ static void end_round(struct enrol *e)
 	e->is_busy = false;
 }
 
+/* A factory reset came between a question and its answer. */
+static bool was_reset(struct core *core)
+{
+	struct enrol *e = core->enrol;
+
+	if (!e->is_reset)
+		return false;
+	e->is_reset = false;
+	end_round(e);
+	step_in_s(core, 10);
+	return true;
+}
+
 /* ---- moves of the journal ------------------------------------------------------------------------------------------ */
 
 /* A journal that cannot be written stops the way here: what is not noted is not begun. */
@@ -285,6 +298,8 @@ static void on_taken(struct core *core, struct enrol_job *job, int r, struct age
 	_cleanup_error_ struct agent_error *e = NULL;
 	char after[24];
 
+	if (was_reset(core))
+		return;
 	if (r < 0) {
 		event_add(core, EVENT_EST_REFUSED, "reason", agent_error_message(*err), NULL);
 		/* What was asked for with this request is not what we want: the next one is made anew. */
@@ -311,6 +326,8 @@ static int on_enrolled(struct core *core, struct op_call *call, sd_bus_message *
 	struct answer answer = { 0 };
 	struct enrol_job *job;
 
+	if (was_reset(core))
+		return 0;
 	if (!is_answered(core, reply, r, &answer, err)) {
 		free(answer.pem);
 		return 0;
@@ -338,6 +355,8 @@ static void on_request(struct core *core, struct enrol_job *job, int r, struct a
 	enum enrol_identity identity = round->identities[round->at];
 	enum est_kind kind = identity == IDENTITY_CURRENT || identity == IDENTITY_PAST ? EST_REENROL : EST_ENROL;
 
+	if (was_reset(core))
+		return;
 	if (r >= 0) {
 		round->csr = TAKE_PTR(job->csr_out);
 		if (job->is_begun)
@@ -354,6 +373,8 @@ static int on_prepared(struct core *core, struct op_call *call, sd_bus_message *
 	struct answer answer = { 0 };
 	struct enrol_job *job;
 
+	if (was_reset(core))
+		return 0;
 	if (!is_answered(core, reply, r, &answer, err)) {
 		free(answer.pem);
 		return 0;
@@ -380,6 +401,8 @@ static void on_opened(struct core *core, struct enrol_job *job, int r, struct ag
 {
 	struct enrol *e = core->enrol;
 
+	if (was_reset(core))
+		return;
 	if (r >= 0) {
 		e->round.secret = job->secret;
 		job->secret = (struct secret){ 0 };
@@ -689,6 +712,20 @@ void enrol_wake(struct core *core)
 {
 	if (core->enrol != NULL && !core->enrol->is_busy)
 		step_in(core, SOON_MS);
+}
+
+void enrol_were_reset(struct core *core)
+{
+	struct enrol *e = core->enrol;
+
+	if (e == NULL)
+		return;
+	e->journal = (struct enrol_journal){ .stage = ENROL_IDLE };
+	e->wishes = (struct enrol_wishes){ 0 };
+	e->is_damaged = false;
+	e->is_reset = e->is_busy;
+	secret_free(&e->round.secret);
+	say(e, "the device was reset");
 }
 
 int enrol_start(struct core *core, struct agent_error **err)

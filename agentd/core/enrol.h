@@ -11,6 +11,8 @@ int enrol_start(struct core *core, struct agent_error **err);
 void enrol_stop(struct core *core);
 /* Begin to look, once connections are possible. */
 void enrol_open(struct core *core);
+/* The files are gone: what was begun for the former owner ends, too. Takes a core without EST. */
+void enrol_were_reset(struct core *core);
 /* A rotation moved; look at the state again soon. Takes a core without EST. */
 void enrol_wake(struct core *core);
 

@@ -35,6 +35,7 @@ struct enrol {
 	struct enrol_journal journal;
 	bool is_damaged;	/* the journal cannot be read: nothing is begun over it */
 	bool is_busy;		/* a round is under way */
+	bool is_reset;		/* it is one of a former owner: what it gets is dropped */
 	struct enrol_round round;
 	struct enrol_wishes wishes; /* of the last answer, for people */
 	char detail[ENROL_REASON_MAX + 1];

@@ -185,8 +185,12 @@ static int take(struct store *store, struct enrol_job *job, struct agent_error *
 		.min_life_s = (uint64_t)job->settings->est.min_life_s,
 	};
 	_cleanup_free_ char *chain = NULL;
-	int r = enrol_check(job->pem, &wanted, &chain, &job->about, err);
+	int r;
 
+	/* A reset went before in the queue. */
+	if (store->setup != AGENT_SETUP_ACTIVE)
+		return agent_error_set(err, -ENOKEY, "est.reset", "the device was reset meanwhile");
+	r = enrol_check(job->pem, &wanted, &chain, &job->about, err);
 	if (r >= 0 && strlen(chain) > ROTATION_CERT_MAX)
 		r = agent_error_set(err, -EMSGSIZE, "est.size", "the chain of the new certificate is longer than %d bytes", ROTATION_CERT_MAX);
 	return r < 0 ? r : store_take_certificate(store, ENROL_KEY, chain, (int64_t)job->now_s, &job->rotation, &job->is_begun, err);
