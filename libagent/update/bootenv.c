@@ -11,7 +11,9 @@
 /* What decides which slot boots, how often, from where and with which kernel command line. Whatever the policy says. */
 static const char *const reserved[] = {
 	"BOOT_*", "agent_*", "agent.*",						   /* ours: boot_uboot.c, boot_grub.c */
-	"bootcmd*", "altbootcmd", "bootargs*", "bootcount", "bootlimit", "upgrade_available", "preboot", "boot_targets", "bootmeths", /* U-Boot */
+	/* U-Boot: what runs, what it counts, and what checks or protects that. */
+	"bootcmd*", "altbootcmd", "distro_bootcmd", "bootargs*", "bootcount", "bootlimit", "upgrade_available", "preboot", "boot_targets", "bootmeths",
+	"bootdelay", "bootstop*", "menucmd", "fdtcontroladdr", "verify", ".flags", ".callbacks",
 	"saved_entry", "next_entry", "prev_saved_entry", "default", "fallback", "boot_once", "root", "prefix", "cmdpath",   /* GRUB */
 	"primary", "booted", "slot.*", "env.*",					   /* the file */
 };

@@ -26,6 +26,8 @@ static void boot_variables_are_left_to_bundles_by_name_only(void **state)
 		{ "bootenv = ( { name = \"BOOT_b_LEFT\"; value = \"9\"; } );", "decides what boots", -EPERM, "update.bootenv" },
 		{ "bootenv = ( { name = \"agent_security_version_b\"; value = \"9\"; } );", "decides what boots", -EPERM, "update.bootenv" },
 		{ "bootenv = ( { name = \"bootcmd\"; value = \"run x\"; } );", "decides what boots", -EPERM, "update.bootenv" },
+		{ "bootenv = ( { name = \"bootdelay\"; value = \"-2\"; } );", "decides what boots", -EPERM, "update.bootenv" },
+		{ "bootenv = ( { name = \".flags\"; value = \"vendor_x:sr\"; } );", "decides what boots", -EPERM, "update.bootenv" },
 		{ "bootenv = ( { name = \"bootargs\"; value = \"agent.slot=a\"; } );", "decides what boots", -EPERM, "update.bootenv" },
 		{ "bootenv = ( { name = \"slot.b.good\"; value = \"1\"; } );", "decides what boots", -EPERM, "update.bootenv" },
 		{ "bootenv = ( { name = \"vendor_x\"; value = \"1\"; }, { name = \"vendor_x\"; value = \"2\"; } );", "vendor_x twice", -EBADMSG, "update.bootenv" },
@@ -41,6 +43,9 @@ static void boot_variables_are_left_to_bundles_by_name_only(void **state)
 	assert_int_equal(agent_update_allow_bootenv(u, "", NULL), -EINVAL);
 	assert_int_equal(agent_update_allow_bootenv(u, "a*b", NULL), -EINVAL);
 	assert_int_equal(agent_update_allow_bootenv(u, "BOOT_ORDER", NULL), -EPERM);
+	assert_int_equal(agent_update_allow_bootenv(u, "verify", NULL), -EPERM);
+	assert_int_equal(agent_update_allow_bootenv(u, ".flags", NULL), -EPERM);
+	assert_int_equal(agent_update_allow_bootenv(u, "distro_bootcmd", NULL), -EPERM);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_error_ struct agent_error *err = NULL;
 		int r = install(d, u, &(struct bundle){ .sections = cases[i].sections }, 0, &err);
