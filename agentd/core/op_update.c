@@ -103,8 +103,11 @@ static int take_report(struct core *core, sd_bus_message *reply, struct agent_er
 	struct updates *u = core->updates;
 	int r = read_report(reply, &u->report, &u->look);
 
-	if (r < 0)
+	/* What parses foreign bytes must not have the TPM count without end. */
+	if (r < 0 || u->report.trust_version > AGENT_UPDATE_TRUST_VERSION_MAX) {
+		u->report.trust_version = 0;
 		return agent_error_set(err, -EBADMSG, "update.report", "agentd-install sent a status that cannot be read");
+	}
 	updates_keep_trust(core);
 	if (u->report.failed_release_id[0] != '\0' && !audit_knows_fallback(core, u->report.failed_release_id))
 		event_add(core, EVENT_UPDATE_FELL_BACK, "release", u->report.failed_release_id, "slot", u->report.booted_slot, NULL);

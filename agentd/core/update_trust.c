@@ -34,7 +34,7 @@ static int trust_run(struct store *store, void *data, struct agent_error **err)
 	if (store->trust == NULL)
 		return agent_error_set(err, -EKEYREJECTED, "update.trust-floor", "the counter of the signers of updates in the TPM was made again by somebody else");
 	/* A version that is far ahead, of a device that begins with a folder that stands for many changes, takes several turns. */
-	if (target - store->trust_value > AGENT_UPDATE_FLOOR_STEPS_MAX)
+	if (target > store->trust_value && target - store->trust_value > AGENT_UPDATE_FLOOR_STEPS_MAX)
 		target = store->trust_value + AGENT_UPDATE_FLOOR_STEPS_MAX;
 	r = agent_counter_raise(store->trust, target, AGENT_UPDATE_FLOOR_STEPS_MAX, err);
 	if (r >= 0)

@@ -143,6 +143,9 @@ static int step(struct agent_context *ctx, struct trust *trust, unsigned n_min_s
 	if (p.version <= trust->version)
 		r = agent_error_set(err, -ESTALE, "update.trust-version", "the policy of signers has version %" PRIu64 ", this device has %" PRIu64 " already",
 				    p.version, trust->version);
+	if (r == 0 && p.version > AGENT_UPDATE_TRUST_VERSION_MAX)
+		r = agent_error_set(err, -ERANGE, "update.trust-version", "the policy of signers has version %" PRIu64 ", %d is the highest; it is a count of "
+				    "policies, not a date", p.version, AGENT_UPDATE_TRUST_VERSION_MAX);
 	/* Counted up one by one in NV memory, like the floor of releases. */
 	if (r == 0 && p.version - trust->version > AGENT_UPDATE_FLOOR_STEPS_MAX)
 		r = agent_error_set(err, -ERANGE, "update.trust-version", "the policy of signers has version %" PRIu64 ", more than %d above %" PRIu64
@@ -226,6 +229,9 @@ static int base_load(const char *trust_dir, uint64_t *ret_base, struct agent_err
 		base = base * 10 + (uint64_t)(text[i] - '0');
 	if (n < 1 || n > 15 || n + (text[n] == '\n') != size)
 		return agent_error_set(err, -EBADMSG, "update.trust", "%s must hold one number, the version of the policy of signers that the folder stands for", path);
+	if (base > AGENT_UPDATE_TRUST_VERSION_MAX) /* the TPM's counter would follow, and never come back */
+		return agent_error_set(err, -ERANGE, "update.trust-version", "%s holds %" PRIu64 ", %d is the highest; it is a count of policies, not a date", path,
+				       base, AGENT_UPDATE_TRUST_VERSION_MAX);
 	*ret_base = base;
 	return 0;
 }

@@ -691,6 +691,12 @@ static void others_sign_and_the_tpm_keeps_it_before_the_next_bundle(void **state
 	call(p, BUS_CORE, "UpdateStatus", "(sus)", WHO);
 	turn(30);
 	assert_int_equal(core.trust, 2500);
+	/* A date, or an agentd-install that somebody else drives: the TPM does not count up to it. */
+	install.trust_version = 20261122;
+	call(p, BUS_CORE, "UpdateStatus", "(sus)", WHO);
+	turn(60);
+	assert_string_equal(p->error, "update.report");
+	assert_int_equal(trust_counter, 2500);
 	program_end(p);
 }
 

@@ -323,6 +323,17 @@ static void a_folder_that_says_its_version_ends_the_steps_before_it(void **unuse
 		assert_int_equal(load(1, &trust, &err), -EBADMSG);
 		assert_error(&err, -EBADMSG, "update.trust");
 	}
+	/* Core would count the TPM up to it. */
+	for (size_t i = 0; i < 2; i++) {
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		base_write(i == 0 ? "10001\n" : "20261122\n");
+		assert_int_equal(load(1, &trust, &err), -ERANGE);
+		assert_error(&err, -ERANGE, "update.trust-version");
+	}
+	base_write("10000\n");
+	assert_int_equal(load(1, &trust, NULL), 0);
+	assert_int_equal(trust.version, 10000);
 }
 
 static void versions_are_a_count_and_no_date(void **unused)

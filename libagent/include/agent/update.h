@@ -222,6 +222,8 @@ struct agent_update_status {
 
 /* The floor is counted up by one in NV memory: a release may be at most so many security versions above it. Since: 0.1 */
 #define AGENT_UPDATE_FLOOR_STEPS_MAX 1000
+/* So is the version of the signers, and one that is no count would wear that memory out: no policy or trust folder may have a higher one. Since: 0.1 */
+#define AGENT_UPDATE_TRUST_VERSION_MAX 10000
 
 /**
  * agent_update_install() - read a bundle from @fd and put it into the inactive slot
