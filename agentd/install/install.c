@@ -20,7 +20,6 @@
 #include "base/macro.h"
 #include "base/secret.h"
 
-#define KEY_S 120	/* core has a TPM to ask */
 #define PROGRESS_US 100000	/* ten reports in a second */
 #define VERSIONS_FILE_MAX 65536
 
@@ -247,7 +246,7 @@ static int key_get(struct installer *in, struct agent_error **err)
 	int r = 0;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += KEY_S;
+	until.tv_sec += INSTALL_KEY_S + 5; /* what the bus says of a late answer comes first */
 	pthread_mutex_lock(&in->lock);
 	in->key_state = KEY_WANTED;
 	wake(in);

@@ -15,6 +15,7 @@
 
 #include "agentd/common/settings.h"
 
+#define INSTALL_KEY_S 180	/* for the key of encrypted images: core has a TPM to ask, which may be making another key */
 #define INSTALL_TEXT 65
 
 /* What Install1 reports, copied out of the engine. Empty texts are left out. */

@@ -134,10 +134,14 @@ static int on_key(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error
 static void on_want_key(void *userdata)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
+	sd_bus_message *m = NULL;
 	struct server *p = userdata;
-	int r = p->begin == NULL ? -ENOTCONN :
-				   sd_bus_call_method_async(sd_bus_message_get_bus(p->begin), NULL, NULL, BUS_PATH, BUS_CORE, "UpdateKey", on_key, p, NULL);
+	sd_bus *bus = p->begin == NULL ? NULL : sd_bus_message_get_bus(p->begin);
+	int r = bus == NULL ? -ENOTCONN : sd_bus_message_new_method_call(bus, &m, NULL, BUS_PATH, BUS_CORE, "UpdateKey");
 
+	if (r >= 0)
+		r = sd_bus_call_async(bus, NULL, m, on_key, p, INSTALL_KEY_S * UINT64_C(1000000));
+	sd_bus_message_unref(m);
 	if (r < 0) {
 		agent_error_set(&err, r, "update.key", "agentd cannot be asked for the key for updates: %s", strerror(-r));
 		installer_give_key(p->installer, NULL, 0, r, &err);
