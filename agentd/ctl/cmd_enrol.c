@@ -35,21 +35,9 @@ static void show(const struct ctl *ctl, const json_t *body)
 	show_moment(body, "next", "asked again");
 }
 
-/* Takes @body. */
-static int ask(struct ctl *ctl, const char *method, const char *path, json_t *body)
-{
-	struct reply reply;
-	int r = http_request(ctl, method, path, body, &reply);
-
-	if (r == CTL_OK && reply.body != NULL)
-		show(ctl, reply.body);
-	reply_free(&reply);
-	return r;
-}
-
 int cmd_enrol_status(struct ctl *ctl, int argc, char **argv)
 {
-	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : ask(ctl, "GET", "/v1/enrolment", NULL);
+	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : http_show(ctl, "GET", "/v1/enrolment", NULL, show);
 }
 
 int cmd_enrol_renew(struct ctl *ctl, int argc, char **argv)
@@ -59,7 +47,7 @@ int cmd_enrol_renew(struct ctl *ctl, int argc, char **argv)
 
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0)
 		return CTL_USAGE;
-	return ask(ctl, "POST", "/v1/enrolment", json_pack("{s:s}", "key", new_key ? "new" : "same"));
+	return http_show(ctl, "POST", "/v1/enrolment", json_pack("{s:s}", "key", new_key ? "new" : "same"), show);
 }
 
 int cmd_enrol_secret(struct ctl *ctl, int argc, char **argv)
@@ -72,7 +60,7 @@ int cmd_enrol_secret(struct ctl *ctl, int argc, char **argv)
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0 || (is_wipe && is_stdin))
 		return CTL_USAGE;
 	if (is_wipe)
-		return ask(ctl, "DELETE", "/v1/enrolment/secret", NULL);
+		return http_show(ctl, "DELETE", "/v1/enrolment/secret", NULL, show);
 	if (ask_secret(is_stdin, "Secret for the EST server, USER:PASSWORD", &line) < 0)
 		return CTL_USAGE;
 	text = secret_json(&line);
@@ -80,7 +68,7 @@ int cmd_enrol_secret(struct ctl *ctl, int argc, char **argv)
 		fputs("agentctl: the secret is no text\n", stderr);
 		return CTL_USAGE;
 	}
-	return ask(ctl, "PUT", "/v1/enrolment/secret", json_pack("{s:o}", "secret", text));
+	return http_show(ctl, "PUT", "/v1/enrolment/secret", json_pack("{s:o}", "secret", text), show);
 }
 
 int cmd_enrol_trust(struct ctl *ctl, int argc, char **argv)
@@ -92,6 +80,6 @@ int cmd_enrol_trust(struct ctl *ctl, int argc, char **argv)
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &fingerprint, 0, 1) < 0 || (is_forget != 0) != (fingerprint == NULL))
 		return CTL_USAGE;
 	if (is_forget)
-		return ask(ctl, "DELETE", "/v1/enrolment/anchor", NULL);
-	return ask(ctl, "PUT", "/v1/enrolment/anchor", json_pack("{s:s}", "fingerprint", fingerprint));
+		return http_show(ctl, "DELETE", "/v1/enrolment/anchor", NULL, show);
+	return http_show(ctl, "PUT", "/v1/enrolment/anchor", json_pack("{s:s}", "fingerprint", fingerprint), show);
 }

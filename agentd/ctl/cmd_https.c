@@ -30,25 +30,14 @@ static void show(const struct ctl *ctl, const json_t *body)
 	}
 }
 
-static int ask(struct ctl *ctl, const char *method, const char *path, json_t *body)
-{
-	struct reply reply;
-	int r = http_request(ctl, method, path, body, &reply);
-
-	if (r == CTL_OK && reply.body != NULL)
-		show(ctl, reply.body);
-	reply_free(&reply);
-	return r;
-}
-
 int cmd_https_status(struct ctl *ctl, int argc, char **argv)
 {
-	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : ask(ctl, "GET", "/v1/https", NULL);
+	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : http_show(ctl, "GET", "/v1/https", NULL, show);
 }
 
 int cmd_https_remove(struct ctl *ctl, int argc, char **argv)
 {
-	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : ask(ctl, "DELETE", "/v1/https/certificate", NULL);
+	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : http_show(ctl, "DELETE", "/v1/https/certificate", NULL, show);
 }
 
 int cmd_https_request(struct ctl *ctl, int argc, char **argv)
@@ -91,5 +80,5 @@ int cmd_https_certificate(struct ctl *ctl, int argc, char **argv)
 		fprintf(stderr, "agentctl: no certificates in PEM form of at most %d bytes came on standard input\n", PEM_MAX);
 		return CTL_USAGE;
 	}
-	return ask(ctl, "PUT", "/v1/https/certificate", json_pack("{s:o}", "pem", pem));
+	return http_show(ctl, "PUT", "/v1/https/certificate", json_pack("{s:o}", "pem", pem), show);
 }

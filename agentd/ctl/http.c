@@ -282,6 +282,17 @@ int http_request(struct ctl *ctl, const char *method, const char *path, json_t *
 	return r;
 }
 
+int http_show(struct ctl *ctl, const char *method, const char *path, json_t *body, void (*show)(const struct ctl *ctl, const json_t *body))
+{
+	struct reply reply;
+	int r = http_request(ctl, method, path, body, &reply);
+
+	if (r == CTL_OK && reply.body != NULL)
+		show(ctl, reply.body);
+	reply_free(&reply);
+	return r;
+}
+
 int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, struct reply *ret_reply)
 {
 	*ret_reply = (struct reply){ 0 };

@@ -52,6 +52,8 @@ struct upload {
  * otherwise an exit code, after saying on stderr (and, with --json, on stdout) what is wrong.
  */
 int http_request(struct ctl *ctl, const char *method, const char *path, json_t *body, struct reply *ret_reply);
+/* The same, and @show gets the body of a good answer. */
+int http_show(struct ctl *ctl, const char *method, const char *path, json_t *body, void (*show)(const struct ctl *ctl, const json_t *body));
 int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, struct reply *ret_reply);
 void reply_free(struct reply *reply);
 /*

@@ -235,21 +235,6 @@ void ep_update_get(struct request *req)
 	request_call_send(req, request_call_new(req, "UpdateStatus"), 0, reply_from_dict, NULL);
 }
 
-/* One text to core. */
-static void send_text(struct request *req, const char *method, const char *text, void (*on_reply)(struct request *req, sd_bus_message *reply))
-{
-	sd_bus_message *call = request_call_new(req, method);
-
-	if (call == NULL)
-		return;
-	if (sd_bus_message_append(call, "s", text) < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, on_reply, NULL);
-}
-
 static void on_fetch(struct request *req, sd_bus_message *reply)
 {
 	reply_value(req, 202, "id", reply);
@@ -257,7 +242,7 @@ static void on_fetch(struct request *req, sd_bus_message *reply)
 
 void ep_update_fetch_post(struct request *req)
 {
-	send_text(req, "UpdateFetch", args_text(req->args, "url"), on_fetch);
+	request_call_text(req, "UpdateFetch", args_text(req->args, "url"), on_fetch);
 }
 
 static void on_offered(struct request *req, sd_bus_message *reply)
@@ -267,17 +252,17 @@ static void on_offered(struct request *req, sd_bus_message *reply)
 
 void ep_update_offer_post(struct request *req)
 {
-	send_text(req, "UpdateOffer", args_text(req->args, "url"), on_offered);
+	request_call_text(req, "UpdateOffer", args_text(req->args, "url"), on_offered);
 }
 
 void ep_update_approve_post(struct request *req)
 {
-	send_text(req, "UpdateApprove", args_text(req->args, "release_id"), reply_from_dict);
+	request_call_text(req, "UpdateApprove", args_text(req->args, "release_id"), reply_from_dict);
 }
 
 void ep_update_policy_put(struct request *req)
 {
-	send_text(req, "UpdatePolicy", args_text(req->args, "policy"), reply_from_dict);
+	request_call_text(req, "UpdatePolicy", args_text(req->args, "policy"), reply_from_dict);
 }
 
 void ep_update_postpone_post(struct request *req)

@@ -153,6 +153,20 @@ void request_call_send(struct request *req, sd_bus_message *message, uint64_t ti
 		reply_error(req, r, &err);
 }
 
+void request_call_text(struct request *req, const char *member, const char *text, void (*on_reply)(struct request *req, sd_bus_message *message))
+{
+	sd_bus_message *call = request_call_new(req, member);
+
+	if (call == NULL)
+		return;
+	if (sd_bus_message_append(call, "s", text) < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, on_reply, NULL);
+}
+
 /* ---- stages ----------------------------------------------------------------------------------------------------- */
 
 void request_begin(struct request *req)

@@ -130,6 +130,9 @@ void request_call_send(struct request *req, sd_bus_message *message, uint64_t ti
 		       void (*on_reply)(struct request *req, sd_bus_message *message),
 		       void (*on_error)(struct request *req, int r, struct agent_error **err));
 
+/* One text to core. */
+void request_call_text(struct request *req, const char *member, const char *text, void (*on_reply)(struct request *req, sd_bus_message *message));
+
 /* client.c: is this a request that a client certificate speaks for; its token, if there is one already; get one */
 bool client_is_asking(const struct request *req);
 void client_fill_token(struct request *req);

@@ -17,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/macro.h"
+#include "crypto/cert_read.h"
 #include "crypto/digest.h"
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
@@ -24,7 +25,6 @@
 #define DEVICE_CA_LIFETIME_S UINT64_C(946728000)	/* 30 years of 365.25 days */
 #define TIME_MAX_S UINT64_C(253402300799)		/* 9999-12-31: RFC 5280 section 4.1.2.5 */
 #define SERIAL_BITS 128
-#define PEM_MAX_BYTES (64 * 1024)
 #define SPKI_MAX_BYTES 2048
 #define NAMES_MAX 64
 
@@ -51,25 +51,6 @@ static int bio_to_text(BIO *bio, char **ret_text, struct agent_error **err)
 	if (text == NULL)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory for PEM text");
 	*ret_text = text;
-	return 0;
-}
-
-/* First certificate in @pem. */
-static int read_cert(OSSL_LIB_CTX *libctx, const char *pem, X509 **ret_cert, struct agent_error **err)
-{
-	_cleanup_(BIO_free_allp) BIO *bio = NULL;
-	X509 *cert;
-	size_t n = strnlen(pem, PEM_MAX_BYTES + 1);
-
-	if (n > PEM_MAX_BYTES)
-		return agent_error_set(err, -EMSGSIZE, "cert.pem", "certificate text is longer than %d bytes", PEM_MAX_BYTES);
-	bio = BIO_new_mem_buf(pem, (int)n);
-	cert = X509_new_ex(libctx, NULL);
-	if (bio == NULL || cert == NULL || PEM_read_bio_X509(bio, &cert, NULL, NULL) == NULL) {
-		X509_free(cert);
-		return openssl_error_set(err, -EBADMSG, "cert.pem", "text is not a PEM certificate");
-	}
-	*ret_cert = cert;
 	return 0;
 }
 
@@ -298,7 +279,7 @@ int agent_device_ca_issue(struct agent_context *ctx, struct agent_signer *signer
 	r = agent_openssl_libctx(ctx, &libctx, err);
 	if (r < 0)
 		return r;
-	r = read_cert(libctx, ca_pem, &ca, err);
+	r = cert_read(libctx, ca_pem, &ca, err);
 	if (r < 0)
 		return r;
 	r = agent_openssl_pkey(ctx, signer, &pkey, err);
@@ -343,7 +324,7 @@ int agent_cert_fingerprint(struct agent_context *ctx, const char *pem, char ret_
 	r = agent_openssl_libctx(ctx, &libctx, err);
 	if (r < 0)
 		return r;
-	r = read_cert(libctx, pem, &cert, err);
+	r = cert_read(libctx, pem, &cert, err);
 	if (r < 0)
 		return r;
 	n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);

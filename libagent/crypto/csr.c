@@ -15,12 +15,12 @@
 #include <agent/openssl.h>
 
 #include "base/macro.h"
+#include "crypto/cert_read.h"
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
 
 #define NAMES_MAX 16
 #define NAME_TEXT_MAX 255
-#define PEM_MAX_BYTES (64 * 1024)
 
 DEFINE_CLEANUP(BIO *, BIO_free_all)
 DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free)
@@ -40,24 +40,6 @@ static int no_memory(struct agent_error **err)
 {
 	ERR_clear_error();
 	return agent_error_set(err, -ENOMEM, "memory", "no memory for a signing request");
-}
-
-static int read_like(OSSL_LIB_CTX *libctx, const char *pem, X509 **ret_cert, struct agent_error **err)
-{
-	_cleanup_(BIO_free_allp) BIO *bio = NULL;
-	X509 *cert;
-	size_t n = strnlen(pem, PEM_MAX_BYTES + 1);
-
-	if (n > PEM_MAX_BYTES)
-		return agent_error_set(err, -EMSGSIZE, "cert.pem", "certificate text is longer than %d bytes", PEM_MAX_BYTES);
-	bio = BIO_new_mem_buf(pem, (int)n);
-	cert = X509_new_ex(libctx, NULL);
-	if (bio == NULL || cert == NULL || PEM_read_bio_X509(bio, &cert, NULL, NULL) == NULL) {
-		X509_free(cert);
-		return openssl_error_set(err, -EBADMSG, "cert.pem", "text is not a PEM certificate");
-	}
-	*ret_cert = cert;
-	return 0;
 }
 
 /* "uri:urn:dev:1": IA5String (RFC 5280 section 4.2.1.6), or the octets of an address. */
@@ -197,7 +179,7 @@ int agent_csr_make(struct agent_context *ctx, struct agent_signer *signer, const
 		return agent_error_set(err, -EINVAL, "cert.argument", "a signing request needs a key and a subject");
 	r = agent_openssl_libctx(ctx, &libctx, err);
 	if (r >= 0 && options->like_pem != NULL)
-		r = read_like(libctx, options->like_pem, &like, err);
+		r = cert_read(libctx, options->like_pem, &like, err);
 	if (r >= 0 && options->subject != NULL)
 		r = name_parse(options->subject, &name, err);
 	if (r >= 0 && options->subject == NULL && (name = X509_NAME_dup(X509_get_subject_name(like))) == NULL)
