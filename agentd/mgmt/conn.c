@@ -608,7 +608,7 @@ static void on_hello(struct conn *c)
 	(void)setsockopt(c->net_fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
 	if (r == 0)
 		return;
-	sd_event_source_set_io_events(c->net_io, 0);
+	sd_event_source_set_io_events(c->net_io, EPOLLRDHUP);
 	set_state(c, CONN_QUEUED);
 	if (c->is_from_known || !tls_queue_is_blocked(c->m))
 		tls_queue_run(c->m);
@@ -684,7 +684,7 @@ static int on_net(sd_event_source *source, int fd, uint32_t events, void *userda
 		else
 			on_hello(c);
 		break;
-	case CONN_QUEUED:	/* only errors are reported here */
+	case CONN_QUEUED:	/* only errors, and that it left: a place in the queue is for who still waits */
 		conn_close(c, true);
 		break;
 	case CONN_HANDSHAKE:
