@@ -19,6 +19,7 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION /* lines of code mean nothing to an operator */
 #include <systemd/sd-journal.h>
 
+#include "agentd/common/paths.h"
 #include "base/macro.h"
 
 #define LINE_MAX_BYTES 2048

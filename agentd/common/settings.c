@@ -13,6 +13,7 @@
 #include <libconfig.h>
 
 #include "agentd/common/address.h"
+#include "agentd/common/paths.h"
 #include "agentd/common/topic_rights.h"
 #include "agentd/common/topics.h"
 #include "base/file.h"

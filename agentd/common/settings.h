@@ -62,8 +62,8 @@ struct settings {
 	struct { bool at_start; char **units, **commands; bool mqtt; int64_t deadline_s, command_timeout_s; } health;
 };
 
-/* AGENT_SYSCONFDIR/agentd/agentd.conf, then agentd.conf.d/?*.conf beside it in name order, later rows win. */
-#define SETTINGS_DEFAULT_FILE AGENT_SYSCONFDIR "/agentd/agentd.conf"
+/* sysconfdir/agentd/agentd.conf, then agentd.conf.d/?*.conf beside it in name order, later rows win. */
+#define SETTINGS_DEFAULT_FILE AGENT_SYSCONFDIR "/agentd/agentd.conf"  /* needs agentd/common/paths.h */
 
 /*
  * Load and check. -EINVAL with "config.syntax", "config.unknown", "config.type", "config.range" or "config.missing" and a

@@ -16,6 +16,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "agentd/common/paths.h"
 #include "agentd/common/service.h"
 #include "agentd/core/supervise_inside.h"
 

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "agentd/common/paths.h"
 #include "agentd/common/service.h"
 #include "base/file.h"
 #include "base/macro.h"
