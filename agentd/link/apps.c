@@ -24,6 +24,8 @@
 #include "agentd/common/topic_rights.h"
 #include "agentd/common/topics.h"
 #include "agentd/common/vendor.h"
+#include "agentd/link/ledger.h"
+#include "agentd/link/outbox.h"
 #include "base/macro.h"
 
 #define FD_NAME "link-apps"
@@ -31,20 +33,7 @@
 #define BURST_FACTOR 4		/* see mqtt.app_calls_per_s */
 #define PAUSE_US 100000		/* after a call over the rate nothing is read for so long */
 #define UNREAD_MAX 32		/* answers that a program may leave unread */
-#define FILTERS_MAX 32		/* different ones, of all programs */
-#define OUTBOX_BYTES (128 * KIB)	/* of one program */
-#define OUTBOXES_BYTES (VENDOR_MAX_CONNECTIONS * OUTBOX_BYTES)	/* of all: nobody takes the room of others */
-#define OUTBOX_ENTRIES 256
-#define BATCH_BYTES (64 * KIB)	/* of one answer; at least one message */
 #define DEAD_US (60 * UINT64_C(1000000)) /* a full outbox that nobody fetches from: the program is cut off */
-
-struct entry {
-	struct entry *next;
-	const char *gap;	/* its reason; NULL: a message */
-	size_t size;
-	char *topic;		/* topic and payload are one allocation */
-	void *payload;
-};
 
 struct app {
 	struct app *next;
@@ -55,9 +44,7 @@ struct app {
 	struct key_caller caller;
 	char *filters[AGENT_LINK_FILTERS_MAX];
 	size_t n_filters;
-	struct entry *outbox, **outbox_end;
-	size_t n_entries, outbox_bytes;
-	uint64_t stuck_since_us;	/* something was thrown away and nobody fetched since; 0: no */
+	struct outbox outbox;
 	sd_bus_message *waiting;	/* a call of Receive */
 	bool is_broken;			/* to be dropped as soon as nobody works with it */
 };
@@ -68,12 +55,6 @@ struct pending {
 	uint64_t ticket;
 	struct app *app;
 	sd_bus_message *call;
-};
-
-struct ledger_row {
-	char *filter;
-	unsigned n_users;
-	int qos;
 };
 
 struct apps {
@@ -90,9 +71,8 @@ struct apps {
 	struct pending *pending;
 	uint64_t last_ticket;
 	struct vendors vendors;
-	struct ledger_row ledger[FILTERS_MAX];
-	size_t n_ledger;
-	size_t outboxes_bytes;
+	struct ledger ledger;
+	struct outbox_room room;
 };
 
 static uint64_t now_us(void)
@@ -103,187 +83,13 @@ static uint64_t now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-/* ---- the ledger: what the broker was asked for, and for how many ------------------------------------------------ */
-
-static int ledger_add(struct apps *apps, const char *filter, int qos, struct agent_error **err)
-{
-	size_t i = 0;
-	int r;
-
-	while (i < apps->n_ledger && strcmp(apps->ledger[i].filter, filter) != 0)
-		i++;
-	if (i == FILTERS_MAX)
-		return agent_error_set(err, -EDQUOT, "link.filters", "all programs together subscribe %d different filters, and no more", FILTERS_MAX);
-	if (i < apps->n_ledger && apps->ledger[i].qos >= qos) {
-		apps->ledger[i].n_users++;
-		return 0;
-	}
-	r = worker_subscribe(apps->worker, filter, qos, err);
-	if (r < 0)
-		return r;
-	if (i == apps->n_ledger) {
-		char *copy = strdup(filter);
-
-		if (copy == NULL) {
-			worker_unsubscribe(apps->worker, filter);
-			return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
-		}
-		apps->ledger[apps->n_ledger++] = (struct ledger_row){ .filter = copy };
-	}
-	apps->ledger[i].qos = qos;
-	apps->ledger[i].n_users++;
-	return 0;
-}
-
-static void ledger_remove(struct apps *apps, const char *filter)
-{
-	for (size_t i = 0; i < apps->n_ledger; i++) {
-		if (strcmp(apps->ledger[i].filter, filter) != 0 || --apps->ledger[i].n_users > 0)
-			continue;
-		if (apps->worker != NULL)
-			worker_unsubscribe(apps->worker, filter);
-		free(apps->ledger[i].filter);
-		apps->ledger[i] = apps->ledger[--apps->n_ledger];
-		return;
-	}
-}
-
-/* ---- outbox ------------------------------------------------------------------------------------------------------ */
-
-static void take_first(struct app *app)
-{
-	struct entry *e = app->outbox;
-
-	app->outbox = e->next;
-	if (app->outbox == NULL)
-		app->outbox_end = &app->outbox;
-	app->n_entries--;
-	app->outbox_bytes -= e->size;
-	app->apps->outboxes_bytes -= e->size;
-	free(e->topic);
-	free(e);
-}
-
-static void mark_first(struct app *app, const char *reason)
-{
-	struct entry *e;
-
-	if (app->outbox != NULL && app->outbox->gap != NULL)
-		return;
-	e = calloc(1, sizeof(*e));
-	if (e == NULL) {
-		app->is_broken = true; /* a loss must not go untold: the end of the connection tells it too */
-		return;
-	}
-	*e = (struct entry){ .next = app->outbox, .gap = reason };
-	if (app->outbox == NULL)
-		app->outbox_end = &e->next;
-	app->outbox = e;
-	app->n_entries++;
-}
-
-static void append(struct app *app, struct entry *e)
-{
-	*app->outbox_end = e;
-	app->outbox_end = &e->next;
-	app->n_entries++;
-	app->outbox_bytes += e->size;
-	app->apps->outboxes_bytes += e->size;
-}
-
-/* The oldest go, and a gap takes their place. */
-static void make_room(struct app *app, size_t size)
-{
-	struct apps *apps = app->apps;
-	bool is_lost = false;
-
-	while (app->outbox != NULL && (app->n_entries >= OUTBOX_ENTRIES || app->outbox_bytes + size > OUTBOX_BYTES ||
-				       apps->outboxes_bytes + size > OUTBOXES_BYTES)) {
-		is_lost = true;
-		take_first(app);
-	}
-	if (!is_lost)
-		return;
-	mark_first(app, "slow");
-	if (app->stuck_since_us == 0)
-		app->stuck_since_us = now_us();
-}
-
-static void put_message(struct app *app, const char *topic, const void *payload, size_t size)
-{
-	size_t n_topic = strlen(topic) + 1;
-	struct entry *e;
-
-	make_room(app, n_topic + size);
-	if (app->apps->outboxes_bytes + n_topic + size > OUTBOXES_BYTES) { /* the others' */
-		mark_first(app, "slow");
-		return;
-	}
-	e = calloc(1, sizeof(*e));
-	if (e == NULL || (e->topic = malloc(n_topic + size)) == NULL) {
-		free(e);
-		mark_first(app, "slow");
-		return;
-	}
-	memcpy(e->topic, topic, n_topic);
-	if (size > 0)
-		memcpy(e->topic + n_topic, payload, size);
-	e->payload = e->topic + n_topic;
-	e->size = n_topic + size;
-	append(app, e);
-}
-
-static void put_gap(struct app *app, const char *reason)
-{
-	struct entry *e;
-
-	/* One after the other tells no more than one; the outbox begins with one where it had no room. */
-	if (app->n_entries > 0 && app->outbox->gap != NULL && app->outbox->next == NULL)
-		return;
-	make_room(app, 0);
-	e = calloc(1, sizeof(*e));
-	if (e == NULL) {
-		app->is_broken = true;
-		return;
-	}
-	e->gap = reason;
-	append(app, e);
-}
-
 /* As many as fit one answer, for whoever waits for them. */
 static void answer_waiting(struct app *app)
 {
-	sd_bus_message *reply = NULL;
-	size_t bytes = 0;
-	int r;
-
-	if (app->waiting == NULL || app->outbox == NULL)
+	if (app->waiting == NULL || app->outbox.first == NULL)
 		return;
-	app->stuck_since_us = 0;
-	r = sd_bus_message_new_method_return(app->waiting, &reply);
-	if (r >= 0)
-		r = sd_bus_message_open_container(reply, 'a', "(ssay)");
-	while (r >= 0 && app->outbox != NULL && (bytes == 0 || bytes + app->outbox->size <= BATCH_BYTES)) {
-		const struct entry *e = app->outbox;
-		size_t n_topic = e->gap != NULL ? 0 : strlen(e->topic) + 1;
-
-		bytes += e->size + 1;
-		r = sd_bus_message_open_container(reply, 'r', "ssay");
-		if (r >= 0)
-			r = sd_bus_message_append(reply, "ss", e->gap != NULL ? "gap" : "message", e->gap != NULL ? e->gap : e->topic);
-		if (r >= 0)
-			r = sd_bus_message_append_array(reply, 'y', e->gap != NULL ? "" : e->payload, e->size - n_topic);
-		if (r >= 0)
-			r = sd_bus_message_close_container(reply);
-		take_first(app);
-	}
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
-	if (r >= 0)
-		r = sd_bus_send(app->bus, reply, NULL);
-	if (r < 0)
+	if (outbox_answer(&app->outbox, app->waiting) < 0)
 		app->is_broken = true;
-	sd_bus_message_unref(reply);
 	app->waiting = sd_bus_message_unref(app->waiting);
 }
 
@@ -321,11 +127,10 @@ static void drop(struct app *app)
 		free(pending);
 	}
 	while (app->n_filters > 0) {
-		ledger_remove(apps, app->filters[--app->n_filters]);
+		ledger_remove(&apps->ledger, apps->worker, app->filters[--app->n_filters]);
 		free(app->filters[app->n_filters]);
 	}
-	while (app->outbox != NULL)
-		take_first(app);
+	outbox_clear(&app->outbox);
 	sd_bus_message_unref(app->waiting);
 	sd_bus_detach_event(app->bus);
 	sd_bus_close_unref(app->bus);
@@ -378,7 +183,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
 	uint64_t now = now_us();
 
 	for (struct app *app = apps->list; app != NULL; app = app->next)
-		if (app->stuck_since_us != 0 && now - app->stuck_since_us > DEAD_US)
+		if (app->outbox.stuck_since_us != 0 && now - app->outbox.stuck_since_us > DEAD_US)
 			break_app(app, "it subscribed and fetches no messages");
 	drop_broken(apps);
 	(void)sd_event_source_set_time_relative(source, DEAD_US / 4);
@@ -512,9 +317,9 @@ static int subscribe(struct app *app, sd_bus_message *m, struct agent_error **er
 		return refused(app, "subscribe to", filter, err);
 	for (size_t i = 0; i < app->n_filters; i++)
 		if (strcmp(app->filters[i], filter) == 0) {
-			r = ledger_add(apps, filter, (int)qos, err); /* perhaps with a higher QoS */
+			r = ledger_add(&apps->ledger, apps->worker, filter, (int)qos, err); /* perhaps with a higher QoS */
 			if (r >= 0)
-				ledger_remove(apps, filter); /* it was counted already */
+				ledger_remove(&apps->ledger, apps->worker, filter); /* it was counted already */
 			return r;
 		}
 	if (app->n_filters == AGENT_LINK_FILTERS_MAX)
@@ -522,7 +327,7 @@ static int subscribe(struct app *app, sd_bus_message *m, struct agent_error **er
 	app->filters[app->n_filters] = strdup(filter);
 	if (app->filters[app->n_filters] == NULL)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
-	r = ledger_add(apps, filter, (int)qos, err);
+	r = ledger_add(&apps->ledger, apps->worker, filter, (int)qos, err);
 	if (r < 0)
 		free(app->filters[app->n_filters]);
 	else
@@ -551,7 +356,7 @@ static int unsubscribe(struct app *app, sd_bus_message *m, struct agent_error **
 			continue;
 		free(app->filters[i]);
 		app->filters[i] = app->filters[--app->n_filters];
-		ledger_remove(app->apps, filter);
+		ledger_remove(&app->apps->ledger, app->apps->worker, filter);
 		break;
 	}
 	return 0;
@@ -633,7 +438,7 @@ static int serve(struct apps *apps, int fd, struct agent_error **err)
 		return agent_error_set(err, -EBUSY, "link.busy", "%s", why);
 	}
 	app->apps = apps;
-	app->outbox_end = &app->outbox;
+	outbox_init(&app->outbox, &apps->room);
 	r = gate_new(apps->event, fd, on_gate_broken, app, &inner, &app->gate, err);
 	if (r >= 0)
 		r = peer_serve(inner, &app->bus, err);
@@ -698,10 +503,9 @@ static void deliver(struct apps *apps)
 
 	while ((m = worker_next_message(apps->worker)) != NULL) {
 		for (struct app *app = apps->list; app != NULL; app = app->next) {
-			if (m->gap != NULL && app->n_filters > 0)
-				put_gap(app, m->gap);
-			else if (m->gap == NULL && wants(app, m->topic))
-				put_message(app, m->topic, m->payload, m->size);
+			if ((m->gap != NULL && app->n_filters > 0 && !outbox_put_gap(&app->outbox, m->gap)) ||
+			    (m->gap == NULL && wants(app, m->topic) && !outbox_put_message(&app->outbox, m->topic, m->payload, m->size)))
+				app->is_broken = true; /* a loss must not go untold: the end of the connection tells it too */
 		}
 		worker_message_free(m);
 	}
