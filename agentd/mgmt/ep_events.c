@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "agentd/common/bus_json.h"
 #include "agentd/mgmt/request.h"
 
 #define LIMIT_DEFAULT 100
 
 static void on_events(struct request *req, sd_bus_message *reply)
 {
-	json_t *list = reply_json_from_bus(reply), *event;
+	json_t *list = bus_json_read(reply), *event;
 	uint64_t last = 0;
 	size_t i;
 

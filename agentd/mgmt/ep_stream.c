@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agentd/common/bus_json.h"
 #include "agentd/mgmt/request.h"
 #include "base/macro.h"
 
@@ -209,8 +210,8 @@ static void on_portion(struct request *req, sd_bus_message *reply)
 	if (sd_bus_message_read(reply, "tt", &last, &left_s) >= 0) {
 		if (!s->is_open && s->after == UINT64_MAX)
 			s->after = last;	/* from now on; the events that came along are old */
-		update = reply_json_from_bus(reply);
-		events = update == NULL ? NULL : reply_json_from_bus(reply);
+		update = bus_json_read(reply);
+		events = update == NULL ? NULL : bus_json_read(reply);
 	}
 	out = events == NULL ? NULL : open_memstream(&s->text, &s->size);
 	if (out != NULL) {

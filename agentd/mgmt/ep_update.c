@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "agentd/common/bus_json.h"
 #include "agentd/common/peer.h"
 #include "agentd/mgmt/request.h"
 #include "base/buf.h"
@@ -137,7 +138,7 @@ static int on_installed(sd_bus_message *message, void *userdata, sd_bus_error *r
 		answer(req);
 		return 0;
 	}
-	json = reply_json_from_bus(message);
+	json = bus_json_read(message);
 	if (json == NULL)
 		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
 	else if (u->is_ended)

@@ -15,7 +15,7 @@
 
 #include <agent/error.h>
 
-#include "agentd/mgmt/args.h"
+#include "agentd/common/args.h"
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/mgmt.h"
 #include "agentd/mgmt/route.h"
@@ -175,8 +175,6 @@ void reply_plain_problem(struct conn *c, const char *slug, const char *detail, c
 /* The answer to what libmicrohttpd could not parse and would answer with a page of its own. */
 void reply_to_broken_head(struct conn *c, unsigned status);
 void reply_log(struct request *req);
-/* One value or a{sv}, aa{sv}, as … at the read position of @message. NULL and errno in *ret_r on failure. */
-json_t *reply_json_from_bus(sd_bus_message *message);
 /* "too short; contains the serial number" -> {"reasons":[…]}, an empty list for "". */
 json_t *reply_reasons(const char *message);
 /* Reply with the value at the read position of @message: as member @name, or as it is if that is NULL. */

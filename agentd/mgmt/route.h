@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agentd/common/arg_rule.h"
+
 struct request;
 
 enum { METHOD_GET = 0, METHOD_POST = 1, METHOD_PUT = 2, METHOD_DELETE = 3, METHOD_OTHER = 4 };
@@ -19,25 +21,6 @@ enum route_rate { RATE_READ, RATE_WRITE, RATE_AUTH };
 extern const char *const method_names[], *const role_names[], *const gate_names[], *const rate_names[];
 #define BODY_NONE ((size_t)0)
 #define BODY_STREAM SIZE_MAX
-
-/* ARG_OBJECT, ARG_OBJECTS and ARG_TEXT_MAP (an object whose members are all texts) occur in answers only. */
-enum arg_type { ARG_TEXT, ARG_NUMBER, ARG_TRUTH, ARG_TEXTS, ARG_OBJECT, ARG_OBJECTS, ARG_TEXT_MAP };
-
-/* One member of a JSON object, or one argument of a query or path. */
-struct arg_rule {
-	const char *name;	/* NULL ends the list */
-	enum arg_type type;
-	bool is_required;
-	uint64_t max;		/* characters of a text or of each in a list; greatest number. In answers 0: no bound is promised */
-	uint64_t min;
-	const char *bytes;	/* the only bytes of a text, as inside [] of a regular expression: "a-z0-9-"; NULL: any */
-	const char *values;	/* the only values, separated by spaces; NULL: any */
-	const struct arg_rule *members;	/* of ARG_OBJECT and ARG_OBJECTS */
-	const char *about;
-	bool is_secret;		/* "format": "password" in the document */
-};
-#define REQUIRED true
-#define OPTIONAL false
 
 /* A row of the table in routes.c. "*" in a path stands for one segment, kept as request->param. */
 struct route {

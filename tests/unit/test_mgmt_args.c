@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "agentd/mgmt/args.h"
+#include "agentd/common/args.h"
 
 static const struct arg_rule rules[] = {
 	{ "user", ARG_TEXT, true, 8, 1 },

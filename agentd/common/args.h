@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef MGMT_ARGS_H
-#define MGMT_ARGS_H
-/* Arguments of a request: a JSON object checked against the rows of its route before an endpoint sees it. */
+#ifndef COMMON_ARGS_H
+#define COMMON_ARGS_H
+/* Arguments of a request or a command: a JSON object checked against the rows of its route before anything else sees it. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,7 +10,7 @@
 
 #include <agent/error.h>
 
-#include "agentd/mgmt/route.h"
+#include "agentd/common/arg_rule.h"
 
 #define ARGS_DEPTH_MAX 16
 #define ARGS_TEXTS_MAX 16 /* in a list */
@@ -20,6 +20,8 @@
  * "args.unknown", "args.missing", "args.type", "args.value", -EMSGSIZE "args.length".
  */
 int args_parse(const char *data, size_t size, const struct arg_rule *rules, json_t **ret_args, struct agent_error **err);
+/* The same for an object that was parsed already: nothing but the members in @rules. */
+int args_check(json_t *object, const struct arg_rule *rules, struct agent_error **err);
 /* Text argument, lent; NULL if it was left out. */
 const char *args_text(const json_t *args, const char *name);
 /* Wipe all texts, then free. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agentd/mgmt/args.h"
+#include "agentd/common/args.h"
 
 #include <errno.h>
 #include <string.h>
@@ -102,10 +102,11 @@ static int check_list(const struct arg_rule *rule, const json_t *list, struct ag
 static int check_member(const struct arg_rule *rule, const json_t *value, struct agent_error **err)
 {
 	static const char *const type_names[] = { [ARG_TEXT] = "a text", [ARG_NUMBER] = "a whole number", [ARG_TRUTH] = "true or false",
-						  [ARG_TEXTS] = "a list of texts" };
+						  [ARG_TEXTS] = "a list of texts", [ARG_OBJECT] = "an object" };
 	bool is_right = rule->type == ARG_TEXT ? json_is_string(value) :
 			rule->type == ARG_NUMBER ? json_is_integer(value) :
 			rule->type == ARG_TEXTS	 ? json_is_array(value) :
+			rule->type == ARG_OBJECT ? json_is_object(value) :
 						   json_is_boolean(value);
 
 	if (!is_right)
@@ -119,12 +120,31 @@ static int check_member(const struct arg_rule *rule, const json_t *value, struct
 	return 0;
 }
 
-int args_parse(const char *data, size_t size, const struct arg_rule *rules, json_t **ret_args, struct agent_error **err)
+int args_check(json_t *object, const struct arg_rule *rules, struct agent_error **err)
 {
-	json_t *args, *value;
-	json_error_t why;
+	json_t *value;
 	const char *name;
 	int r = 0;
+
+	json_object_foreach(object, name, value) {
+		const struct arg_rule *rule = rule_find(rules, name);
+
+		r = rule == NULL ? agent_error_set(err, -EBADMSG, "args.unknown", "unknown member '%.32s'", name) :
+				   check_member(rule, value, err);
+		if (r < 0)
+			return r;
+	}
+	for (const struct arg_rule *rule = rules; rule->name != NULL; rule++)
+		if (rule->is_required && json_object_get(object, rule->name) == NULL)
+			return agent_error_set(err, -EBADMSG, "args.missing", "member '%s' is missing", rule->name);
+	return 0;
+}
+
+int args_parse(const char *data, size_t size, const struct arg_rule *rules, json_t **ret_args, struct agent_error **err)
+{
+	json_error_t why;
+	json_t *args;
+	int r;
 
 	if (json_is_too_deep(data, size, ARGS_DEPTH_MAX))
 		return agent_error_set(err, -EBADMSG, "args.depth", "JSON is nested deeper than %d levels", ARGS_DEPTH_MAX);
@@ -140,17 +160,7 @@ int args_parse(const char *data, size_t size, const struct arg_rule *rules, json
 		args_free(args);
 		return agent_error_set(err, -EBADMSG, "args.type", "a JSON object is expected");
 	}
-	json_object_foreach(args, name, value) {
-		const struct arg_rule *rule = rule_find(rules, name);
-
-		r = rule == NULL ? agent_error_set(err, -EBADMSG, "args.unknown", "unknown member '%.32s'", name) :
-				   check_member(rule, value, err);
-		if (r < 0)
-			break;
-	}
-	for (const struct arg_rule *rule = rules; r >= 0 && rule->name != NULL; rule++)
-		if (rule->is_required && json_object_get(args, rule->name) == NULL)
-			r = agent_error_set(err, -EBADMSG, "args.missing", "member '%s' is missing", rule->name);
+	r = args_check(args, rules, err);
 	if (r < 0) {
 		args_free(args);
 		return r;
