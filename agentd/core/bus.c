@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "agentd/common/peer.h"
+#include "agentd/core/bus_inside.h"
 #include "agentd/core/clock.h"
 #include "agentd/core/dispatch.h"
 #include "agentd/common/gate.h"
@@ -30,24 +30,7 @@
 #define MAX_CALLS 64		   /* unanswered calls of one peer */
 #define MAX_UNREAD 32		   /* answers that an application may leave unread */
 #define PAUSE_US 100000		   /* after a call over the rate nothing is read for so long, or refusing would be our load */
-#define LEFT_OUT_SIZE 24
 #define HOLD_US (5 * UINT64_C(1000000)) /* an unused connection is closed after this long */
-
-/* One connection. */
-struct peer {
-	unsigned n_refs;
-	struct core *core;
-	struct peer *next;
-	enum program program;
-	sd_bus *bus; /* NULL once dropped */
-	unsigned n_calls;
-	uint32_t uid;
-	unsigned n_holds;	 /* outgoing connections only */
-	sd_event_source *idle;
-	struct key_caller *caller;
-	struct gate *gate;	  /* applications only */
-	struct vendor_user *user; /* applications only */
-};
 
 struct door {
 	const char *fd_name;
@@ -69,25 +52,6 @@ struct bus {
 	struct vendors vendors;
 };
 
-static const char *program_name(enum program program)
-{
-	switch (program) {
-	case PROG_MGMT:
-		return "mgmt";
-	case PROG_LINK:
-		return "link";
-	case PROG_FETCH:
-		return "fetch";
-	case PROG_INSTALL:
-		return "install";
-	case PROG_VENDOR:
-		return "vendor";
-	case PROG_LOGIN:
-		return "login";
-	}
-	return "?";
-}
-
 static uint64_t now_us(void)
 {
 	struct timespec ts;
@@ -96,76 +60,7 @@ static uint64_t now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-const char *op_call_program(const struct op_call *call)
-{
-	return program_name(call->peer->program);
-}
-
-const struct key_caller *op_call_key_caller(const struct op_call *call)
-{
-	return call->peer->caller;
-}
-
-/* An application may not fill the event log: how many of its events go in is limited. "" in @left_out for none. */
-static bool peer_may_log(struct peer *peer, enum vendor_event event, char left_out[LEFT_OUT_SIZE])
-{
-	uint64_t n = 0;
-
-	left_out[0] = '\0';
-	if (peer->user == NULL)
-		return true;
-	if (!vendor_may_log(peer->user, event, now_us(), &n))
-		return false;
-	if (n > 0)
-		snprintf(left_out, LEFT_OUT_SIZE, "%" PRIu64, n);
-	return true;
-}
-
-static const char *or_null(const char *text)
-{
-	return text[0] == '\0' ? NULL : text;
-}
-
-void op_call_refused(struct op_call *call, const char *key, const char *reason)
-{
-	struct peer *peer = call->peer;
-	char left_out[LEFT_OUT_SIZE], uid[16];
-
-	if (!peer_may_log(peer, VENDOR_REFUSED, left_out))
-		return;
-	snprintf(uid, sizeof(uid), "%" PRIu32, peer->uid);
-	event_add(peer->core, EVENT_KEY_REFUSED, "program", program_name(peer->program), "key", key, "uid", uid, "unit",
-		  or_null(peer->caller->unit), "method", call->op->method, "reason", reason, "left_out", or_null(left_out), NULL);
-}
-
-void op_call_used(struct op_call *call, enum event_id id, const char *key)
-{
-	struct peer *peer = call->peer;
-	char left_out[LEFT_OUT_SIZE], uid[16];
-
-	if (!peer_may_log(peer, VENDOR_USED, left_out))
-		return;
-	snprintf(uid, sizeof(uid), "%" PRIu32, peer->uid);
-	event_add(peer->core, id, "key", key, "uid", uid, "unit", or_null(peer->caller->unit), "left_out", or_null(left_out), NULL);
-}
-
-uint64_t op_call_n_unread(const struct op_call *call)
-{
-	uint64_t n = 0;
-
-	return call->peer->bus != NULL && sd_bus_get_n_queued_write(call->peer->bus, &n) >= 0 ? n : 0;
-}
-
 /* ---- peers ------------------------------------------------------------------------------------------------------ */
-
-static struct peer *peer_unref(struct peer *peer)
-{
-	if (peer == NULL || --peer->n_refs > 0)
-		return NULL;
-	free(peer->caller);
-	free(peer);
-	return NULL;
-}
 
 static void unlink_peer(struct peer **list, struct peer *peer)
 {
@@ -220,94 +115,6 @@ static void refuse(struct peer *peer, const char *what, const char *member)
 }
 
 /* ---- calls ------------------------------------------------------------------------------------------------------ */
-
-struct op_call *op_call_ref(struct op_call *call)
-{
-	call->n_refs++;
-	return call;
-}
-
-struct op_call *op_call_unref(struct op_call *call)
-{
-	_cleanup_error_ struct agent_error *err = NULL;
-
-	if (call == NULL || --call->n_refs > 0)
-		return NULL;
-	if (!call->is_answered) {
-		call->n_refs = 1;
-		agent_error_set(&err, -EIO, "core.unanswered", "%s was not carried out", call->op->method);
-		op_fail(call, -EIO, &err);
-	}
-	call->peer->n_calls--;
-	if (call->peer->user != NULL)
-		vendor_call_end(call->peer->user);
-	sd_bus_message_unref(call->msg);
-	peer_unref(call->peer);
-	free(call);
-	return NULL;
-}
-
-int op_reply_new(struct op_call *call, sd_bus_message **ret_reply, struct agent_error **err)
-{
-	int r = sd_bus_message_new_method_return(call->msg, ret_reply);
-
-	return r < 0 ? agent_error_set(err, r, "bus.reply", "cannot answer %s: %s", call->op->method, strerror(-r)) : 0;
-}
-
-int op_reply_send(struct op_call *call, sd_bus_message *reply)
-{
-	int r = 0;
-
-	if (!call->is_answered && call->peer->bus != NULL)
-		r = sd_bus_send(call->peer->bus, reply, NULL);
-	call->is_answered = true;
-	sd_bus_message_unref(reply);
-	/* A reply that does not fit the row is our own slip; a peer that went away is none. */
-	if (r < 0 && r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
-		service_log(LOG_ERR, "cannot answer %s of agentd-%s: %s", call->op->method, program_name(call->peer->program), strerror(-r));
-	return 0;
-}
-
-int op_reply(struct op_call *call, const char *types, ...)
-{
-	_cleanup_error_ struct agent_error *err = NULL;
-	sd_bus_message *reply = NULL;
-	va_list ap;
-	int r;
-
-	r = op_reply_new(call, &reply, &err);
-	if (r >= 0 && types != NULL && types[0] != '\0') {
-		va_start(ap, types);
-		r = sd_bus_message_appendv(reply, types, ap);
-		va_end(ap);
-		if (r < 0)
-			agent_error_set(&err, r, "bus.reply", "cannot write the answer of %s: %s", call->op->method, strerror(-r));
-	}
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return op_fail(call, r, &err);
-	}
-	return op_reply_send(call, reply);
-}
-
-int op_unreadable(const struct op_call *call, struct agent_error **err)
-{
-	return agent_error_set(err, -EINVAL, "bus.arguments", "%s was called with arguments that cannot be read", call->op->method);
-}
-
-int op_fail(struct op_call *call, int r, struct agent_error **err)
-{
-	if (!call->is_answered && call->peer->bus != NULL) {
-		int sent = peer_reply_error(call->msg, r, err);
-
-		if (sent < 0 && sent != -ENOTCONN && sent != -ECONNRESET && sent != -EPIPE)
-			service_log(LOG_ERR, "cannot refuse %s: %s", call->op->method, strerror(-sent));
-	}
-	call->is_answered = true;
-	if (err != NULL)
-		*err = agent_error_free(*err);
-	return 0;
-}
 
 /* Read (sus) and find out who that is. */
 static int identify(struct op_call *call, struct agent_error **err)

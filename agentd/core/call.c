@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One call of an operation: its answer, and what is written down about it. */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+
+#include "agentd/common/peer.h"
+#include "agentd/core/bus_inside.h"
+#include "agentd/core/key_rights.h"
+#include "base/macro.h"
+
+const char *program_name(enum program program)
+{
+	switch (program) {
+	case PROG_MGMT:
+		return "mgmt";
+	case PROG_LINK:
+		return "link";
+	case PROG_FETCH:
+		return "fetch";
+	case PROG_INSTALL:
+		return "install";
+	case PROG_VENDOR:
+		return "vendor";
+	case PROG_LOGIN:
+		return "login";
+	}
+	return "?";
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+const char *op_call_program(const struct op_call *call)
+{
+	return program_name(call->peer->program);
+}
+
+const struct key_caller *op_call_key_caller(const struct op_call *call)
+{
+	return call->peer->caller;
+}
+
+bool peer_may_log(struct peer *peer, enum vendor_event event, char left_out[LEFT_OUT_SIZE])
+{
+	uint64_t n = 0;
+
+	left_out[0] = '\0';
+	if (peer->user == NULL)
+		return true;
+	if (!vendor_may_log(peer->user, event, now_us(), &n))
+		return false;
+	if (n > 0)
+		snprintf(left_out, LEFT_OUT_SIZE, "%" PRIu64, n);
+	return true;
+}
+
+void op_call_refused(struct op_call *call, const char *key, const char *reason)
+{
+	struct peer *peer = call->peer;
+	char left_out[LEFT_OUT_SIZE], uid[16];
+
+	if (!peer_may_log(peer, VENDOR_REFUSED, left_out))
+		return;
+	snprintf(uid, sizeof(uid), "%" PRIu32, peer->uid);
+	event_add(peer->core, EVENT_KEY_REFUSED, "program", program_name(peer->program), "key", key, "uid", uid, "unit",
+		  or_null(peer->caller->unit), "method", call->op->method, "reason", reason, "left_out", or_null(left_out), NULL);
+}
+
+void op_call_used(struct op_call *call, enum event_id id, const char *key)
+{
+	struct peer *peer = call->peer;
+	char left_out[LEFT_OUT_SIZE], uid[16];
+
+	if (!peer_may_log(peer, VENDOR_USED, left_out))
+		return;
+	snprintf(uid, sizeof(uid), "%" PRIu32, peer->uid);
+	event_add(peer->core, id, "key", key, "uid", uid, "unit", or_null(peer->caller->unit), "left_out", or_null(left_out), NULL);
+}
+
+uint64_t op_call_n_unread(const struct op_call *call)
+{
+	uint64_t n = 0;
+
+	return call->peer->bus != NULL && sd_bus_get_n_queued_write(call->peer->bus, &n) >= 0 ? n : 0;
+}
+
+struct peer *peer_unref(struct peer *peer)
+{
+	if (peer == NULL || --peer->n_refs > 0)
+		return NULL;
+	free(peer->caller);
+	free(peer);
+	return NULL;
+}
+
+struct op_call *op_call_ref(struct op_call *call)
+{
+	call->n_refs++;
+	return call;
+}
+
+struct op_call *op_call_unref(struct op_call *call)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	if (call == NULL || --call->n_refs > 0)
+		return NULL;
+	if (!call->is_answered) {
+		call->n_refs = 1;
+		agent_error_set(&err, -EIO, "core.unanswered", "%s was not carried out", call->op->method);
+		op_fail(call, -EIO, &err);
+	}
+	call->peer->n_calls--;
+	if (call->peer->user != NULL)
+		vendor_call_end(call->peer->user);
+	sd_bus_message_unref(call->msg);
+	peer_unref(call->peer);
+	free(call);
+	return NULL;
+}
+
+int op_reply_new(struct op_call *call, sd_bus_message **ret_reply, struct agent_error **err)
+{
+	int r = sd_bus_message_new_method_return(call->msg, ret_reply);
+
+	return r < 0 ? agent_error_set(err, r, "bus.reply", "cannot answer %s: %s", call->op->method, strerror(-r)) : 0;
+}
+
+int op_reply_send(struct op_call *call, sd_bus_message *reply)
+{
+	int r = 0;
+
+	if (!call->is_answered && call->peer->bus != NULL)
+		r = sd_bus_send(call->peer->bus, reply, NULL);
+	call->is_answered = true;
+	sd_bus_message_unref(reply);
+	/* A reply that does not fit the row is our own slip; a peer that went away is none. */
+	if (r < 0 && r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
+		service_log(LOG_ERR, "cannot answer %s of agentd-%s: %s", call->op->method, program_name(call->peer->program), strerror(-r));
+	return 0;
+}
+
+int op_reply(struct op_call *call, const char *types, ...)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	sd_bus_message *reply = NULL;
+	va_list ap;
+	int r;
+
+	r = op_reply_new(call, &reply, &err);
+	if (r >= 0 && types != NULL && types[0] != '\0') {
+		va_start(ap, types);
+		r = sd_bus_message_appendv(reply, types, ap);
+		va_end(ap);
+		if (r < 0)
+			agent_error_set(&err, r, "bus.reply", "cannot write the answer of %s: %s", call->op->method, strerror(-r));
+	}
+	if (r < 0) {
+		sd_bus_message_unref(reply);
+		return op_fail(call, r, &err);
+	}
+	return op_reply_send(call, reply);
+}
+
+int op_unreadable(const struct op_call *call, struct agent_error **err)
+{
+	return agent_error_set(err, -EINVAL, "bus.arguments", "%s was called with arguments that cannot be read", call->op->method);
+}
+
+int op_fail(struct op_call *call, int r, struct agent_error **err)
+{
+	if (!call->is_answered && call->peer->bus != NULL) {
+		int sent = peer_reply_error(call->msg, r, err);
+
+		if (sent < 0 && sent != -ENOTCONN && sent != -ECONNRESET && sent != -EPIPE)
+			service_log(LOG_ERR, "cannot refuse %s: %s", call->op->method, strerror(-sent));
+	}
+	call->is_answered = true;
+	if (err != NULL)
+		*err = agent_error_free(*err);
+	return 0;
+}
