@@ -15,6 +15,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include "agentd/common/fields.h"
 #include "agentd/common/operations.h"
 
 #define FULL_RETRY_MS 50 /* so long until a full queue of connections is tried again */
@@ -260,37 +261,18 @@ static void copy(char *to, size_t size, const char *from)
 
 static int read_greeting(sd_bus_message *m, struct login_greeting *g)
 {
-	int r = sd_bus_message_enter_container(m, 'a', "{sv}");
+	uint64_t password_min = 0;
+	const struct field fields[] = {
+		FIELD_MEMBER(FIELD_TEXT, g, setup),
+		FIELD_MEMBER(FIELD_TEXT, g, serial),
+		FIELD_MEMBER(FIELD_TEXT, g, model),
+		{ "device_ca_fingerprint", FIELD_TEXT, g->fingerprint, sizeof(g->fingerprint) },
+		{ "password_min", FIELD_NUMBER, &password_min, 0 },
+	};
+	int r = fields_read(m, fields, sizeof(fields) / sizeof(fields[0]));
 
-	while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-		const char *key, *text = NULL, *type;
-		uint64_t number = 0;
-
-		r = sd_bus_message_read(m, "s", &key);
-		if (r >= 0)
-			r = sd_bus_message_peek_type(m, NULL, &type);
-		if (r < 0)
-			return r;
-		if (strcmp(type, "s") == 0)
-			r = sd_bus_message_read(m, "v", "s", &text);
-		else if (strcmp(type, "t") == 0)
-			r = sd_bus_message_read(m, "v", "t", &number);
-		else
-			r = sd_bus_message_skip(m, "v");
-		if (r < 0)
-			return r;
-		if (text != NULL && strcmp(key, "setup") == 0)
-			copy(g->setup, sizeof(g->setup), text);
-		else if (text != NULL && strcmp(key, "serial") == 0)
-			copy(g->serial, sizeof(g->serial), text);
-		else if (text != NULL && strcmp(key, "model") == 0)
-			copy(g->model, sizeof(g->model), text);
-		else if (text != NULL && strcmp(key, "device_ca_fingerprint") == 0)
-			copy(g->fingerprint, sizeof(g->fingerprint), text);
-		else if (strcmp(key, "password_min") == 0 && number < 1000)
-			g->password_min = (unsigned)number;
-		r = sd_bus_message_exit_container(m);
-	}
+	if (password_min < 1000)
+		g->password_min = (unsigned)password_min;
 	return r;
 }
 

@@ -8,15 +8,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <syslog.h>
 #include <time.h>
 
+#include "agentd/common/fields.h"
 #include "agentd/common/peer.h"
 #include "agentd/core/ask.h"
 #include "agentd/core/clock.h"
 #include "agentd/core/enrol_inside.h"
 #include "agentd/core/rotation.h"
+#include "base/backoff.h"
 #include "base/macro.h"
 
 #define TALK_TIMEOUT_S 600   /* several requests, each with its own limit */
@@ -113,14 +114,6 @@ static int move(struct core *core, enum enrol_stage stage, uint64_t wait_s, cons
 	return enrol_save(core->keys_fd, &e->journal, &next, err);
 }
 
-static uint64_t random_bits(void)
-{
-	uint64_t random = 0;
-
-	(void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
-	return random;
-}
-
 /* Not now: again after @wait_s, or after a delay that grows where that is 0. */
 static void put_off(struct core *core, uint64_t wait_s, bool is_failure, const char *reason)
 {
@@ -132,7 +125,7 @@ static void put_off(struct core *core, uint64_t wait_s, bool is_failure, const c
 	if (is_failure && e->journal.failures < FAILURES_MAX)
 		e->journal.failures++;
 	if (wait_s == 0)
-		wait_s = enrol_delay_s(e->journal.failures, min_s, max_s, random_bits());
+		wait_s = enrol_delay_s(e->journal.failures, min_s, max_s, backoff_random());
 	if (wait_s > max_s)
 		wait_s = max_s;
 	end_round(e);
@@ -204,7 +197,7 @@ static void talk_failed(struct core *core, struct agent_error **err)
 }
 
 struct answer {
-	int is_issued;
+	bool is_issued;
 	uint64_t retry_after_s;
 	char *pem;
 	struct enrol_wishes wishes;
@@ -212,39 +205,19 @@ struct answer {
 
 static int read_answer(sd_bus_message *m, struct answer *a)
 {
-	int r = sd_bus_message_enter_container(m, 'a', "{sv}");
+	const char *pem = NULL;
+	const struct field fields[] = {
+		{ "is_issued", FIELD_TRUTH, &a->is_issued, 0 },
+		{ "retry_after_s", FIELD_NUMBER, &a->retry_after_s, 0 },
+		{ "pem", FIELD_TEXT_REF, &pem, 0 },
+		{ "wants_challenge", FIELD_TRUTH, &a->wishes.wants_challenge, 0 },
+		{ "wants_serial", FIELD_TRUTH, &a->wishes.wants_serial, 0 },
+		FIELD_MEMBER(FIELD_TEXT, &a->wishes, key_type),
+	};
+	int r = fields_read(m, fields, ARRAY_SIZE(fields));
 
-	while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-		const char *key, *text = NULL;
-		int truth = 0;
-
-		r = sd_bus_message_read(m, "s", &key);
-		if (r < 0)
-			break;
-		if (strcmp(key, "is_issued") == 0) {
-			r = sd_bus_message_read(m, "v", "b", &a->is_issued);
-		} else if (strcmp(key, "retry_after_s") == 0) {
-			r = sd_bus_message_read(m, "v", "t", &a->retry_after_s);
-		} else if (strcmp(key, "pem") == 0) {
-			r = sd_bus_message_read(m, "v", "s", &text);
-			if (r >= 0 && a->pem == NULL && (a->pem = strdup(text)) == NULL)
-				r = -ENOMEM;
-		} else if (strcmp(key, "wants_challenge") == 0) {
-			r = sd_bus_message_read(m, "v", "b", &truth);
-			a->wishes.wants_challenge = truth != 0;
-		} else if (strcmp(key, "wants_serial") == 0) {
-			r = sd_bus_message_read(m, "v", "b", &truth);
-			a->wishes.wants_serial = truth != 0;
-		} else if (strcmp(key, "key_type") == 0) {
-			r = sd_bus_message_read(m, "v", "s", &text);
-			if (r >= 0)
-				snprintf(a->wishes.key_type, sizeof(a->wishes.key_type), "%s", text);
-		} else {
-			r = sd_bus_message_skip(m, "v");
-		}
-		if (r >= 0)
-			r = sd_bus_message_exit_container(m);
-	}
+	if (r >= 0 && pem != NULL && (a->pem = strdup(pem)) == NULL)
+		r = -ENOMEM;
 	return r < 0 ? r : 0;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/backoff.h"
 #include "base/file.h"
 #include "base/macro.h"
 
@@ -152,13 +153,7 @@ uint64_t enrol_left_s(const struct enrol_journal *journal, uint64_t now_s)
 
 uint64_t enrol_delay_s(unsigned n_failures, uint64_t min_s, uint64_t max_s, uint64_t random)
 {
-	uint64_t ceiling = min_s;
-
-	for (unsigned i = 1; i < n_failures && ceiling < max_s; i++)
-		ceiling *= 2;
-	if (ceiling > max_s)
-		ceiling = max_s;
-	return 1 + random % ceiling;
+	return 1 + random % backoff_ceiling(n_failures > 0 ? n_failures - 1 : 0, min_s, max_s);
 }
 
 uint64_t enrol_due_s(const char *id, uint64_t from_s, uint64_t to_s, unsigned low, unsigned high)

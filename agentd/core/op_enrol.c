@@ -10,6 +10,7 @@
 
 #include <agent/seal.h>
 
+#include "agentd/common/fields.h"
 #include "agentd/common/peer.h"
 #include "agentd/core/ask.h"
 #include "agentd/core/enrol_inside.h"
@@ -190,18 +191,11 @@ int op_enrol_secret(struct core *core, struct op_call *call, struct agent_error 
 
 static int read_pem(sd_bus_message *m, const char **ret_pem)
 {
-	int r = sd_bus_message_enter_container(m, 'a', "{sv}");
+	const struct field pem = { "pem", FIELD_TEXT_REF, ret_pem, 0 };
+	int r;
 
 	*ret_pem = NULL;
-	while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-		const char *key;
-
-		r = sd_bus_message_read(m, "s", &key);
-		if (r >= 0)
-			r = strcmp(key, "pem") == 0 ? sd_bus_message_read(m, "v", "s", ret_pem) : sd_bus_message_skip(m, "v");
-		if (r >= 0)
-			r = sd_bus_message_exit_container(m);
-	}
+	r = fields_read(m, &pem, 1);
 	return r < 0 ? r : *ret_pem == NULL ? -ENODATA : 0;
 }
 

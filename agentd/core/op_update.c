@@ -14,6 +14,7 @@
 
 #include <agent/update.h>
 
+#include "agentd/common/fields.h"
 #include "agentd/common/peer.h"
 #include "agentd/core/ask.h"
 #include "agentd/core/audit.h"
@@ -32,65 +33,29 @@
 
 /* ---- what agentd-install says ----------------------------------------------------------------------------------- */
 
-static void take_string(sd_bus_message *m, char *out, size_t size)
-{
-	const char *text;
-
-	if (sd_bus_message_read(m, "v", "s", &text) > 0)
-		snprintf(out, size, "%.*s", (int)size - 1, text);
-}
-
 static int read_report(sd_bus_message *m, struct report *ret_report, struct update_look *ret_look)
 {
 	struct report report = { .is_valid = true };
-	const struct {
-		const char *key;
-		char *text;
-		size_t size;
-		uint64_t *number;
-	} rows[] = {
-		{ "stage", report.stage, sizeof(report.stage), NULL },
-		{ "booted_slot", report.booted_slot, sizeof(report.booted_slot), NULL },
-		{ "target_slot", report.target_slot, sizeof(report.target_slot), NULL },
-		{ "version", report.version, sizeof(report.version), NULL },
-		{ "release_id", report.release_id, sizeof(report.release_id), NULL },
-		{ "failed_release_id", report.failed_release_id, sizeof(report.failed_release_id), NULL },
-		{ "done_bytes", NULL, 0, &report.done_bytes },
-		{ "total_bytes", NULL, 0, &report.total_bytes },
-		{ "security_version", NULL, 0, &report.security_version },
-		{ "tries_left", NULL, 0, &report.tries_left },
-		{ "trust_version", NULL, 0, &report.trust_version },
-		{ "offer_release_id", ret_look->release_id, sizeof(ret_look->release_id), NULL },
-		{ "offer_version", ret_look->version, sizeof(ret_look->version), NULL },
-		{ "offer_kind", ret_look->kind, sizeof(ret_look->kind), NULL },
-		{ "offer_advisory", ret_look->advisory, sizeof(ret_look->advisory), NULL },
-		{ "offer_security_version", NULL, 0, &ret_look->security_version },
+	const struct field fields[] = {
+		FIELD_MEMBER(FIELD_TEXT, &report, stage),
+		FIELD_MEMBER(FIELD_TEXT, &report, booted_slot),
+		FIELD_MEMBER(FIELD_TEXT, &report, target_slot),
+		FIELD_MEMBER(FIELD_TEXT, &report, version),
+		FIELD_MEMBER(FIELD_TEXT, &report, release_id),
+		FIELD_MEMBER(FIELD_TEXT, &report, failed_release_id),
+		{ "done_bytes", FIELD_NUMBER, &report.done_bytes, 0 },
+		{ "total_bytes", FIELD_NUMBER, &report.total_bytes, 0 },
+		{ "security_version", FIELD_NUMBER, &report.security_version, 0 },
+		{ "tries_left", FIELD_NUMBER, &report.tries_left, 0 },
+		{ "trust_version", FIELD_NUMBER, &report.trust_version, 0 },
+		{ "offer_release_id", FIELD_TEXT, ret_look->release_id, sizeof(ret_look->release_id) },
+		{ "offer_version", FIELD_TEXT, ret_look->version, sizeof(ret_look->version) },
+		{ "offer_kind", FIELD_TEXT, ret_look->kind, sizeof(ret_look->kind) },
+		{ "offer_advisory", FIELD_TEXT, ret_look->advisory, sizeof(ret_look->advisory) },
+		{ "offer_security_version", FIELD_NUMBER, &ret_look->security_version, 0 },
 	};
-	int r;
+	int r = fields_read(m, fields, ARRAY_SIZE(fields));
 
-	r = sd_bus_message_enter_container(m, 'a', "{sv}");
-	while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-		const char *key, *type;
-		char kind;
-		size_t i;
-
-		r = sd_bus_message_read(m, "s", &key);
-		if (r >= 0)
-			r = sd_bus_message_peek_type(m, &kind, &type);
-		if (r < 0)
-			break;
-		for (i = 0; i < ARRAY_SIZE(rows); i++)
-			if (strcmp(rows[i].key, key) == 0)
-				break;
-		if (i < ARRAY_SIZE(rows) && rows[i].text != NULL && strcmp(type, "s") == 0)
-			take_string(m, rows[i].text, rows[i].size);
-		else if (i < ARRAY_SIZE(rows) && rows[i].number != NULL && strcmp(type, "t") == 0)
-			r = sd_bus_message_read(m, "v", "t", rows[i].number);
-		else
-			r = sd_bus_message_skip(m, "v");
-		if (r >= 0)
-			r = sd_bus_message_exit_container(m);
-	}
 	if (r < 0)
 		return r;
 	*ret_report = report;

@@ -8,16 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <syslog.h>
 
 #include <agent/context.h>
 #include <agent/password.h>
 
+#include "agentd/common/fields.h"
 #include "agentd/common/peer.h"
 #include "agentd/core/ask.h"
 #include "agentd/core/audit.h"
 #include "agentd/core/update.h"
+#include "base/backoff.h"
 #include "base/macro.h"
 
 #define LOOK_TIMEOUT_S 900	/* several requests, each with its own limit */
@@ -39,7 +40,7 @@ struct source {
 struct found {
 	char state[16], detail[400], action[UPDATE_ACTION_MAX + 1], version[65], told[16], url[2049];
 	uint64_t next_ms, size;
-	int has_failed, must_abort, is_forced;
+	bool has_failed, must_abort, is_forced;
 };
 
 static void look(struct core *core);
@@ -65,82 +66,37 @@ static void say(struct source *s, const char *state, const char *detail)
 	snprintf(s->detail, sizeof(s->detail), "%s", detail);
 }
 
-static uint64_t random_below(uint64_t limit)
-{
-	uint64_t random = 0;
-
-	(void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
-	return random % (limit + 1);
-}
-
 /* The look itself could not be made: agentd-fetch does not start, or died. */
 static void look_failed(struct core *core, const char *why)
 {
 	struct source *s = core->source;
-	uint64_t ms = (uint64_t)core->settings->source.poll_min_s * 1000, max_ms = (uint64_t)core->settings->source.poll_max_s * 1000;
+	uint64_t min_ms = (uint64_t)core->settings->source.poll_min_s * 1000, max_ms = (uint64_t)core->settings->source.poll_max_s * 1000;
 
 	if (s->n_failures < FAILURES_MAX)
 		s->n_failures++;
-	for (unsigned i = 1; i < s->n_failures && ms < max_ms; i++)
-		ms *= 2;
 	say(s, "failed", why);
-	look_in(core, (uint64_t)core->settings->source.poll_min_s * 1000 + random_below(ms < max_ms ? ms : max_ms));
+	look_in(core, min_ms + backoff_random() % (backoff_ceiling(s->n_failures - 1, min_ms, max_ms) + 1));
 }
 
 /* ---- what a look brought ---------------------------------------------------------------------------------------- */
 
 static int read_found(sd_bus_message *m, struct found *found)
 {
-	const struct {
-		const char *key;
-		char *text;
-		size_t size;
-		uint64_t *number;
-		int *truth;
-	} rows[] = {
-		{ "state", found->state, sizeof(found->state), NULL, NULL },
-		{ "detail", found->detail, sizeof(found->detail), NULL, NULL },
-		{ "action", found->action, sizeof(found->action), NULL, NULL },
-		{ "version", found->version, sizeof(found->version), NULL, NULL },
-		{ "told", found->told, sizeof(found->told), NULL, NULL },
-		{ "url", found->url, sizeof(found->url), NULL, NULL },
-		{ "next_ms", NULL, 0, &found->next_ms, NULL },
-		{ "size", NULL, 0, &found->size, NULL },
-		{ "has_failed", NULL, 0, NULL, &found->has_failed },
-		{ "must_abort", NULL, 0, NULL, &found->must_abort },
-		{ "is_forced", NULL, 0, NULL, &found->is_forced },
+	const struct field fields[] = {
+		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, state),
+		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, detail),
+		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, action),
+		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, version),
+		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, told),
+		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, url),
+		{ "next_ms", FIELD_NUMBER, &found->next_ms, 0 },
+		{ "size", FIELD_NUMBER, &found->size, 0 },
+		{ "has_failed", FIELD_TRUTH, &found->has_failed, 0 },
+		{ "must_abort", FIELD_TRUTH, &found->must_abort, 0 },
+		{ "is_forced", FIELD_TRUTH, &found->is_forced, 0 },
 	};
-	int r;
 
-	r = sd_bus_message_enter_container(m, 'a', "{sv}");
-	while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-		const char *key, *type, *text = NULL;
-		char kind;
-		size_t i;
-
-		r = sd_bus_message_read(m, "s", &key);
-		if (r >= 0)
-			r = sd_bus_message_peek_type(m, &kind, &type);
-		if (r < 0)
-			break;
-		for (i = 0; i < ARRAY_SIZE(rows); i++)
-			if (strcmp(rows[i].key, key) == 0)
-				break;
-		if (i < ARRAY_SIZE(rows) && rows[i].text != NULL && strcmp(type, "s") == 0) {
-			r = sd_bus_message_read(m, "v", "s", &text);
-			if (r >= 0 && (size_t)snprintf(rows[i].text, rows[i].size, "%s", text) >= rows[i].size)
-				rows[i].text[0] = '\0'; /* a text that is cut is none: half an address leads elsewhere */
-		} else if (i < ARRAY_SIZE(rows) && rows[i].number != NULL && strcmp(type, "t") == 0) {
-			r = sd_bus_message_read(m, "v", "t", rows[i].number);
-		} else if (i < ARRAY_SIZE(rows) && rows[i].truth != NULL && strcmp(type, "b") == 0) {
-			r = sd_bus_message_read(m, "v", "b", rows[i].truth);
-		} else {
-			r = sd_bus_message_skip(m, "v");
-		}
-		if (r >= 0)
-			r = sd_bus_message_exit_container(m);
-	}
-	return r < 0 ? r : 0;
+	return fields_read(m, fields, ARRAY_SIZE(fields));
 }
 
 static void install(struct core *core, const struct found *found)
@@ -339,7 +295,7 @@ void source_open(struct core *core)
 	if (strncmp(from, kind, n) == 0 && from[n] == ' ')
 		snprintf(s->offered, sizeof(s->offered), "%s", from + n + 1);
 	/* A fleet that comes back after a power cut does not come at once. */
-	look_in(core, random_below((uint64_t)core->settings->source.poll_min_s * 1000));
+	look_in(core, backoff_random() % ((uint64_t)core->settings->source.poll_min_s * 1000 + 1));
 }
 
 void source_stop(struct core *core)

@@ -2,28 +2,12 @@
 #include "agentd/fetch/delay.h"
 
 #include <stdio.h>
-#include <sys/random.h>
-#include <time.h>
 
-uint64_t delay_random(void)
-{
-	uint64_t random = 0;
-	struct timespec now;
-
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) == sizeof(random))
-		return random;
-	/* Early in a boot: devices differ by the nanoseconds that they took until here. */
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_nsec * UINT64_C(0x9e3779b97f4a7c15);
-}
+#include "base/backoff.h"
 
 uint64_t delay_after_failures_ms(unsigned n_failures, uint64_t min_ms, uint64_t max_ms, uint64_t random)
 {
-	uint64_t ceiling = min_ms;
-
-	for (; n_failures > 0 && ceiling < max_ms; n_failures--)
-		ceiling *= 2;
-	return random % ((ceiling > max_ms ? max_ms : ceiling) + 1);
+	return random % (backoff_ceiling(n_failures, min_ms, max_ms) + 1);
 }
 
 uint64_t delay_of_poll_ms(uint64_t wanted_s, uint64_t min_s, uint64_t max_s, uint64_t random)

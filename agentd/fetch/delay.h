@@ -4,7 +4,6 @@
 /* How long to wait, spread so that many devices do not come at once. @random: any 64 random bits. */
 #include <stdint.h>
 
-uint64_t delay_random(void);
 /* Full jitter: below min(@max_ms, @min_ms * 2^@n_failures). */
 uint64_t delay_after_failures_ms(unsigned n_failures, uint64_t min_ms, uint64_t max_ms, uint64_t random);
 /* @wanted_s, put between @min_s and @max_s, a tenth more or less, in ms; never below @min_s. */

@@ -15,6 +15,7 @@
 
 #include "agentd/fetch/delay.h"
 #include "agentd/fetch/url.h"
+#include "base/backoff.h"
 #include "base/buf.h"
 #include "base/macro.h"
 
@@ -362,7 +363,7 @@ static int on_same_action(struct look *l, struct body_deployment *d, struct agen
 	if (l->just_broke) {
 		source_say(l->result, "waiting", "try %u of %d broke, %s", l->record.n_tries, TRIES_MAX, device->outcome_text);
 		l->result->next_ms = l->options->poll_min_s * 1000 +
-				     delay_after_failures_ms(l->record.n_tries - 1, l->options->poll_min_s * 1000, l->options->poll_max_s * 1000, delay_random());
+				     delay_after_failures_ms(l->record.n_tries - 1, l->options->poll_min_s * 1000, l->options->poll_max_s * 1000, backoff_random());
 		return 0;
 	}
 	if (d->is_skip) {
@@ -484,7 +485,7 @@ static int poll_server(struct look *l, struct agent_error **err)
 	if (r < 0)
 		return r;
 	l->sleep_s = poll.sleep_s != 0 ? poll.sleep_s : l->options->poll_s;
-	l->result->next_ms = delay_of_poll_ms(l->sleep_s, l->options->poll_min_s, l->options->poll_max_s, delay_random());
+	l->result->next_ms = delay_of_poll_ms(l->sleep_s, l->options->poll_min_s, l->options->poll_max_s, backoff_random());
 	if (poll.cancel != NULL)
 		return on_cancel(l, poll.cancel, err);
 	if (poll.confirmation != NULL)

@@ -13,6 +13,7 @@
 
 #include "agentd/fetch/delay.h"
 #include "agentd/fetch/url.h"
+#include "base/backoff.h"
 #include "base/macro.h"
 
 static bool is_stage(const struct device *device, const char *stage)
@@ -42,7 +43,7 @@ static int offer(const struct source_options *options, const struct device *devi
 	if (just_broke) {
 		source_say(result, "waiting", "try %u of %d broke, %s", record->n_tries, TRIES_MAX, device->outcome_text);
 		result->next_ms = options->poll_min_s * 1000 +
-				  delay_after_failures_ms(record->n_tries - 1, options->poll_min_s * 1000, options->poll_max_s * 1000, delay_random());
+				  delay_after_failures_ms(record->n_tries - 1, options->poll_min_s * 1000, options->poll_max_s * 1000, backoff_random());
 		return 0;
 	}
 	if (device->waits_for[0] != '\0') {
@@ -120,7 +121,7 @@ static int look(const struct source_options *options, const struct device *devic
 	free(answer.body);
 	if (r < 0)
 		return r;
-	result->next_ms = delay_of_poll_ms(options->poll_s, options->poll_min_s, options->poll_max_s, delay_random());
+	result->next_ms = delay_of_poll_ms(options->poll_s, options->poll_min_s, options->poll_max_s, backoff_random());
 	if (bundle.url == NULL) {
 		source_say(result, "idle", "the index has nothing for %s", device->product);
 		return 0;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agentd/fetch/delay.h"
+#include "base/backoff.h"
 #include "base/macro.h"
 
 void source_result_clear(struct source_result *result)
@@ -35,7 +36,7 @@ void source_say(struct source_result *result, const char *state, const char *fmt
 
 void source_fail(const struct source_options *options, struct source_result *result, uint64_t retry_after_s, const char *fmt, ...)
 {
-	uint64_t random = delay_random();
+	uint64_t random = backoff_random();
 	va_list ap;
 
 	snprintf(result->state, sizeof(result->state), "failed");

@@ -7,12 +7,11 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <time.h>
 
+#include "base/backoff.h"
 #include "base/macro.h"
 #include "context.h"
-#include "net/backoff.h"
 
 #define BACKOFF_LIMIT_MS (24u * 3600 * 1000)
 #define STEADY_MS 60000		/* a connection that lasted this long was good: the back-off starts anew */
@@ -256,23 +255,9 @@ int agent_mqtt_unsubscribe(struct agent_mqtt *mqtt, const char *filter, struct a
 	return 0;
 }
 
-static uint64_t random_bits(void)
-{
-	uint64_t bits;
-
-	/* Not a secret: without entropy at early boot the clock spreads devices well enough. */
-	if (getrandom(&bits, sizeof(bits), GRND_NONBLOCK) != (ssize_t)sizeof(bits)) {
-		struct timespec ts;
-
-		clock_gettime(CLOCK_MONOTONIC, &ts);
-		bits = (uint64_t)ts.tv_nsec * UINT64_C(0x9e3779b97f4a7c15);
-	}
-	return bits;
-}
-
 static void wait_before_next(struct agent_mqtt *mqtt, unsigned n_failures)
 {
-	uint64_t deadline = mqtt_now_ms() + backoff_ms(n_failures, mqtt->backoff_min_ms, mqtt->backoff_max_ms, random_bits());
+	uint64_t deadline = mqtt_now_ms() + backoff_ms(n_failures, mqtt->backoff_min_ms, mqtt->backoff_max_ms, backoff_random());
 	uint64_t now;
 
 	/* Messages queued meanwhile wake us too and must not shorten the wait. */

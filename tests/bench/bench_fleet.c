@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "net/backoff.h"
+#include "base/backoff.h"
 
 #define SECONDS 4000
 #define STEPS 12

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/test.h"
 
-#include "net/backoff.h"
+#include "base/backoff.h"
 
 /* xorshift64*, a fixed sequence (Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2016). */
 static uint64_t next_random(uint64_t *s)
