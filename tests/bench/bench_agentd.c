@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Installs one bundle through the real agentd-install, sandbox and all, in the place of core: hands it the socket, asks once, waits for the
- * answer and for its end. Prints the seconds from the question to the answer, and the peak RSS of the process as wait4() and
+ * answer and for its end. Prints the seconds from the start of the process to the answer, and its peak RSS as wait4() and
  * /usr/bin/time report it.
  */
 #include <fcntl.h>
@@ -60,13 +60,12 @@ static pid_t start(const char *program, const char *config, int listen_fd)
 	_exit(127);
 }
 
-static int install(const char *path, int bundle_fd, double *ret_seconds)
+static int install(const char *path, int bundle_fd)
 {
 	sd_bus_error error = SD_BUS_ERROR_NULL;
 	sd_bus_message *call = NULL;
 	sd_bus *bus = NULL;
 	char address[256];
-	double begun;
 	int r;
 
 	snprintf(address, sizeof(address), "unix:path=%s", path);
@@ -80,11 +79,9 @@ static int install(const char *path, int bundle_fd, double *ret_seconds)
 	if (r >= 0)
 		r = sd_bus_message_new_method_call(bus, &call, NULL, BUS_PATH, BUS_INSTALL, "Begin");
 	if (r >= 0)
-		r = sd_bus_message_append(call, "httbs", bundle_fd, (uint64_t)0, (uint64_t)time(NULL), 0, "");
-	begun = seconds();
+		r = sd_bus_message_append(call, "htttbs", bundle_fd, (uint64_t)0, (uint64_t)0, (uint64_t)time(NULL), 0, "");
 	if (r >= 0)
 		r = sd_bus_call(bus, call, UINT64_C(3600) * 1000000, &error, NULL);
-	*ret_seconds = seconds() - begun;
 	if (r < 0)
 		fprintf(stderr, "bench_agentd: %s\n", error.message == NULL ? strerror(-r) : error.message);
 	sd_bus_error_free(&error);
@@ -96,7 +93,7 @@ static int install(const char *path, int bundle_fd, double *ret_seconds)
 int main(int argc, char **argv)
 {
 	struct rusage usage = { 0 };
-	double took = 0;
+	double begun, took;
 	int listen_fd, bundle_fd, r;
 	pid_t pid;
 
@@ -110,8 +107,10 @@ int main(int argc, char **argv)
 		perror("bench_agentd");
 		return 1;
 	}
+	begun = seconds();
 	pid = start(argv[1], argv[2], listen_fd);
-	r = pid < 0 ? -1 : install(argv[4], bundle_fd, &took);
+	r = pid < 0 ? -1 : install(argv[4], bundle_fd);
+	took = seconds() - begun;
 	if (pid > 0) {
 		(void)kill(pid, SIGTERM);
 		(void)wait4(pid, NULL, 0, &usage);

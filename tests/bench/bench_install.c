@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,6 +54,30 @@ static void on_progress(void *userdata, enum agent_update_stage stage, uint64_t 
 	now = anonymous_kib();
 	if (now > peak_anonymous_kib)
 		peak_anonymous_kib = now;
+}
+
+/*
+ * How long reading back took: from the sync of the slot, the only fdatasync() there is, to the sync of the journal that follows it. These
+ * come before the C library's.
+ */
+static double synced_at, read_back_s;
+
+int fdatasync(int fd);
+int fdatasync(int fd)
+{
+	int r = (int)syscall(SYS_fdatasync, fd);
+
+	synced_at = seconds();
+	return r;
+}
+
+int fsync(int fd);
+int fsync(int fd)
+{
+	if (synced_at > 0)
+		read_back_s += seconds() - synced_at;
+	synced_at = 0;
+	return (int)syscall(SYS_fsync, fd);
 }
 
 static int on_policy(void *userdata, const struct agent_update_release *release, struct agent_error **err)
@@ -124,8 +149,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	getrusage(RUSAGE_SELF, &usage);
-	printf("seconds=%.3f peak_rss_kib=%ld own_kib=%ld bytes=%" PRIu64 "\n", ended - begun, usage.ru_maxrss, peak_anonymous_kib,
-	       fstat(fd, &st) == 0 ? (uint64_t)st.st_size : (uint64_t)0);
+	printf("seconds=%.3f peak_rss_kib=%ld own_kib=%ld read_back_s=%.3f bytes=%" PRIu64 "\n", ended - begun, usage.ru_maxrss, peak_anonymous_kib,
+	       read_back_s, fstat(fd, &st) == 0 ? (uint64_t)st.st_size : (uint64_t)0);
 	agent_update_free(update);
 	agent_context_unref(ctx);
 	return 0;

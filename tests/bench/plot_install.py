@@ -3,8 +3,8 @@
 """plot_install.py ROWS > install.svg: seconds and peak memory of each size and kind, a bar for each program. ROWS as install.sh writes them."""
 import sys
 
-TIMES = [("floor", "#bbbbbb", 2), ("floor and read back", "#777777", 3), ("libagent", "#1f77b4", 5), ("swupdate", "#d62728", 6), ("rauc", "#2ca02c", 7)]
-MEMORY = [("libagent", "#1f77b4", 8), ("swupdate", "#d62728", 9), ("rauc", "#2ca02c", 10)]
+TIMES = [("floor", "#bbbbbb", 2), ("floor and read back", "#777777", 3), ("libagent", "#1f77b4", 5), ("swupdate", "#d62728", 7), ("rauc", "#2ca02c", 8)]
+MEMORY = [("libagent", "#1f77b4", 9), ("swupdate", "#d62728", 10), ("rauc", "#2ca02c", 11)]
 rows = [line.split() for line in open(sys.argv[1])]
 BAR, GAP, LEFT, HEIGHT = 12, 22, 60, 220
 step = len(TIMES) * BAR + GAP
