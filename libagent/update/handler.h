@@ -5,6 +5,7 @@
  * How bytes get into a slot. A new kind is one file handler_<type>.c with one row, and one pointer in update_handlers[]
  * (handler.c). Bytes come in order, through blocks the handler lends, so that raw images are never copied.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,8 @@ struct update_handler {
 	int (*put_block)(void *handle, size_t size, struct agent_error **err);
 	/* The next @size bytes, whole blocks but at the end, were found in the slot already; NULL if this kind has no such thing. */
 	int (*skip)(void *handle, size_t size, struct agent_error **err);
+	/* Hashes the blocks of images that are not stored as they are itself, beside the writing; finish() then gets no @sha256. */
+	bool hashes;
 	/* All bytes are in: sync, read back past the cache and compare with the SHA-256 of the plain bytes. -EBADMSG slot.readback. */
 	int (*finish)(void *handle, const uint8_t sha256[32], struct agent_error **err);
 	/* Release everything, after success as after failure; takes NULL. */

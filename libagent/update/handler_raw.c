@@ -74,6 +74,8 @@ static int raw_open(const struct slot *slot, const struct manifest_image *image,
 	raw->max_bytes = image->plain_bytes != 0 ? image->plain_bytes : room < max_bytes ? room : max_bytes;
 	if (r == 0) {
 		r = slot_io_new(raw->fd, SLOT_IO_WRITE, block_bytes, raw->offset, raw->max_bytes, &raw->io);
+		if (r == 0 && !manifest_image_is_plain(image))
+			r = slot_io_hash(raw->io);
 		if (r < 0)
 			disk_error(raw, r, err);
 	}
@@ -129,7 +131,7 @@ static int raw_finish(void *handle, const uint8_t sha256[32], struct agent_error
 	_cleanup_(slot_io_freep) struct slot_io *io = NULL;
 	struct raw *raw = handle;
 	const uint8_t *block = NULL;
-	uint8_t digest[32];
+	uint8_t digest[32], given[32];
 	size_t size = 0;
 	int r;
 
@@ -141,6 +143,12 @@ static int raw_finish(void *handle, const uint8_t sha256[32], struct agent_error
 	r = slot_io_sync(raw->io);
 	if (r < 0)
 		return disk_error(raw, r, err);
+	if (sha256 == NULL) {
+		r = slot_io_digest(raw->io, given);
+		if (r < 0)
+			return hash_failed(r, err);
+		sha256 = given;
+	}
 	size = slot_io_block_bytes(raw->io);
 	raw->io = slot_io_free(raw->io);
 	/* What matters is what the medium has: pages written without O_DIRECT must not answer for it. */
@@ -168,6 +176,7 @@ const struct update_handler handler_raw = {
 	.get_block = raw_get_block,
 	.put_block = raw_put_block,
 	.skip = raw_skip,
+	.hashes = true,
 	.finish = raw_finish,
 	.close = raw_close,
 };

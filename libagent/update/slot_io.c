@@ -20,6 +20,8 @@ struct slot_io {
 	size_t sizes[SLOT_IO_BLOCKS_MAX];
 	uint64_t offsets[SLOT_IO_BLOCKS_MAX];
 	uint64_t offset, total_bytes;	/* writing: where the next block goes */
+	struct digest *hash;		/* the thread's, or NULL */
+	int hash_error;
 
 	pthread_t thread;
 	bool has_thread;
@@ -98,6 +100,8 @@ static void *write_thread(void *arg)
 		offset = io->offsets[io->first];
 		pthread_mutex_unlock(&io->lock);
 		r = block_write(io, block_at(io, io->first), size, offset);
+		if (io->hash != NULL && io->hash_error == 0)
+			io->hash_error = digest_update(io->hash, block_at(io, io->first), size);
 		pthread_mutex_lock(&io->lock);
 		io->error = r;
 		io->first = (io->first + 1) % io->n_blocks;
@@ -193,6 +197,7 @@ struct slot_io *slot_io_free(struct slot_io *io)
 		direct_off(io);
 	pthread_cond_destroy(&io->changed);
 	pthread_mutex_destroy(&io->lock);
+	digest_free(io->hash);
 	free(io->memory);
 	free(io);
 	return NULL;
@@ -250,6 +255,17 @@ int slot_io_sync(struct slot_io *io)
 	if (r == 0 && fdatasync(io->fd) < 0)
 		r = -errno;
 	return r;
+}
+
+int slot_io_hash(struct slot_io *io)
+{
+	/* The thread waits for a block, which comes after this. */
+	return digest_new(&io->hash);
+}
+
+int slot_io_digest(struct slot_io *io, uint8_t ret_sha256[DIGEST_SIZE])
+{
+	return io->hash_error < 0 ? io->hash_error : digest_final(io->hash, ret_sha256);
 }
 
 int slot_io_next_block(struct slot_io *io, const uint8_t **ret_block, size_t *ret_size)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/macro.h"
+#include "crypto/digest.h"
 
 #define SLOT_IO_ALIGN 4096		   /* fits every block device and file system we know */
 #define SLOT_IO_MEMORY (1024 * 1024)	   /* all blocks of one ring together, but at least two */
@@ -36,6 +37,10 @@ int slot_io_put_block(struct slot_io *io, size_t size);
 void slot_io_skip(struct slot_io *io, uint64_t size);
 /* Writing: wait until all is written, then fdatasync. -errno. */
 int slot_io_sync(struct slot_io *io);
+/* Writing, before the first block: have all that is written hashed as well, by the thread that writes. -ENOMEM. */
+int slot_io_hash(struct slot_io *io);
+/* After slot_io_sync(): SHA-256 of all that was written. -errno of the hash. */
+int slot_io_digest(struct slot_io *io, uint8_t ret_sha256[DIGEST_SIZE]);
 /* Reading: lend the next block, valid until the next call; size 0 at the end. -errno. */
 int slot_io_next_block(struct slot_io *io, const uint8_t **ret_block, size_t *ret_size);
 

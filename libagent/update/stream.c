@@ -171,7 +171,6 @@ static int copy_plain(struct stream *s, size_t block_bytes, struct stream_result
 	if (r < 0)
 		return r;
 	result->plain_bytes = s->done_bytes;
-	memcpy(result->plain_sha256, s->image->sha256, DIGEST_SIZE);
 	/* Equality with the signed hash is established by reading back. */
 	return s->handler->finish(s->handle, s->image->sha256, err);
 }
@@ -185,12 +184,12 @@ struct unpack {
 	uint8_t *block;		/* lent by the handler */
 	size_t fill, block_bytes;
 	uint64_t plain_bytes, max_bytes;
-	struct digest *plain_hash;
+	struct digest *plain_hash;	/* NULL where the handler does it */
 };
 
 static int unpack_flush(struct stream *s, struct unpack *u, struct agent_error **err)
 {
-	int r = hash_add(u->plain_hash, u->block, u->fill, err);
+	int r = u->plain_hash == NULL ? 0 : hash_add(u->plain_hash, u->block, u->fill, err);
 
 	if (r == 0)
 		r = s->handler->put_block(s->handle, u->fill, err);
@@ -244,7 +243,7 @@ static int unpack_init(struct stream *s, struct unpack *u, size_t block_bytes, s
 	u->clear = u->cipher == NULL ? u->stored : malloc(block_bytes + CIPHER_BLOCK);
 	if (u->stored == NULL || u->clear == NULL)
 		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a chunk");
-	r = hash_start(&u->plain_hash, err);
+	r = s->handler->hashes ? 0 : hash_start(&u->plain_hash, err);
 	if (r < 0)
 		return r;
 	u->filter = filter_find(s->image->filter);
@@ -296,17 +295,18 @@ static int unpack_end(struct stream *s, struct unpack *u, struct agent_error **e
 static int copy_unpacked(struct stream *s, size_t block_bytes, struct stream_result *result, struct agent_error **err)
 {
 	struct unpack u = { 0 };
+	uint8_t plain_sha256[DIGEST_SIZE];
 	int r = unpack_init(s, &u, block_bytes, err);
 
 	while (r == 0 && container_left(s->job->container) > 0)
 		r = unpack_next(s, &u, err);
 	if (r == 0)
 		r = unpack_end(s, &u, err);
-	if (r == 0)
-		r = hash_end(u.plain_hash, result->plain_sha256, err);
+	if (r == 0 && u.plain_hash != NULL)
+		r = hash_end(u.plain_hash, plain_sha256, err);
 	result->plain_bytes = u.plain_bytes;
 	if (r == 0)
-		r = s->handler->finish(s->handle, result->plain_sha256, err);
+		r = s->handler->finish(s->handle, u.plain_hash == NULL ? NULL : plain_sha256, err);
 	unpack_clear(&u);
 	return r;
 }

@@ -49,7 +49,6 @@ struct stream_job {
 /* What went into the slot. */
 struct stream_result {
 	uint64_t plain_bytes;
-	uint8_t plain_sha256[DIGEST_SIZE];
 	uint64_t in_place_bytes, copied_bytes;	/* of the plain bytes, those that were not read from the bundle */
 };
 
