@@ -13,8 +13,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libuboot.h>
+#include <mtd/ubi-user.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -23,6 +26,9 @@
 #include "update/lines.h"
 
 #define COPIES 2
+/* libubootenv computes with the size without looking at it, and keeps both copies in memory. */
+#define SIZE_LEAST 64
+#define SIZE_MOST (1024 * 1024)
 #define LOCK_PATH "/var/lock/fw_printenv.lock" /* of libubootenv, U-Boot's tools use the same */
 
 static const struct boot_variable variables[] = {
@@ -60,7 +66,64 @@ static int config_read(const char *config, struct copy ret_copies[COPIES], struc
 		return agent_error_set(err, -EINVAL, "boot.config", "%s names %zu environment, but a power cut needs a redundant one: two lines", config, n);
 	if (ret_copies[0].size != ret_copies[1].size)
 		return agent_error_set(err, -EINVAL, "boot.config", "%s: the two copies of the environment differ in size", config);
+	if (ret_copies[0].size < SIZE_LEAST || ret_copies[0].size > SIZE_MOST)
+		return agent_error_set(err, -EINVAL, "boot.config", "%s: a copy has %zu bytes; %d to %d are possible", config, ret_copies[0].size, SIZE_LEAST,
+				       SIZE_MOST);
 	return 0;
+}
+
+/* By its name, as libubootenv tells it. */
+static bool is_named(const char *path, const char *beginning)
+{
+	_cleanup_free_ char *real = realpath(path, NULL);
+
+	return real != NULL && strncmp(real, beginning, strlen(beginning)) == 0;
+}
+
+static bool is_ubi(const char *path)
+{
+	return is_named(path, "/dev/ubi");
+}
+
+/* Opening or reading anything else may never return, and of two copies that share a byte a torn write leaves none. */
+static int copies_check(const struct copy copies[COPIES], struct agent_error **err)
+{
+	struct stat st[COPIES];
+	uint64_t distance;
+
+	for (size_t i = 0; i < COPIES; i++) {
+		if (stat(copies[i].path, &st[i]) < 0)
+			return agent_error_set(err, -errno, "boot.read", "cannot find the U-Boot environment %s: %s", copies[i].path, strerror(errno));
+		if (!S_ISREG(st[i].st_mode) && !S_ISBLK(st[i].st_mode) &&
+		    !(S_ISCHR(st[i].st_mode) && (is_ubi(copies[i].path) || is_named(copies[i].path, "/dev/mtd"))))
+			return agent_error_set(err, -EINVAL, "boot.config", "%s is no file, block device, MTD or UBI volume: there is no U-Boot environment in it",
+					       copies[i].path);
+	}
+	if (S_ISREG(st[0].st_mode) ? st[0].st_dev != st[1].st_dev || st[0].st_ino != st[1].st_ino
+				   : (st[0].st_mode & S_IFMT) != (st[1].st_mode & S_IFMT) || st[0].st_rdev != st[1].st_rdev)
+		return 0;
+	distance = copies[0].offset > copies[1].offset ? (uint64_t)copies[0].offset - (uint64_t)copies[1].offset
+						       : (uint64_t)copies[1].offset - (uint64_t)copies[0].offset;
+	if (is_ubi(copies[0].path))
+		distance = 0; /* a volume is read from its beginning, whatever the offset */
+	if (distance < copies[0].size)
+		return agent_error_set(err, -EINVAL, "boot.config", "the two copies of the U-Boot environment lie over each other in %s, %" PRIu64 " bytes apart",
+				       copies[0].path, distance);
+	return 0;
+}
+
+/* A power cut in the middle of an update leaves a volume that cannot be read until it is updated once more: with nothing, so it is empty. */
+static int volume_mend(const struct copy *copy, struct agent_error **err)
+{
+	_cleanup_close_ int fd = open(copy->path, O_RDWR | O_CLOEXEC);
+	int64_t nothing = 0;
+	char byte;
+
+	if (fd < 0)
+		return agent_error_set(err, -errno, "boot.read", "cannot open the U-Boot environment %s: %s", copy->path, strerror(errno));
+	if (read(fd, &byte, 1) >= 0 || errno != EBADF || ioctl(fd, UBI_IOCVOLUP, &nothing) == 0)
+		return 0;
+	return agent_error_set(err, -errno, "boot.read", "U-Boot environment %s was cut short and cannot be emptied: %s", copy->path, strerror(errno));
 }
 
 /* libubootenv gives up on both copies when one is cut short. Filled up it is a copy with a wrong checksum, as U-Boot takes it. */
@@ -70,6 +133,8 @@ static int fill_up(const struct copy *copy, struct agent_error **err)
 	struct stat st;
 	off_t end = (off_t)copy->offset + (off_t)copy->size;
 
+	if (is_ubi(copy->path))
+		return volume_mend(copy, err);
 	if (stat(copy->path, &st) < 0)
 		return agent_error_set(err, -errno, "boot.read", "cannot find the U-Boot environment %s: %s", copy->path, strerror(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size >= end)
@@ -94,7 +159,7 @@ static void env_close(struct uboot_ctx **ctx)
 static int env_open(const char *config, const struct copy copies[COPIES], struct uboot_ctx **ret_ctx, struct agent_error **err)
 {
 	_cleanup_env_ struct uboot_ctx *ctx = NULL;
-	int r = 0;
+	int r = copies_check(copies, err);
 
 	for (size_t i = 0; i < COPIES && r == 0; i++)
 		r = fill_up(&copies[i], err);
@@ -204,6 +269,20 @@ static bool does_fit(struct uboot_ctx *ctx, size_t size)
 	return n <= size;
 }
 
+/*
+ * For copies_sync(). -1 for a UBI volume, which is durable with its last byte, and which nobody may have open beside who updates it
+ * (Linux, drivers/mtd/ubi/cdev.c).
+ */
+static int copy_open(const struct copy *copy, int *ret_fd, struct agent_error **err)
+{
+	if (is_ubi(copy->path))
+		return 0;
+	*ret_fd = open(copy->path, O_RDONLY | O_CLOEXEC);
+	if (*ret_fd < 0)
+		return agent_error_set(err, -errno, "boot.write", "cannot open the U-Boot environment %s: %s", copy->path, strerror(errno));
+	return 0;
+}
+
 /* libubootenv ignores what fsync() says. A descriptor opened before the write is told as well. */
 static int copies_sync(const int fds[COPIES], struct agent_error **err)
 {
@@ -232,8 +311,11 @@ static int uboot_store(const char *config, const struct boot_state *state, struc
 		return r;
 	if (!does_fit(ctx, copies[0].size))
 		return agent_error_set(err, -ENOSPC, "boot.write", "the U-Boot environment of %zu bytes is full", copies[0].size);
-	fd0 = open(copies[0].path, O_RDONLY | O_CLOEXEC);
-	fd1 = open(copies[1].path, O_RDONLY | O_CLOEXEC);
+	r = copy_open(&copies[0], &fd0, err);
+	if (r == 0)
+		r = copy_open(&copies[1], &fd1, err);
+	if (r < 0)
+		return r;
 	r = libuboot_env_store(ctx);
 	if (r != 0) /* a foreign errno, -1 or a short count */
 		return agent_error_set(err, -EIO, "boot.write", "cannot write the U-Boot environment in %s or %s", copies[0].path, copies[1].path);

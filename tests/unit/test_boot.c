@@ -39,7 +39,7 @@ static bool is_efi_variable(int fd)
 	return strstr(path, "/vars/") != NULL;
 }
 
-/* These definitions come before the C library's, for libubootenv as well. */
+/* The definitions after this one come before the C library's, for libubootenv as well. */
 static ssize_t write_with_fault(int fd, const void *data, size_t n, off_t offset, bool has_offset)
 {
 	bool due = fd > 2 && is_due();
@@ -60,6 +60,8 @@ static ssize_t write_with_fault(int fd, const void *data, size_t n, off_t offset
 		kill(getpid(), SIGKILL);
 	return r;
 }
+
+#pragma GCC visibility push(default) /* -fvisibility=hidden would keep them from libubootenv */
 
 ssize_t write(int fd, const void *data, size_t n);
 ssize_t write(int fd, const void *data, size_t n)
@@ -140,6 +142,8 @@ int fsync(int fd)
 		kill(getpid(), SIGKILL);
 	return r;
 }
+
+#pragma GCC visibility pop
 
 /* Run @step in a child with the fault at its n-th write, rename or sync: 0 done, 1 killed, or the step's negative errno. */
 static int with_fault(enum fault f, int n, int (*step)(struct device *d, const void *argument), struct device *d, const void *argument)
