@@ -314,11 +314,45 @@ https() {
 # What the label shows, for a client that has to trust the device: the certificate of the device CA.
 lab_trust_device() { lab_as agentd cat "$LAB/state/keys/device-ca.crt" > "$LAB/device-ca.crt"; }
 
+# lab_bundle_of OUT IMAGE VERSION RELEASE SECURITY-VERSION SIGNER [options]: a bundle of one raw image for class rootfs, made by "agentctl bundle
+# create", which gets the options. Ours: --kind K, --advisory TEXT; --device-a PATH, --device-b PATH are for stock swupdate, "-e stable,copy-1"
+# and "-e stable,copy-2". LAB_BUNDLE_PRODUCT is the product if it is not that of the lab.
+lab_bundle_of() {
+  local out=$1 image=$2 version=$3 release=$4 security=$5 signer=$6 folder n r
+  local device_a=/dev/slot-a device_b=/dev/slot-b more='' device product=${LAB_BUNDLE_PRODUCT:-$LAB_PRODUCT}
+  local -a rest=()
+  shift 6
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --device-a) device_a=$2 ;;
+      --device-b) device_b=$2 ;;
+      --kind | --advisory) more="$more ${1#--} = \"$2\";" ;;
+      *) rest+=("$1" "$2") ;;
+    esac
+    shift 2
+  done
+  folder=$(mktemp -d "$LAB/bundle-XXXXXX")
+  {
+    printf 'software = { version = "%s"; hardware-compatibility = [ "%s" ]; stable = {\n' "$version" "$product"
+    for n in 1 2; do
+      if [ "$n" = 1 ]; then device=$device_a; else device=$device_b; fi
+      printf 'copy-%s = { images = ( { filename = "rootfs.img"; type = "raw"; device = "%s"; installed-directly = true;\n' "$n" "$device"
+      printf '  properties = { slot-class = "rootfs"; }; } ); };\n'
+    done
+    printf '}; };\nagent = { profile = "1"; release-id = "%s"; security-version = %sL; products = [ "%s" ];%s };\n' "$release" "$security" "$product" "$more"
+  } > "$folder/sw-description"
+  ln -s "$(realpath "$image")" "$folder/rootfs.img"
+  rm -f "$out"
+  "$AGENTCTL" bundle create "$folder" --out "$out" --signer "$PKI/$signer.pem" --key "$PKI/$signer.key" "${rest[@]}"
+  r=$?
+  rm -rf "$folder"
+  return "$r"
+}
+
 # lab_bundle NAME IMAGE SECURITY-VERSION [SIGNER]: a signed bundle in $LAB/bundles/NAME.swu
 lab_bundle() {
-  "$LAB_SOURCE/examples/make-bundle.sh" --image "$2" --slot-class rootfs --version "$1" --release-id "release-$1" \
-    --security-version "$3" --product "$LAB_PRODUCT" --signer "$PKI/${4:-signer}.pem" --key "$PKI/${4:-signer}.key" \
-    --out "$LAB/bundles/$1.swu" > "$LAB/log/bundle.out" 2>&1 || lab_fail "make-bundle.sh failed: $(cat "$LAB/log/bundle.out")"
+  lab_bundle_of "$LAB/bundles/$1.swu" "$2" "$1" "release-$1" "$3" "${4:-signer}" > "$LAB/log/bundle.out" 2>&1 ||
+    lab_fail "agentctl could not make the bundle: $(cat "$LAB/log/bundle.out")"
 }
 
 lab_up() {

@@ -40,8 +40,7 @@ run() { # NAME PIECES
     dd if=/dev/urandom of="$LAB/new" bs=4096 seek=$((i * (blocks / $2) + 5)) count="$piece" conv=notrunc status=none
   done
   version=$((version + 1))
-  "$LAB_SOURCE/examples/make-bundle.sh" --image "$LAB/new" --slot-class rootfs --version "$version.0" --release-id "r-$version" --security-version 2 \
-    --product "$LAB_PRODUCT" --signer "$PKI/signer.pem" --key "$PKI/signer.key" --chunk-size 65536 --out "$WWW/bundle" || exit 1
+  lab_bundle_of "$WWW/bundle" "$LAB/new" "$version.0" "r-$version" 2 signer --chunk-size 65536 || exit 1
   # Nothing to be found in the slot that is written.
   dd if=/dev/zero of="$SLOT_B" bs=1M count="$MIB" conv=notrunc status=none
   : > "$SERVED"

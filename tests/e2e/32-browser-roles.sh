@@ -17,8 +17,7 @@ server_end() {
 }
 trap 'server_end; e2e_end' EXIT
 head -c 4194304 /dev/urandom > "$LAB/image"
-"$LAB_SOURCE/examples/make-bundle.sh" --image "$LAB/image" --slot-class rootfs --version 2.0 --release-id release-2.0 --security-version 2 \
-  --product "$LAB_PRODUCT" --signer "$PKI/signer.pem" --key "$PKI/signer.key" --out "$LAB/bundles/2.0.swu" --kind security \
+lab_bundle_of "$LAB/bundles/2.0.swu" "$LAB/image" 2.0 release-2.0 2 signer --kind security \
   --advisory 'CVE-2026-0001: mends a hole in the parser' > "$LAB/log/bundle.out" 2>&1 || not_ok "making a bundle: $(cat "$LAB/log/bundle.out")"
 {
   printf 'HTTP/1.1 200 OK\r\nContent-Length: %s\r\nConnection: close\r\n\r\n' "$(stat -c %s "$LAB/bundles/2.0.swu")"

@@ -14,7 +14,7 @@ for s in 1 2; do truncate -s 4M "slot.$s"; done
 bundle() { # OUT SIGNER [more options]
   local out=$1 signer=$2
   shift 2
-  "$LAB_SOURCE/examples/make-bundle.sh" --image image --slot-class rootfs --version 1.2.3 --release-id r-1.2.3 --security-version 7 \
+  "$LAB_SOURCE/tests/e2e/make-bundle.sh" --image image --slot-class rootfs --version 1.2.3 --release-id r-1.2.3 --security-version 7 \
     --product gw:1 --signer "$PKI/$signer.pem" --key "$PKI/$signer.key" --device-a "$PWD/slot.1" --device-b "$PWD/slot.2" --out "$out" "$@"
 }
 # -H BOARD:REVISION: the revision is our whole product; -M -m: no boot loader interface in this build.
@@ -47,9 +47,9 @@ bundle again.swu signer > /dev/null
 succeeds "twice made, the same but for the signature" sh -c '
   for f in plain again; do cpio -i --to-stdout sw-description rootfs.chunks rootfs.img < $f.swu 2> /dev/null | sha256sum; done | uniq | wc -l | grep -qx 1'
 
-fails "a key without its certificate is a mistake" "$LAB_SOURCE/examples/make-bundle.sh" --image image --slot-class r --version 1 --release-id r \
+fails "a key without its certificate is a mistake" "$LAB_SOURCE/tests/e2e/make-bundle.sh" --image image --slot-class r --version 1 --release-id r \
   --security-version 1 --product p --key "$PKI/signer.key" --out x.swu
-fails "an empty image is a mistake" "$LAB_SOURCE/examples/make-bundle.sh" --image /dev/null --slot-class r --version 1 --release-id r \
+fails "an empty image is a mistake" "$LAB_SOURCE/tests/e2e/make-bundle.sh" --image /dev/null --slot-class r --version 1 --release-id r \
   --security-version 1 --product p --signer "$PKI/signer.pem" --key "$PKI/signer.key" --out x.swu
 fails "an odd chunk size is a mistake" bundle x.swu signer --chunk-size 100000
 done_testing

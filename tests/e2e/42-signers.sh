@@ -29,14 +29,13 @@ trust_policy() { # VERSION
   openssl cms -sign -binary -nosmimecap -md sha256 -in trust.json -out trust.json.sig -outform DER "$@"
 }
 strict() { # RELEASE SIGNER with the policy of trust.json unless NO_TRUST is set
-  "$LAB_SOURCE/examples/make-bundle.sh" --image image --slot-class rootfs --version "$1" --release-id "r-$1" --security-version 1 --product "${PRODUCT:-gw:1}" \
-    --signer "$PKI/$2.pem" --key "$PKI/$2.key" --out strict.swu
+  LAB_BUNDLE_PRODUCT=${PRODUCT:-gw:1} lab_bundle_of strict.swu image "$1" "r-$1" 1 "$2"
   [ -z "${NO_TRUST:-}" ] || return 0
   rm -rf unpacked && mkdir unpacked
   (cd unpacked && cpio -i --quiet < ../strict.swu) && cp trust.json trust.json.sig unpacked/
   (cd unpacked && sed -i 's/profile = "1";/profile = "1"; trust-policy = "trust.json";/' sw-description &&
     openssl cms -sign -binary -nosmimecap -md sha256 -in sw-description -out sw-description.sig -outform DER -signer "$PKI/$2.pem" -inkey "$PKI/$2.key" &&
-    printf '%s\n' sw-description sw-description.sig trust.json trust.json.sig rootfs.chunks rootfs.img | cpio -o -H crc --quiet > ../strict.swu)
+    printf '%s\n' sw-description sw-description.sig trust.json trust.json.sig rootfs.img.chunks rootfs.img | cpio -o -H crc --quiet > ../strict.swu)
 }
 fresh() { # keeps state/trust
   cp state/trust kept 2> /dev/null

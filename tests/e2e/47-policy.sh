@@ -24,12 +24,10 @@ server_end() {
   return "$code"
 }
 trap 'server_end; e2e_end' EXIT
-publish() { # NAME VERSION SECURITY-VERSION [SIGNER [more options of make-bundle.sh]]
+publish() { # NAME VERSION SECURITY-VERSION [SIGNER [more options of lab_bundle_of]]
   local name=$1 version=$2 security=$3 signer=${4:-signer}
   shift 3; [ $# = 0 ] || shift
-  "$LAB_SOURCE/examples/make-bundle.sh" --image "$LAB/image" --slot-class rootfs --version "$version" --release-id "release-$version" \
-    --security-version "$security" --product "$LAB_PRODUCT" --signer "$PKI/$signer.pem" --key "$PKI/$signer.key" --out "$LAB/bundles/$version.swu" "$@" ||
-    not_ok "making a bundle"
+  lab_bundle_of "$LAB/bundles/$version.swu" "$LAB/image" "$version" "release-$version" "$security" "$signer" "$@" || not_ok "making a bundle"
   {
     printf 'HTTP/1.1 200 OK\r\nContent-Length: %s\r\nConnection: close\r\n\r\n' "$(stat -c %s "$LAB/bundles/$version.swu")"
     cat "$LAB/bundles/$version.swu"

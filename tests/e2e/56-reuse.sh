@@ -53,8 +53,7 @@ refused() { # "what" HOW PATTERN
 }
 bundle() { # NAME IMAGE, chunks of 64 KiB: what lab_bundle makes has larger ones
   n_bundles=$((${n_bundles:-1} + 1))
-  "$LAB_SOURCE/examples/make-bundle.sh" --image "$2" --slot-class rootfs --version "$n_bundles.0" --release-id "$1" --security-version 2 \
-    --product "$LAB_PRODUCT" --signer "$PKI/signer.pem" --key "$PKI/signer.key" --chunk-size 65536 --out "$WWW/$1" || not_ok "bundle $1"
+  lab_bundle_of "$WWW/$1" "$2" "$n_bundles.0" "$1" 2 signer --chunk-size 65536 || not_ok "bundle $1"
 }
 patch_image() { # FROM TO BLOCKS: as FROM, but random 4 KiB at each of these blocks of 4 KiB
   cp "$1" "$2"
