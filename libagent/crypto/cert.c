@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/bio.h>
 #include <openssl/bn.h>
@@ -21,6 +20,7 @@
 #include "crypto/digest.h"
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
+#include "crypto/verify_dates.h"
 
 #define DEVICE_CA_LIFETIME_S UINT64_C(946728000)	/* 30 years of 365.25 days */
 #define TIME_MAX_S UINT64_C(253402300799)		/* 9999-12-31: RFC 5280 section 4.1.2.5 */
@@ -80,8 +80,8 @@ static int start_cert(OSSL_LIB_CTX *libctx, EVP_PKEY *pkey, uint64_t not_before_
 	if (cert == NULL || serial == NULL || X509_set_version(cert, X509_VERSION_3) != 1 ||
 	    BN_rand_ex(serial, SERIAL_BITS, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY, 0, NULL) != 1 ||
 	    BN_to_ASN1_INTEGER(serial, X509_get_serialNumber(cert)) == NULL ||
-	    ASN1_TIME_set(X509_getm_notBefore(cert), (time_t)not_before_s) == NULL ||
-	    ASN1_TIME_set(X509_getm_notAfter(cert), (time_t)(not_before_s + lifetime_s)) == NULL || X509_set_pubkey(cert, pkey) != 1)
+	    time_to_asn1((int64_t)not_before_s, X509_getm_notBefore(cert)) < 0 ||
+	    time_to_asn1((int64_t)(not_before_s + lifetime_s), X509_getm_notAfter(cert)) < 0 || X509_set_pubkey(cert, pkey) != 1)
 		return openssl_error_set(err, -ENOMEM, "cert.new", "cannot make a certificate");
 	*ret_cert = TAKE_PTR(cert);
 	return 0;
@@ -244,13 +244,9 @@ static int read_leaf_key(OSSL_LIB_CTX *libctx, const uint8_t *spki, size_t spki_
 /* A leaf must not outlive its CA. */
 static uint64_t cap_lifetime(const X509 *ca, uint64_t not_before_s, uint64_t lifetime_s)
 {
-	ASN1_TIME *start = ASN1_TIME_set(NULL, (time_t)not_before_s);
-	int days = 0, seconds = 0;
-	int64_t left = 0;
+	int64_t end_s = 0, left;
 
-	if (start != NULL && ASN1_TIME_diff(&days, &seconds, start, X509_get0_notAfter(ca)) == 1)
-		left = (int64_t)days * 86400 + seconds;
-	ASN1_TIME_free(start);
+	left = time_from_asn1(X509_get0_notAfter(ca), &end_s) < 0 ? 0 : end_s - (int64_t)not_before_s;
 	return left <= 0 ? 0 : (uint64_t)left < lifetime_s ? (uint64_t)left : lifetime_s;
 }
 

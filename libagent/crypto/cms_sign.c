@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/bio.h>
 #include <openssl/cms.h>
@@ -21,6 +20,7 @@
 #include "crypto/cms_key.h"
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
+#include "crypto/verify_dates.h"
 
 #define CERT_MAX_BYTES (64 * KIB)
 
@@ -70,7 +70,7 @@ static int cert_load(OSSL_LIB_CTX *libctx, const char *path, X509 **ret_cert, st
 static int signer_check(const struct cms_signer *s, uint64_t now_s, struct agent_error **err)
 {
 	uint32_t flags = X509_get_extension_flags(s->cert);
-	time_t now = (time_t)now_s;
+	int64_t begin_s, end_s;
 	int bits = EVP_PKEY_get_bits(s->key);
 
 #define REFUSE(...) return agent_error_set(err, -EKEYREJECTED, "bundle.signer", __VA_ARGS__)
@@ -82,7 +82,8 @@ static int signer_check(const struct cms_signer *s, uint64_t now_s, struct agent
 		REFUSE("the certificate of \"%s\" lacks the extended key usage codeSigning: no device accepts it", s->name);
 	if ((flags & EXFLAG_KUSAGE) && !(X509_get_key_usage(s->cert) & KU_DIGITAL_SIGNATURE))
 		REFUSE("the certificate of \"%s\" lacks the key usage digitalSignature: no device accepts it", s->name);
-	if (X509_cmp_time(X509_get0_notBefore(s->cert), &now) > 0 || X509_cmp_time(X509_get0_notAfter(s->cert), &now) < 0)
+	if (time_from_asn1(X509_get0_notBefore(s->cert), &begin_s) < 0 || time_from_asn1(X509_get0_notAfter(s->cert), &end_s) < 0 ||
+	    begin_s > (int64_t)now_s || end_s < (int64_t)now_s)
 		REFUSE("the certificate of \"%s\" is not valid now, or at SOURCE_DATE_EPOCH if that is set", s->name);
 #undef REFUSE
 	return 0;
@@ -140,13 +141,13 @@ static const EVP_MD *digest_for(EVP_PKEY *key)
 static int signer_add(CMS_ContentInfo *cms, const struct cms_signer *s, const void *content, size_t size, uint64_t now_s, struct agent_error **err)
 {
 	const EVP_MD *md = digest_for(s->key);
-	_cleanup_(ASN1_TIME_freep) ASN1_TIME *when = ASN1_TIME_set(NULL, (time_t)now_s);
+	_cleanup_(ASN1_TIME_freep) ASN1_TIME *when = ASN1_TIME_new();
 	CMS_SignerInfo *si = CMS_add1_signer(cms, s->cert, s->key, md, CMS_PARTIAL | CMS_BINARY | CMS_DETACHED | CMS_NOSMIMECAP);
 	uint8_t hash[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
 	int ok;
 
-	ok = si != NULL && when != NULL && EVP_Digest(content, size, hash, &n, md, NULL) == 1 &&
+	ok = si != NULL && when != NULL && time_to_asn1((int64_t)now_s, when) >= 0 && EVP_Digest(content, size, hash, &n, md, NULL) == 1 &&
 	     CMS_signed_add1_attr_by_NID(si, NID_pkcs9_contentType, V_ASN1_OBJECT, OBJ_nid2obj(NID_pkcs7_data), -1) == 1 &&
 	     CMS_signed_add1_attr_by_NID(si, NID_pkcs9_signingTime, when->type, when, -1) == 1 &&
 	     CMS_signed_add1_attr_by_NID(si, NID_pkcs9_messageDigest, V_ASN1_OCTET_STRING, hash, (int)n) == 1 && CMS_SignerInfo_sign(si) == 1;

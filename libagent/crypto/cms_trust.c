@@ -15,8 +15,10 @@
 #include <agent/openssl.h>
 
 #include "base/file.h"
+#include "base/time.h"
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
+#include "crypto/verify_dates.h"
 
 #define FILE_MAX_BYTES (64 * KIB)
 #define CERTS_MAX 64
@@ -236,12 +238,10 @@ static int explain(X509_STORE_CTX *check, uint64_t now_s, const char *signer, st
 {
 	int code = X509_STORE_CTX_get_error(check);
 	X509 *cert = X509_STORE_CTX_get_current_cert(check);
-	ASN1_TIME *now = ASN1_TIME_set(NULL, (time_t)now_s);
-	char subject[80] = "?", when[32], clock[32];
+	char subject[80] = "?", when[32], clock[TIME_TEXT_SIZE];
 	int r;
 
-	show_time(now, clock);
-	ASN1_TIME_free(now);
+	time_text((int64_t)now_s, clock);
 	if (cert != NULL)
 		name_show(X509_get_subject_name(cert), subject, sizeof(subject));
 #define REFUSE(...) r = agent_error_set(err, -EKEYREJECTED, "update.signer", __VA_ARGS__)
@@ -300,18 +300,19 @@ static int verify_chain(const struct cms_trust *trust, X509 *cert, uint64_t now_
 			int *ret_code, struct agent_error **err)
 {
 	_cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *check = X509_STORE_CTX_new_ex(trust->libctx, NULL);
+	/* Whoever says what time it is has to be right: what begins later is refused, whatever the state of the time is. */
+	const struct agent_time_reading now = { .state = AGENT_TIME_NETWORK, .now_s = now_s };
 	int ok;
 
 	/* No untrusted certificates: what came with the signature builds no chain. */
 	if (check == NULL || X509_STORE_CTX_init(check, trust->store, cert, NULL) != 1)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory to check a certificate");
-	X509_STORE_CTX_set_time(check, 0, (time_t)now_s);
 	X509_STORE_CTX_set_flags(check, (trust->skips_crls ? 0 : X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) | flags);
 	X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(check), AUTH_LEVEL);
 	if (X509_STORE_CTX_set_app_data(check, (void *)(uintptr_t)trust) != 1)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory to check a certificate");
 	X509_STORE_CTX_set_verify_cb(check, crl_is_optional);
-	ok = X509_verify_cert(check) == 1;
+	ok = verify_at(check, &now) == 1;
 	*ret_code = X509_STORE_CTX_get_error(check);
 	return ok ? 0 : explain(check, now_s, signer, err);
 }

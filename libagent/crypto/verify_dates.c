@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <time.h>
 
 #include <openssl/x509.h>
@@ -16,6 +17,8 @@
 #include <openssl/x509_vfy.h>
 
 #include <agent/openssl.h>
+
+#include "base/time.h"
 
 int time_from_asn1(const ASN1_TIME *t, int64_t *ret_s)
 {
@@ -33,15 +36,37 @@ int time_from_asn1(const ASN1_TIME *t, int64_t *ret_s)
 	return 0;
 }
 
-static int refuse(X509_STORE_CTX *ctx, int depth, X509 *cert, int error)
+int time_to_asn1(int64_t s, ASN1_TIME *ret_time)
+{
+	int year, month, day, hour, minute, second;
+	char text[96]; /* six numbers of any length */
+
+	time_text(s, text);
+	if (sscanf(text, "%d-%d-%d %d:%d:%d UTC", &year, &month, &day, &hour, &minute, &second) != 6 || year < 1 || year > 9999)
+		return -EINVAL;
+	snprintf(text, sizeof(text), "%04d%02d%02d%02d%02d%02dZ", year, month, day, hour, minute, second);
+	return ASN1_TIME_set_string_X509(ret_time, text) == 1 ? 0 : -ENOMEM;
+}
+
+/* What the callback says of it; without one it stands. */
+static bool is_overruled(X509_STORE_CTX *ctx, int depth, X509 *cert, int error)
 {
 	X509_STORE_CTX_verify_cb callback = X509_STORE_CTX_get_verify_cb(ctx);
+	bool is_good;
 
 	X509_STORE_CTX_set_error(ctx, error);
 	X509_STORE_CTX_set_error_depth(ctx, depth);
 	X509_STORE_CTX_set_current_cert(ctx, cert);
+	is_good = callback != NULL && callback(0, ctx) == 1;
+	if (is_good)
+		X509_STORE_CTX_set_error(ctx, X509_V_OK);
+	return is_good;
+}
+
+static int refuse(X509_STORE_CTX *ctx, int depth, X509 *cert, int error)
+{
 	/* Told, not asked: a date is no matter of opinion. */
-	(void)(callback == NULL ? 0 : callback(0, ctx));
+	(void)is_overruled(ctx, depth, cert, error);
 	X509_STORE_CTX_set_error(ctx, error);
 	return 0;
 }
@@ -82,19 +107,21 @@ static int dates_of_crl(X509_STORE_CTX *ctx, const X509 *cert, const struct agen
 			error = X509_V_ERR_CRL_NOT_YET_VALID;
 	}
 	sk_X509_CRL_pop_free(crls, X509_CRL_free);
-	/* OpenSSL found one: then memory ran out, or nobody can say how old it is. */
+	/* There is none, memory ran out, or nobody can say how old it is. */
 	return latest == INT64_MIN ? X509_V_ERR_UNABLE_TO_GET_CRL : error;
 }
 
 static int dates_of_chain(X509_STORE_CTX *ctx, unsigned long flags, const struct agent_time_reading *now, int *ret_depth)
 {
 	for (int i = 0; i < sk_X509_num(X509_STORE_CTX_get0_chain(ctx)); i++) {
-		const X509 *cert = sk_X509_value(X509_STORE_CTX_get0_chain(ctx), i);
+		X509 *cert = sk_X509_value(X509_STORE_CTX_get0_chain(ctx), i);
 		int error = dates_of(cert, now);
 
 		/* CRL_CHECK is about the end of the chain, with CRL_CHECK_ALL about all of it; nobody revokes a root. */
 		if (error == X509_V_OK && (flags & X509_V_FLAG_CRL_CHECK) != 0 && (i == 0 || (flags & X509_V_FLAG_CRL_CHECK_ALL) != 0))
 			error = dates_of_crl(ctx, cert, now);
+		if (error == X509_V_ERR_UNABLE_TO_GET_CRL && is_overruled(ctx, i, cert, error))
+			error = X509_V_OK;
 		*ret_depth = i;
 		if (error != X509_V_OK)
 			return error;
@@ -106,8 +133,9 @@ static int overlook_dates(int ok, X509_STORE_CTX *ctx)
 {
 	int error = X509_STORE_CTX_get_error(ctx);
 
+	/* Whether a list must be there is asked when its dates are looked at. */
 	return ok || error == X509_V_ERR_CERT_HAS_EXPIRED || error == X509_V_ERR_CERT_NOT_YET_VALID || error == X509_V_ERR_CRL_HAS_EXPIRED ||
-	       error == X509_V_ERR_CRL_NOT_YET_VALID;
+	       error == X509_V_ERR_CRL_NOT_YET_VALID || error == X509_V_ERR_UNABLE_TO_GET_CRL;
 }
 
 /*
@@ -139,10 +167,9 @@ static bool build_again(X509_STORE_CTX *ctx, const struct agent_time_reading *no
 	return r == 1;
 }
 
-int agent_openssl_verify(X509_STORE_CTX *ctx, void *time)
+int verify_at(X509_STORE_CTX *ctx, const struct agent_time_reading *now)
 {
 	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
-	struct agent_time_reading now;
 	unsigned long flags;
 	int depth = 0, error;
 
@@ -150,11 +177,18 @@ int agent_openssl_verify(X509_STORE_CTX *ctx, void *time)
 	flags = X509_VERIFY_PARAM_get_flags(param);
 	if (X509_verify_cert(ctx) != 1)
 		return 0;
-	agent_time_get(time, &now);
-	error = dates_of_chain(ctx, flags, &now, &depth);
-	if (error != X509_V_OK && depth > 0 && (flags & X509_V_FLAG_POLICY_CHECK) == 0 && build_again(ctx, &now))
-		error = dates_of_chain(ctx, flags, &now, &depth);
+	error = dates_of_chain(ctx, flags, now, &depth);
+	if (error != X509_V_OK && depth > 0 && (flags & X509_V_FLAG_POLICY_CHECK) == 0 && build_again(ctx, now))
+		error = dates_of_chain(ctx, flags, now, &depth);
 	if (error != X509_V_OK)
 		return refuse(ctx, depth, sk_X509_value(X509_STORE_CTX_get0_chain(ctx), depth), error);
 	return 1;
+}
+
+int agent_openssl_verify(X509_STORE_CTX *ctx, void *time)
+{
+	struct agent_time_reading now;
+
+	agent_time_get(time, &now);
+	return verify_at(ctx, &now);
 }

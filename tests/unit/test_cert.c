@@ -6,6 +6,7 @@
 
 #include <agent/cert.h>
 
+#include "crypto/verify_dates.h"
 #include "tests/unit/software_signer.h"
 
 #define NOW_S UINT64_C(1795257600)	/* 2026-11-21 */
@@ -266,6 +267,89 @@ static void the_fingerprint_is_the_hash_of_the_public_key(void **state)
 	ca_free(&ca);
 }
 
+static void check_date(const ASN1_TIME *t, int64_t want_s, int type)
+{
+	int64_t s = 0;
+
+	assert_int_equal(time_from_asn1(t, &s), 0);
+	assert_true(s == want_s);
+	assert_int_equal(ASN1_STRING_type(t), type);
+}
+
+/* RFC 5280 section 4.1.2.5: two digits for the year up to 2049, four from 2050 on; and nothing ends in 2038. */
+static void dates_up_to_the_year_9999_are_written_and_read(void **state)
+{
+	static const struct {
+		int64_t s;
+		const char *text;
+		int type;
+	} dates[] = {
+		{ 0, "700101000000Z", V_ASN1_UTCTIME }, { INT64_C(2147483647), "380119031407Z", V_ASN1_UTCTIME }, { INT64_C(2147483648), "380119031408Z", V_ASN1_UTCTIME },
+		{ INT64_C(2524607999), "491231235959Z", V_ASN1_UTCTIME }, { INT64_C(2524608000), "20500101000000Z", V_ASN1_GENERALIZEDTIME },
+		{ INT64_C(4107542400), "21000301000000Z", V_ASN1_GENERALIZEDTIME }, { INT64_C(253402300799), "99991231235959Z", V_ASN1_GENERALIZEDTIME },
+	};
+	ASN1_TIME *t = ASN1_TIME_new();
+
+	assert_non_null(t);
+	for (size_t i = 0; i < ARRAY_SIZE(dates); i++) {
+		assert_int_equal(time_to_asn1(dates[i].s, t), 0);
+		assert_int_equal(ASN1_STRING_length(t), strlen(dates[i].text));
+		assert_memory_equal(ASN1_STRING_get0_data(t), dates[i].text, strlen(dates[i].text));
+		check_date(t, dates[i].s, dates[i].type);
+	}
+	assert_int_equal(time_to_asn1(INT64_C(253402300800), t), -EINVAL);
+	assert_int_equal(time_to_asn1(INT64_MIN / 2, t), -EINVAL);
+	ASN1_TIME_free(t);
+}
+
+static void certificates_of_later_centuries_have_their_dates(void **state)
+{
+	static const uint64_t years[] = { UINT64_C(2209032000), UINT64_C(2524608000), UINT64_C(4102444800), UINT64_C(252455616000) }; /* 2040, 2050, 2100, 9970 */
+	const char *const names[] = { "gw.local", NULL };
+	struct software_key key, leaf_key;
+	struct agent_signer *signer = software_signer(&key, AGENT_KEY_EC_P256), *leaf_signer = software_signer(&leaf_key, AGENT_KEY_EC_P256);
+	_cleanup_error_ struct agent_error *err = NULL;
+	const uint8_t *spki;
+	size_t spki_size;
+	char *pem = NULL;
+
+	agent_signer_get_public(leaf_signer, &spki, &spki_size);
+	for (size_t i = 0; i < ARRAY_SIZE(years); i++) {
+		struct agent_leaf_options options = { .common_name = "gw", .names = names, .not_before_s = years[i] + 3600, .lifetime_s = UINT64_C(4000000000) };
+		int64_t ca_end_s = (int64_t)years[i] + INT64_C(946728000);
+		char *ca = NULL, *leaf = NULL;
+		X509 *cert;
+
+		/* Thirty years from 9970 on are past the last date there is. */
+		if (i == 3)
+			ca_end_s = 0;
+		assert_int_equal(agent_device_ca_new(ctx, signer, "CA", years[i], &ca, &err), ca_end_s == 0 ? -EINVAL : 0);
+		if (ca_end_s == 0) {
+			assert_error(&err, -EINVAL, "cert.time");
+			continue;
+		}
+		assert_int_equal(agent_device_ca_issue(ctx, signer, ca, spki, spki_size, &options, &leaf, NULL), 0);
+		cert = parse(ca);
+		check_date(X509_get0_notAfter(cert), ca_end_s, V_ASN1_GENERALIZEDTIME);
+		X509_free(cert);
+		cert = parse(leaf);
+		check_date(X509_get0_notBefore(cert), (int64_t)years[i] + 3600, i == 0 ? V_ASN1_UTCTIME : V_ASN1_GENERALIZEDTIME);
+		check_date(X509_get0_notAfter(cert), ca_end_s, V_ASN1_GENERALIZEDTIME); /* not beyond its CA */
+		X509_free(cert);
+		/* A leaf after its CA's end, and one that begins in no year there is. */
+		options.not_before_s = (uint64_t)ca_end_s + 1;
+		assert_int_equal(agent_device_ca_issue(ctx, signer, ca, spki, spki_size, &options, &pem, &err), -EINVAL);
+		assert_error(&err, -EINVAL, "cert.time");
+		options.not_before_s = UINT64_MAX;
+		assert_int_equal(agent_device_ca_issue(ctx, signer, ca, spki, spki_size, &options, &pem, &err), -EINVAL);
+		assert_error(&err, -EINVAL, "cert.time");
+		free(ca);
+		free(leaf);
+	}
+	agent_signer_unref(signer);
+	agent_signer_unref(leaf_signer);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +361,8 @@ int main(void)
 		cmocka_unit_test(a_leaf_does_not_outlive_its_ca),
 		cmocka_unit_test(bad_names_keys_and_issuers_are_refused),
 		cmocka_unit_test(the_fingerprint_is_the_hash_of_the_public_key),
+		cmocka_unit_test(dates_up_to_the_year_9999_are_written_and_read),
+		cmocka_unit_test(certificates_of_later_centuries_have_their_dates),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

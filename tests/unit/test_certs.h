@@ -7,6 +7,7 @@
 #include <openssl/cms.h>	/* after pem.h, which it looks for */
 #include <openssl/x509v3.h>
 
+#include "crypto/verify_dates.h"
 #include "tests/unit/test.h"
 
 #define NOW_S UINT64_C(1795257600)	/* 2026-11-21 */
@@ -66,8 +67,8 @@ static inline struct identity certs_make_with_key(const char *cn, EVP_PKEY *key,
 	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0);
 	issuer_cert = issuer == NULL ? id.cert : issuer->cert;
 	X509_set_issuer_name(id.cert, X509_get_subject_name(issuer_cert));
-	ASN1_TIME_set(X509_getm_notBefore(id.cert), (time_t)((int64_t)NOW_S + start_s));
-	ASN1_TIME_set(X509_getm_notAfter(id.cert), (time_t)((int64_t)NOW_S + end_s));
+	assert_int_equal(time_to_asn1((int64_t)NOW_S + start_s, X509_getm_notBefore(id.cert)), 0);
+	assert_int_equal(time_to_asn1((int64_t)NOW_S + end_s, X509_getm_notAfter(id.cert)), 0);
 	X509_set_pubkey(id.cert, key);
 	certs_add_ext(id.cert, issuer_cert, NID_subject_key_identifier, "hash");
 	if (issuer != NULL)

@@ -557,36 +557,46 @@ static void a_revocation_list_may_be_demanded(void **state)
 	identity_free(&far);
 }
 
-/* A device whose clock begins in 1970 says so instead of taking anybody; after 2038 nothing overflows. */
-static void clocks_of_1970_and_of_2040(void **state)
+/* A device whose clock begins in 1970 says so instead of taking anybody; nothing overflows, wherever time_t ends. */
+static void clocks_of_1970_and_of_later_centuries(void **state)
 {
-	const uint64_t y2040_s = UINT64_C(2209032000);
-	struct cert_spec spec = SPEC_SIGNER;
-	struct identity root, late;
-	_cleanup_error_ struct agent_error *err = NULL;
-	struct cert_spec ca_spec = SPEC_CA;
-	size_t size;
-	uint8_t *der;
+	static const struct {
+		uint64_t now_s;
+		const char *shown;
+	} years[] = {
+		{ UINT64_C(2209032000), "the clock says 2060-12-26" }, /* 2040: into GeneralizedTime */
+		{ UINT64_C(2524608000), "the clock says 2070-12-27" }, /* 2050 */
+		{ UINT64_C(252455616000), "the clock says 9990-" },    /* 9970 */
+	};
 
-	if (sizeof(time_t) < 8)
-		skip();
-	spec.start_s = ca_spec.start_s = (int64_t)(y2040_s - NOW_S) - DAY_S;
-	spec.end_s = ca_spec.end_s = (int64_t)(y2040_s - NOW_S) + 20L * 365 * DAY_S; /* into GeneralizedTime */
-	root = certs_make("Late CA", NULL, ca_spec);
-	late = certs_make("Late signer", &root, spec);
-	certs_write(&dir, "late.pem", root.cert);
-	der = certs_sign(CONTENT, &late, &size);
-	assert_int_equal(verify_min(der, size, CONTENT, 1, y2040_s, NULL, NULL), 0);
-	assert_int_equal(verify_min(der, size, CONTENT, 1, 100, NULL, &err), -EKEYREJECTED);
-	assert_non_null(strstr(agent_error_message(err), "not yet valid"));
-	assert_non_null(strstr(agent_error_message(err), "the clock says 1970-01-01"));
-	assert_error(&err, -EKEYREJECTED, "update.signer");
-	assert_int_equal(verify_min(der, size, CONTENT, 1, y2040_s + UINT64_C(21) * 365 * DAY_S, NULL, &err), -EKEYREJECTED);
-	assert_non_null(strstr(agent_error_message(err), "expired on 20"));
-	assert_error(&err, -EKEYREJECTED, "update.signer");
-	OPENSSL_free(der);
-	identity_free(&root);
-	identity_free(&late);
+	for (size_t i = 0; i < ARRAY_SIZE(years); i++) {
+		_cleanup_error_ struct agent_error *err = NULL;
+		struct cert_spec spec = SPEC_SIGNER, ca_spec = SPEC_CA;
+		struct identity root, late;
+		char name[32];
+		size_t size;
+		uint8_t *der;
+
+		spec.start_s = ca_spec.start_s = (int64_t)(years[i].now_s - NOW_S) - DAY_S;
+		spec.end_s = ca_spec.end_s = (int64_t)(years[i].now_s - NOW_S) + INT64_C(20) * 365 * DAY_S;
+		root = certs_make("Late CA", NULL, ca_spec);
+		late = certs_make("Late signer", &root, spec);
+		snprintf(name, sizeof(name), "late-%zu.pem", i);
+		certs_write(&dir, name, root.cert);
+		der = certs_sign(CONTENT, &late, &size);
+		assert_int_equal(verify_min(der, size, CONTENT, 1, years[i].now_s, NULL, NULL), 0);
+		assert_int_equal(verify_min(der, size, CONTENT, 1, 100, NULL, &err), -EKEYREJECTED);
+		assert_non_null(strstr(agent_error_message(err), "not yet valid"));
+		assert_non_null(strstr(agent_error_message(err), "the clock says 1970-01-01"));
+		assert_error(&err, -EKEYREJECTED, "update.signer");
+		assert_int_equal(verify_min(der, size, CONTENT, 1, years[i].now_s + UINT64_C(21) * 365 * DAY_S, NULL, &err), -EKEYREJECTED);
+		assert_non_null(strstr(agent_error_message(err), "expired on "));
+		assert_non_null(strstr(agent_error_message(err), years[i].shown));
+		assert_error(&err, -EKEYREJECTED, "update.signer");
+		OPENSSL_free(der);
+		identity_free(&root);
+		identity_free(&late);
+	}
 }
 
 static void a_certificate_need_not_come_along_when_it_is_pinned(void **state)
@@ -680,7 +690,7 @@ int main(void)
 		T(fwupd_CVE_2020_10759_a_threshold_of_zero_is_refused),
 		T(revocation_counts_where_there_is_a_list),
 		T(a_revocation_list_may_be_demanded),
-		T(clocks_of_1970_and_of_2040),
+		T(clocks_of_1970_and_of_later_centuries),
 		T(a_certificate_need_not_come_along_when_it_is_pinned),
 		T(a_strange_trust_folder_is_refused_whole),
 		T(an_empty_or_absent_trust_folder_trusts_nobody),
