@@ -175,10 +175,6 @@ int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 		SSL_CTX_set_client_CA_list(ctx, names);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
 	SSL_CTX_set_cert_verify_callback(ctx, agent_openssl_verify, m->time);
-	SSL_CTX_set_security_level(ctx, 2);
-	SSL_CTX_set_num_tickets(ctx, 0);
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 	return 0;
 }
 

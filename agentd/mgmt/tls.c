@@ -21,6 +21,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include <agent/openssl.h>
+
 #include "agentd/common/peer.h"
 #include "agentd/common/service.h"
 #include "agentd/mgmt/budget.h"
@@ -99,7 +101,7 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size,
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static int ctx_new(EVP_PKEY *key, const char *chain_pem, SSL_CTX **ret_ctx, X509 **ret_leaf)
+static int ctx_new(EVP_PKEY *key, const char *chain_pem, enum agent_tls_profile profile, SSL_CTX **ret_ctx, X509 **ret_leaf)
 {
 	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 	_cleanup_(BIO_free_allp) BIO *bio = BIO_new_mem_buf(chain_pem, -1);
@@ -117,17 +119,11 @@ static int ctx_new(EVP_PKEY *key, const char *chain_pem, SSL_CTX **ret_ctx, X509
 			return -ENOMEM;
 		}
 	ERR_clear_error(); /* the end of the text */
-	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+	if (agent_openssl_restrict(ctx, profile, NULL) < 0)
+		return -EIO;
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_num_tickets(ctx, 1);
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets carry the session */
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"agentd-mgmt", 11);
-	if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 || SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) != 1)
-		return -EIO;
-	/* The hybrid group is there from OpenSSL 3.5 on. */
-	if (SSL_CTX_set1_groups_list(ctx, "X25519MLKEM768:X25519:P-256") != 1 && SSL_CTX_set1_groups_list(ctx, "X25519:P-256") != 1)
-		return -EIO;
 	if (SSL_CTX_use_certificate(ctx, leaf) != 1 || SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
 		return -EBADMSG;
 	*ret_ctx = TAKE_PTR(ctx);
@@ -152,7 +148,8 @@ static void client_ctx_make(struct tls *t)
 	t->client_ctx = NULL;
 	if (t->m->clients == NULL || t->chain_pem == NULL)
 		return;
-	if (ctx_new(t->owner_ctx != NULL ? t->owner_key : t->key, t->owner_ctx != NULL ? t->owner_pem : t->chain_pem, &ctx, &leaf) < 0)
+	if (ctx_new(t->owner_ctx != NULL ? t->owner_key : t->key, t->owner_ctx != NULL ? t->owner_pem : t->chain_pem, AGENT_TLS_SERVER_MUTUAL, &ctx,
+		    &leaf) < 0)
 		return;
 	X509_free(leaf);
 	if (client_ctx_prepare(t->m, ctx) < 0)
@@ -282,7 +279,7 @@ static int on_leaf(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 	if (r >= 0 && asprintf(&chain, "%s%s", leaf_pem, ca_pem) < 0)
 		r = -ENOMEM;
 	if (r >= 0) {
-		r = ctx_new(t->key, chain, &ctx, &leaf);
+		r = ctx_new(t->key, chain, AGENT_TLS_SERVER, &ctx, &leaf);
 		if (r < 0)
 			free(chain);
 	}
@@ -348,7 +345,7 @@ static int owner_take(struct tls *t, const char *pem, const void *der, size_t si
 	char *copy = strdup(pem);
 	SSL_CTX *ctx;
 	X509 *leaf;
-	int r = key == NULL ? -EBADMSG : copy == NULL ? -ENOMEM : ctx_new(key, pem, &ctx, &leaf);
+	int r = key == NULL ? -EBADMSG : copy == NULL ? -ENOMEM : ctx_new(key, pem, AGENT_TLS_SERVER, &ctx, &leaf);
 
 	if (r < 0) {
 		EVP_PKEY_free(key);

@@ -198,6 +198,9 @@ static int load_anchors(struct agent_tls *tls, const char *ca_file, struct agent
 	for (int i = 0; i < sk_X509_num(certs); i++)
 		if (X509_STORE_add_cert(tls->anchors, sk_X509_value(certs, i)) != 1)
 			return openssl_failed(err, "use the trust anchors");
+	for (int i = 0; i < sk_X509_CRL_num(tls->record->checks.crls); i++)
+		if (X509_STORE_add_crl(tls->anchors, sk_X509_CRL_value(tls->record->checks.crls, i)) != 1)
+			return openssl_failed(err, "use the revocation lists");
 	return 0;
 }
 
@@ -213,6 +216,8 @@ static int set_checks(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agent_erro
 				: X509_VERIFY_PARAM_set1_host(param, tls->record->peer_name, 0);
 	if (ok != 1 || X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER) != 1)
 		return openssl_failed(err, "set up certificate verification");
+	if (tls->record->checks.crls != NULL || tls->record->checks.crl == AGENT_TLS_CRL_REQUIRED)
+		X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 	return 0;
 }
 
@@ -223,16 +228,9 @@ int agent_openssl_configure(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agen
 
 	if (tls == NULL || ssl_ctx == NULL)
 		return agent_error_set(err, -EINVAL, "tls.options", "no TLS profile or no SSL_CTX given");
-	/* RFC 9325 sections 3.1 to 4.2; AES-CBC and static key exchange are what 1.2 must not bring along. */
-	if (SSL_CTX_set_min_proto_version(ssl_ctx, tls->allow_tls12 ? TLS1_2_VERSION : TLS1_3_VERSION) != 1 ||
-	    SSL_CTX_set_max_proto_version(ssl_ctx, 0) != 1 ||
-	    SSL_CTX_set_cipher_list(ssl_ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 ||
-	    SSL_CTX_set1_groups_list(ssl_ctx, "X25519:P-256") != 1)
-		return openssl_failed(err, "restrict TLS to our profile");
-	SSL_CTX_set_security_level(ssl_ctx, 2);	/* 112 bits: RSA from 2048, no SHA-1 signatures */
-	SSL_CTX_set_options(ssl_ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET);
-	/* A stolen ticket would stand in for the key. */
-	SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
+	r = agent_openssl_restrict(ssl_ctx, tls->allow_tls12 ? AGENT_TLS_CLIENT_OLD : AGENT_TLS_CLIENT, err);
+	if (r < 0)
+		return r;
 	r = set_checks(tls, ssl_ctx, err);
 	if (r < 0)
 		return r;
@@ -329,7 +327,9 @@ int agent_tls_new(struct agent_context *ctx, const struct agent_tls_options *opt
 	r = agent_openssl_libctx(ctx, &tls->libctx, err);
 	if (r < 0)
 		return r;
-	r = load_anchors(tls, options->ca_file, err);
+	r = tls_checks_load(&tls->record->checks, tls->libctx, options, err);
+	if (r >= 0)
+		r = load_anchors(tls, options->ca_file, err);
 	if (r < 0)
 		return r;
 	if (options->cert_file != NULL) {
@@ -378,6 +378,18 @@ int agent_tls_explain(struct agent_tls *tls, struct agent_error **err)
 		return 0;
 	agent_time_get(tls->record->time, &now);
 	return tls_record_explain(tls->record, &now, time_system_s(), err);
+}
+
+int agent_tls_backup_pins(struct agent_tls *tls)
+{
+	int n;
+
+	if (tls == NULL)
+		return -EINVAL;
+	pthread_mutex_lock(&tls->record->lock);
+	n = tls->record->n_unused_pins;
+	pthread_mutex_unlock(&tls->record->lock);
+	return n < 0 ? -ENODATA : n;
 }
 
 int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err)

@@ -4,6 +4,7 @@
 /* What one handshake left behind, and the sentence made of it. Written by OpenSSL callbacks, read by agent_tls_explain(). */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <openssl/types.h>
@@ -11,11 +12,14 @@
 #include <agent/error.h>
 #include <agent/time.h>
 
+#include "net/tls_checks.h"
+
 struct tls_record {
 	atomic_uint n_refs;	/* the profile and every SSL_CTX it is on */
-	char *peer_name;	/* never changes, like the two below */
+	char *peer_name;	/* never changes, like the three below */
 	int is_ip;
 	struct agent_time *time;
+	struct tls_checks checks;
 
 	pthread_mutex_t lock;	/* guards the rest */
 	int verify_error;	/* X509_V_ERR_*, X509_V_OK if none */
@@ -26,10 +30,13 @@ struct tls_record {
 	char not_before[40], not_after[40];
 	int64_t chain_begin_s, chain_end_s;	/* of the chain that was accepted, 0 if none was */
 	int alert_received;	/* TLS AlertDescription, RFC 8446 section 6; -1 if none */
+	bool is_before_hello;	/* it came instead of a ServerHello */
 	int alert_sent;
 	char reason[160];	/* OpenSSL's, when it ended the handshake itself */
 	unsigned long reason_code;
 	struct agent_error *signer_error;
+	struct agent_error *check_error; /* of pins and stapled answers */
+	int n_unused_pins;	/* of the chain that was looked at, -1 if none was */
 };
 
 int tls_record_new(const char *peer_name, struct agent_time *time, struct tls_record **ret_record);

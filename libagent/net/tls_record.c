@@ -16,7 +16,9 @@
 
 #include "base/macro.h"
 #include "base/time.h"
+#include "crypto/name.h"
 #include "crypto/verify_dates.h"
+#include "net/tls_ocsp.h"
 
 static pthread_once_t index_once = PTHREAD_ONCE_INIT;
 static int record_index = -1;	/* an OpenSSL ex-data slot number, the same for the life of the process */
@@ -41,7 +43,7 @@ int tls_record_new(const char *peer_name, struct agent_time *time, struct tls_re
 		return -ENOMEM;
 	atomic_init(&record->n_refs, 1);
 	pthread_mutex_init(&record->lock, NULL);
-	record->alert_received = record->alert_sent = -1;
+	record->alert_received = record->alert_sent = record->n_unused_pins = -1;
 	record->is_ip = inet_pton(AF_INET, peer_name, address) == 1 || inet_pton(AF_INET6, peer_name, address) == 1;
 	record->time = agent_time_ref(time);
 	record->peer_name = strdup(peer_name);
@@ -65,6 +67,8 @@ struct tls_record *tls_record_unref(struct tls_record *record)
 	if (record == NULL || atomic_fetch_sub(&record->n_refs, 1) != 1)
 		return NULL;
 	agent_error_free(record->signer_error);
+	agent_error_free(record->check_error);
+	tls_checks_clear(&record->checks);
 	pthread_mutex_destroy(&record->lock);
 	agent_time_unref(record->time);
 	free(record->peer_name);
@@ -81,6 +85,9 @@ static void forget(struct tls_record *record)
 	record->reason[0] = '\0';
 	record->reason_code = 0;
 	record->signer_error = agent_error_free(record->signer_error);
+	record->check_error = agent_error_free(record->check_error);
+	record->is_before_hello = false;
+	record->n_unused_pins = -1;
 	pthread_mutex_unlock(&record->lock);
 }
 
@@ -133,7 +140,16 @@ static void copy_names(X509 *cert, char *text, size_t size)
 	GENERAL_NAMES_free(names);
 }
 
-/* Never changes the verdict; the first fault stays, later ones follow from it. */
+/* Nobody issued an anchor here, and a list that need not be there may be missing. */
+static bool may_lack_list(const struct tls_record *record, X509_STORE_CTX *store_ctx)
+{
+	int n = sk_X509_num(X509_STORE_CTX_get0_chain(store_ctx));
+
+	return X509_STORE_CTX_get_error(store_ctx) == X509_V_ERR_UNABLE_TO_GET_CRL &&
+	       (record->checks.crl == AGENT_TLS_CRL_IF_PRESENT || X509_STORE_CTX_get_error_depth(store_ctx) + 1 == n);
+}
+
+/* The first fault stays, later ones follow from it. */
 static int note_verification(int ok, X509_STORE_CTX *store_ctx)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store_ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -142,6 +158,10 @@ static int note_verification(int ok, X509_STORE_CTX *store_ctx)
 
 	if (ok || record == NULL)
 		return ok;
+	if (may_lack_list(record, store_ctx)) {
+		X509_STORE_CTX_set_error(store_ctx, X509_V_OK);
+		return 1;
+	}
 	pthread_mutex_lock(&record->lock);
 	record->verify_error = X509_STORE_CTX_get_error(store_ctx);
 	record->verify_depth = X509_STORE_CTX_get_error_depth(store_ctx);
@@ -158,6 +178,36 @@ static int note_verification(int ok, X509_STORE_CTX *store_ctx)
 	return 0;
 }
 
+/* A check of ours failed; the chain itself was good. Takes *@err. */
+static void note_check(struct tls_record *record, struct agent_error **err)
+{
+	pthread_mutex_lock(&record->lock);
+	agent_error_move(&record->check_error, err);
+	pthread_mutex_unlock(&record->lock);
+}
+
+static bool has_pin(struct tls_record *record, const STACK_OF(X509) *chain)
+{
+	struct agent_error *err = NULL;
+	char subject[160] = "?";
+	int n, n_unused;
+
+	if (record->checks.n_pins == 0)
+		return true;
+	n = tls_checks_count_pins(&record->checks, chain, &n_unused);
+	pthread_mutex_lock(&record->lock);
+	record->n_unused_pins = n_unused;
+	pthread_mutex_unlock(&record->lock);
+	if (n > 0)
+		return true;
+	if (sk_X509_num(chain) > 0)
+		name_show(X509_get_subject_name(sk_X509_value(chain, 0)), subject, sizeof(subject));
+	agent_error_set(&err, -EKEYREJECTED, "tls.pin", "%s: no key of the certificate \"%s\" and its issuers is one of the %d pinned ones", record->peer_name,
+			subject, record->checks.n_pins);
+	note_check(record, &err);
+	return false;
+}
+
 static int verify(X509_STORE_CTX *store_ctx, void *userdata)
 {
 	struct tls_record *record = userdata;
@@ -165,6 +215,10 @@ static int verify(X509_STORE_CTX *store_ctx, void *userdata)
 
 	if (agent_openssl_verify(store_ctx, record->time) != 1)
 		return 0;
+	if (!has_pin(record, X509_STORE_CTX_get0_chain(store_ctx))) {
+		X509_STORE_CTX_set_error(store_ctx, X509_V_ERR_APPLICATION_VERIFICATION);
+		return 0;
+	}
 	for (int i = 0; i < sk_X509_num(X509_STORE_CTX_get0_chain(store_ctx)); i++) {
 		const X509 *cert = sk_X509_value(X509_STORE_CTX_get0_chain(store_ctx), i);
 		int64_t at_s;
@@ -181,6 +235,51 @@ static int verify(X509_STORE_CTX *store_ctx, void *userdata)
 	return 1;
 }
 
+static int check_staple(const struct tls_record *record, const STACK_OF(X509) *chain, const uint8_t *der, long size, struct agent_error **err)
+{
+	X509 *cert = sk_X509_value(chain, 0), *issuer = sk_X509_value(chain, sk_X509_num(chain) > 1 ? 1 : 0);
+	bool must_staple = ocsp_must_staple(cert);
+	struct agent_time_reading now;
+	struct ocsp_question q = { .cert = cert, .issuer = issuer, .crls = record->checks.crls, .now = &now, .system_s = time_system_s() };
+	int r;
+
+	if (der == NULL || size <= 0) {
+		if (!must_staple && record->checks.ocsp != AGENT_TLS_OCSP_REQUIRED)
+			return 0;
+		return agent_error_set(err, -EKEYREJECTED, "tls.ocsp-missing", "the server staples no OCSP answer, and %s",
+				       must_staple ? "its certificate says that it must (RFC 7633)" : "one is required here");
+	}
+	agent_time_get(record->time, &now);
+	r = ocsp_check(&q, der, (size_t)size, err);
+	if (r == -EKEYREJECTED && err != NULL && strcmp(agent_error_name(*err), "tls.ocsp-missing") == 0 && !must_staple &&
+	    record->checks.ocsp != AGENT_TLS_OCSP_REQUIRED) {
+		*err = agent_error_free(*err);
+		return 0;
+	}
+	return r;
+}
+
+/* After the chain was found good and before we sign anything; also without a staple. 1: go on. */
+static int on_staple(SSL *ssl, void *userdata)
+{
+	struct tls_record *record = userdata;
+	const STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+	struct agent_error *err = NULL;
+	const uint8_t *der = NULL;
+	long size = SSL_get_tlsext_status_ocsp_resp(ssl, &der);
+	int r;
+
+	if (sk_X509_num(chain) < 1)
+		r = agent_error_set(&err, -EKEYREJECTED, "tls.ocsp", "there is no chain to look up");
+	else
+		r = check_staple(record, chain, der, size, &err);
+	if (r >= 0)
+		return 1;
+	agent_error_prefix(&err, r, "%s", record->peer_name);
+	note_check(record, &err);
+	return 0;
+}
+
 /* The last entry of OpenSSL's queue is what it stumbled over. */
 static void note_reason(struct tls_record *record)
 {
@@ -193,7 +292,7 @@ static void note_reason(struct tls_record *record)
 	snprintf(record->reason, sizeof(record->reason), "%s", reason == NULL ? "unknown reason" : reason);
 }
 
-static void note_alert(struct tls_record *record, int type, int value)
+static void note_alert(struct tls_record *record, const SSL *ssl, int type, int value)
 {
 	int description = value & 0xff;
 
@@ -202,6 +301,7 @@ static void note_alert(struct tls_record *record, int type, int value)
 	pthread_mutex_lock(&record->lock);
 	if (type & SSL_CB_READ) {
 		record->alert_received = description;
+		record->is_before_hello = SSL_get_state(ssl) == TLS_ST_CW_CLNT_HELLO || SSL_get_state(ssl) == TLS_ST_CR_SRVR_HELLO;
 	} else {
 		record->alert_sent = description;
 		note_reason(record);	/* raised just before the alert is written */
@@ -227,7 +327,7 @@ static void note_progress(const SSL *ssl, int type, int value)
 		SSL_set_tlsext_host_name((SSL *)(uintptr_t)ssl, sni);
 	}
 	if (type & SSL_CB_ALERT)
-		note_alert(record, type, value);
+		note_alert(record, ssl, type, value);
 	if ((type & SSL_CB_EXIT) && value <= 0) {
 		/* Without an alert: what came in was not TLS at all. */
 		pthread_mutex_lock(&record->lock);
@@ -246,122 +346,12 @@ int tls_record_attach(struct tls_record *record, SSL_CTX *ssl_ctx)
 	SSL_CTX_set_verify(ssl_ctx, SSL_VERIFY_PEER, note_verification);
 	SSL_CTX_set_cert_verify_callback(ssl_ctx, verify, record); /* lives as long as the SSL_CTX */
 	SSL_CTX_set_info_callback(ssl_ctx, note_progress);
+	if (record->checks.ocsp != AGENT_TLS_OCSP_OFF) {
+		SSL_CTX_set_tlsext_status_type(ssl_ctx, TLSEXT_STATUSTYPE_ocsp);
+		SSL_CTX_set_tlsext_status_cb(ssl_ctx, on_staple);
+		SSL_CTX_set_tlsext_status_arg(ssl_ctx, record);
+	}
 	return 0;
-}
-
-/* Verification faults that mean the same to an operator. */
-static const struct verify_class {
-	int code;
-	const char *name;
-} verify_classes[] = {
-	{ X509_V_ERR_HOSTNAME_MISMATCH, "tls.name" },
-	{ X509_V_ERR_IP_ADDRESS_MISMATCH, "tls.name" },
-	{ X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, "tls.issuer" },
-	{ X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "tls.issuer" },
-	{ X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, "tls.issuer" },
-	{ X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, "tls.issuer" },
-	{ X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "tls.issuer" },
-	{ X509_V_ERR_CERT_SIGNATURE_FAILURE, "tls.issuer" },
-	{ X509_V_ERR_CERT_UNTRUSTED, "tls.issuer" },
-	{ X509_V_ERR_CERT_HAS_EXPIRED, "tls.expired" },
-	{ X509_V_ERR_CERT_NOT_YET_VALID, "tls.not-yet-valid" },
-	{ X509_V_ERR_INVALID_PURPOSE, "tls.purpose" },
-};
-
-static int explain_verification(const struct tls_record *record, const struct agent_time_reading *now, uint64_t system_s, struct agent_error **err)
-{
-	const char *name = "tls.certificate";
-	char clock[256], now_text[TIME_TEXT_SIZE];
-
-	for (size_t i = 0; i < ARRAY_SIZE(verify_classes); i++)
-		if (verify_classes[i].code == record->verify_error)
-			name = verify_classes[i].name;
-	time_text((int64_t)now->now_s, now_text);
-	time_doubt(now, system_s, strcmp(name, "tls.not-yet-valid") == 0, clock, sizeof(clock));
-
-	if (strcmp(name, "tls.name") == 0)
-		return agent_error_set(err, -EKEYREJECTED, name, "the server's certificate is for %s, not for %s",
-				       record->names[0] != '\0' ? record->names : record->subject, record->peer_name);
-	if (strcmp(name, "tls.issuer") == 0)
-		return agent_error_set(err, -EKEYREJECTED, name, "%s: certificate %s, issued by %s, does not lead to our trust anchors (%s)",
-				       record->peer_name, record->subject, record->issuer,
-				       X509_verify_cert_error_string(record->verify_error));
-	if (strcmp(name, "tls.expired") == 0)
-		return agent_error_set(err, -EKEYREJECTED, name, "%s: certificate %s expired on %s, it is now %s%s", record->peer_name,
-				       record->subject, record->not_after, now_text, clock);
-	if (strcmp(name, "tls.not-yet-valid") == 0)
-		return agent_error_set(err, -EKEYREJECTED, name, "%s: certificate %s is valid from %s on, it is now %s%s",
-				       record->peer_name, record->subject, record->not_before, now_text, clock);
-	if (strcmp(name, "tls.purpose") == 0)
-		return agent_error_set(err, -EKEYREJECTED, name, "%s: certificate %s is not meant for a TLS server (extended key usage serverAuth)",
-				       record->peer_name, record->subject);
-	return agent_error_set(err, -EKEYREJECTED, name, "%s: certificate %s at depth %d: %s", record->peer_name, record->subject,
-			       record->verify_depth, X509_verify_cert_error_string(record->verify_error));
-}
-
-/* RFC 8446 section 6.2: alerts that speak of the certificate we sent. */
-static bool is_about_our_certificate(int alert)
-{
-	switch (alert) {
-	case SSL3_AD_BAD_CERTIFICATE:
-	case SSL3_AD_UNSUPPORTED_CERTIFICATE:
-	case SSL3_AD_CERTIFICATE_REVOKED:
-	case SSL3_AD_CERTIFICATE_EXPIRED:
-	case SSL3_AD_CERTIFICATE_UNKNOWN:
-	case TLS1_AD_UNKNOWN_CA:
-	case TLS1_AD_ACCESS_DENIED:
-	case TLS1_AD_DECRYPT_ERROR:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static int explain_alert(const struct tls_record *record, struct agent_error **err)
-{
-	const char *text = SSL_alert_desc_string_long(record->alert_received);
-	int r;
-
-	if (record->alert_received == TLS1_AD_PROTOCOL_VERSION)
-		return agent_error_set(err, -EPROTONOSUPPORT, "tls.version", "%s does not offer the TLS version we ask for (alert \"%s\")",
-				       record->peer_name, text);
-	if (record->alert_received == TLS13_AD_CERTIFICATE_REQUIRED)
-		r = agent_error_set(err, -EACCES, "tls.alert", "%s demands a client certificate and got none (alert \"certificate required\")",
-				    record->peer_name);
-	else if (is_about_our_certificate(record->alert_received))
-		r = agent_error_set(err, -EACCES, "tls.alert", "%s refused our certificate: %s", record->peer_name, text);
-	else
-		r = agent_error_set(err, -EPROTO, "tls.alert", "%s ended the handshake: alert \"%s\"", record->peer_name, text);
-	return r;
-}
-
-int tls_record_explain(struct tls_record *record, const struct agent_time_reading *now, uint64_t system_s, struct agent_error **err)
-{
-	int r = 0;
-
-	pthread_mutex_lock(&record->lock);
-	if (record->signer_error != NULL) {
-		/* First: without a signature we send no certificate, and the peer's alert would mislead. */
-		r = agent_error_errno(record->signer_error);
-		if (r >= 0)
-			r = -EIO;
-		agent_error_set(err, r, "tls.signer", "our key did not sign the handshake with %s: %s (%s)", record->peer_name,
-				agent_error_message(record->signer_error), agent_error_name(record->signer_error));
-		agent_error_set_foreign(err, agent_error_foreign_source(record->signer_error),
-					agent_error_foreign_code(record->signer_error));
-	} else if (record->verify_error != X509_V_OK) {
-		r = explain_verification(record, now, system_s, err);
-	} else if (record->alert_received >= 0) {
-		r = explain_alert(record, err);
-	} else if (record->alert_sent == TLS1_AD_PROTOCOL_VERSION) {
-		r = agent_error_set(err, -EPROTONOSUPPORT, "tls.version", "%s chose a TLS version we do not accept", record->peer_name);
-	} else if (record->alert_sent >= 0 || record->reason_code != 0) {
-		r = agent_error_set(err, -EPROTO, "tls.handshake", "TLS handshake with %s failed: %s", record->peer_name,
-				    record->reason_code != 0 ? record->reason : "OpenSSL gives no reason");
-		agent_error_set_foreign(err, AGENT_ERROR_OPENSSL, (uint32_t)record->reason_code);
-	}
-	pthread_mutex_unlock(&record->lock);
-	return r;
 }
 
 int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err)

@@ -184,7 +184,7 @@ static const struct {
 	  -EPROTONOSUPPORT, "version" },
 	{ "TLS 1.2 is accepted when asked for", { GOOD, .max_version = TLS1_2_VERSION }, "broker.test", 0, 1, 0, NULL, 0, NULL },
 	{ "TLS 1.2 without AEAD is refused also then",
-	  { GOOD, .max_version = TLS1_2_VERSION, .ciphers = "ECDHE-ECDSA-AES128-SHA256" }, "broker.test", 0, 1, 0, "tls.alert", -EPROTO, "alert" },
+	  { GOOD, .max_version = TLS1_2_VERSION, .ciphers = "ECDHE-ECDSA-AES128-SHA256" }, "broker.test", 0, 1, 0, "tls.parameters", -EPROTO, "alert" },
 	{ "TLS 1.1 is refused also then", { GOOD, .max_version = TLS1_1_VERSION, .ciphers = "ALL:@SECLEVEL=0" }, "broker.test", 0, 1, 0,
 	  "tls.version", -EPROTONOSUPPORT, "version" },
 	{ "our certificate is shown when asked for", { GOOD, .wants_client_cert = 1 }, "broker.test", 1, 0, 0, NULL, 0, NULL },

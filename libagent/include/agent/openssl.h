@@ -36,6 +36,24 @@ AGENT_EXPORT SSL_CTX *agent_openssl_ssl_ctx(struct agent_tls *tls);
  * messages themselves. Returns 0, -EIO (OpenSSL refuses; @ssl_ctx must not be used then). Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_openssl_configure(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agent_error **err);
+/** enum agent_tls_profile - kinds of connections. Since: 0.1 */
+enum agent_tls_profile {
+	AGENT_TLS_CLIENT,	 /* TLS 1.3, no resumption */
+	AGENT_TLS_CLIENT_OLD,	 /* also TLS 1.2 with ECDHE and AEAD */
+	AGENT_TLS_SERVER,	 /* TLS 1.3; stateless tickets, as no client is checked in the handshake */
+	AGENT_TLS_SERVER_MUTUAL, /* TLS 1.3; asks for client certificates, so no resumption */
+};
+/**
+ * agent_openssl_restrict() - versions, suites, groups and resumption of a kind of connections
+ * @ssl_ctx: of a client or a server, as @profile says
+ * @profile: which kind
+ * @err:     receives the explanation, or NULL
+ *
+ * Also: keys and signatures of 112 bits strength or more, no 0-RTT, no renegotiation, no compression, no session cache. Trust and certificates are
+ * the caller's; agent_tls_new() and agent_openssl_configure() do all of it for clients.
+ * Returns 0, -EINVAL (tls.options), -EIO (tls.openssl; @ssl_ctx must not be used then). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_openssl_restrict(SSL_CTX *ssl_ctx, enum agent_tls_profile profile, struct agent_error **err);
 /**
  * agent_openssl_verify() - X509_verify_cert(), with all dates judged as agent_time_check() does
  * @ctx:  as SSL_CTX_set_cert_verify_callback() hands it over

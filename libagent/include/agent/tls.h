@@ -15,6 +15,20 @@
 extern "C" {
 #endif
 
+/** enum agent_tls_crl - what revocation lists mean for a connection. Since: 0.1 */
+enum agent_tls_crl {
+	AGENT_TLS_CRL_OFF,
+	AGENT_TLS_CRL_IF_PRESENT, /* who was issued by an authority that has a list is looked up; the file need not exist */
+	AGENT_TLS_CRL_REQUIRED,	  /* every certificate but the anchor needs the list of its authority */
+};
+
+/** enum agent_tls_ocsp - what a stapled OCSP answer means (RFC 6066 section 8, RFC 6960). Since: 0.1 */
+enum agent_tls_ocsp {
+	AGENT_TLS_OCSP_OFF,	   /* not asked for */
+	AGENT_TLS_OCSP_IF_STAPLED, /* checked if there is one; a certificate that says "must staple" (RFC 7633) needs one */
+	AGENT_TLS_OCSP_REQUIRED,
+};
+
 /**
  * struct agent_tls_options - how a client connection is secured
  * @ca_file:    PEM trust anchors, the only ones used; required
@@ -23,6 +37,11 @@ extern "C" {
  * @signer:     its private key; required with @cert_file, NULL otherwise
  * @allow_tls12: also TLS 1.2 with ECDHE and AEAD (RFC 9325); otherwise 1.3 only
  * @time:       what the dates of certificates are checked against, at each handshake anew; referenced. NULL: the system clock is right
+ * @crl_file:   revocation lists in PEM, one after the other, or one in DER; 1 MiB at most. NULL only with AGENT_TLS_CRL_OFF
+ * @crl:        what they mean
+ * @ocsp:       what a stapled answer means
+ * @pins:       "sha256/BASE64" digests of public keys (SubjectPublicKeyInfo), NULL at the end: one of them has to be in the verified chain.
+ *              None, or 2 to 16: one is the backup, of a key that is not in use. NULL: none
  *
  * Since: 0.1
  */
@@ -33,6 +52,10 @@ struct agent_tls_options {
 	struct agent_signer *signer;
 	int allow_tls12;
 	struct agent_time *time;
+	const char *crl_file;
+	enum agent_tls_crl crl;
+	enum agent_tls_ocsp ocsp;
+	const char *const *pins;
 };
 
 /**
@@ -51,10 +74,10 @@ struct agent_tls;
  * @ret_tls: one reference for the caller
  * @err:     receives the explanation, or NULL
  *
- * Reads @ca_file and @cert_file (at most 256 KiB each) once; a changed file needs a new profile. Makes no signature.
+ * Reads @ca_file and @cert_file (at most 256 KiB each) and @crl_file once; a changed file needs a new profile. Makes no signature.
  *
- * Returns 0, -EINVAL (tls.options: something required is missing), -ENOENT and other file errors (file.*), -EBADMSG
- * (tls.file: no certificate in it), -EKEYREJECTED (tls.key: certificate and signer do not belong together), -ENOMEM. Since: 0.1
+ * Returns 0, -EINVAL (tls.options: something required is missing; tls.pins: not two or more of the right form), -ENOENT and other file
+ * errors (file.*; tls.crl-missing: the lists are required and there is no file), -EBADMSG (tls.file: no certificate, or no list, in it), -EKEYREJECTED (tls.key: certificate and signer do not belong together), -ENOMEM. Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_tls_new(struct agent_context *ctx, const struct agent_tls_options *options,
 						struct agent_tls **ret_tls, struct agent_error **err);
@@ -87,6 +110,14 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_tls_set_identity(struct agent_tls *tls, 
  * Returns 0, -EKEYREJECTED (tls.expired, tls.not-yet-valid), -EINVAL. Since: 0.1
  */
 AGENT_EXPORT int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err);
+/**
+ * agent_tls_backup_pins() - how many pins the chain of the last handshake did not use
+ * @tls: the profile
+ *
+ * 0 means that there is no backup: if these keys are lost, the device is cut off. Any thread, does not block.
+ * Returns the number, -ENODATA without pins or before a handshake that came to its end, -EINVAL. Since: 0.1
+ */
+AGENT_EXPORT int agent_tls_backup_pins(struct agent_tls *tls);
 /** agent_tls_ref() - take one more reference; returns @tls. Since: 0.1 */
 AGENT_EXPORT struct agent_tls *agent_tls_ref(struct agent_tls *tls);
 /** agent_tls_unref() - give one reference back; takes NULL, returns NULL. Since: 0.1 */
@@ -98,9 +129,14 @@ AGENT_EXPORT struct agent_tls *agent_tls_unref(struct agent_tls *tls);
  *       likely cause, and includes an alert of the peer; left alone when nothing is recorded
  *
  * Does not block. Returns 0 if nothing is recorded, else the errno that is also in *err, with one of these names:
- * tls.signer (our own key did not sign: ask its backend), tls.name, tls.issuer, tls.expired, tls.not-yet-valid,
- * tls.purpose, tls.certificate (any other fault of the server's certificate), tls.version, tls.alert (the peer refused,
- * often our certificate), tls.handshake. Since: 0.1
+ * tls.signer (our own key did not sign: ask its backend);
+ * about the certificate of the server: tls.name, tls.issuer, tls.self-signed, tls.expired, tls.not-yet-valid, tls.purpose, tls.weak, tls.chain,
+ * tls.certificate (any other fault), tls.pin (no pin fits);
+ * about its revocation: tls.revoked, tls.crl-missing, tls.crl-expired, tls.crl-not-yet-valid, tls.crl (a list that cannot be used),
+ * tls.ocsp-revoked, tls.ocsp-unknown, tls.ocsp-stale, tls.ocsp-not-yet-valid, tls.ocsp-missing, tls.ocsp-signer, tls.ocsp-other (about another
+ * certificate), tls.ocsp (an answer that cannot be used);
+ * about the connection: tls.version, tls.parameters (no suite, group or signature in common), tls.alert (the peer refused, often our
+ * certificate), tls.handshake. Since: 0.1
  */
 AGENT_EXPORT int agent_tls_explain(struct agent_tls *tls, struct agent_error **err);
 

@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Revocation lists, stapled answers and pins in real handshakes: what is refused, by which name. */
+#include "tests/unit/test.h"
+
+#include <errno.h>
+
+#include <openssl/err.h>
+#include <openssl/ocsp.h>
+#include <openssl/rsa.h>
+#include <openssl/ssl.h>
+
+#include <agent/openssl.h>
+#include <agent/tls.h>
+
+#include "base/pin.h"
+#include "base/time.h"
+#include "net/tls.h"
+#include "tests/unit/pki.h"
+
+enum crl_kind { CRL_NO_FILE, CRL_GOOD, CRL_REVOKED, CRL_CA_REVOKED, CRL_EXPIRED, CRL_COMING, CRL_FORGED, CRL_ROOT_ONLY, CRL_STRANGER, CRL_JUNK, CRL_LARGE, CRL_DER };
+enum staple { NOT_STAPLED, STAPLE_GOOD, STAPLE_REVOKED, STAPLE_UNKNOWN, STAPLE_STALE, STAPLE_ENDLESS, STAPLE_COMING, STAPLE_BY_STRANGER, STAPLE_BY_ROOT,
+	      STAPLE_BY_DELEGATE, STAPLE_BY_NO_DELEGATE, STAPLE_BY_OLD_DELEGATE, STAPLE_BY_REVOKED_DELEGATE, STAPLE_OTHER, STAPLE_JUNK, STAPLE_LONGER, STAPLE_TRY_LATER,
+	      STAPLE_FORGED, STAPLE_SHA1 };
+
+struct world {
+	struct temp_dir dir;
+	struct agent_context *ctx;
+	EVP_PKEY *root_key, *ca_key, *key, *stranger_key, *delegate_key;
+	X509 *root, *ca, *stranger, *cert, *must_staple, *other, *delegate, *no_delegate, *old_delegate;
+	char root_file[96], crl_file[96];
+	uint8_t *staple;
+	int staple_size;
+};
+
+static X509 *issue(const char *name, const char *usage, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
+{
+	return pki_cert(&(struct pki_spec){ .common_name = name, .names = "DNS:broker.test", .usage = usage }, key, issuer, issuer_key);
+}
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct pki_spec ca = { .common_name = "Issuing CA", .is_ca = 1 };
+
+	temp_dir_make(&w->dir);
+	assert_int_equal(agent_context_new(&w->ctx), 0);
+	w->root_key = pki_key();
+	w->ca_key = pki_key();
+	w->key = pki_key();
+	w->stranger_key = pki_key();
+	w->delegate_key = pki_key();
+	w->root = pki_cert(&(struct pki_spec){ .common_name = "Root", .is_ca = 1 }, w->root_key, NULL, NULL);
+	w->ca = pki_cert(&ca, w->ca_key, w->root, w->root_key);
+	w->stranger = pki_cert(&ca, w->stranger_key, NULL, NULL); /* the same name, another key */
+	w->cert = issue("broker", "serverAuth", w->key, w->ca, w->ca_key);
+	w->other = issue("other", "serverAuth", w->key, w->ca, w->ca_key);
+	w->delegate = issue("responder", "OCSPSigning", w->delegate_key, w->ca, w->ca_key);
+	w->no_delegate = issue("no responder", "serverAuth", w->delegate_key, w->ca, w->ca_key);
+	w->old_delegate = pki_cert(&(struct pki_spec){ .common_name = "responder", .usage = "OCSPSigning", .from_s = -7200, .to_s = -60 }, w->delegate_key, w->ca,
+				   w->ca_key);
+	w->must_staple = issue("strict", "serverAuth", w->key, w->ca, w->ca_key);
+	pki_extension(w->must_staple, w->ca, NID_tlsfeature, "status_request");
+	assert_true(X509_sign(w->must_staple, w->ca_key, EVP_sha256()) > 0);
+	snprintf(w->root_file, sizeof(w->root_file), "%s/root.pem", w->dir.path);
+	snprintf(w->crl_file, sizeof(w->crl_file), "%s/ca.crl", w->dir.path);
+	pki_write(w->root_file, w->root);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	EVP_PKEY *keys[] = { w->root_key, w->ca_key, w->key, w->stranger_key, w->delegate_key };
+	X509 *certs[] = { w->root, w->ca, w->stranger, w->cert, w->must_staple, w->other, w->delegate, w->no_delegate, w->old_delegate };
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		EVP_PKEY_free(keys[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(certs); i++)
+		X509_free(certs[i]);
+	OPENSSL_free(w->staple);
+	agent_context_unref(w->ctx);
+	temp_dir_remove(&w->dir);
+	free(w);
+	return 0;
+}
+
+/* ---- revocation lists ---- */
+
+static void write_crl(FILE *f, int is_der, X509 *issuer, EVP_PKEY *key, const X509 *revoked, long from_s, long to_s)
+{
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *t = ASN1_TIME_new();
+
+	X509_CRL_set_version(crl, X509_CRL_VERSION_2);
+	X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer));
+	X509_gmtime_adj(t, from_s);
+	X509_CRL_set1_lastUpdate(crl, t);
+	if (revoked != NULL) {
+		X509_REVOKED *r = X509_REVOKED_new();
+
+		X509_REVOKED_set_serialNumber(r, (ASN1_INTEGER *)(uintptr_t)X509_get0_serialNumber(revoked));
+		X509_REVOKED_set_revocationDate(r, t);
+		assert_int_equal(X509_CRL_add0_revoked(crl, r), 1);
+	}
+	X509_gmtime_adj(t, to_s);
+	X509_CRL_set1_nextUpdate(crl, t);
+	ASN1_TIME_free(t);
+	assert_true(X509_CRL_sign(crl, key, EVP_sha256()) > 0);
+	assert_int_equal(is_der ? i2d_X509_CRL_fp(f, crl) : PEM_write_X509_CRL(f, crl), 1);
+	X509_CRL_free(crl);
+}
+
+static void make_crls(struct world *w, enum crl_kind kind)
+{
+	X509 *revoked = kind == CRL_REVOKED ? w->cert : NULL;
+	FILE *f;
+
+	(void)unlink(w->crl_file);
+	if (kind == CRL_NO_FILE)
+		return;
+	f = fopen(w->crl_file, "w");
+	assert_non_null(f);
+	if (kind == CRL_JUNK)
+		fputs("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", f);
+	for (int i = 0; kind == CRL_LARGE && i < 70000; i++)
+		fputs("sixteen bytes ..", f);
+	if (kind == CRL_DER) {
+		write_crl(f, 1, w->ca, w->ca_key, w->cert, -3600, 3600);
+	} else if (kind != CRL_JUNK && kind != CRL_LARGE && kind != CRL_STRANGER) {
+		write_crl(f, 0, w->root, w->root_key, kind == CRL_CA_REVOKED ? w->ca : NULL, -3600, 3600);
+		if (kind != CRL_ROOT_ONLY)
+			write_crl(f, 0, w->ca, kind == CRL_FORGED ? w->stranger_key : w->ca_key, revoked, kind == CRL_EXPIRED ? -7200 : kind == CRL_COMING ? 3600 : -3600,
+				  kind == CRL_EXPIRED ? -60 : 7200);
+	} else if (kind == CRL_STRANGER) {
+		write_crl(f, 0, w->delegate, w->delegate_key, w->cert, -3600, 3600);
+	}
+	assert_int_equal(fclose(f), 0);
+}
+
+/* ---- stapled answers ---- */
+
+static void make_staple(struct world *w, X509 *cert, enum staple kind)
+{
+	static const struct {
+		enum staple kind;
+		int status;
+		long from_s, to_s;
+	} dates[] = {
+		{ STAPLE_REVOKED, V_OCSP_CERTSTATUS_REVOKED, -3600, -60 }, { STAPLE_UNKNOWN, V_OCSP_CERTSTATUS_UNKNOWN, -60, 3600 },
+		{ STAPLE_STALE, V_OCSP_CERTSTATUS_GOOD, -3600, -60 }, { STAPLE_COMING, V_OCSP_CERTSTATUS_GOOD, 3600, 7200 },
+	};
+	X509 *signer = w->ca;
+	EVP_PKEY *key = w->ca_key;
+	OCSP_BASICRESP *answer;
+	OCSP_RESPONSE *response;
+	ASN1_TIME *from = NULL, *to = NULL, *revoked = NULL;
+	int status = V_OCSP_CERTSTATUS_GOOD;
+	long from_s = -60, to_s = 3600;
+
+	OPENSSL_free(w->staple);
+	w->staple = NULL;
+	w->staple_size = 0;
+	if (kind == NOT_STAPLED)
+		return;
+	if (kind == STAPLE_JUNK) {
+		w->staple = OPENSSL_memdup("no answer", 9);
+		w->staple_size = 9;
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(dates); i++)
+		if (dates[i].kind == kind) {
+			status = dates[i].status;
+			from_s = dates[i].from_s;
+			to_s = dates[i].to_s;
+		}
+	if (kind == STAPLE_BY_STRANGER) {
+		signer = w->stranger;
+		key = w->stranger_key;
+	} else if (kind == STAPLE_BY_ROOT) {
+		signer = w->root;
+		key = w->root_key;
+	} else if (kind == STAPLE_BY_DELEGATE || kind == STAPLE_BY_NO_DELEGATE || kind == STAPLE_BY_OLD_DELEGATE || kind == STAPLE_BY_REVOKED_DELEGATE) {
+		signer = kind == STAPLE_BY_NO_DELEGATE ? w->no_delegate : kind == STAPLE_BY_OLD_DELEGATE ? w->old_delegate : w->delegate;
+		key = w->delegate_key;
+	}
+	answer = OCSP_BASICRESP_new();
+	from = X509_gmtime_adj(NULL, from_s);
+	to = kind == STAPLE_ENDLESS ? NULL : X509_gmtime_adj(NULL, to_s);
+	revoked = status == V_OCSP_CERTSTATUS_REVOKED ? X509_gmtime_adj(NULL, -3600) : NULL;
+	{
+		OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), kind == STAPLE_OTHER ? w->other : cert, w->ca);
+
+		assert_non_null(OCSP_basic_add1_status(answer, id, status, OCSP_REVOKED_STATUS_KEYCOMPROMISE, revoked, from, to));
+		OCSP_CERTID_free(id);
+	}
+	assert_int_equal(OCSP_basic_sign(answer, signer, key, kind == STAPLE_SHA1 ? EVP_sha1() : EVP_sha256(), NULL, 0), 1);
+	response = OCSP_response_create(kind == STAPLE_TRY_LATER ? OCSP_RESPONSE_STATUS_TRYLATER : OCSP_RESPONSE_STATUS_SUCCESSFUL,
+					kind == STAPLE_TRY_LATER ? NULL : answer);
+	w->staple_size = i2d_OCSP_RESPONSE(response, &w->staple);
+	assert_true(w->staple_size > 0);
+	if (kind == STAPLE_FORGED) {
+		/* A bit of the signature, which comes before the certificates. */
+		const ASN1_OCTET_STRING *sig = OCSP_resp_get0_signature(answer);
+		uint8_t *at = memmem(w->staple, (size_t)w->staple_size, ASN1_STRING_get0_data(sig), (size_t)ASN1_STRING_length(sig));
+
+		assert_non_null(at);
+		at[ASN1_STRING_length(sig) - 1] ^= 1;
+	}
+	if (kind == STAPLE_LONGER) {
+		w->staple = OPENSSL_realloc(w->staple, (size_t)w->staple_size + 1);
+		w->staple[w->staple_size++] = 0;
+	}
+	OCSP_RESPONSE_free(response);
+	OCSP_BASICRESP_free(answer);
+	ASN1_TIME_free(from);
+	ASN1_TIME_free(to);
+	ASN1_TIME_free(revoked);
+}
+
+static int staple(SSL *ssl, void *userdata)
+{
+	const struct world *w = userdata;
+	uint8_t *copy;
+
+	if (w->staple == NULL)
+		return SSL_TLSEXT_ERR_NOACK;
+	copy = OPENSSL_memdup(w->staple, (size_t)w->staple_size);
+	assert_int_equal(SSL_set_tlsext_status_ocsp_resp(ssl, copy, w->staple_size), 1);
+	return SSL_TLSEXT_ERR_OK;
+}
+
+/* ---- handshakes ---- */
+
+static SSL_CTX *server_context(struct world *w, X509 *cert, EVP_PKEY *key, X509 *issuer, int max_version)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+	SSL_CTX_set_security_level(ctx, 0);
+	assert_int_equal(SSL_CTX_use_certificate(ctx, cert), 1);
+	assert_int_equal(SSL_CTX_use_PrivateKey(ctx, key), 1);
+	if (issuer != NULL)
+		assert_int_equal(SSL_CTX_add1_chain_cert(ctx, issuer), 1);
+	SSL_CTX_set_tlsext_status_cb(ctx, staple);
+	SSL_CTX_set_tlsext_status_arg(ctx, w);
+	SSL_CTX_set_max_proto_version(ctx, max_version);
+	return ctx;
+}
+
+static int handshake(SSL_CTX *client_ctx, SSL_CTX *server_ctx)
+{
+	SSL *client = SSL_new(client_ctx), *server = SSL_new(server_ctx);
+	int c = -1, s = -1, ok;
+	BIO *a, *b;
+	char byte;
+
+	assert_int_equal(BIO_new_bio_pair(&a, 0, &b, 0), 1);
+	SSL_set_bio(client, a, a);
+	SSL_set_bio(server, b, b);
+	SSL_set_connect_state(client);
+	SSL_set_accept_state(server);
+	for (int i = 0; i < 20 && (c != 1 || s != 1); i++) {
+		if (c != 1)
+			c = SSL_do_handshake(client);
+		if (s != 1)
+			s = SSL_do_handshake(server);
+	}
+	ok = SSL_read(client, &byte, 1);
+	ok = c == 1 && s == 1 && SSL_get_error(client, ok) == SSL_ERROR_WANT_READ && SSL_session_reused(client) == 0;
+	SSL_free(client);
+	SSL_free(server);
+	ERR_clear_error();
+	return ok;
+}
+
+/* One handshake of a new profile; NULL: it is good. */
+static void expect(struct world *w, struct agent_tls_options options, SSL_CTX *server_ctx, const char *name, const char *says)
+{
+	struct agent_error *err = NULL;
+	struct agent_tls *tls = NULL;
+	int ok, r;
+
+	options.ca_file = options.ca_file != NULL ? options.ca_file : w->root_file;
+	options.peer_name = "broker.test";
+	assert_int_equal(agent_tls_new(w->ctx, &options, &tls, &err), 0);
+	ok = handshake(agent_openssl_ssl_ctx(tls), server_ctx);
+	r = agent_tls_explain(tls, &err);
+	if (err != NULL)
+		print_message("      %s: %s\n", agent_error_name(err), agent_error_message(err));
+	assert_int_equal(ok, name == NULL);
+	if (name == NULL) {
+		assert_int_equal(r, 0);
+		assert_null(err);
+	} else {
+		assert_non_null(err);
+		assert_string_equal(agent_error_name(err), name);
+		assert_non_null(strstr(agent_error_message(err), says));
+		assert_int_equal(r, agent_error_errno(err));
+		agent_error_free(err);
+	}
+	agent_tls_unref(tls);
+}
+
+#define IF_PRESENT AGENT_TLS_CRL_IF_PRESENT
+#define CRL_NEEDED AGENT_TLS_CRL_REQUIRED
+
+static void lists_decide_who_is_revoked(void **state)
+{
+	static const struct {
+		const char *claim;
+		enum crl_kind kind;
+		enum agent_tls_crl policy;
+		const char *error, *says;
+	} cases[] = {
+		{ "good on all lists", CRL_GOOD, CRL_NEEDED, NULL, NULL },
+		{ "good on all lists, which need not be there", CRL_GOOD, IF_PRESENT, NULL, NULL },
+		{ "no file, none needed", CRL_NO_FILE, IF_PRESENT, NULL, NULL },
+		{ "revoked", CRL_REVOKED, CRL_NEEDED, "tls.revoked", "CN=broker was revoked by its issuer /CN=Issuing CA" },
+		{ "revoked, where lists need not be there", CRL_REVOKED, IF_PRESENT, "tls.revoked", "revoked" },
+		{ "revoked, but nobody asks", CRL_REVOKED, AGENT_TLS_CRL_OFF, NULL, NULL },
+		{ "the issuing authority is revoked", CRL_CA_REVOKED, IF_PRESENT, "tls.revoked", "CN=Issuing CA was revoked by its issuer /CN=Root" },
+		{ "a list that is out of date", CRL_EXPIRED, IF_PRESENT, "tls.crl-expired", "the revocation list of /CN=Issuing CA is out of date" },
+		{ "a list that is too early", CRL_COMING, IF_PRESENT, "tls.crl-not-yet-valid", "clock" },
+		{ "a list by somebody else", CRL_FORGED, IF_PRESENT, "tls.crl", "cannot be used" },
+		{ "the list of the issuing authority is missing", CRL_ROOT_ONLY, CRL_NEEDED, "tls.crl-missing", "no revocation list of /CN=Issuing CA" },
+		{ "that may be", CRL_ROOT_ONLY, IF_PRESENT, NULL, NULL },
+		{ "a list of an authority that is not in the chain", CRL_STRANGER, IF_PRESENT, NULL, NULL },
+		{ "that one does not help", CRL_STRANGER, CRL_NEEDED, "tls.crl-missing", "required" },
+		{ "one list in DER", CRL_DER, IF_PRESENT, "tls.revoked", "revoked" },
+	};
+	struct world *w = *state;
+
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		SSL_CTX *server_ctx = server_context(w, w->cert, w->key, w->ca, version);
+
+		for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+			print_message("    %s\n", cases[i].claim);
+			make_crls(w, cases[i].kind);
+			expect(w, (struct agent_tls_options){ .crl_file = w->crl_file, .crl = cases[i].policy, .allow_tls12 = 1 }, server_ctx, cases[i].error,
+			       cases[i].says);
+		}
+		SSL_CTX_free(server_ctx);
+	}
+}
+
+static void files_of_lists_that_are_no_lists_are_refused(void **state)
+{
+	static const struct {
+		enum crl_kind kind;
+		enum agent_tls_crl policy;
+		int errnum;
+		const char *name;
+	} cases[] = {
+		{ CRL_NO_FILE, CRL_NEEDED, -ENOENT, "tls.crl-missing" }, { CRL_JUNK, CRL_NEEDED, -EBADMSG, "tls.file" },
+		{ CRL_JUNK, IF_PRESENT, -EBADMSG, "tls.file" }, { CRL_LARGE, IF_PRESENT, -EMSGSIZE, "file.size" },
+	};
+	struct world *w = *state;
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct agent_tls *tls = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		make_crls(w, cases[i].kind);
+		assert_int_equal(agent_tls_new(w->ctx, &(struct agent_tls_options){ .ca_file = w->root_file, .peer_name = "b", .crl_file = w->crl_file,
+									.crl = cases[i].policy }, &tls, &err), cases[i].errnum);
+		assert_error(&err, cases[i].errnum, cases[i].name);
+	}
+	assert_int_equal(agent_tls_new(w->ctx, &(struct agent_tls_options){ .ca_file = w->root_file, .peer_name = "b", .crl = CRL_NEEDED }, &tls, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "tls.options");
+}
+
+#define STAPLED AGENT_TLS_OCSP_IF_STAPLED
+#define OCSP_NEEDED AGENT_TLS_OCSP_REQUIRED
+
+static void stapled_answers_decide_too(void **state)
+{
+	static const struct {
+		const char *claim;
+		enum staple kind;
+		enum agent_tls_ocsp policy;
+		const char *error, *says;
+	} cases[] = {
+		{ "good", STAPLE_GOOD, OCSP_NEEDED, NULL, NULL },
+		{ "good by a delegate", STAPLE_BY_DELEGATE, OCSP_NEEDED, NULL, NULL },
+		{ "none, none needed", NOT_STAPLED, STAPLED, NULL, NULL },
+		{ "none", NOT_STAPLED, OCSP_NEEDED, "tls.ocsp-missing", "one is required here" },
+		{ "revoked", STAPLE_REVOKED, STAPLED, "tls.ocsp-revoked", "keyCompromise" },
+		{ "revoked, but nobody asks", STAPLE_REVOKED, AGENT_TLS_OCSP_OFF, NULL, NULL },
+		{ "unknown", STAPLE_UNKNOWN, STAPLED, "tls.ocsp-unknown", "does not know certificate \"broker\"" },
+		{ "stale", STAPLE_STALE, STAPLED, "tls.ocsp-stale", "was good until" },
+		{ "without an end", STAPLE_ENDLESS, STAPLED, "tls.ocsp-stale", "until when" },
+		{ "of the future", STAPLE_COMING, STAPLED, "tls.ocsp-not-yet-valid", "our clock is the likely cause" },
+		{ "by somebody with the name of the authority", STAPLE_BY_STRANGER, STAPLED, "tls.ocsp-signer", "counts for nothing" },
+		{ "by the authority above", STAPLE_BY_ROOT, STAPLED, "tls.ocsp-signer", "not issued by the authority" },
+		{ "by a certificate for something else", STAPLE_BY_NO_DELEGATE, STAPLED, "tls.ocsp-signer", "OCSPSigning" },
+		{ "by a delegate whose time is over", STAPLE_BY_OLD_DELEGATE, STAPLED, "tls.ocsp-signer", "expired" },
+		{ "about another certificate", STAPLE_OTHER, STAPLED, "tls.ocsp-other", "another certificate than \"broker\"" },
+		{ "damaged", STAPLE_JUNK, STAPLED, "tls.ocsp", "damaged" },
+		{ "with a byte behind it", STAPLE_LONGER, STAPLED, "tls.ocsp", "damaged" },
+		{ "with a wrong signature", STAPLE_FORGED, STAPLED, "tls.ocsp-signer", "signature is wrong" },
+		{ "with a weak signature", STAPLE_SHA1, STAPLED, "tls.ocsp-signer", "too weak" },
+		{ "the responder has none now", STAPLE_TRY_LATER, STAPLED, NULL, NULL },
+		{ "the responder has none now, and it is needed", STAPLE_TRY_LATER, OCSP_NEEDED, "tls.ocsp-missing", "trylater" },
+	};
+	struct world *w = *state;
+
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		SSL_CTX *server_ctx = server_context(w, w->cert, w->key, w->ca, version), *strict = server_context(w, w->must_staple, w->key, w->ca, version);
+
+		for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+			print_message("    %s\n", cases[i].claim);
+			make_staple(w, w->cert, cases[i].kind);
+			expect(w, (struct agent_tls_options){ .ocsp = cases[i].policy, .allow_tls12 = 1 }, server_ctx, cases[i].error, cases[i].says);
+		}
+		make_staple(w, w->must_staple, STAPLE_GOOD);
+		expect(w, (struct agent_tls_options){ .ocsp = STAPLED, .allow_tls12 = 1 }, strict, NULL, NULL);
+		make_staple(w, w->must_staple, NOT_STAPLED);
+		expect(w, (struct agent_tls_options){ .ocsp = STAPLED, .allow_tls12 = 1 }, strict, "tls.ocsp-missing", "its certificate says that it must");
+		make_staple(w, w->must_staple, STAPLE_TRY_LATER);
+		expect(w, (struct agent_tls_options){ .ocsp = STAPLED, .allow_tls12 = 1 }, strict, "tls.ocsp-missing", "trylater");
+		SSL_CTX_free(server_ctx);
+		SSL_CTX_free(strict);
+	}
+}
+
+static void a_delegate_may_be_on_a_list(void **state)
+{
+	struct world *w = *state;
+	SSL_CTX *server_ctx = server_context(w, w->cert, w->key, w->ca, 0);
+	FILE *f = fopen(w->crl_file, "w");
+
+	assert_non_null(f);
+	write_crl(f, 0, w->ca, w->ca_key, w->delegate, -3600, 3600);
+	assert_int_equal(fclose(f), 0);
+	make_staple(w, w->cert, STAPLE_BY_REVOKED_DELEGATE);
+	expect(w, (struct agent_tls_options){ .ocsp = OCSP_NEEDED, .crl = IF_PRESENT, .crl_file = w->crl_file }, server_ctx, "tls.ocsp-signer", "it was revoked");
+	SSL_CTX_free(server_ctx);
+}
+
+/* At the floor of time nobody can say that something is too early, and what is too old says what the clock has to do with it. */
+static void the_state_of_the_time_counts(void **state)
+{
+	struct world *w = *state;
+	uint64_t now_s = (uint64_t)time(NULL);
+	struct agent_time_reading floor = { .state = AGENT_TIME_FLOOR, .now_s = now_s, .floor_s = now_s };
+	SSL_CTX *server_ctx = server_context(w, w->cert, w->key, w->ca, 0);
+	struct agent_time *clock = NULL;
+
+	assert_int_equal(agent_time_new(&clock, NULL), 0);
+	assert_int_equal(agent_time_update(clock, &floor, NULL), 0);
+	make_crls(w, CRL_COMING);
+	expect(w, (struct agent_tls_options){ .crl = CRL_NEEDED, .crl_file = w->crl_file, .time = clock }, server_ctx, NULL, NULL);
+	make_crls(w, CRL_EXPIRED);
+	expect(w, (struct agent_tls_options){ .crl = CRL_NEEDED, .crl_file = w->crl_file, .time = clock }, server_ctx, "tls.crl-expired",
+	       "our clock may be the cause");
+	make_staple(w, w->cert, STAPLE_COMING);
+	expect(w, (struct agent_tls_options){ .ocsp = OCSP_NEEDED, .time = clock }, server_ctx, NULL, NULL);
+	make_staple(w, w->cert, STAPLE_STALE);
+	expect(w, (struct agent_tls_options){ .ocsp = OCSP_NEEDED, .time = clock }, server_ctx, "tls.ocsp-stale", "our clock may be the cause");
+	agent_time_unref(clock);
+	SSL_CTX_free(server_ctx);
+}
+
+/* ---- pins ---- */
+
+static void pin_of(X509 *cert, char ret_text[64])
+{
+	unsigned char digest[32], base64[45], *der = NULL;
+	int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+
+	assert_true(size > 0);
+	assert_int_equal(EVP_Digest(der, (size_t)size, digest, NULL, EVP_sha256(), NULL), 1);
+	OPENSSL_free(der);
+	assert_int_equal(EVP_EncodeBlock(base64, digest, sizeof(digest)), 44);
+	snprintf(ret_text, 64, "sha256/%s", base64);
+}
+
+static void one_of_the_pins_has_to_fit(void **state)
+{
+	struct world *w = *state;
+	SSL_CTX *server_ctx = server_context(w, w->cert, w->key, w->ca, 0);
+	char leaf[64], ca[64], root[64], backup[64], stranger[64];
+	struct agent_tls *tls = NULL;
+
+	pin_of(w->cert, leaf);
+	pin_of(w->ca, ca);
+	pin_of(w->root, root);
+	pin_of(w->delegate, backup);
+	pin_of(w->stranger, stranger);
+	{
+		const char *const good[][3] = { { leaf, backup }, { backup, leaf }, { ca, backup }, { root, backup }, { leaf, ca } };
+		const char *const bad[] = { stranger, backup, NULL };
+		const int unused[] = { 1, 1, 1, 1, 0 };
+
+		for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+			expect(w, (struct agent_tls_options){ .pins = good[i] }, server_ctx, NULL, NULL);
+			assert_int_equal(agent_tls_new(w->ctx, &(struct agent_tls_options){ .ca_file = w->root_file, .peer_name = "broker.test", .pins = good[i] },
+						       &tls, NULL), 0);
+			assert_int_equal(agent_tls_backup_pins(tls), -ENODATA);
+			assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx), 1);
+			assert_int_equal(agent_tls_backup_pins(tls), unused[i]);
+			/* The second handshake of a profile is a full one as well: nothing is skipped. */
+			assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx), 1);
+			agent_tls_unref(tls);
+		}
+		expect(w, (struct agent_tls_options){ .pins = bad }, server_ctx, "tls.pin", "one of the 2 pinned ones");
+		/* A pin is no anchor. */
+		expect(w, (struct agent_tls_options){ .pins = bad, .ca_file = w->root_file }, server_ctx, "tls.pin", "broker.test");
+	}
+	assert_int_equal(agent_tls_backup_pins(NULL), -EINVAL);
+	SSL_CTX_free(server_ctx);
+}
+
+static void lists_of_pins_that_are_no_good_are_refused(void **state)
+{
+	static const struct {
+		const char *pins[3];
+		const char *says;
+	} cases[] = {
+		{ { "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }, "a backup pin" },
+		{ { "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }, "twice" },
+		{ { "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=" }, "pin 2" },
+		{ { "sha1/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }, "is not sha256/" },
+		{ { "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }, "is not sha256/" },
+		{ { "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" }, "is not sha256/" },
+		{ { "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA-A=" }, "is not sha256/" },
+		{ { "" }, "is not sha256/" },
+	};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_error_ struct agent_error *err = NULL;
+		struct agent_tls *tls = NULL;
+
+		assert_int_equal(agent_tls_new(w->ctx, &(struct agent_tls_options){ .ca_file = w->root_file, .peer_name = "b", .pins = cases[i].pins }, &tls, &err),
+				 -EINVAL);
+		assert_non_null(strstr(agent_error_message(err), cases[i].says));
+		assert_error(&err, -EINVAL, "tls.pins");
+	}
+}
+
+static void pins_are_read_as_written(void **state)
+{
+	uint8_t pin[PIN_SIZE];
+
+	assert_int_equal(pin_parse("sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", pin), 0);
+	for (int i = 0; i < PIN_SIZE; i++)
+		assert_int_equal(pin[i], i);
+}
+
+/* ---- other faults of a server ---- */
+
+static void every_fault_has_its_name(void **state)
+{
+	struct world *w = *state;
+	EVP_PKEY *rsa = EVP_RSA_gen(1024), *key = pki_key();
+	X509 *weak = issue("weak", "serverAuth", rsa, w->ca, w->ca_key), *self = issue("self", "serverAuth", key, NULL, NULL), *last = NULL;
+	SSL_CTX *ctx = server_context(w, weak, rsa, w->ca, 0);
+	X509 *chain[8];
+	char name[16];
+	EVP_PKEY *keys[8];
+
+	expect(w, (struct agent_tls_options){ 0 }, ctx, "tls.weak", "key too weak");
+	SSL_CTX_free(ctx);
+	ctx = server_context(w, self, key, NULL, 0);
+	expect(w, (struct agent_tls_options){ 0 }, ctx, "tls.self-signed", "self-signed");
+	SSL_CTX_free(ctx);
+	/* The only group of the server is none of ours. */
+	ctx = server_context(w, w->cert, w->key, w->ca, 0);
+	assert_int_equal(SSL_CTX_set1_groups_list(ctx, "P-521"), 1);
+	expect(w, (struct agent_tls_options){ 0 }, ctx, "tls.parameters", "no cipher suite, group or signature algorithm in common");
+	SSL_CTX_free(ctx);
+	/* The only suite likewise. */
+	ctx = server_context(w, w->cert, w->key, w->ca, 0);
+	assert_int_equal(SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_CCM_SHA256"), 1);
+	expect(w, (struct agent_tls_options){ 0 }, ctx, "tls.parameters", "in common");
+	SSL_CTX_free(ctx);
+	/* Seven authorities in a row. */
+	for (int i = 0; i < 8; i++) {
+		keys[i] = pki_key();
+		snprintf(name, sizeof(name), "CA %d", i);
+		chain[i] = pki_cert(&(struct pki_spec){ .common_name = name, .is_ca = i < 7, .names = "DNS:broker.test" }, keys[i],
+				    i == 0 ? w->root : chain[i - 1], i == 0 ? w->root_key : keys[i - 1]);
+		last = chain[i];
+	}
+	ctx = server_context(w, last, keys[7], NULL, 0);
+	for (int i = 6; i >= 0; i--)
+		assert_int_equal(SSL_CTX_add1_chain_cert(ctx, chain[i]), 1);
+	expect(w, (struct agent_tls_options){ 0 }, ctx, "tls.chain", "chain too long");
+	SSL_CTX_free(ctx);
+	for (int i = 0; i < 8; i++) {
+		X509_free(chain[i]);
+		EVP_PKEY_free(keys[i]);
+	}
+	X509_free(weak);
+	X509_free(self);
+	EVP_PKEY_free(rsa);
+	EVP_PKEY_free(key);
+}
+
+static void profiles_are_as_their_rows_say(void **state)
+{
+	static const struct {
+		enum agent_tls_profile profile;
+		int min;
+		unsigned long has, has_not;
+	} rows[] = {
+		{ AGENT_TLS_CLIENT, TLS1_3_VERSION, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION, 0 },
+		{ AGENT_TLS_CLIENT_OLD, TLS1_2_VERSION, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION, 0 },
+		{ AGENT_TLS_SERVER, TLS1_3_VERSION, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION, SSL_OP_NO_TICKET },
+		{ AGENT_TLS_SERVER_MUTUAL, TLS1_3_VERSION, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION, 0 },
+	};
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+
+		assert_int_equal(agent_openssl_restrict(ctx, rows[i].profile, NULL), 0);
+		assert_int_equal(SSL_CTX_get_min_proto_version(ctx), rows[i].min);
+		assert_int_equal(SSL_CTX_get_options(ctx) & rows[i].has, rows[i].has);
+		assert_int_equal(SSL_CTX_get_options(ctx) & rows[i].has_not, 0);
+		assert_int_equal(SSL_CTX_get_session_cache_mode(ctx), SSL_SESS_CACHE_OFF);
+		assert_int_equal(SSL_CTX_get_max_early_data(ctx), 0);
+		assert_int_equal(SSL_CTX_get_recv_max_early_data(ctx), 0);
+		assert_int_equal(SSL_CTX_get_security_level(ctx), 2);
+		for (int n = 0; n < sk_SSL_CIPHER_num(SSL_CTX_get_ciphers(ctx)); n++) {
+			const SSL_CIPHER *c = sk_SSL_CIPHER_value(SSL_CTX_get_ciphers(ctx), n);
+
+			if (rows[i].profile == AGENT_TLS_CLIENT_OLD && strcmp(SSL_CIPHER_get_version(c), "TLSv1.2") == 0)
+				assert_true(SSL_CIPHER_is_aead(c) && SSL_CIPHER_get_kx_nid(c) == NID_kx_ecdhe);
+		}
+		SSL_CTX_free(ctx);
+	}
+	assert_int_equal(agent_openssl_restrict(NULL, AGENT_TLS_CLIENT, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "tls.options");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lists_decide_who_is_revoked),
+		cmocka_unit_test(files_of_lists_that_are_no_lists_are_refused),
+		cmocka_unit_test(stapled_answers_decide_too),
+		cmocka_unit_test(a_delegate_may_be_on_a_list),
+		cmocka_unit_test(the_state_of_the_time_counts),
+		cmocka_unit_test(one_of_the_pins_has_to_fit),
+		cmocka_unit_test(lists_of_pins_that_are_no_good_are_refused),
+		cmocka_unit_test(pins_are_read_as_written),
+		cmocka_unit_test(every_fault_has_its_name),
+		cmocka_unit_test(profiles_are_as_their_rows_say),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
