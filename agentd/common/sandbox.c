@@ -38,6 +38,8 @@ enum where {
 	AT_FETCH_CA,
 	AT_EST_CA,
 	AT_EST_FACTORY,
+	AT_FETCH_CRL,
+	AT_EST_CRL,
 	AT_TOKEN,      /* of hawkBit */
 	AT_TPM,	       /* folder of the device of the TCTI */
 	AT_SLOTS,      /* every slot */
@@ -97,6 +99,9 @@ static const struct {
 	{ AT_TRUST, "mgmt", SANDBOX_READ, MGMT },
 	{ AT_TRUST, "fetch", SANDBOX_READ, FETCH },
 	{ AT_FETCH_CA, NULL, SANDBOX_READ, FETCH },
+	{ AT_FETCH_CRL, NULL, SANDBOX_READ, FETCH },
+	{ AT_TRUST, "est", SANDBOX_READ, FETCH }, /* revocation lists */
+	{ AT_EST_CRL, NULL, SANDBOX_READ, FETCH },
 	{ AT_TOKEN, NULL, SANDBOX_READ, FETCH },
 	/* Name lookup. resolv.conf is replaced while we run, so its folder is granted and not the file; the user's rights
 	 * (none of them root) still hide what is secret in /etc. */
@@ -200,6 +205,10 @@ static int put_row(struct rules *rules, enum where where, const char *text, unsi
 		return put(rules, s->est.ca_file, access, err);
 	case AT_EST_FACTORY:
 		return put(rules, s->est.factory_cert, access, err);
+	case AT_FETCH_CRL: /* its folder: a new list comes by rename */
+		return s->fetch.crl_file[0] != '\0' ? put_device(rules, s->fetch.crl_file, access, err) : 0;
+	case AT_EST_CRL:
+		return s->est.crl_file[0] != '\0' ? put_device(rules, s->est.crl_file, access, err) : 0;
 	case AT_TOKEN: /* its folder: a new token comes by rename */
 		if (s->hawkbit.token_file[0] == '/')
 			return put_device(rules, s->hawkbit.token_file, access, err);

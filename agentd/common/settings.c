@@ -14,6 +14,7 @@
 
 #include "agentd/common/address.h"
 #include "agentd/common/paths.h"
+#include "agentd/common/tls_policy.h"
 #include "agentd/common/topic_rights.h"
 #include "agentd/common/topics.h"
 #include "base/file.h"
@@ -626,6 +627,8 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 		return agent_error_set(err, -EINVAL, "config.range",
 				       "%s:1: mqtt.backoff_min_ms must not be above mqtt.backoff_max_ms", s->file);
 	r = check_indices(s, err);
+	if (r >= 0)
+		r = tls_policy_check(s, err);
 	if (r >= 0)
 		r = check_source(s, err);
 	return r < 0 ? r : check_est(s, err);

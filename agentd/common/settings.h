@@ -35,16 +35,16 @@ struct settings {
 		bool enable;
 		char *host;
 		int64_t port;
-		char *ca_file, *cert_file, *key, *topic_prefix, **queues, **rights;
+		char *ca_file, *crl_file, *crl, *ocsp, **pins, *cert_file, *key, *topic_prefix, **queues, **rights;
 		int64_t flash_endurance_gib, telemetry_s, app_calls_per_s, keepalive_s, backoff_min_ms, backoff_max_ms;
 		bool allow_tls12;
 	} mqtt;
-	struct { char *ca_file; int64_t connect_timeout_s; } fetch;
+	struct { char *ca_file, *crl_file, *crl, *ocsp, **pins; int64_t connect_timeout_s; } fetch;
 	struct { char *kind, *index_url; int64_t poll_s, poll_min_s, poll_max_s; } source;
 	struct { char *url, *tenant, *controller, *token_file, *distribution; } hawkbit;
 	struct { char *network_file, *authenticated_file; bool https_date; int64_t save_s; } time;
 	struct {
-		char *url, *ca_file, *factory_cert, *subject, **names;
+		char *url, *ca_file, *crl_file, *crl, *ocsp, **pins, *factory_cert, *subject, **names;
 		bool new_key;
 		int64_t renew_from, renew_to, retry_min_s, retry_max_s, min_life_s;
 	} est;

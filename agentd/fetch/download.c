@@ -35,6 +35,7 @@
 struct download {
 	struct url url, home;
 	char *ca_file, *cert_file, *cert_pem, *authorization;
+	const struct tls_policy *policy;
 	bool may_leave;
 	uint64_t size;
 	struct agent_signer *signer;
@@ -169,7 +170,7 @@ static int connect_to(struct download *d, const struct url *url, struct agent_er
 {
 	bool is_home = url_same_origin(url, &d->home);
 	struct http_options options = {
-		.ca_file = d->ca_file, .cert_file = d->cert_file, .cert_pem = d->cert_pem, .signer = is_home ? d->signer : NULL,
+		.ca_file = d->ca_file, .policy = d->policy, .cert_file = d->cert_file, .cert_pem = d->cert_pem, .signer = is_home ? d->signer : NULL,
 		.connect_timeout_s = d->connect_timeout_s, .is_aborted = &d->is_aborted, .time = d->time,
 	};
 	CURLcode code;
@@ -486,6 +487,7 @@ int download_start(const struct download_options *options, struct download **ret
 	d->notify_fd = options->notify_fd;
 	d->connect_timeout_s = options->connect_timeout_s;
 	d->time = options->time;
+	d->policy = options->policy;
 	d->signer = agent_signer_ref(options->signer);
 	d->may_leave = options->may_leave;
 	d->size = options->size;

@@ -17,6 +17,7 @@ struct download_options {
 	bool may_leave;		      /* follow a redirection to another server */
 	uint64_t size;		      /* what was announced; 0: not */
 	const char *ca_file;
+	const struct tls_policy *policy; /* lent until download_free() */
 	const char *cert_file;	      /* or NULL */
 	const char *cert_pem;	      /* the certificate itself, instead of the file; or NULL */
 	struct agent_signer *signer;  /* or NULL; used in the thread */

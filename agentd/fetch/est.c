@@ -35,6 +35,7 @@ struct est {
 	struct agent_signer *signer;
 	unsigned connect_timeout_s;
 	struct agent_time *time;
+	const struct tls_policy *policy;
 	int notify_fd;
 	atomic_bool is_aborted, is_done;
 	pthread_t thread;
@@ -247,7 +248,7 @@ static int talk(struct est *e, struct agent_error **err)
 	_cleanup_free_ char *path = NULL;
 	struct http_options options = {
 		.cert_pem = e->cert_pem, .signer = e->signer, .connect_timeout_s = e->connect_timeout_s, .is_aborted = &e->is_aborted,
-		.time = e->time,
+		.time = e->time, .policy = e->policy,
 	};
 	int r;
 
@@ -329,6 +330,7 @@ int est_start(const struct est_options *options, struct est **ret_est, struct ag
 	e->kind = options->kind;
 	e->connect_timeout_s = options->connect_timeout_s;
 	e->time = options->time;
+	e->policy = options->policy;
 	e->notify_fd = options->notify_fd;
 	e->signer = agent_signer_ref(options->signer);
 	e->base = base_of(options->url);

@@ -12,6 +12,7 @@
 #include <agent/signer.h>
 
 #include "agentd/common/est_kind.h"
+#include "agentd/common/tls_policy.h"
 #include "agentd/fetch/est_read.h"
 
 struct est_options {
@@ -22,6 +23,7 @@ struct est_options {
 	const char *secret;	 /* "user:password" for HTTP basic, or NULL; not for EST_ANCHORS */
 	const char *csr;	 /* PEM; EST_ENROL and EST_REENROL */
 	struct agent_signer *signer; /* with cert_pem */
+	const struct tls_policy *policy; /* with anchors; lent until est_free() */
 	const char *dir;	 /* LINK_DIR */
 	unsigned connect_timeout_s;
 	struct agent_time *time;  /* for the dates of certificates; outlives the transfer */

@@ -526,7 +526,7 @@ void hawkbit_look(const struct source_options *options, const struct device *dev
 	source_say(ret_result, "idle", "%s", "");
 	r = look(&l, &err);
 	if (r < 0 && !ret_result->has_failed)
-		source_fail(options, ret_result, 0, "%s", agent_error_message(err));
+		source_fail(options, ret_result, 0, "%s (%s)", agent_error_message(err), agent_error_name(err));
 	if (ret_result->action[0] == '\0' && (l.record.phase == RECORD_ACCEPTED || l.record.phase == RECORD_INSTALLED)) {
 		snprintf(ret_result->action, sizeof(ret_result->action), "%s", l.record.action);
 		snprintf(ret_result->version, sizeof(ret_result->version), "%s", l.record.version);

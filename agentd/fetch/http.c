@@ -225,6 +225,7 @@ int http_new(const struct url *url, const struct http_options *options, struct h
 	http->is_aborted = options->is_aborted;
 	if (options->ca_file == NULL && options->signer != NULL)
 		return agent_error_set(err, -EINVAL, "fetch.options", "a server that is not checked sees no certificate of ours");
+	tls_policy_put(options->policy, &tls);
 	if (options->ca_file != NULL)
 		r = agent_tls_new(http->ctx, &tls, &http->tls, err);
 	if (r >= 0 && has_pem)

@@ -9,10 +9,12 @@
 #include <agent/signer.h>
 #include <agent/time.h>
 
+#include "agentd/common/tls_policy.h"
 #include "agentd/fetch/url.h"
 
 struct http_options {
 	const char *ca_file;	      /* NULL: the server is not checked. Only for what is checked by other means afterwards; nothing secret may be sent */
+	const struct tls_policy *policy; /* with ca_file; or NULL */
 	const char *cert_file;	      /* or NULL */
 	const char *cert_pem;	      /* the certificate itself, instead of the file; or NULL */
 	struct agent_signer *signer;  /* NULL: no client certificate */

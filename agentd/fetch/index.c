@@ -139,7 +139,7 @@ void index_look(const struct source_options *options, const struct device *devic
 	source_say(ret_result, "idle", "%s", "");
 	r = look(options, device, wire, &record, ret_result, &err);
 	if (r < 0 && !ret_result->has_failed)
-		source_fail(options, ret_result, 0, "%s", agent_error_message(err));
+		source_fail(options, ret_result, 0, "%s (%s)", agent_error_message(err), agent_error_name(err));
 	/* Also after a failed look: what was settled must not be forgotten. */
 	if (record.phase != RECORD_NONE && record_load(options->dir, &stored, NULL) >= 0 && !record_is_equal(&record, &stored)) {
 		r = record_save(options->dir, &record, NULL);

@@ -29,6 +29,7 @@ struct lookout {
 	struct device device;
 	unsigned n_failures;
 	char *base, *ca_file, *cert_file, *cert_pem;
+	const struct tls_policy *policy;
 	struct agent_signer *signer;
 	struct agent_time *time;
 	int notify_fd;
@@ -104,7 +105,7 @@ static int call(void *userdata, const char *method, const char *text, const char
 	_cleanup_(url_clear) struct url url = { 0 }, base = { 0 };
 	struct http_answer answer = { 0 };
 	struct http_options options = {
-		.ca_file = l->ca_file, .cert_file = l->cert_file, .cert_pem = l->cert_pem, .signer = l->signer,
+		.ca_file = l->ca_file, .policy = l->policy, .cert_file = l->cert_file, .cert_pem = l->cert_pem, .signer = l->signer,
 		.connect_timeout_s = (unsigned)l->settings->fetch.connect_timeout_s, .is_aborted = &l->is_aborted, .time = l->time,
 	};
 	struct http_request request = {
@@ -205,6 +206,7 @@ int lookout_start(const struct lookout_options *options, struct lookout **ret_lo
 	l->n_failures = options->n_failures;
 	l->notify_fd = options->notify_fd;
 	l->time = options->time;
+	l->policy = options->policy;
 	l->signer = agent_signer_ref(options->signer);
 	l->base = source_base(options->settings);
 	l->ca_file = strdup(options->ca_file);

@@ -3,6 +3,7 @@
 #define FETCH_LOOKOUT_H
 /* One look at the source of updates, in a thread of its own: the real wire below hawkbit.c and index.c. */
 #include "agentd/common/settings.h"
+#include "agentd/common/tls_policy.h"
 #include "agentd/fetch/source.h"
 
 #include <agent/signer.h>
@@ -12,6 +13,7 @@ struct lookout_options {
 	const struct device *device;
 	unsigned n_failures;
 	const char *ca_file, *cert_file, *cert_pem; /* as for a download */
+	const struct tls_policy *policy; /* lent until lookout_free() */
 	struct agent_signer *signer;
 	struct agent_time *time; /* lent until lookout_free() */
 	int notify_fd;

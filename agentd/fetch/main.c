@@ -68,6 +68,7 @@ struct fetch {
 	sd_bus *core;
 	struct agent_time *time; /* as core tells it */
 	char *ca_file, *cert_file;
+	struct tls_policy policy, est_policy;
 	struct job jobs[JOBS_];
 };
 
@@ -211,7 +212,7 @@ static int begin_est(struct job *job, struct agent_signer *signer, struct agent_
 	const struct settings *s = job->fetch->service.settings;
 	struct est_options options = {
 		.signer = signer, .dir = s->paths.link_dir, .url = s->est.url, .connect_timeout_s = (unsigned)s->fetch.connect_timeout_s,
-		.time = job->fetch->time, .notify_fd = job->fetch->notify_fd,
+		.time = job->fetch->time, .notify_fd = job->fetch->notify_fd, .policy = &job->fetch->est_policy,
 	};
 	int r = est_read_call(job->call, &options, err);
 
@@ -239,12 +240,12 @@ static int begin(struct job *job, const uint8_t *spki, size_t spki_size, struct 
 		return begin_est(job, signer, err);
 	if (job == &f->jobs[JOB_LOOK])
 		return lookout_start(&(struct lookout_options){
-			.settings = f->service.settings, .device = &job->device, .n_failures = job->n_failures, .ca_file = f->ca_file,
+			.settings = f->service.settings, .device = &job->device, .n_failures = job->n_failures, .ca_file = f->ca_file, .policy = &f->policy,
 			.cert_file = cert_file, .cert_pem = job->cert_pem, .signer = signer, .notify_fd = f->notify_fd, .time = f->time,
 		}, &job->lookout, err);
 	return begin_download(job, &(struct download_options){
-		.ca_file = f->ca_file, .cert_file = cert_file, .cert_pem = job->cert_pem, .signer = signer, .notify_fd = f->notify_fd, .time = f->time,
-		.connect_timeout_s = (unsigned)f->service.settings->fetch.connect_timeout_s,
+		.ca_file = f->ca_file, .policy = &f->policy, .cert_file = cert_file, .cert_pem = job->cert_pem, .signer = signer, .notify_fd = f->notify_fd,
+		.time = f->time, .connect_timeout_s = (unsigned)f->service.settings->fetch.connect_timeout_s,
 	}, err);
 }
 
@@ -589,6 +590,11 @@ static int set_up(struct fetch *f, struct agent_error **err)
 	f->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (f->ca_file == NULL || f->cert_file == NULL || f->notify_fd < 0 || agent_time_new(&f->time, NULL) < 0)
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory or descriptors");
+	r = tls_policy_read(settings, TLS_PEER_FETCH, &f->policy, err);
+	if (r >= 0)
+		r = tls_policy_read(settings, TLS_PEER_EST, &f->est_policy, err);
+	if (r < 0)
+		return r;
 	f->core_uid = find_core_uid();
 	r = sd_event_add_io(f->service.event, &f->listen, f->listen_fd, EPOLLIN, on_connection, f);
 	if (r >= 0)
@@ -632,6 +638,8 @@ int main(int argc, char **argv)
 	sd_event_source_unref(f.notify);
 	sd_event_source_unref(f.idle);
 	close(f.notify_fd);
+	tls_policy_clear(&f.policy);
+	tls_policy_clear(&f.est_policy);
 	free(f.ca_file);
 	free(f.cert_file);
 	agent_time_unref(f.time);

@@ -442,7 +442,7 @@ static void load_resolver(void)
  */
 static int enter_sandbox(const struct settings *settings, struct agent_error **err)
 {
-	const char *files[] = { settings->mqtt.ca_file, settings->mqtt.cert_file };
+	const char *files[] = { settings->mqtt.ca_file, settings->mqtt.cert_file, settings->mqtt.crl_file };
 	struct sandbox_path extra[ARRAY_SIZE(files)];
 	char *folders[ARRAY_SIZE(files)];
 	size_t n = 0;

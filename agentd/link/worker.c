@@ -28,6 +28,7 @@
 #include <agent/tls.h>
 
 #include "agentd/common/service.h"
+#include "agentd/common/tls_policy.h"
 #include "agentd/link/identity.h"
 #include "agentd/link/telemetry.h"
 #include "base/file.h"
@@ -64,7 +65,8 @@ struct worker {
 	atomic_bool is_stopping;
 
 	char *ca_file, *cert_file, *state_topic, *canary_topic;
-	struct stamp ca_stamp, cert_stamp;	/* thread only */
+	struct tls_policy policy;
+	struct stamp ca_stamp, cert_stamp, crl_stamp;	/* thread only */
 	struct agent_context *ctx;		/* thread only */
 	struct agent_tls *tls;			/* thread only: of mqtt, lent */
 	struct identity identity;		/* thread only */
@@ -120,9 +122,9 @@ static bool is_same(const struct stamp *a, const struct stamp *b)
 
 static bool files_changed(const struct worker *w)
 {
-	struct stamp ca = take_stamp(w->ca_file), cert = take_stamp(w->cert_file);
+	struct stamp ca = take_stamp(w->ca_file), cert = take_stamp(w->cert_file), crl = take_stamp(w->policy.crl_file);
 
-	return !is_same(&ca, &w->ca_stamp) || !is_same(&cert, &w->cert_stamp);
+	return !is_same(&ca, &w->ca_stamp) || !is_same(&cert, &w->cert_stamp) || !is_same(&crl, &w->crl_stamp);
 }
 
 void worker_message_free(struct worker_message *m)
@@ -199,6 +201,8 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 	pthread_mutex_lock(&w->lock);
 	if (state == AGENT_MQTT_ONLINE && w->status.state != AGENT_MQTT_ONLINE) {
 		look_at_time(w, w->tls);
+		if (agent_tls_backup_pins(w->tls) == 0)
+			service_log(LOG_WARNING, "each pin of mqtt.pins is a key of the broker's chain now: there is no backup pin");
 		w->status.n_connects++;
 		w->status.round_trip_ms = -1;
 		w->status.canary_sent_ms = 0;
@@ -371,6 +375,8 @@ static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct ag
 
 	w->ca_stamp = take_stamp(w->ca_file);
 	w->cert_stamp = take_stamp(w->cert_file);
+	w->crl_stamp = take_stamp(w->policy.crl_file);
+	tls_policy_put(&w->policy, &tls_options);
 	r = identity_refresh(&w->identity, s->paths.run_dir, s->mqtt.key, err);
 	if (r >= 0)
 		r = agent_tls_new(w->ctx, &tls_options, &tls, err);
@@ -469,6 +475,7 @@ static void worker_free(struct worker *w)
 	while ((m = worker_next_message(w)) != NULL)
 		worker_message_free(m);
 	pthread_mutex_destroy(&w->lock);
+	tls_policy_clear(&w->policy);
 	free(w->ca_file);
 	free(w->cert_file);
 	free(w->state_topic);
@@ -512,6 +519,9 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 	w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->stop_fd < 0 || make_names(w, prefix) < 0 || agent_context_new(&w->ctx) < 0)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory or descriptors");
+	r = tls_policy_read(settings, TLS_PEER_MQTT, &w->policy, err);
+	if (r < 0)
+		return r;
 	agent_set_log_fn(w->ctx, log_debug, NULL);
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
