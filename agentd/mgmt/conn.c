@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "agentd/mgmt/conn.h"
+#include "agentd/mgmt/conn_inside.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #ifdef HAVE_MALLOC_TRIM
 #include <malloc.h>
 #endif
@@ -13,7 +12,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <openssl/err.h>
 
@@ -33,12 +31,7 @@
 #define LINGER_US (2 * SECOND_US)
 #define UNKNOWN_US (15 * SECOND_US) /* whole life of a connection nobody has logged in on */
 #define HELLO_MAX (5 + 4096)
-#define PIECE (16 * KIB) /* one TLS record */
 #define CROWD 32
-#define TURNS 32	 /* pieces moved before another connection gets its turn */
-
-static void pump(struct conn *c);
-static void update_events(struct conn *c);
 
 uint64_t mgmt_now_us(struct mgmt *m)
 {
@@ -96,7 +89,7 @@ bool conn_ends_soon(const struct conn *c)
 	return !c->is_known && mgmt_now_us(c->m) > c->state_us + UNKNOWN_US / 3;
 }
 
-static void arm(struct conn *c)
+void conn_arm(struct conn *c)
 {
 	uint64_t at = deadline(c);
 
@@ -110,7 +103,7 @@ static void arm(struct conn *c)
 	sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
 }
 
-static void set_priority(struct conn *c)
+void conn_prefer(struct conn *c)
 {
 	if (!c->is_known && !c->is_from_known && !c->is_unix)
 		return;
@@ -157,14 +150,6 @@ void conn_reap(struct mgmt *m)
 #endif
 }
 
-static void close_relay(struct conn *c)
-{
-	c->relay_io = sd_event_source_disable_unref(c->relay_io);
-	if (c->relay_fd >= 0)
-		close(c->relay_fd);
-	c->relay_fd = -1;
-}
-
 void conn_close(struct conn *c, bool is_rude)
 {
 	struct linger reset = { .l_onoff = 1, .l_linger = 0 };
@@ -193,7 +178,7 @@ void conn_close(struct conn *c, bool is_rude)
 		c->m->n_network--;
 	bytes_drop(&c->in);
 	bytes_drop(&c->out);
-	close_relay(c);
+	conn_close_relay(c);
 	if (c->req != NULL)
 		request_abandon(c->req);
 	if (c->mhd_open)
@@ -222,21 +207,21 @@ void conn_set_phase(struct conn *c, enum conn_phase phase)
 		return;
 	c->phase = phase;
 	c->phase_us = mgmt_now_us(c->m);
-	arm(c);
+	conn_arm(c);
 	if (phase != PHASE_IDLE)
 		return;
 	c->head = (struct head_scan){ 0 };
 	c->may_pass = 0;
 	/* A request that came together with the last one. */
 	if (bytes_left(&c->in))
-		update_events(c);
+		conn_update_events(c);
 }
 
 void conn_expect_body(struct conn *c, uint64_t body_bytes)
 {
 	c->may_pass = body_bytes;
 	if (c->state == CONN_OPEN && bytes_left(&c->in))
-		update_events(c);
+		conn_update_events(c);
 }
 
 bool conn_is_waiting(const struct conn *c)
@@ -251,16 +236,16 @@ void conn_set_known(struct conn *c)
 	if (c->is_unix)
 		return;
 	limit_source_add(c->m->limits, &c->source, mgmt_now_us(c->m));
-	set_priority(c);
+	conn_prefer(c);
 }
 
-static void set_state(struct conn *c, enum conn_state state)
+void conn_set_state(struct conn *c, enum conn_state state)
 {
 	c->m->n_waiting -= conn_is_waiting(c);
 	c->state = state;
 	c->m->n_waiting += conn_is_waiting(c);
 	c->state_us = mgmt_now_us(c->m);
-	arm(c);
+	conn_arm(c);
 }
 
 bool conn_evict(struct mgmt *m, bool is_unix)
@@ -275,316 +260,6 @@ bool conn_evict(struct mgmt *m, bool is_unix)
 	mgmt_count_refused(m);
 	conn_close(oldest, true);
 	return true;
-}
-
-/* ---- bytes ---------------------------------------------------------------------------------------------------- */
-
-static int on_relay(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-	pump(userdata);
-	return 0;
-}
-
-/* libmicrohttpd gets its end when the first plain byte is there: an idle connection costs it nothing. */
-static int open_relay(struct conn *c)
-{
-	struct sockaddr_un nowhere = { .sun_family = AF_UNIX };
-	int pair[2], r;
-
-	if (c->relay_fd >= 0)
-		return 0;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-		return -errno;
-	r = sd_event_add_io(c->m->event, &c->relay_io, pair[0], EPOLLIN, on_relay, c);
-	if (r < 0) {
-		close(pair[0]);
-		close(pair[1]);
-		return r;
-	}
-	c->relay_fd = pair[0];
-	c->mhd_fd = pair[1];
-	set_priority(c);
-	c->m->conn_starting = c;
-	r = MHD_add_connection(c->m->mhd, pair[1], (struct sockaddr *)&nowhere, sizeof(nowhere)) == MHD_YES ? 0 : -ENOMEM;
-	c->m->conn_starting = NULL;
-	if (r == 0)
-		http_kick(c->m);
-	return r;
-}
-
-static bool move_out(struct conn *c);
-
-/* A new request begins: the answer to the last one must be out of the relay, or it could not be told from libmicrohttpd's own. */
-static bool is_last_reply_out(struct conn *c)
-{
-	while (c->is_reply_due && c->state == CONN_OPEN && !c->out_eof && move_out(c))
-		;
-	if (c->state != CONN_OPEN || c->out_eof)
-		return true;
-	if (bytes_left(&c->out))
-		return false;
-	c->is_reply_due = false;
-	return true;
-}
-
-/* Is there something in @in that libmicrohttpd may have now? */
-static bool may_pass_some(const struct conn *c)
-{
-	return bytes_left(&c->in) && (c->may_pass > 0 || (!c->head.is_over && !(c->phase == PHASE_IDLE && c->is_reply_due && bytes_left(&c->out))));
-}
-
-/* What the client wants to say next. Returns its size; 0: nothing now; the connection may be over afterwards. */
-static size_t read_net(struct conn *c, uint8_t piece[PIECE])
-{
-	ssize_t n;
-
-	if (c->net_eof || (c->phase == PHASE_IDLE && !is_last_reply_out(c)) || c->state == CONN_DEAD)
-		return 0;
-	n = net_read(c, piece, PIECE);
-	if (n == -EAGAIN)
-		return 0;
-	if (n < 0) {
-		conn_close(c, true);
-		return 0;
-	}
-	/* Who follows events has nothing more to say: neither a goodbye in half nor a next request. */
-	if (c->phase == PHASE_EVENTS) {
-		conn_close(c, n != 0);
-		return 0;
-	}
-	if (n == 0) {
-		c->net_eof = true;
-		if (c->relay_fd >= 0)
-			shutdown(c->relay_fd, SHUT_WR);
-		else if (!bytes_left(&c->out)) /* an answer on its way out is for half-closed clients, too */
-			conn_close(c, false);
-	}
-	return (size_t)n;
-}
-
-/*
- * Up to the end of a request and no further: what comes behind it in the same packet waits until that one is answered. So each
- * head is looked at, and an answer of libmicrohttpd's own can be told from ours. Returns how many bytes went; negative: closed.
- */
-static ssize_t pass_on(struct conn *c, const uint8_t *data, size_t size)
-{
-	ssize_t n;
-
-	if (c->may_pass == 0 && !c->head.is_over) {
-		if (c->phase == PHASE_IDLE) {
-			if (!is_last_reply_out(c) || c->state != CONN_OPEN || c->out_eof)
-				return 0;
-			conn_set_phase(c, PHASE_HEAD);
-		}
-		n = head_measure(&c->head, data, size);
-		if (n < 0) {
-			reply_to_broken_head(c, 400);
-			return -1;
-		}
-		c->may_pass = (uint64_t)n;
-	}
-	if (c->may_pass == 0)
-		return 0;
-	if (open_relay(c) < 0) {
-		conn_close(c, true);
-		return -1;
-	}
-	n = send(c->relay_fd, data, size < c->may_pass ? size : (size_t)c->may_pass, MSG_NOSIGNAL);
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		bytes_drop(&c->in);	/* it has closed its end; what it has answered is still to be read */
-		return -1;
-	}
-	if (n > 0)
-		c->may_pass -= (uint64_t)n;
-	return n < 0 ? 0 : n;
-}
-
-/* Client to libmicrohttpd. True if something moved; the connection may be dead afterwards. */
-static bool move_in(struct conn *c)
-{
-	static uint8_t piece[PIECE];
-	size_t size;
-	ssize_t n;
-
-	if (bytes_left(&c->in)) {
-		if (c->phase == PHASE_EVENTS) {
-			conn_close(c, true);
-			return false;
-		}
-		n = pass_on(c, c->in.data + c->in.pos, c->in.size - c->in.pos);
-		if (n <= 0)
-			return false;
-		c->in.pos += (size_t)n;
-		if (bytes_left(&c->in))
-			return may_pass_some(c);
-		bytes_drop(&c->in);
-		return true;
-	}
-	size = read_net(c, piece);
-	if (size == 0)
-		return false;
-	if (c->state == CONN_LINGER || c->out_eof)
-		return true;
-	n = pass_on(c, piece, size);
-	if (n < 0)
-		return c->state != CONN_DEAD;
-	if ((size_t)n < size && bytes_keep(&c->in, piece + n, size - (size_t)n) < 0) {
-		conn_close(c, true);
-		return false;
-	}
-	return (size_t)n == size;
-}
-
-/* libmicrohttpd answers what it cannot parse with HTML of its own; ours is the documented answer. "100 Continue" is its business. */
-static bool replace_foreign_answer(struct conn *c, const uint8_t *data, size_t size)
-{
-	static const char begin[] = "HTTP/1.1 ";
-	size_t n = sizeof(begin) - 1;
-	uint8_t rest[512];
-	unsigned status;
-
-	if (size < n + 3 || memcmp(data, begin, n) != 0)
-		return false;
-	status = 100u * (data[n] - '0') + 10u * (data[n + 1] - '0') + (data[n + 2] - '0');
-	if (status < 400 || status > 599)
-		return false;
-	while (recv(c->relay_fd, rest, sizeof(rest), 0) > 0)
-		;
-	if (c->req != NULL)
-		request_abandon(c->req);
-	reply_to_broken_head(c, status);
-	return true;
-}
-
-/* libmicrohttpd to client. */
-static bool move_out(struct conn *c)
-{
-	static uint8_t piece[PIECE];
-	ssize_t n, m;
-
-	if (bytes_left(&c->out)) {
-		n = net_write(c, c->out.data + c->out.pos, c->out.size - c->out.pos);
-		if (n == -EAGAIN) {
-			if (c->stalled_us == 0) {
-				c->stalled_us = mgmt_now_us(c->m);
-				arm(c);
-			}
-			return false;
-		}
-		if (n < 0) {
-			conn_close(c, true);
-			return false;
-		}
-		c->out.pos += (size_t)n;
-		c->stalled_us = 0;
-		if (!bytes_left(&c->out))
-			bytes_drop(&c->out);
-		arm(c);
-		return true;
-	}
-	if (c->out_eof) {
-		if (c->state == CONN_OPEN) {
-			/* A reset would take the answer away from a client that is still sending: half-close, then wait. */
-			if (c->net_eof) {
-				conn_close(c, false);
-				return false;
-			}
-			if (c->ssl != NULL)
-				SSL_shutdown(c->ssl);
-			shutdown(c->net_fd, SHUT_WR);
-			set_state(c, CONN_LINGER);
-		} else if (c->net_eof) {
-			conn_close(c, false);
-		}
-		return false;
-	}
-	if (c->relay_fd < 0)
-		return false;
-	n = recv(c->relay_fd, piece, sizeof(piece), 0);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
-	if (n <= 0) {
-		c->out_eof = true;
-		bytes_drop(&c->in);
-		close_relay(c);
-		return true;
-	}
-	if (!c->is_reply_due && replace_foreign_answer(c, piece, (size_t)n))
-		return true;
-	m = net_write(c, piece, (size_t)n);
-	if (m < 0 && m != -EAGAIN) {
-		conn_close(c, true);
-		return false;
-	}
-	if (m < 0)
-		m = 0;
-	if (m < n && bytes_keep(&c->out, piece + m, (size_t)(n - m)) < 0) {
-		conn_close(c, true);
-		return false;
-	}
-	return true;
-}
-
-static void update_events(struct conn *c)
-{
-	uint32_t net = 0, relay = 0;
-
-	/* The next request waits until the last answer is out, see is_last_reply_out(). */
-	if (!c->net_eof && (!bytes_left(&c->in) || c->phase == PHASE_EVENTS) && !(c->phase == PHASE_IDLE && c->is_reply_due && bytes_left(&c->out)))
-		net |= EPOLLIN;
-	if (bytes_left(&c->out))
-		net |= EPOLLOUT;
-	sd_event_source_set_io_events(c->net_io, net);
-	if (c->relay_io != NULL) {
-		if (may_pass_some(c))
-			relay |= EPOLLOUT;
-		if (!bytes_left(&c->out))
-			relay |= EPOLLIN;
-		sd_event_source_set_io_events(c->relay_io, relay);
-		/* A closed end is reported whatever is asked for: do not look while there is no room for its bytes. */
-		sd_event_source_set_enabled(c->relay_io, relay != 0 ? SD_EVENT_ON : SD_EVENT_OFF);
-	}
-}
-
-static void pump(struct conn *c)
-{
-	for (int i = 0; i < TURNS || (c->ssl != NULL && SSL_pending(c->ssl) > 0); i++) {
-		bool is_moved = move_in(c);
-
-		if (c->state == CONN_DEAD)
-			return;
-		is_moved |= move_out(c);
-		if (c->state == CONN_DEAD)
-			return;
-		if (!is_moved)
-			break;
-	}
-	update_events(c);
-}
-
-void conn_answer_and_close(struct conn *c, const char *data, size_t size)
-{
-	if (c->state != CONN_OPEN || c->out_eof)
-		return;
-	/* What libmicrohttpd has written so far ("100 Continue") goes first. */
-	while (c->relay_fd >= 0) {
-		uint8_t piece[512];
-		ssize_t n = recv(c->relay_fd, piece, sizeof(piece), 0);
-
-		if (n <= 0 || bytes_keep(&c->out, piece, (size_t)n) < 0)
-			break;
-	}
-	if (bytes_keep(&c->out, (const uint8_t *)data, size) < 0) {
-		conn_close(c, true);
-		return;
-	}
-	c->out_eof = true;
-	bytes_drop(&c->in);
-	close_relay(c);
-	conn_set_phase(c, PHASE_REPLY);
-	/* Not pump(): the caller may be inside libmicrohttpd, and writing is all there is to do. */
-	sd_event_source_set_io_events(c->net_io, EPOLLOUT | (c->net_eof ? 0 : EPOLLIN));
-	http_kick(c->m);
 }
 
 /* ---- TLS before the first plain byte --------------------------------------------------------------------------- */
@@ -609,7 +284,7 @@ static void on_hello(struct conn *c)
 	if (r == 0)
 		return;
 	sd_event_source_set_io_events(c->net_io, EPOLLRDHUP);
-	set_state(c, CONN_QUEUED);
+	conn_set_state(c, CONN_QUEUED);
 	if (c->is_from_known || !tls_queue_is_blocked(c->m))
 		tls_queue_run(c->m);
 }
@@ -624,8 +299,8 @@ static void linger_after_alert(struct conn *c)
 	c->ssl = NULL;
 	c->out_eof = true;
 	shutdown(c->net_fd, SHUT_WR);
-	set_state(c, CONN_LINGER);
-	update_events(c);
+	conn_set_state(c, CONN_LINGER);
+	conn_update_events(c);
 	tls_queue_run(c->m);
 }
 
@@ -640,12 +315,12 @@ static void do_handshake(struct conn *c)
 		return;
 	}
 	if (r == 1) {
-		set_state(c, CONN_OPEN);
+		conn_set_state(c, CONN_OPEN);
 		c->phase = PHASE_IDLE;
 		c->phase_us = c->state_us;
-		arm(c);
+		conn_arm(c);
 		tls_queue_run(c->m);	/* one fewer in progress */
-		pump(c);
+		conn_pump(c);
 		return;
 	}
 	r = SSL_get_error(c->ssl, r);
@@ -667,7 +342,7 @@ void conn_start_handshake(struct conn *c)
 		conn_close(c, true);
 		return;
 	}
-	set_state(c, CONN_HANDSHAKE);
+	conn_set_state(c, CONN_HANDSHAKE);
 	/* From the event loop: the caller walks the list of connections, and this one may end. */
 	sd_event_source_set_io_events(c->net_io, EPOLLIN);
 }
@@ -701,7 +376,7 @@ static int on_net(sd_event_source *source, int fd, uint32_t events, void *userda
 			conn_close(c, true);
 			break;
 		}
-		pump(c);
+		conn_pump(c);
 		break;
 	case CONN_DEAD:
 		break;
@@ -756,7 +431,7 @@ int conn_new(struct mgmt *m, int fd, const struct source *source, uint32_t uid, 
 	}
 	c->is_from_known = !c->is_unix && limit_source_is_known(m->limits, source, c->accepted_us);
 	m->n_waiting += conn_is_waiting(c);
-	set_priority(c);
+	conn_prefer(c);
 	c->next = m->conns;
 	if (m->conns != NULL)
 		m->conns->prev = c;
