@@ -28,7 +28,9 @@
 #define BODY_US (10 * SECOND_US)
 #define IDLE_US (30 * SECOND_US)
 #define STALLED_US (15 * SECOND_US)
-#define LINGER_US (2 * SECOND_US)
+#define LINGER_US (5 * SECOND_US)      /* without a byte, after an answer that came before the end of the request */
+#define LINGER_UNKNOWN_US (10 * SECOND_US) /* in all */
+#define LINGER_KNOWN_US (30 * SECOND_US)
 #define UNKNOWN_US (15 * SECOND_US) /* whole life of a connection nobody has logged in on */
 #define HELLO_MAX (5 + 4096)
 #define CROWD 32
@@ -54,7 +56,8 @@ static uint64_t deadline(const struct conn *c)
 	case CONN_HANDSHAKE:
 		return c->state_us + HANDSHAKE_US;
 	case CONN_LINGER:
-		return c->state_us + LINGER_US;
+		at = c->state_us + (c->is_known ? LINGER_KNOWN_US : LINGER_UNKNOWN_US);
+		return c->phase_us + LINGER_US < at ? c->phase_us + LINGER_US : at;
 	case CONN_DEAD:
 		return UINT64_MAX;
 	case CONN_OPEN:
@@ -245,6 +248,8 @@ void conn_set_state(struct conn *c, enum conn_state state)
 	c->state = state;
 	c->m->n_waiting += conn_is_waiting(c);
 	c->state_us = mgmt_now_us(c->m);
+	if (state == CONN_LINGER)
+		c->phase_us = c->state_us;
 	conn_arm(c);
 }
 
@@ -393,6 +398,11 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 	if (c->state == CONN_OPEN && c->req != NULL && c->phase == PHASE_BODY) {
 		reply_problem(c->req, "request-timeout", NULL, "the request did not arrive in time", NULL);
 		reply_raw(c->req);
+		return 0;
+	}
+	/* It has said more since; that did not set the timer each time. */
+	if (c->state == CONN_LINGER && deadline(c) > usec) {
+		conn_arm(c);
 		return 0;
 	}
 	conn_close(c, c->state != CONN_OPEN || c->phase != PHASE_IDLE);

@@ -69,6 +69,7 @@ struct conn {
 	enum conn_phase phase;
 	struct head_scan head;	/* of the request that is coming in */
 	uint64_t may_pass;	/* bytes of the request at hand that libmicrohttpd may have; the next request waits in @in */
+	uint64_t n_forgotten;	/* bytes that came after the answer */
 	struct conn_bytes in, out;	/* left over because the other side was full */
 	sd_event_source *net_io, *relay_io, *timer;
 	uint64_t accepted_us, state_us, phase_us, stalled_us;

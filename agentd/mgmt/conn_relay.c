@@ -15,6 +15,7 @@
 
 #define PIECE (16 * KIB) /* one TLS record */
 #define TURNS 32	 /* pieces moved before another connection gets its turn */
+#define LINGER_UNKNOWN_MAX MIB /* what a stranger may go on saying after his answer; what is read of it costs us decryption */
 
 void conn_close_relay(struct conn *c)
 {
@@ -144,6 +145,20 @@ static ssize_t pass_on(struct conn *c, const uint8_t *data, size_t size)
 	return n < 0 ? 0 : n;
 }
 
+/*
+ * What comes after an answer that did not wait for it. A close with bytes unread would be a reset, and that takes the answer out of
+ * the client's hands, or fails its sending before it looks for one: so it is read, within the bounds here and in conn.c.
+ */
+static bool forget(struct conn *c, size_t size)
+{
+	c->n_forgotten += size;
+	c->phase_us = mgmt_now_us(c->m);
+	if (c->is_known || c->n_forgotten <= LINGER_UNKNOWN_MAX)
+		return true;
+	conn_close(c, true);
+	return false;
+}
+
 /* Client to libmicrohttpd. True if something moved; the connection may be dead afterwards. */
 static bool move_in(struct conn *c)
 {
@@ -169,7 +184,7 @@ static bool move_in(struct conn *c)
 	if (size == 0)
 		return false;
 	if (c->state == CONN_LINGER || c->out_eof)
-		return true;
+		return forget(c, size);
 	n = pass_on(c, piece, size);
 	if (n < 0)
 		return c->state != CONN_DEAD;
