@@ -295,22 +295,33 @@ static void on_hello(struct conn *c)
 }
 
 /*
- * A client in TLS 1.3 is done before we look at its certificate, and its request is on the way: closing now would answer that
- * with a reset, which takes the alert out of its hands.
+ * What the client has sent since is unread, in TLS 1.3 its first request for one: closing now would be a reset, which takes the alert
+ * out of its hands.
  */
-static void linger_after_alert(struct conn *c)
+void conn_linger_after_alert(struct conn *c)
 {
+	bool was_handshake = c->state == CONN_HANDSHAKE;
+
 	SSL_free(c->ssl);
 	c->ssl = NULL;
 	c->out_eof = true;
+	bytes_drop(&c->in);
+	bytes_drop(&c->out);
+	conn_close_relay(c);
+	if (c->req != NULL)
+		request_abandon(c->req);
+	if (c->mhd_open)
+		http_kick(c->m);
 	shutdown(c->net_fd, SHUT_WR);
 	conn_set_state(c, CONN_LINGER);
 	conn_update_events(c);
-	tls_queue_run(c->m);
+	if (was_handshake)
+		tls_queue_run(c->m);	/* one fewer in progress */
 }
 
 static void do_handshake(struct conn *c)
 {
+	bool has_alert;
 	int r;
 
 	ERR_clear_error();
@@ -333,12 +344,13 @@ static void do_handshake(struct conn *c)
 		sd_event_source_set_io_events(c->net_io, r == SSL_ERROR_WANT_WRITE ? EPOLLOUT : EPOLLIN);
 		return;
 	}
-	if (c->is_client_door && client_handshake_failed(c)) {
-		linger_after_alert(c);
-		return;
-	}
-	/* Not rude: the alert in the socket tells an honest client what was wrong. */
-	conn_close(c, false);
+	has_alert = r == SSL_ERROR_SSL && !tls_peer_left();
+	if (c->is_client_door)
+		has_alert |= client_handshake_failed(c);
+	if (has_alert)
+		conn_linger_after_alert(c);
+	else
+		conn_close(c, false);
 }
 
 void conn_start_handshake(struct conn *c)

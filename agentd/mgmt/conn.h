@@ -76,7 +76,10 @@ struct conn {
 	struct request *req;
 };
 
-/* To and from the client, through TLS where there is; -EAGAIN: not now, another error: it is over. 0 bytes read: its end. */
+/*
+ * To and from the client, through TLS where there is; -EAGAIN: not now; another error: it is over, -EPROTO with an alert in the socket
+ * that says why. 0 bytes read: its end.
+ */
 ssize_t net_read(struct conn *c, void *data, size_t size);
 ssize_t net_write(struct conn *c, const void *data, size_t size);
 /* Take over an accepted, non-blocking socket. On failure it is closed. */

@@ -7,7 +7,7 @@
 
 #include <openssl/err.h>
 
-#include "agentd/mgmt/conn.h"
+#include "agentd/mgmt/conn_inside.h"
 
 void bytes_drop(struct conn_bytes *b)
 {
@@ -35,6 +35,13 @@ bool bytes_left(const struct conn_bytes *b)
 	return b->size > b->pos;
 }
 
+bool tls_peer_left(void)
+{
+	unsigned long e = ERR_peek_error();
+
+	return ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+}
+
 ssize_t net_read(struct conn *c, void *data, size_t size)
 {
 	ssize_t n;
@@ -54,6 +61,8 @@ ssize_t net_read(struct conn *c, void *data, size_t size)
 		return -EAGAIN;
 	case SSL_ERROR_ZERO_RETURN:
 		return 0;
+	case SSL_ERROR_SSL:
+		return tls_peer_left() ? -ECONNRESET : -EPROTO;
 	default:
 		return -ECONNRESET;
 	}

@@ -7,6 +7,10 @@
 /* Its state has changed, or what it waits for: set its timer. */
 void conn_arm(struct conn *c);
 void conn_set_state(struct conn *c, enum conn_state state);
+/* OpenSSL has failed and told the other side in an alert: let that arrive before the socket is closed. */
+void conn_linger_after_alert(struct conn *c);
+/* Its last error was that the other side left without a word, so there is nobody to tell. */
+bool tls_peer_left(void);
 /* Someone known is served before strangers. */
 void conn_prefer(struct conn *c);
 

@@ -89,6 +89,10 @@ static size_t read_net(struct conn *c, uint8_t piece[PIECE])
 	n = net_read(c, piece, PIECE);
 	if (n == -EAGAIN)
 		return 0;
+	if (n == -EPROTO) {
+		conn_linger_after_alert(c);
+		return 0;
+	}
 	if (n < 0) {
 		conn_close(c, true);
 		return 0;
