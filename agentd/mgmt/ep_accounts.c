@@ -2,11 +2,24 @@
 /* Other people's accounts and the factory reset. Each change carries the caller's own password; core checks it. */
 #include <string.h>
 
+#include "agentd/common/bus_json.h"
 #include "agentd/mgmt/request.h"
 
 static void on_list(struct request *req, sd_bus_message *reply)
 {
-	reply_value(req, 200, "accounts", reply);
+	json_t *accounts = bus_json_read(reply), *answer = accounts == NULL ? NULL : json_pack("{s:o}", "accounts", accounts), *rows;
+
+	/* Roles of certificates are settings and no accounts, but whoever asks who may do what wants both. */
+	if (answer != NULL && req->m->clients != NULL) {
+		rows = json_array();
+		for (char **row = req->m->settings->mgmt.client_roles; row != NULL && *row != NULL; row++)
+			json_array_append_new(rows, json_string(*row));
+		json_object_set_new(answer, "certificates", rows);
+	}
+	if (answer == NULL)
+		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+	else
+		reply_json(req, 200, answer);
 }
 
 void ep_accounts_get(struct request *req)

@@ -210,6 +210,7 @@ static const struct arg_rule members_account[] = {
 
 static const struct arg_rule answer_accounts[] = {
 	{ "accounts", ARG_OBJECTS, REQUIRED, .members = members_account },
+	{ "certificates", ARG_TEXTS, OPTIONAL, .about = "roles of client certificates, rows of mgmt.client_roles; left out without a door for them" },
 	{ NULL },
 };
 

@@ -3,7 +3,8 @@
 #   32-browser-roles.sh --update-shots   takes its pictures in docs/screenshots anew
 . "$(dirname "$0")/lib.sh"
 need swtpm mosquitto curl python3 openssl cpio chromium chromedriver certutil
-lab_up
+spki=$(printf 'a key' | sha256sum | cut -d ' ' -f 1)
+lab_up "mgmt: { client_listen = \"127.0.0.1:$(lab_free_port)\"; client_roles = ( \"operator cn:fleet-tool\", \"viewer spki:$spki\" ); };"
 wait_for 20 https GET /v1/health
 
 WWW=$LAB/www

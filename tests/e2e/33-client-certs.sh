@@ -101,6 +101,7 @@ as by-key GET /v1/tpm/ek/ec-p256
 is "an administrator by key does what only he may" "$CODE" 200
 as service GET /v1/status
 is "an operator by DNS name" "$CODE" 200
+like "the list of accounts has the rows, in their order" "$(api GET /v1/accounts)" "\"certificates\":\[\"viewer cn:monitor\",\"admin spki:$spki\",\"operator dns:service.example\"\]"
 like "the event log has the logins" "$(api GET '/v1/events?limit=1000')" '"user":"cert:monitor"'
 as nobody GET /v1/status
 is "a good certificate that no row names may do nothing" "$CODE" 403

@@ -58,7 +58,7 @@ def first_change(b, name, first, password):
 def logout(b):
     b.click("#logout")
     check("logged out", b.wait_shown("#login"))
-    check("nothing of it stays", b.js("return ['facts', 'events', 'sessions', 'accounts'].every((id) => !document.getElementById(id).children.length)"))
+    check("nothing of it stays", b.js("return ['facts', 'events', 'sessions', 'accounts', 'certificates', 'policy-now'].every((id) => !document.getElementById(id).textContent)"))
 
 
 def first_boot_lost(b):
@@ -142,13 +142,38 @@ def accounts(b):
     b.window(*DESKTOP)
 
 
+def policy(b):
+    """When offered updates are installed: the administrator's choice."""
+    save = lambda value: (choose(b, "#policy", value), b.click("#policy-form [type=submit]"))
+    check("the page says when offered updates are installed", b.wait(lambda: "as soon as they are offered" in b.text("#policy-now")), b.text("#policy-now"))
+    save("window")
+    check("without a window there is no waiting for one", b.wait_shown("#policy-problem") and "no maintenance window" in b.text("#policy-problem"), b.text("#policy-problem"))
+    look(b, "update policy refused")
+    save("approval")
+    check("automatic updates are turned off", b.wait(lambda: "when somebody approves them" in b.text("#policy-now")), b.text("#policy-now") + b.text("#policy-problem"))
+    check("which is in the log", b.wait(lambda: "Automatic updates were turned off" in b.text("#events")), b.text("#events")[:300])
+    save("automatic")
+    check("and on again", b.wait(lambda: "as soon as they are offered" in b.text("#policy-now")), b.text("#policy-now"))
+    ctl("update", "policy", "approval")
+    check("what is chosen elsewhere is shown here", b.wait(lambda: "when somebody approves them" in b.text("#policy-now")) and
+          b.js("return document.getElementById('policy').value") == "approval", b.text("#policy-now"))
+
+
+def certificates(b):
+    rows = b.js("return [...document.querySelectorAll('#certificates > li')].map((e) => e.innerText.split('\\n'))")
+    check("the page says which certificates have which role", [row[1] for row in rows] == ["Name · Role operator", "Key · Role viewer"] and
+          rows[0][0] == "fleet-tool" and len(rows[1][0]) == 64, rows)
+    check("and where that stands", "mgmt.client_roles" in b.text("#certificates-note"), b.text("#certificates-note"))
+
+
 def viewer(b):
     first_change(b, "vera", VERA_FIRST, VERA)
     check("a viewer is told what the role is", "viewer" in b.text("#role-note"), b.text("#role-note"))
     check("sees the state, the events and the update", b.is_shown("#facts dt") and b.wait(lambda: b.is_shown("#events li")) and b.is_shown("#stage"))
     check("and what is offered", b.wait_shown("#offer", 60) and "version 2.0" in b.text("#offer-title"), b.text("#offer"))
-    forbidden = ("#update-form", "#install", "#approve", "#postpone", "#confirm", "#rollback", "#accounts", "#account-add")
+    forbidden = ("#update-form", "#install", "#approve", "#postpone", "#confirm", "#rollback", "#accounts", "#account-add", "#certificates", "#policy-form")
     check("but nothing to change with", not [css for css in forbidden if b.is_shown(css)], [css for css in forbidden if b.is_shown(css)])
+    check("but sees what happens with offered updates", "when somebody approves them" in b.text("#policy-now"), b.text("#policy-now"))
     check("sees only the own sessions", b.js("return [...document.querySelectorAll('#sessions > li')].every((e) => e.innerText.startsWith('vera'))"))
     look(b, "viewer")
     walk(b, "viewer")
@@ -169,7 +194,7 @@ def viewer(b):
 def operator(b):
     first_change(b, "otto", OTTO_FIRST, OTTO)
     check("an operator is told what the role is", "operator" in b.text("#role-note"), b.text("#role-note"))
-    check("may install", b.is_shown("#update-form") and not b.is_shown("#accounts"))
+    check("may install", b.is_shown("#update-form") and not b.is_shown("#accounts") and not b.is_shown("#policy-form"))
     check("sees what is offered", b.wait_shown("#offer", 60) and b.text("#offer-title") == "A security update can be installed: version 2.0." and
           "CVE-2026-0001" in b.text("#offer-advisory"), b.text("#offer"))
     check("and that somebody has to say yes", b.text("#offer-state") == "It waits for somebody to approve it." and b.is_shown("#approve") and b.is_shown("#postpone"))
@@ -235,9 +260,10 @@ def main():
     b = Browser(LAB + "/home", LAB + "/device-ca.crt", HOST)
     try:
         first_boot_lost(b)
-        ctl("update", "policy", "approval")
+        policy(b)
         ctl("update", "offer", OFFER)
         accounts(b)
+        certificates(b)
         b.collect()
         logout(b)
         viewer(b)

@@ -24,11 +24,12 @@ let accountTask = null, accountName = "", assigned = null, accountsDrawn = "";
 
 async function drawAccounts() {
   if (!may("admin")) return;
-  const { accounts } = await call("GET", "/v1/accounts");
+  const { accounts, certificates } = await call("GET", "/v1/accounts");
   if (!may("admin")) return;
-  const text = JSON.stringify([user, accounts]);
+  const text = JSON.stringify([user, accounts, certificates]);
   if (text === accountsDrawn && $("accounts").children.length) return;
   accountsDrawn = text;
+  drawCertificates(certificates);
   /* Drawn anew under somebody's keyboard, the focus stays where it was. */
   const focused = document.activeElement.dataset.key;
   $("accounts").replaceChildren(...accounts.map((one) => {
@@ -48,6 +49,20 @@ async function drawAccounts() {
     return item;
   }));
   if (focused) [...$("accounts").querySelectorAll("button")].find((button) => button.dataset.key === focused)?.focus();
+}
+
+/* Rows of mgmt.client_roles, "ROLE KIND:VALUE": they stand in the settings of the device and cannot be changed here. */
+function drawCertificates(rows) {
+  $("certificates-note").textContent = rows === undefined ? "None can come in: the settings open no door for client certificates (mgmt.client_listen)." :
+    rows.length === 0 ? "The door for client certificates is open, but no certificate has a role (mgmt.client_roles)." :
+    "Who shows one of these certificates has its role without a password. The first row that fits counts (mgmt.client_roles in the settings).";
+  $("certificates").replaceChildren(...(rows || []).map((row) => {
+    const [has, what] = [row.slice(0, row.indexOf(" ")), row.slice(row.indexOf(" ") + 1)];
+    const [kind, value] = [what.slice(0, what.indexOf(":")), what.slice(what.indexOf(":") + 1)];
+    const item = element("li", value);
+    item.append(element("small", `${certificateKinds[kind] || kind} · Role ${has}`));
+    return item;
+  }));
 }
 
 function openAccount(task, { name, role: has }) {

@@ -313,11 +313,13 @@ function leave() {
   source = null;
   if (upload) upload.abort();
   stale.clear();
-  for (const id of ["facts", "lamps", "sessions", "accounts", "events", "update-facts"]) $(id).replaceChildren();
+  for (const id of ["facts", "lamps", "sessions", "accounts", "certificates", "events", "update-facts"]) $(id).replaceChildren();
   for (const id of ["app-problem", "idle-text", "change-problem"]) $(id).textContent = "";
   for (const id of ["app-problem", "idle", "change-problem", "verdict", "bar", "offer"]) $(id).hidden = true;
-  for (const id of ["stage", "offer-title", "offer-state", "offer-advisory", "verdict-title", "verdict-text"]) $(id).textContent = "";
-  for (const form of ["new-form", "change-form", "update-form"]) $(form).reset();
+  for (const id of ["stage", "offer-title", "offer-state", "offer-advisory", "verdict-title", "verdict-text", "policy-now", "certificates-note"]) $(id).textContent = "";
+  say("policy-problem", "");
+  policy = "";
+  for (const form of ["new-form", "change-form", "update-form", "policy-form"]) $(form).reset();
   openChange(false);
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
 }
@@ -483,6 +485,8 @@ function drawEvent(one, isFresh) {
   while ($("events").children.length > EVENTS_MAX) $("events").lastChild.remove();
   if (isFresh && one.name.startsWith("session.")) redraw("sessions");
   if (isFresh && /^(account|password)[.]/.test(one.name)) redraw("accounts");
+  /* Changed here and then elsewhere within a moment, the state of the update may look the same to the stream as before. */
+  if (isFresh && /^update[.](policy|opt_out)$/.test(one.name)) drawPolicy(one.to);
 }
 
 /*

@@ -26,6 +26,7 @@ function drawUpdate(update) {
   $("update-facts").replaceChildren(...facts.filter(([, value]) => value !== undefined && value !== "").flatMap(([name, value]) =>
     [element("dt", name), element("dd", String(value))]));
   drawOffer(update);
+  drawPolicy(update.policy);
   $("confirm").hidden = !isNew;
   $("rollback").hidden = !(isTrial || update.stage === "confirmed" || update.stage === "written");
 }
@@ -47,6 +48,25 @@ function drawOffer(update) {
 
 $("approve").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/approve", { release_id: offered }))));
 $("postpone").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/postpone", { hours: 24 }))));
+
+let policy = "";
+
+/* The choice is put right when the rule changes, and not under the hands of somebody who is choosing. */
+function drawPolicy(now) {
+  if (policy === now) return;
+  policy = now;
+  $("policy").value = now;
+  $("policy-now").textContent = policies[now] || now;
+}
+
+onSubmit("policy-form", "policy-problem", async () => {
+  try {
+    drawUpdate(await call("PUT", "/v1/update/policy", { policy: $("policy").value }));
+  } catch (error) {
+    if (error.name === "update.windows") throw new Error("This device has no maintenance window: its settings have to name one first.");
+    throw error;
+  }
+});
 
 onSubmit("update-form", "app-problem", async () => {
   const file = $("file").files[0];

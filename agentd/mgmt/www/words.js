@@ -61,6 +61,14 @@ const offerWaits = {
   retry: "The last try did not work. It is tried again in a while.",
 };
 
+const policies = {
+  automatic: "They are installed by themselves, as soon as they are offered.",
+  window: "They are installed by themselves, in the maintenance window.",
+  approval: "They are installed when somebody approves them, and not by themselves.",
+};
+
+const certificateKinds = { spki: "Key", cn: "Name", dns: "Host", uri: "Address", email: "Mail" };
+
 const eventWords = {
   "agent.started": "The security agent started", "agent.provisioned": "The device was provisioned",
   "agent.program_restarted": "A program ended and was started again", "agent.peer_refused": "A program was cut off: it asked for what it may not",
