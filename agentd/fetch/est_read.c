@@ -14,6 +14,7 @@
 #include <openssl/pem.h>
 
 #include "base/buf.h"
+#include "base/der.h"
 #include "base/macro.h"
 
 DEFINE_CLEANUP(BIO *, BIO_free_all)
@@ -155,42 +156,9 @@ int est_read_certs(const char *text, size_t size, char **ret_pem, struct agent_e
 
 /* ---- attributes --------------------------------------------------------------------------------------------------- */
 
-#define TAG_OID 0x06
-#define TAG_SEQUENCE 0x30
-#define TAG_SET 0x31
-
 static int bad_attributes(struct agent_error **err)
 {
 	return agent_error_set(err, -EBADMSG, "est.csrattrs", "the EST server's list of attributes (csrattrs) is damaged");
-}
-
-/* X.690 section 8.1.3 with the rules of DER: the shortest form of the length, definite. */
-static int take_element(struct buf *in, uint8_t *ret_tag, struct buf *ret_content)
-{
-	const uint8_t *bytes;
-	uint8_t tag, first, byte;
-	size_t size;
-
-	if (buf_get_u8(in, &tag) < 0 || (tag & 0x1f) == 0x1f || buf_get_u8(in, &first) < 0)
-		return -EBADMSG;
-	size = first;
-	if (first >= 0x80) {
-		if (first != 0x81 && first != 0x82)
-			return -EBADMSG;
-		size = 0;
-		for (unsigned i = 0; i < (first & 0x7fu); i++) {
-			if (buf_get_u8(in, &byte) < 0)
-				return -EBADMSG;
-			size = size << 8 | byte;
-		}
-		if (size < (first == 0x81 ? 0x80u : 0x100u))
-			return -EBADMSG;
-	}
-	if (buf_get_bytes(in, size, &bytes) < 0)
-		return -EBADMSG;
-	*ret_tag = tag;
-	*ret_content = buf_from(bytes, size);
-	return 0;
 }
 
 static bool is_oid(const struct buf *oid, const char *bytes, size_t size)
@@ -214,7 +182,7 @@ static void take_oid(struct est_attributes *a, const struct buf *oid, struct buf
 		a->wants_serial = true;
 	} else if (IS_OID(oid, "\x2a\x86\x48\xce\x3d\x02\x01")) { /* 1.2.840.10045.2.1 id-ecPublicKey, with a curve */
 		snprintf(a->key_type, sizeof(a->key_type), "ec-p256");
-		if (buf_left(&values) > 0 && take_element(&values, &tag, &value) >= 0 && tag == TAG_OID && IS_OID(&value, "\x2b\x81\x04\x00\x22"))
+		if (buf_left(&values) > 0 && der_get(&values, &tag, &value) >= 0 && tag == DER_OID && IS_OID(&value, "\x2b\x81\x04\x00\x22"))
 			snprintf(a->key_type, sizeof(a->key_type), "ec-p384"); /* 1.3.132.0.34 secp384r1 */
 	} else if (IS_OID(oid, "\x2b\x81\x04\x00\x22")) {
 		snprintf(a->key_type, sizeof(a->key_type), "ec-p384");
@@ -230,14 +198,14 @@ static int take_attribute(struct est_attributes *a, uint8_t tag, struct buf cont
 {
 	struct buf oid, values;
 
-	if (tag == TAG_OID) {
+	if (tag == DER_OID) {
 		if (buf_left(&content) == 0)
 			return -EBADMSG;
 		take_oid(a, &content, buf_from("", 0));
 		return 0;
 	}
-	if (tag != TAG_SEQUENCE || take_element(&content, &tag, &oid) < 0 || tag != TAG_OID || buf_left(&oid) == 0 ||
-	    take_element(&content, &tag, &values) < 0 || tag != TAG_SET || buf_left(&content) != 0)
+	if (tag != DER_SEQUENCE || der_get(&content, &tag, &oid) < 0 || tag != DER_OID || buf_left(&oid) == 0 ||
+	    der_get(&content, &tag, &values) < 0 || tag != DER_SET || buf_left(&content) != 0)
 		return -EBADMSG;
 	take_oid(a, &oid, values);
 	return 0;
@@ -256,10 +224,10 @@ int est_read_attributes(const char *text, size_t size, struct est_attributes *re
 	if (r < 0)
 		return r;
 	in = buf_from(data, n);
-	if (n > 0 && (take_element(&in, &tag, &list) < 0 || tag != TAG_SEQUENCE || buf_left(&in) != 0))
+	if (n > 0 && (der_get(&in, &tag, &list) < 0 || tag != DER_SEQUENCE || buf_left(&in) != 0))
 		return bad_attributes(err);
 	while (n > 0 && buf_left(&list) > 0)
-		if (++n_attributes > EST_ATTRIBUTES_MAX || take_element(&list, &tag, &content) < 0 || take_attribute(&a, tag, content) < 0)
+		if (++n_attributes > EST_ATTRIBUTES_MAX || der_get(&list, &tag, &content) < 0 || take_attribute(&a, tag, content) < 0)
 			return bad_attributes(err);
 	*ret_attributes = a;
 	return 0;

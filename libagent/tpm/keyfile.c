@@ -14,16 +14,8 @@
 #include <tss2/tss2_mu.h>
 
 #include "base/buf.h"
+#include "base/der.h"
 #include "base/macro.h"
-
-/* X.690, 8.1.2: tags as they appear */
-#define DER_BOOLEAN 0x01
-#define DER_INTEGER 0x02
-#define DER_OCTET_STRING 0x04
-#define DER_OID 0x06
-#define DER_UTF8STRING 0x0c
-#define DER_SEQUENCE 0x30
-#define DER_CONTEXT(n) (0xa0 + (n))
 
 /* 2.23.133.10.1.3 and .5, X.690, 8.19 */
 static const uint8_t oid_loadable[] = { 0x67, 0x81, 0x05, 0x0a, 0x01, 0x03 };
@@ -38,55 +30,6 @@ static void openssl_freep(void *pp)
 }
 
 /* ---- reading ------------------------------------------------------------ */
-
-/* Definite, minimal lengths of at most two length bytes; KEYFILE_MAX needs no more. */
-static int der_get(struct buf *b, uint8_t *ret_tag, struct buf *ret_body)
-{
-	struct buf in = *b;
-	const uint8_t *body;
-	uint8_t tag, first, more;
-	uint16_t wide;
-	size_t n;
-
-	if (buf_get_u8(&in, &tag) < 0 || buf_get_u8(&in, &first) < 0)
-		return -EBADMSG;
-	if (first < 0x80) {
-		n = first;
-	} else if (first == 0x81) {
-		if (buf_get_u8(&in, &more) < 0 || more < 0x80)
-			return -EBADMSG;
-		n = more;
-	} else if (first == 0x82) {
-		if (buf_get_be16(&in, &wide) < 0 || wide < 0x100)
-			return -EBADMSG;
-		n = wide;
-	} else {
-		return -EBADMSG;
-	}
-	if (buf_get_bytes(&in, n, &body) < 0)
-		return -EBADMSG;
-	*ret_tag = tag;
-	*ret_body = buf_from(body, n);
-	*b = in;
-	return 0;
-}
-
-static int der_get_tag(struct buf *b, uint8_t want, struct buf *ret_body)
-{
-	struct buf in = *b;
-	uint8_t tag;
-
-	if (der_get(&in, &tag, ret_body) < 0 || tag != want)
-		return -EBADMSG;
-	*b = in;
-	return 0;
-}
-
-/* The one element inside an explicit tag. */
-static int der_get_only(struct buf *b, uint8_t want, struct buf *ret_body)
-{
-	return der_get_tag(b, want, ret_body) < 0 || buf_left(b) != 0 ? -EBADMSG : 0;
-}
 
 static int get_boolean(struct buf *b, bool *ret_value)
 {
