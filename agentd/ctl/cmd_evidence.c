@@ -23,16 +23,6 @@ static char *path_of(const char *before, const char *name, const char *after)
 	return path;
 }
 
-static int write_file(const char *file, const char *text)
-{
-	_cleanup_error_ struct agent_error *err = NULL;
-
-	if (file_replace_at(AT_FDCWD, file, 0644, text, strlen(text), &err) >= 0)
-		return CTL_OK;
-	fprintf(stderr, "agentctl: %s\n", agent_error_message(err));
-	return CTL_FAILED;
-}
-
 /* Evidence is for a program to check: the same document on the terminal and in a file. */
 static int put_evidence(const char *file, const json_t *document)
 {
@@ -47,7 +37,7 @@ static int put_evidence(const char *file, const json_t *document)
 		line = NULL;
 		return CTL_FAILED;
 	}
-	return write_file(file, line);
+	return text_write(file, line);
 }
 
 static void print_words(const json_t *object)
@@ -190,7 +180,7 @@ int cmd_tpm_ek(struct ctl *ctl, int argc, char **argv)
 			fputs("agentctl: this TPM holds no certificate of that endorsement key\n", stderr);
 			r = CTL_NOT_FOUND;
 		} else {
-			r = write_file(out, certificates);
+			r = text_write(out, certificates);
 		}
 	} else if (r == CTL_OK && ctl->is_json) {
 		print_json(reply.body);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agentd/ctl/commands.h"
-#include "base/file.h"
 #include "base/macro.h"
 
 #define PEM_MAX (16 * 1024)
@@ -42,28 +40,10 @@ int cmd_https_remove(struct ctl *ctl, int argc, char **argv)
 
 int cmd_https_request(struct ctl *ctl, int argc, char **argv)
 {
-	const char *out = NULL, *pem;
+	const char *out = NULL;
 	const struct option_row rows[] = { { "--out", &out, NULL } };
-	_cleanup_error_ struct agent_error *err = NULL;
-	struct reply reply;
-	int r;
 
-	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, "POST", "/v1/https/request", NULL, &reply);
-	pem = json_string_value(json_object_get(reply.body, "csr"));
-	if (r == CTL_OK && pem == NULL) {
-		r = CTL_FAILED;
-	} else if (r == CTL_OK && ctl->is_json) {
-		print_json(reply.body);
-	} else if (r == CTL_OK && out == NULL) {
-		fputs(pem, stdout);
-	} else if (r == CTL_OK && file_replace_at(AT_FDCWD, out, 0644, pem, strlen(pem), &err) < 0) {
-		fprintf(stderr, "agentctl: %s\n", agent_error_message(err));
-		r = CTL_FAILED;
-	}
-	reply_free(&reply);
-	return r;
+	return options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0 ? CTL_USAGE : http_text(ctl, "/v1/https/request", NULL, "csr", out);
 }
 
 int cmd_https_certificate(struct ctl *ctl, int argc, char **argv)

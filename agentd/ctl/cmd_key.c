@@ -244,28 +244,11 @@ int cmd_key_allow(struct ctl *ctl, int argc, char **argv)
 	return send_key(ctl, "PUT", path, json_pack("{s:o}", "callers", list));
 }
 
-static int write_request(const char *file, const char *pem)
-{
-	_cleanup_error_ struct agent_error *err = NULL;
-
-	if (file == NULL) {
-		fputs(pem, stdout);
-		return CTL_OK;
-	}
-	if (file_replace_at(AT_FDCWD, file, 0644, pem, strlen(pem), &err) < 0) {
-		fprintf(stderr, "agentctl: %s\n", agent_error_message(err));
-		return CTL_FAILED;
-	}
-	return CTL_OK;
-}
-
 int cmd_key_csr(struct ctl *ctl, int argc, char **argv)
 {
-	const char *name, *subject = NULL, *out = NULL, *pem;
+	const char *name, *subject = NULL, *out = NULL;
 	const struct option_row rows[] = { { "--subject", &subject, NULL }, { "--out", &out, NULL } };
 	_cleanup_free_ char *path = NULL;
-	struct reply reply;
-	int r;
 
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &name, 1, 1) < 0)
 		return CTL_USAGE;
@@ -276,14 +259,7 @@ int cmd_key_csr(struct ctl *ctl, int argc, char **argv)
 	path = key_path(name, "csr");
 	if (path == NULL)
 		return CTL_FAILED;
-	r = http_request(ctl, "POST", path, json_pack("{s:s}", "subject", subject), &reply);
-	pem = json_string_value(json_object_get(reply.body, "csr"));
-	if (r == CTL_OK && ctl->is_json)
-		print_json(reply.body);
-	else if (r == CTL_OK)
-		r = pem == NULL ? CTL_FAILED : write_request(out, pem);
-	reply_free(&reply);
-	return r;
+	return http_text(ctl, path, json_pack("{s:s}", "subject", subject), "csr", out);
 }
 
 /* ---- rotation --------------------------------------------------------------------------------------------------- */
@@ -300,9 +276,9 @@ static int show_rotation(const struct ctl *ctl, const json_t *body, const char *
 		return CTL_OK;
 	}
 	if (csr != NULL && out != NULL && out[0] != '\0')
-		return write_request(out, csr);
+		return text_write(out, csr);
 	if (csr != NULL && out == NULL)
-		return write_request(NULL, csr);
+		return text_write(NULL, csr);
 	print_fields(body, fields, ARRAY_SIZE(fields));
 	return CTL_OK;
 }

@@ -293,6 +293,22 @@ int http_show(struct ctl *ctl, const char *method, const char *path, json_t *bod
 	return r;
 }
 
+int http_text(struct ctl *ctl, const char *path, json_t *body, const char *member, const char *out)
+{
+	struct reply reply;
+	int r = http_request(ctl, "POST", path, body, &reply);
+	const char *text = json_string_value(json_object_get(reply.body, member));
+
+	if (r == CTL_OK && text == NULL)
+		r = CTL_FAILED;
+	else if (r == CTL_OK && ctl->is_json)
+		print_json(reply.body);
+	else if (r == CTL_OK)
+		r = text_write(out, text);
+	reply_free(&reply);
+	return r;
+}
+
 int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, struct reply *ret_reply)
 {
 	*ret_reply = (struct reply){ 0 };

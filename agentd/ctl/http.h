@@ -54,6 +54,8 @@ struct upload {
 int http_request(struct ctl *ctl, const char *method, const char *path, json_t *body, struct reply *ret_reply);
 /* The same, and @show gets the body of a good answer. */
 int http_show(struct ctl *ctl, const char *method, const char *path, json_t *body, void (*show)(const struct ctl *ctl, const json_t *body));
+/* POST, and the text that the answer calls @member goes into the file @out, or, without one, to stdout; with --json all of the answer does. */
+int http_text(struct ctl *ctl, const char *path, json_t *body, const char *member, const char *out);
 int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, struct reply *ret_reply);
 void reply_free(struct reply *reply);
 /*

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agentd/ctl/output.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <time.h>
+
+#include "agentd/ctl/commands.h"
+#include "base/file.h"
+#include "base/macro.h"
 
 void print_text(FILE *out, const char *text)
 {
@@ -92,4 +97,18 @@ void print_time(FILE *out, uint64_t seconds)
 	if (gmtime_r(&t, &tm) != NULL)
 		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%SZ", &tm);
 	fputs(text, out);
+}
+
+int text_write(const char *file, const char *text)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	if (file == NULL) {
+		fputs(text, stdout);
+		return CTL_OK;
+	}
+	if (file_replace_at(AT_FDCWD, file, 0644, text, strlen(text), &err) >= 0)
+		return CTL_OK;
+	fprintf(stderr, "agentctl: %s\n", agent_error_message(err));
+	return CTL_FAILED;
 }

@@ -26,4 +26,7 @@ void print_fields(const json_t *object, const struct field *fields, size_t n);
 /* 2026-11-21 10:00:00Z */
 void print_time(FILE *out, uint64_t seconds);
 
+/* Into @file, which is replaced, or, without one, to stdout as it is. An exit code. */
+int text_write(const char *file, const char *text);
+
 #endif
