@@ -250,19 +250,28 @@ static uint64_t cap_lifetime(const X509 *ca, uint64_t not_before_s, uint64_t lif
 	return left <= 0 ? 0 : (uint64_t)left < lifetime_s ? (uint64_t)left : lifetime_s;
 }
 
-int agent_device_ca_issue(struct agent_context *ctx, struct agent_signer *signer, const char *ca_pem, const uint8_t *spki,
-			  size_t spki_size, const struct agent_leaf_options *options, char **ret_pem, struct agent_error **err)
+static int add_leaf_extensions(X509 *cert, X509 *ca, const struct agent_leaf_options *options, struct agent_error **err)
 {
-	static const struct {
+	const struct {
 		int nid;
 		const char *value;
 	} extensions[] = {
 		{ NID_basic_constraints, "critical,CA:FALSE" },
-		{ NID_key_usage, "critical,digitalSignature" },
-		{ NID_ext_key_usage, "serverAuth" },
+		{ NID_key_usage, options->for_encryption ? "critical,keyAgreement" : "critical,digitalSignature" },
+		{ NID_ext_key_usage, options->for_encryption ? NULL : "serverAuth" },
 		{ NID_subject_key_identifier, "hash" },
 		{ NID_authority_key_identifier, "keyid:always" },
 	};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(extensions); i++)
+		r = extensions[i].value == NULL ? 0 : add_extension(cert, ca, extensions[i].nid, extensions[i].value, err);
+	return r < 0 || options->for_encryption ? r : add_alt_names(cert, options->names, err);
+}
+
+int agent_device_ca_issue(struct agent_context *ctx, struct agent_signer *signer, const char *ca_pem, const uint8_t *spki,
+			  size_t spki_size, const struct agent_leaf_options *options, char **ret_pem, struct agent_error **err)
+{
 	_cleanup_(EVP_PKEY_freep) EVP_PKEY *pkey = NULL, *leaf_key = NULL;
 	_cleanup_(X509_NAME_freep) X509_NAME *name = NULL;
 	_cleanup_(X509_freep) X509 *ca = NULL, *cert = NULL;
@@ -270,7 +279,7 @@ int agent_device_ca_issue(struct agent_context *ctx, struct agent_signer *signer
 	int r;
 
 	if (signer == NULL || ca_pem == NULL || spki == NULL || options == NULL || options->common_name == NULL ||
-	    options->names == NULL || ret_pem == NULL)
+	    (options->names == NULL) != (options->for_encryption != 0) || ret_pem == NULL)
 		return agent_error_set(err, -EINVAL, "cert.argument", "a leaf certificate needs a CA, a key and names");
 	r = agent_openssl_libctx(ctx, &libctx, err);
 	if (r < 0)
@@ -297,15 +306,8 @@ int agent_device_ca_issue(struct agent_context *ctx, struct agent_signer *signer
 		return r;
 	if (X509_set_subject_name(cert, name) != 1 || X509_set_issuer_name(cert, X509_get_subject_name(ca)) != 1)
 		return openssl_error_set(err, -ENOMEM, "cert.new", "cannot name the certificate");
-	for (size_t i = 0; i < ARRAY_SIZE(extensions); i++) {
-		r = add_extension(cert, ca, extensions[i].nid, extensions[i].value, err);
-		if (r < 0)
-			return r;
-	}
-	r = add_alt_names(cert, options->names, err);
-	if (r < 0)
-		return r;
-	return sign_and_write(cert, pkey, signer, ret_pem, err);
+	r = add_leaf_extensions(cert, ca, options, err);
+	return r < 0 ? r : sign_and_write(cert, pkey, signer, ret_pem, err);
 }
 
 int agent_cert_fingerprint(struct agent_context *ctx, const char *pem, char ret_hex[65], struct agent_error **err)

@@ -63,7 +63,7 @@ int agent_attest_key_open(struct agent_tpm *tpm, int dir_fd, const char *name, u
 	}
 	r = is_new ? object_create(tpm, &ak_template, &object, err) : object_open_restricted(tpm, dir_fd, name, &object, err);
 	if (r == 0)
-		r = key_from_object(object, name, &key, err);
+		r = key_from_object(object, name, TPMA_OBJECT_SIGN_ENCRYPT, &key, err);
 	if (r < 0)
 		return r;
 	if (!attest_is_key_area(&key->object->pub.publicArea))

@@ -145,6 +145,8 @@ int agent_key_get_signer(struct agent_key *key, struct agent_signer **ret_signer
 		return agent_error_set(err, -EINVAL, "tpm.argument", "no key");
 	if ((key->object->pub.publicArea.objectAttributes & TPMA_OBJECT_RESTRICTED) != 0)
 		return agent_error_set(err, -EINVAL, "tpm.scheme", "key %s signs only what the TPM itself states", key->name);
+	if ((key->object->pub.publicArea.objectAttributes & TPMA_OBJECT_SIGN_ENCRYPT) == 0)
+		return agent_error_set(err, -EINVAL, "tpm.scheme", "key %s decrypts and signs nothing", key->name);
 	n = i2d_PUBKEY(key->pkey, &spki);
 	if (n <= 0)
 		return agent_error_set(err, -ENOMEM, "tpm.memory", "the public key of %s cannot be encoded", key->name);
@@ -213,7 +215,7 @@ const struct key_type *key_type_of(const TPMT_PUBLIC *pub)
 	return NULL;
 }
 
-int key_from_object(struct tpm_object *object, const char *name, struct agent_key **ret_key, struct agent_error **err)
+int key_from_object(struct tpm_object *object, const char *name, TPMA_OBJECT use, struct agent_key **ret_key, struct agent_error **err)
 {
 	_cleanup_(object_freep) struct tpm_object *o = object;
 	_cleanup_(agent_key_unrefp) struct agent_key *key = calloc(1, sizeof(*key));
@@ -225,8 +227,9 @@ int key_from_object(struct tpm_object *object, const char *name, struct agent_ke
 	}
 	key->n_refs = 1;
 	key->kt = key_type_of(pub);
-	if (key->kt == NULL || (pub->objectAttributes & TPMA_OBJECT_SIGN_ENCRYPT) == 0)
-		return agent_error_set(err, -EBADMSG, "tpm.key-type", "%s.pem is not a signing key of a supported type", name);
+	if (key->kt == NULL || (pub->objectAttributes & (TPMA_OBJECT_SIGN_ENCRYPT | TPMA_OBJECT_DECRYPT)) != use)
+		return agent_error_set(err, -EBADMSG, "tpm.key-type", "%s.pem is not a %s key of a supported type", name,
+				       use == TPMA_OBJECT_SIGN_ENCRYPT ? "signing" : "decryption");
 	ERR_set_mark();
 	key->pkey = key->kt->get_public(key->kt, o->tpm->libctx, pub);
 	ERR_pop_to_mark();
@@ -279,7 +282,7 @@ int agent_key_create(struct agent_tpm *tpm, enum agent_key_type type, int dir_fd
 	r = object_create(tpm, &kt->template, &object, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "key %s", name);
-	r = key_from_object(object, name, &key, err);
+	r = key_from_object(object, name, TPMA_OBJECT_SIGN_ENCRYPT, &key, err);
 	if (r < 0)
 		return r;
 	r = kt->trial_decides ? key_try(key, err) : 0;
@@ -305,5 +308,5 @@ int agent_key_load(struct agent_tpm *tpm, int dir_fd, const char *name, struct a
 	r = object_open(tpm, dir_fd, name, &object, err);
 	if (r < 0)
 		return r;
-	return key_from_object(object, name, ret_key, err);
+	return key_from_object(object, name, TPMA_OBJECT_SIGN_ENCRYPT, ret_key, err);
 }

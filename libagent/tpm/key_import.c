@@ -177,7 +177,7 @@ static int make(struct agent_tpm *tpm, const struct key_type *kt, const EVP_PKEY
 	}
 	secret_free(&i.private_part);
 	if (r >= 0)
-		r = key_from_object(TAKE_PTR(object), name, &key, err);
+		r = key_from_object(TAKE_PTR(object), name, TPMA_OBJECT_SIGN_ENCRYPT, &key, err);
 	/* Both halves arrived: the TPM signs, and the public half that was brought verifies it. */
 	if (r >= 0)
 		r = key_try(key, err);

@@ -16,8 +16,8 @@ struct agent_key {
 	EVP_PKEY *pkey; /* public key, to check what the TPM signs */
 };
 
-/* Takes @object over, also when it fails. */
-int key_from_object(struct tpm_object *object, const char *name, struct agent_key **ret_key, struct agent_error **err);
+/* A key that can @use (TPMA_OBJECT_SIGN_ENCRYPT or _DECRYPT). Takes @object over, also when it fails. */
+int key_from_object(struct tpm_object *object, const char *name, TPMA_OBJECT use, struct agent_key **ret_key, struct agent_error **err);
 /* One signature, made and verified. -EOPNOTSUPP "tpm.pss", "import.tpm" ... */
 int key_try(struct agent_key *key, struct agent_error **err);
 /* -EINVAL if @name is none, -EEXIST "tpm.exists" if there is such a key. */

@@ -350,6 +350,38 @@ static void certificates_of_later_centuries_have_their_dates(void **state)
 	agent_signer_unref(leaf_signer);
 }
 
+static void a_leaf_for_encryption_agrees_on_keys_and_does_nothing_else(void **state)
+{
+	static const char *const names[] = { "a", NULL };
+	struct agent_leaf_options options = { .common_name = "Updates", .not_before_s = NOW_S, .lifetime_s = UINT64_C(100) * 365 * 86400, .for_encryption = 1 };
+	_cleanup_error_ struct agent_error *err = NULL;
+	EVP_PKEY *leaf = EVP_EC_gen("P-256");
+	uint8_t *spki = NULL;
+	int n = i2d_PUBKEY(leaf, &spki);
+	char *pem = NULL;
+	struct ca ca;
+	X509 *cert;
+	BIO *bio;
+
+	ca_make(&ca, AGENT_KEY_EC_P256);
+	assert_int_equal(agent_device_ca_issue(ctx, ca.signer, ca.pem, spki, (size_t)n, &options, &pem, NULL), 0);
+	bio = BIO_new_mem_buf(pem, -1);
+	cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	assert_int_equal(X509_get_key_usage(cert), KU_KEY_AGREEMENT);
+	assert_int_equal(X509_get_extension_flags(cert) & EXFLAG_XKUSAGE, 0);
+	assert_true(X509_get_ext_by_NID(cert, NID_subject_alt_name, -1) < 0);
+	assert_int_equal(ASN1_TIME_compare(X509_get0_notAfter(cert), X509_get0_notAfter(ca.cert)), 0);
+	options.names = names;
+	assert_int_equal(agent_device_ca_issue(ctx, ca.signer, ca.pem, spki, (size_t)n, &options, &pem, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "cert.argument");
+	X509_free(cert);
+	BIO_free(bio);
+	free(pem);
+	OPENSSL_free(spki);
+	EVP_PKEY_free(leaf);
+	ca_free(&ca);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -360,6 +392,7 @@ int main(void)
 		cmocka_unit_test(an_issued_leaf_verifies_as_a_server_with_its_names),
 		cmocka_unit_test(a_leaf_does_not_outlive_its_ca),
 		cmocka_unit_test(bad_names_keys_and_issuers_are_refused),
+		cmocka_unit_test(a_leaf_for_encryption_agrees_on_keys_and_does_nothing_else),
 		cmocka_unit_test(the_fingerprint_is_the_hash_of_the_public_key),
 		cmocka_unit_test(dates_up_to_the_year_9999_are_written_and_read),
 		cmocka_unit_test(certificates_of_later_centuries_have_their_dates),

@@ -16,6 +16,7 @@
 #include <agent/mqtt.h>
 #include <agent/password.h>
 #include <agent/queue.h>
+#include <agent/recipient.h>
 #include <agent/seal.h>
 #include <agent/signer.h>
 #include <agent/software.h>

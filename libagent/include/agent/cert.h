@@ -59,11 +59,12 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_csr_make(struct agent_context *ctx, stru
 AGENT_EXPORT AGENT_MUST_CHECK int agent_device_ca_new(struct agent_context *ctx, struct agent_signer *signer, const char *common_name,
 						      uint64_t not_before_s, char **ret_pem, struct agent_error **err);
 /**
- * struct agent_leaf_options - a server certificate issued by the device CA
+ * struct agent_leaf_options - a certificate issued by the device CA: of a server, or of the key that bundles are encrypted to
  * @common_name:  1 to 64 characters of UTF-8
  * @names:        NULL-terminated, 1 to 64; each an IP literal or a DNS name without wildcard
  * @not_before_s: seconds since 1970-01-01 UTC
  * @lifetime_s:   cut so that the leaf does not outlive its CA
+ * @for_encryption: key usage keyAgreement and nothing else: no extended key usage, and @names is NULL
  *
  * Since: 0.1
  */
@@ -72,9 +73,10 @@ struct agent_leaf_options {
 	const char *const *names;
 	uint64_t not_before_s;
 	uint64_t lifetime_s;
+	int for_encryption;
 };
 /**
- * agent_device_ca_issue() - certificate for the public key @spki (DER), EKU serverAuth, signed by @signer under @ca_pem
+ * agent_device_ca_issue() - certificate for the public key @spki (DER), signed by @signer under @ca_pem
  *
  * Blocks for one signature. The caller frees *@ret_pem, PEM. Returns 0, -EINVAL ("cert.issuer": @ca_pem does not belong to
  * @signer; "cert.key": weaker than 112 bits; "cert.names", "cert.subject", "cert.time"), -EBADMSG ("cert.pem"), -EMSGSIZE,
