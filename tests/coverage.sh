@@ -25,12 +25,12 @@ case $part in
     ;;
   update)
     live=
-    unit="test_container test_manifest test_manifest_stock test_cms test_cms_raw test_trust test_update test_update_faults test_boot test_boot_loaders test_mutations"
-    fuzz="container manifest cms chunks bootenv"
+    unit="test_container test_manifest test_manifest_stock test_cms test_cms_raw test_trust test_update test_update_faults test_boot test_boot_loaders test_mutations test_envelope"
+    fuzz="container manifest cms chunks bootenv envelope"
     scripts=
     files="libagent/update/container.c:container libagent/update/syntax.c:manifest libagent/update/fields.c:manifest libagent/update/lookup.c:manifest
       libagent/update/manifest.c:manifest libagent/update/manifest_stock.c:manifest libagent/crypto/cms.c:CMS libagent/crypto/cms_trust.c:CMS
-      libagent/crypto/cms_raw.c:CMS libagent/update/trust.c:CMS libagent/update/verify.c:CMS libagent/update/stream.c:chunks libagent/update/cipher.c:chunks libagent/update/filter.c:chunks
+      libagent/crypto/cms_raw.c:CMS libagent/crypto/envelope.c:envelope libagent/crypto/envelope_key.c:envelope libagent/update/content_key.c:envelope libagent/update/trust.c:CMS libagent/update/verify.c:CMS libagent/update/stream.c:chunks libagent/update/cipher.c:chunks libagent/update/filter.c:chunks
       libagent/update/boot.c:environment libagent/update/boot_efi.c:environment libagent/update/boot_file.c:environment libagent/update/boot_grub.c:environment
       libagent/update/boot_script.c:environment libagent/update/boot_systemd.c:environment libagent/update/boot_uboot.c:environment libagent/update/lines.c:environment"
     ;;

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
 #include <agent/attest.h>
+#include <agent/recipient.h>
 
 #include "agentd/common/peer.h"
 #include "agentd/core/core.h"
@@ -83,10 +86,36 @@ static int take_pcrs(struct evidence_job *job, const char *text, struct agent_er
 
 /* ---- in the TPM thread ------------------------------------------------------------------------------------------ */
 
+/* Like the others, but it signs nothing, and is made by op_update_recipient(). */
+static int describe_recipient(struct store *store, struct evidence_job *job, struct agent_key **ret_key, struct agent_error **err)
+{
+	_cleanup_free_ uint8_t *spki = NULL;
+	uint8_t digest[32];
+	bool is_new;
+	size_t size;
+	int r = store_get_recipient(store, false, ret_key, &is_new, err);
+
+	if (r >= 0)
+		r = agent_recipient_key_public(*ret_key, &spki, &size, err);
+	if (r < 0)
+		return r;
+	if (EVP_Digest(spki, size, digest, NULL, EVP_sha256(), NULL) != 1)
+		return agent_error_set(err, -ENOMEM, "key.fingerprint", "cannot compute a fingerprint");
+	hex_encode(digest, sizeof(digest), job->fingerprint);
+	job->type = agent_key_type_name(agent_key_get_type(*ret_key));
+	job->backend = "tpm";
+	job->origin = key_origin_name(KEY_MADE);
+	return 0;
+}
+
 static int describe_stored(struct store *store, struct evidence_job *job, struct agent_key **ret_key, struct agent_error **err)
 {
 	struct store_key *stored;
-	int r = store_get_key(store, job->name, &stored, err);
+	int r;
+
+	if (strcmp(job->name, STORE_KEY_RECIPIENT) == 0)
+		return describe_recipient(store, job, ret_key, err);
+	r = store_get_key(store, job->name, &stored, err);
 
 	if (r >= 0)
 		r = store_key_fingerprint(stored, job->fingerprint, err);

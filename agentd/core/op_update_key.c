@@ -148,17 +148,24 @@ int op_update_key_remove(struct core *core, struct op_call *call, struct agent_e
 }
 
 /* Only for the installation that core began, and once: what parses foreign bytes must not be able to fetch it at leisure. */
-int op_update_key(struct core *core, struct op_call *call, struct agent_error **err)
+int updates_check_key(const struct core *core, struct agent_error **err)
 {
-	struct updates *u = core->updates;
-	struct op_job *base;
-	int r;
+	const struct updates *u = core->updates;
 
 	if (!u->is_installing || u->order.looks_only || u->gave_key)
 		return agent_error_set(err, -EPERM, "update.key", "the key for updates is for one installation that is under way");
-	r = op_job_new(call, &job_get, sizeof(struct key_job), &base, err);
+	return 0;
+}
+
+int op_update_key(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	struct op_job *base;
+	int r = updates_check_key(core, err);
+
+	if (r >= 0)
+		r = op_job_new(call, &job_get, sizeof(struct key_job), &base, err);
 	if (r < 0)
 		return r;
-	u->gave_key = true;
+	core->updates->gave_key = true;
 	return op_job_end(base, r, WORKER_WORK, 0, err);
 }

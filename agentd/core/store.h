@@ -13,6 +13,7 @@
 #define STORE_KEY_DEVICE "device"
 #define STORE_KEY_DEVICE_CA "device-ca"
 #define STORE_KEY_ATTEST "ak"
+#define STORE_KEY_RECIPIENT "update-recipient"
 #define STORE_MAC "password-mac"
 #define STORE_COUNTER_GENERATION "generation"
 #define STORE_COUNTER_FLOOR "floor"
@@ -72,6 +73,8 @@ int store_get_key(struct store *store, const char *name, struct store_key **ret_
 void store_close_keys(struct store *store);
 /* The attestation key, lent; made when it is not there, which *ret_is_new tells. */
 int store_get_ak(struct store *store, struct agent_key **ret_ak, bool *ret_is_new, struct agent_error **err);
+/* The key that bundles are encrypted to, lent; with @may_make made when it is not there, which *ret_is_new tells, else -ENOKEY "update.recipient-key". */
+int store_get_recipient(struct store *store, bool may_make, struct agent_key **ret_key, bool *ret_is_new, struct agent_error **err);
 /* SHA-256 of the SubjectPublicKeyInfo, hex. */
 int store_key_fingerprint(const struct store_key *key, char ret_text[65], struct agent_error **err);
 /* Fill srk, name and origin of @meta with what the key is. */

@@ -19,6 +19,7 @@
 #include <openssl/pem.h>
 
 #include <agent/attest.h>
+#include <agent/recipient.h>
 #include <agent/software.h>
 
 #include "agentd/common/settings.h"
@@ -45,7 +46,7 @@ bool store_key_name_is_valid(const char *name)
 
 static bool is_reserved(const char *name)
 {
-	static const char *const reserved[] = { STORE_MAC, STORE_COUNTER_GENERATION, STORE_COUNTER_FLOOR, STORE_KEY_ATTEST, "srk" };
+	static const char *const reserved[] = { STORE_MAC, STORE_COUNTER_GENERATION, STORE_COUNTER_FLOOR, STORE_KEY_ATTEST, STORE_KEY_RECIPIENT, "srk" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)
 		if (strcmp(name, reserved[i]) == 0)
@@ -189,6 +190,7 @@ void store_close_keys(struct store *store)
 	memset(store->keys, 0, sizeof(store->keys));
 	store->n_keys = 0;
 	store->ak = agent_key_unref(store->ak);
+	store->recipient = agent_key_unref(store->recipient);
 }
 
 int store_get_ak(struct store *store, struct agent_key **ret_ak, bool *ret_is_new, struct agent_error **err)
@@ -203,6 +205,26 @@ int store_get_ak(struct store *store, struct agent_key **ret_ak, bool *ret_is_ne
 			return agent_error_prefix(err, r, "attestation key");
 	}
 	*ret_ak = store->ak;
+	return 0;
+}
+
+int store_get_recipient(struct store *store, bool may_make, struct agent_key **ret_key, bool *ret_is_new, struct agent_error **err)
+{
+	bool is_there;
+	int r;
+
+	*ret_is_new = false;
+	if (store->recipient == NULL) {
+		is_there = faccessat(store->keys_fd, STORE_KEY_RECIPIENT ".pem", F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+		if (!is_there && !may_make)
+			return agent_error_set(err, -ENOKEY, "update.recipient-key",
+					       "this device has no key that bundles are encrypted to: \"agentctl update recipient\" makes it");
+		r = agent_recipient_key_open(store->tpm, store->keys_fd, STORE_KEY_RECIPIENT, may_make ? AGENT_TPM_CREATE : 0, &store->recipient, err);
+		if (r < 0)
+			return agent_error_prefix(err, r, "the key that bundles are encrypted to");
+		*ret_is_new = !is_there;
+	}
+	*ret_key = store->recipient;
 	return 0;
 }
 

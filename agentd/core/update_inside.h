@@ -48,6 +48,8 @@ struct updates {
 const char *update_text(const char *text);
 /* Is there a key for encrypted images? */
 bool updates_have_key(const struct core *core);
+/* May agentd-install have a key for encrypted images now? -EPERM update.key */
+int updates_check_key(const struct core *core, struct agent_error **err);
 /* Raise the counter in the TPM to the version of the signers that agentd-install told of, if it is behind. */
 void updates_keep_trust(struct core *core);
 /* May something be installed: is that version known, and kept? -ENODEV update.trust-floor, -EBUSY update.busy */

@@ -46,6 +46,7 @@ struct store {
 	} keys[STORE_MAX_KEYS + 1]; /* opened on first use; one more for a rotation */
 	size_t n_keys;
 	struct agent_key *ak; /* attestation key, opened on first use */
+	struct agent_key *recipient; /* that bundles are encrypted to, opened on first use */
 	char *device_ca_pem;
 	int keys_fd, accounts_fd; /* STATE_DIR/keys and accounts */
 	enum agent_setup_state setup; /* while !is_open only if setup_is_known */

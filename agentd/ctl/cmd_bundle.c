@@ -198,7 +198,7 @@ int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	_cleanup_bundle_ struct bundle b = { 0 };
-	struct option_list products = { 0 }, classes = { 0 };
+	struct option_list products = { 0 }, classes = { 0 }, devices = { 0 };
 	struct agent_bundle_options o = { 0 };
 	const char *security = NULL, *min = NULL, *before = NULL, *after = NULL, *chunk = NULL, *aes = NULL;
 	uint64_t min_signers = 0, chunk_bytes = 0;
@@ -218,6 +218,7 @@ int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
 		{ .name = "--chunk-size", .value = &chunk },
 		{ .name = "--compress", .value = &o.compress },
 		{ .name = "--encryption-key", .value = &aes },
+		{ .name = "--encrypt-to", .list = &devices },
 	};
 	int r;
 
@@ -249,6 +250,8 @@ int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
 	o.aes_key = b.aes_key;
 	o.aes_key_size = b.aes_key_size;
 	o.aes_iv = b.has_iv ? b.aes_iv : NULL;
+	o.encrypt_to = devices.items;
+	o.n_encrypt_to = devices.n;
 	if (r == 0)
 		r = agent_bundle_create(b.ctx, &o, &err);
 	return r < 0 ? refused(ctl, err) : made(ctl, o.out);

@@ -183,6 +183,14 @@ int cmd_update_key(struct ctl *ctl, int argc, char **argv)
 	return r;
 }
 
+int cmd_update_recipient(struct ctl *ctl, int argc, char **argv)
+{
+	const char *out = NULL;
+	const struct option_row rows[] = { { .name = "--out", .value = &out } };
+
+	return options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0 ? CTL_USAGE : http_text(ctl, "/v1/update/recipient", NULL, "certificate", out);
+}
+
 /* A bar on a terminal, a line for each tenth elsewhere, nothing with --json. */
 struct bar {
 	bool is_on, is_terminal;

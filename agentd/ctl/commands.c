@@ -56,12 +56,13 @@ const struct command commands[] = {
 	{ "update postpone", "HOURS", "put the offered update off, within the bounds of agentd.conf", cmd_update_postpone },
 	{ "update policy", "[automatic|window|approval]", "show or choose when offered updates are installed", cmd_update_policy },
 	{ "update key", "FILE|- | --remove", "the key of encrypted images, as for \"swupdate -K\"; sealed by the TPM of the device", cmd_update_key },
+	{ "update recipient", "[--out FILE]", "certificate of this device's key that bundles can be encrypted to; made in the TPM when there is none", cmd_update_recipient },
 	{ "update confirm", "", "the running slot is good: keep it, raise the floor", cmd_update_confirm },
 	{ "update rollback", "", "boot the other slot next time", cmd_update_rollback },
 	{ "update health", "", "wait for the health checks of agentd.conf, then confirm the new release or roll it back", cmd_update_health },
 	{ "bundle create", "FOLDER|FILE.swu --out FILE --signer CERT --key KEY [--signer ... --key ...] [--description FILE] [--release-id ID] "
 	  "[--security-version N] [--product BOARD:REVISION]... [--slot-class [NAME=]CLASS]... [--compress zlib|zstd] [--chunk-size BYTES] "
-	  "[--encryption-key FILE] [--min-signers N] [--not-before TIME] [--not-after TIME] [--tcti TCTI]",
+	  "[--encryption-key FILE] [--encrypt-to CERT]... [--min-signers N] [--not-before TIME] [--not-after TIME] [--tcti TCTI]",
 	  "make a signed bundle of a description and its images, or of a stock bundle", cmd_bundle_create, 1 },
 	{ "bundle inspect", "FILE", "what a bundle says of itself; nothing is verified", cmd_bundle_inspect, 1 },
 	{ "bundle verify", "FILE|- --trust FOLDER [--product BOARD:REVISION] [--floor N] [--min-signers N] [--time TIME] [--compat] [--raw rsa|rsa-pss] [--require-crl] "

@@ -21,7 +21,7 @@ extern const struct command commands[];
 extern const size_t n_commands;
 
 /* The values of an option that may be given more than once. */
-#define OPTION_LIST_MAX 32
+#define OPTION_LIST_MAX 128
 struct option_list {
 	const char *items[OPTION_LIST_MAX];
 	size_t n;
@@ -85,6 +85,7 @@ int cmd_update_approve(struct ctl *ctl, int argc, char **argv);
 int cmd_update_postpone(struct ctl *ctl, int argc, char **argv);
 int cmd_update_policy(struct ctl *ctl, int argc, char **argv);
 int cmd_update_key(struct ctl *ctl, int argc, char **argv);
+int cmd_update_recipient(struct ctl *ctl, int argc, char **argv);
 int cmd_update_confirm(struct ctl *ctl, int argc, char **argv);
 int cmd_update_rollback(struct ctl *ctl, int argc, char **argv);
 int cmd_update_health(struct ctl *ctl, int argc, char **argv);

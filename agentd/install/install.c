@@ -50,6 +50,8 @@ struct installer {
 	enum { KEY_NONE, KEY_WANTED, KEY_ASKED, KEY_HERE } key_state;
 	pthread_cond_t key_is_here;
 	struct secret key;	/* on its way to the engine */
+	const struct agent_recipient *recipients; /* what is to be opened for the key, while it is wanted; NULL: the one of the device */
+	size_t n_recipients;
 	int key_result;
 	struct agent_error *key_error;
 };
@@ -137,6 +139,8 @@ static int versions_read(const struct settings *s, struct agent_update *update, 
 }
 
 static int on_policy(void *userdata, const struct agent_update_release *release, struct agent_error **err);
+static int on_unwrap(void *userdata, const struct agent_recipient *recipients, size_t n, uint8_t ret_key[AGENT_RECIPIENT_KEY_MAX], size_t *ret_size,
+		     struct agent_error **err);
 
 static int engine_open(struct installer *in, struct agent_error **err)
 {
@@ -181,6 +185,8 @@ static int engine_open(struct installer *in, struct agent_error **err)
 		r = versions_read(s, update, err);
 	if (r == 0)
 		r = agent_update_set_policy(update, on_policy, in, err);
+	if (r == 0)
+		r = agent_update_set_unwrap(update, on_unwrap, in, err);
 	if (r < 0) {
 		agent_update_free(update);
 		return r;
@@ -239,8 +245,8 @@ static void on_progress(void *userdata, enum agent_update_stage stage, uint64_t 
 		wake(in);
 }
 
-/* Only now, when the manifest is known to be good: what parsed it up to here had no secret at hand. */
-static int key_get(struct installer *in, struct agent_error **err)
+/* Ask the loop, and wait for what core says; on success the answer is in in->key, and the caller wipes it. */
+static int key_ask(struct installer *in, const struct agent_recipient *recipients, size_t n, struct agent_error **err)
 {
 	struct timespec until;
 	int r = 0;
@@ -248,6 +254,8 @@ static int key_get(struct installer *in, struct agent_error **err)
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += INSTALL_KEY_S + 5; /* what the bus says of a late answer comes first */
 	pthread_mutex_lock(&in->lock);
+	in->recipients = recipients;
+	in->n_recipients = n;
 	in->key_state = KEY_WANTED;
 	wake(in);
 	while (in->key_state != KEY_HERE && r == 0)
@@ -256,11 +264,39 @@ static int key_get(struct installer *in, struct agent_error **err)
 		r = agent_error_set(err, -ETIMEDOUT, "update.key", "the key for updates did not come");
 	else if (in->key_result < 0)
 		r = agent_error_move(err, &in->key_error);
-	else
-		r = agent_update_set_key(in->update, in->key.data + AGENT_UPDATE_IV_SIZE, in->key.size - AGENT_UPDATE_IV_SIZE, in->key.data, err);
-	secret_free(&in->key);
+	in->recipients = NULL;
 	in->key_state = KEY_NONE;
 	pthread_mutex_unlock(&in->lock);
+	return r < 0 ? r : 0;
+}
+
+/* Only now, when the manifest is known to be good: what parsed it up to here had no secret at hand. */
+static int key_get(struct installer *in, struct agent_error **err)
+{
+	int r = key_ask(in, NULL, 0, err);
+
+	if (r == 0 && in->key.size <= AGENT_UPDATE_IV_SIZE)
+		r = agent_error_set(err, -EBADMSG, "update.key", "the key for updates is too short");
+	if (r == 0)
+		r = agent_update_set_key(in->update, in->key.data + AGENT_UPDATE_IV_SIZE, in->key.size - AGENT_UPDATE_IV_SIZE, in->key.data, err);
+	secret_free(&in->key);
+	return r;
+}
+
+/* The bundle brought its key along, for the TPM to open. */
+static int on_unwrap(void *userdata, const struct agent_recipient *recipients, size_t n, uint8_t ret_key[AGENT_RECIPIENT_KEY_MAX], size_t *ret_size,
+		     struct agent_error **err)
+{
+	struct installer *in = userdata;
+	int r = key_ask(in, recipients, n, err);
+
+	if (r == 0 && (in->key.size == 0 || in->key.size > AGENT_RECIPIENT_KEY_MAX))
+		r = agent_error_set(err, -EBADMSG, "update.key", "agentd sent a key of %zu bytes", in->key.size);
+	if (r == 0) {
+		memcpy(ret_key, in->key.data, in->key.size);
+		*ret_size = in->key.size;
+	}
+	secret_free(&in->key);
 	return r;
 }
 
@@ -381,17 +417,21 @@ static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *user
 {
 	struct installer *in = userdata;
 	uint64_t count;
+	const struct agent_recipient *recipients;
 	bool has_ended, wants_key;
+	size_t n_recipients;
 
 	(void)!read(fd, &count, sizeof(count));
 	pthread_mutex_lock(&in->lock);
 	has_ended = in->has_ended;
 	wants_key = in->key_state == KEY_WANTED;
+	recipients = in->recipients; /* the worker waits, so they stay */
+	n_recipients = in->n_recipients;
 	if (wants_key)
 		in->key_state = KEY_ASKED;
 	pthread_mutex_unlock(&in->lock);
 	if (wants_key && in->is_running)
-		in->hooks.want_key(in->hooks.userdata);
+		in->hooks.want_key(in->hooks.userdata, recipients, n_recipients);
 	if (has_ended || in->news == NULL)
 		news_tell(in);
 	return 0;
@@ -401,8 +441,6 @@ void installer_give_key(struct installer *in, const void *key, size_t size, int 
 {
 	pthread_mutex_lock(&in->lock);
 	if (in->key_state == KEY_ASKED) {
-		if (r >= 0 && size <= AGENT_UPDATE_IV_SIZE)
-			r = agent_error_set(err, -EBADMSG, "update.key", "the key for updates is too short");
 		if (r >= 0 && secret_copy(&in->key, key, size) < 0)
 			r = agent_error_set(err, -ENOMEM, "update.memory", "no memory for a key");
 		in->key_result = r;

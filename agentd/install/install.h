@@ -42,7 +42,11 @@ struct installer;
 struct installer_hooks {
 	void (*progress)(void *userdata, const char *stage, uint64_t done_bytes, uint64_t total_bytes); /* at most 10 in a second */
 	void (*done)(void *userdata, int r, struct agent_error **err);	/* takes *err */
-	void (*want_key)(void *userdata);	/* the bundle is good and encrypted: installer_give_key() */
+	/*
+	 * The bundle is good and encrypted: installer_give_key(). Without @recipients with the key of the device, else with what one of them is
+	 * opened to; they are lent for the call.
+	 */
+	void (*want_key)(void *userdata, const struct agent_recipient *recipients, size_t n);
 	void *userdata;
 };
 
@@ -57,7 +61,7 @@ int installer_settle(struct installer *installer, struct agent_error **err);
 /* Start to install what comes from @fd, which is taken over also on failure. -EBUSY update.busy. */
 int installer_begin(struct installer *installer, int fd, const struct install_order *order, struct agent_error **err);
 int installer_get_status(struct installer *installer, struct install_status *ret_status, struct agent_error **err);
-/* The answer to want_key(): IV and key, copied; or @r below 0 and *err, which is taken. */
+/* The answer to want_key(): IV and key of the device, or the key of a recipient, copied; or @r below 0 and *err, which is taken. */
 void installer_give_key(struct installer *installer, const void *key, size_t size, int r, struct agent_error **err);
 /* -EBUSY update.busy while an installation runs, else as agent_update_*(). */
 int installer_confirm(struct installer *installer, uint64_t *ret_floor, struct agent_error **err);

@@ -131,14 +131,40 @@ static int on_key(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error
 	return 1;
 }
 
-static void on_want_key(void *userdata)
+static int append_recipient(sd_bus_message *m, const struct agent_recipient *x)
+{
+	int r = sd_bus_message_open_container(m, 'r', "ayayayuu");
+
+	if (r >= 0)
+		r = sd_bus_message_append_array(m, 'y', x->key_id, sizeof(x->key_id));
+	if (r >= 0)
+		r = sd_bus_message_append_array(m, 'y', x->point, sizeof(x->point));
+	if (r >= 0)
+		r = sd_bus_message_append_array(m, 'y', x->wrapped, x->wrapped_size);
+	if (r >= 0)
+		r = sd_bus_message_append(m, "uu", x->kdf_bits, x->wrap_bits);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int append_recipients(sd_bus_message *m, const struct agent_recipient *recipients, size_t n)
+{
+	int r = sd_bus_message_open_container(m, 'a', "(ayayayuu)");
+
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		r = append_recipient(m, &recipients[i]);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static void on_want_key(void *userdata, const struct agent_recipient *recipients, size_t n)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	sd_bus_message *m = NULL;
 	struct server *p = userdata;
 	sd_bus *bus = p->begin == NULL ? NULL : sd_bus_message_get_bus(p->begin);
-	int r = bus == NULL ? -ENOTCONN : sd_bus_message_new_method_call(bus, &m, NULL, BUS_PATH, BUS_CORE, "UpdateKey");
+	int r = bus == NULL ? -ENOTCONN : sd_bus_message_new_method_call(bus, &m, NULL, BUS_PATH, BUS_CORE, recipients == NULL ? "UpdateKey" : "UpdateUnwrap");
 
+	if (r >= 0 && recipients != NULL)
+		r = append_recipients(m, recipients, n);
 	if (r >= 0)
 		r = sd_bus_call_async(bus, NULL, m, on_key, p, INSTALL_KEY_S * UINT64_C(1000000));
 	sd_bus_message_unref(m);

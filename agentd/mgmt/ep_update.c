@@ -330,3 +330,8 @@ void ep_update_key_delete(struct request *req)
 {
 	request_call_send(req, request_call_new(req, "UpdateKeyRemove"), 0, on_key_done, NULL);
 }
+
+void ep_update_recipient_post(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "UpdateRecipient"), 0, reply_from_dict, NULL);
+}

@@ -123,6 +123,7 @@ ENDPOINT(ep_update_postpone_post);
 ENDPOINT(ep_update_policy_put);
 ENDPOINT(ep_update_key_put);
 ENDPOINT(ep_update_key_delete);
+ENDPOINT(ep_update_recipient_post);
 ENDPOINT(ep_update_confirm_post);
 ENDPOINT(ep_update_rollback_post);
 ENDPOINT(ep_events_get);

@@ -408,6 +408,12 @@ static const struct arg_rule answer_https[] = {
 	{ NULL },
 };
 
+static const struct arg_rule answer_recipient[] = {
+	{ "key_id", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "identifier of the key: SHA-1 of its public half, as in the certificate" },
+	{ "certificate", ARG_TEXT, REQUIRED, .about = "PEM, issued by the device CA: bundles can be encrypted to it" },
+	{ NULL },
+};
+
 static const struct arg_rule answer_csr[] = {
 	{ "csr", ARG_TEXT, REQUIRED, .about = "PEM" },
 	{ NULL },
@@ -671,6 +677,9 @@ const struct route routes[] = {
 	  .status = 204, .problems = "not-acceptable not-ready", .summary = "The key of encrypted images; sealed by the TPM, never given back" },
 	{ DELETE, "/v1/update/key",        ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_key_delete, NULL,
 	  .status = 204, .problems = "not-ready", .summary = "Encrypted images cannot be read any more" },
+	{ POST,   "/v1/update/recipient",  ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_recipient_post, NULL,
+	  .answer = answer_recipient, .problems = "not-ready no-space",
+	  .summary = "Certificate of the key that bundles can be encrypted to; made in the TPM when there is none" },
 	{ POST,   "/v1/update/confirm",    ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed not-found",
 	  .summary = "The booted slot is good" },

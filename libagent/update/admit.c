@@ -112,19 +112,12 @@ int admit_trial(struct install *in, struct agent_error **err)
 	return 0;
 }
 
-static const struct manifest_image *encrypted_image(const struct manifest *m)
-{
-	for (size_t i = 0; i < m->n_images; i++)
-		if (m->images[i].cipher[0] != '\0')
-			return &m->images[i];
-	return NULL;
-}
-
 int admit_keys(const struct install *in, struct agent_error **err)
 {
-	const struct manifest_image *image = encrypted_image(in->manifest);
+	const struct manifest_image *image = manifest_encrypted(in->manifest);
+	bool may_open = in->manifest->key_member[0] != '\0' && in->u->unwrap != NULL;
 
-	if (image != NULL && in->u->key.size == 0)
+	if (image != NULL && in->u->key.size == 0 && !may_open)
 		return agent_error_set(err, -ENOKEY, "update.key", "%s is encrypted, and this device has no key for updates", image->member);
 	return 0;
 }
@@ -134,7 +127,7 @@ int admit_ask(struct install *in, struct agent_error **err)
 	const struct manifest *m = in->manifest;
 	const struct agent_update_release release = { .version = m->version, .release_id = m->release_id, .security_version = m->security_version,
 						      .kind = m->kind, .advisory = m->advisory, .stored_bytes = in->total_bytes,
-						      .needs_key = encrypted_image(m) != NULL };
+						      .needs_key = manifest_encrypted(m) != NULL && (m->key_member[0] == '\0' || in->u->unwrap == NULL) };
 	int r = in->u->policy == NULL ? 0 : in->u->policy(in->u->policy_data, &release, err);
 
 	if (r < 0 && (err == NULL || *err == NULL))

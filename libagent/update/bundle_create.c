@@ -8,12 +8,17 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include <jansson.h>
 
+#include <agent/openssl.h>
+
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/secret.h"
 #include "crypto/cms_sign.h"
+#include "crypto/envelope.h"
 #include "update/bundle_pack.h"
 #include "update/bundle_parts.h"
 #include "update/bundle_signers.h"
@@ -24,7 +29,7 @@
 
 #define CHUNK_DEFAULT ((uint32_t)256 * 1024)
 #define NAME_ROOM 16	/* ".zst.enc.chunks" */
-
+#define ENVELOPE_NAME "content-key.cms"
 
 /* What became of one file that the description names. */
 struct packed {
@@ -39,6 +44,8 @@ struct creation {
 	uint32_t chunk_bytes;
 	struct parts in, out;	/* in: of a .swu */
 	int dir_fd;		/* else the folder */
+	struct pack_key key;	/* of the images: the caller's, or one for this bundle alone */
+	struct secret fresh;
 	json_t *root;
 	bool is_json;
 	struct packed packed[MANIFEST_IMAGES_MAX];
@@ -51,6 +58,7 @@ static void creation_clear(struct creation *c)
 	parts_clear(&c->in);
 	parts_clear(&c->out);
 	close_fdp(&c->dir_fd);
+	secret_free(&c->fresh);
 	json_decref(c->root);
 }
 #define _cleanup_creation_ _cleanup_(creation_clear)
@@ -76,6 +84,8 @@ static int options_check(const struct agent_bundle_options *o, struct agent_erro
 		bad = "knows the compressions zlib and zstd";
 	else if (o->aes_key_size != 0 && (o->aes_key == NULL || (o->aes_key_size != 16 && o->aes_key_size != 24 && o->aes_key_size != 32)))
 		bad = "needs a key for images of 16, 24 or 32 bytes";
+	else if (o->n_encrypt_to > AGENT_RECIPIENTS_MAX || (o->n_encrypt_to > 0 && o->encrypt_to == NULL))
+		bad = "is encrypted to at most 128 devices";
 	else if (o->time_s == 0)
 		bad = "needs the time";
 	return bad == NULL ? 0 : agent_error_set(err, -EINVAL, "bundle.options", "a bundle %s", bad);
@@ -155,7 +165,7 @@ static void filters_read(const struct creation *c, const json_t *element, struct
 		snprintf(p->filter, sizeof(p->filter), "%s", json_string_value(compressed));
 	else if (compressed == NULL && c->o->compress != NULL && c->dir_fd >= 0 && (type == NULL || strcmp(type, "archive") != 0))
 		strcpy(p->filter, c->o->compress);
-	if (json_is_true(encrypted))
+	if (json_is_true(encrypted) || (encrypted == NULL && c->o->n_encrypt_to > 0 && c->dir_fd >= 0))
 		strcpy(p->cipher, "aes-cbc");
 	else if (json_is_string(encrypted))
 		snprintf(p->cipher, sizeof(p->cipher), "%s", json_string_value(encrypted));
@@ -171,7 +181,7 @@ static uint64_t declared_size(const json_t *element, const char *key)
 /* A bundle has its images packed already; only the key tells how large they come out, or the description says so. */
 static int packed_from_bundle(const struct creation *c, const json_t *element, struct part *part, struct packed *p, struct agent_error **err)
 {
-	const struct pack_key key = { c->o->aes_key, c->o->aes_key_size, c->o->aes_iv };
+	const struct pack_key key = c->key;
 	const json_t *iv = json_object_get(element, "ivt");
 	uint8_t bytes[CIPHER_BLOCK];
 	bool is_plain = strcmp(p->filter, "none") == 0;
@@ -200,7 +210,7 @@ static void suffix_add(char *name, const char *suffix)
 
 static int packed_from_file(const struct creation *c, struct part *part, struct packed *p, struct agent_error **err)
 {
-	const struct pack_key key = { c->o->aes_key, c->o->aes_key_size, NULL };
+	const struct pack_key key = { c->key.key, c->key.size, NULL };
 	bool is_packed = false;
 	uint8_t iv[CIPHER_BLOCK];
 	int r = 0;
@@ -352,6 +362,8 @@ static int element_fill(const struct creation *c, json_t *element, const struct 
 
 	if (r == 0 && strcmp(p->filter, "none") != 0)
 		r = set(element, "compressed", json_string(p->filter), err);
+	if (r == 0 && p->cipher[0] != '\0' && json_object_get(element, "encrypted") == NULL)
+		r = set(element, "encrypted", json_true(), err);
 	if (r == 0 && p->iv[0] != '\0')
 		r = set(element, "ivt", json_string(p->iv), err);
 	if (r == 0)
@@ -481,6 +493,73 @@ static int trust_add(struct creation *c, struct agent_error **err)
 	return r;
 }
 
+/* The key of the images: given, or made for this bundle. */
+static int key_take(struct creation *c, struct agent_error **err)
+{
+	c->key = (struct pack_key){ c->o->aes_key, c->o->aes_key_size, c->o->aes_iv };
+	if (c->o->n_encrypt_to == 0 || c->key.size != 0)
+		return 0;
+	if (c->dir_fd < 0)
+		return agent_error_set(err, -ENOKEY, "bundle.key", "the images of %s are encrypted already, if at all: give their key, so that it can be encrypted to devices",
+				       c->o->source);
+	if (secret_alloc(&c->fresh, CIPHER_KEY_MAX) < 0)
+		return no_memory(err);
+	if (getrandom(c->fresh.data, CIPHER_KEY_MAX, 0) != CIPHER_KEY_MAX)
+		return agent_error_set(err, -EIO, "bundle.key", "no random numbers: %s", strerror(errno));
+	c->fresh.size = CIPHER_KEY_MAX;
+	c->key = (struct pack_key){ c->fresh.data, c->fresh.size, NULL };
+	return 0;
+}
+
+/* As text that "swupdate -K" takes, so that the envelope is of use without us. */
+static int envelope_create(struct agent_context *ctx, struct creation *c, struct part *member, struct agent_error **err)
+{
+	static const uint8_t no_iv[CIPHER_BLOCK];
+	char text[2 * (CIPHER_KEY_MAX + CIPHER_BLOCK) + 3];
+	size_t n = 2 * c->key.size, size = 0;
+	uint8_t *der = NULL;
+	OSSL_LIB_CTX *libctx;
+	int r = agent_openssl_libctx(ctx, &libctx, err);
+
+	if (r < 0)
+		return r;
+	hex_encode(c->key.key, c->key.size, text);
+	text[n++] = ' ';
+	hex_encode(c->key.iv == NULL ? no_iv : c->key.iv, CIPHER_BLOCK, text + n);
+	n += 2 * CIPHER_BLOCK;
+	text[n++] = '\n';
+	r = envelope_make(libctx, c->o->encrypt_to, c->o->n_encrypt_to, text, n, &der, &size, err);
+	wipe(text, sizeof(text));
+	if (r == 0)
+		r = part_set(member, der, size, err);
+	free(der);
+	return r;
+}
+
+/* The envelope comes before the images: made now, or, where the description names one, taken as it is. */
+static int key_add(struct agent_context *ctx, struct creation *c, struct agent_error **err)
+{
+	json_t *agent = json_object_get(c->root, "agent");
+	const char *name = json_string_value(json_object_get(agent, "content-key"));
+	char text[2 * DIGEST_SIZE + 1], member_name[CONTAINER_NAME_MAX + 1];
+	struct part *member = NULL;
+	int r;
+
+	if (name == NULL && c->o->n_encrypt_to == 0)
+		return 0;
+	snprintf(member_name, sizeof(member_name), "%.*s", CONTAINER_NAME_MAX, name == NULL ? ENVELOPE_NAME : name);
+	r = parts_add(&c->out, member_name, &member, err);
+	if (r == 0)
+		r = c->o->n_encrypt_to > 0 ? envelope_create(ctx, c, member, err) : part_take(c, member_name, member, err);
+	if (r == 0)
+		r = part_measure(member, 0, NULL, NULL, err);
+	if (r < 0)
+		return r;
+	hex_encode(member->sha256, sizeof(member->sha256), text);
+	r = set(agent, "content-key", json_string(member_name), err);
+	return r < 0 ? r : set(agent, "content-key-sha256", json_string(text), err);
+}
+
 /* Read by the parser of the device before anybody signs it. */
 static int text_check(const char *text, struct agent_error **err)
 {
@@ -531,6 +610,8 @@ int agent_bundle_create(struct agent_context *ctx, const struct agent_bundle_opt
 	if (r == 0)
 		r = source_open(&c, err);
 	if (r == 0)
+		r = key_take(&c, err);
+	if (r == 0)
 		r = parts_add_data(&c.out, MANIFEST_NAME, "", 0, err);
 	if (r == 0)
 		r = parts_add_data(&c.out, SIGNATURE_NAME, "", 0, err);
@@ -541,6 +622,8 @@ int agent_bundle_create(struct agent_context *ctx, const struct agent_bundle_opt
 		r = agent_fill(&c, err);
 	if (r == 0)
 		r = trust_add(&c, err);
+	if (r == 0)
+		r = key_add(ctx, &c, err);
 	if (r == 0)
 		r = group_do(&c, software, err);
 	return r < 0 ? r : creation_finish(ctx, &c, &signers, err);

@@ -22,6 +22,8 @@ struct agent_update {
 	bool allow_compat, require_crl;
 	enum agent_update_raw raw_signatures;
 	struct secret key;	/* struct stream_key, or empty */
+	agent_update_unwrap_fn unwrap;	/* opens the envelope of a bundle that brings its key along */
+	void *unwrap_data;
 	uint64_t trust_floor;
 	agent_update_policy_fn policy;
 	void *policy_data;

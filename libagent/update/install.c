@@ -88,6 +88,7 @@ static void install_clear(struct install *in)
 		free(in->tables[i]);
 	manifest_free(in->manifest);
 	trust_clear(&in->trust);
+	secret_free(&in->content_key);
 	free(in->trust_text);
 }
 

@@ -8,6 +8,7 @@
 
 #include <agent/update.h>
 
+#include "base/secret.h"
 #include "update/container.h"
 #include "update/engine.h"
 #include "update/manifest.h"
@@ -22,6 +23,8 @@ struct install {
 	char *trust_text;	/* a change of signers, until its signature has come */
 	size_t trust_size;
 	bool has_changed_trust;
+	struct secret content_key;	/* struct stream_key that the bundle brought, or empty */
+	bool has_envelope;	/* its envelope was read */
 	uint64_t now_s;
 	const struct slot *slots[MANIFEST_IMAGES_MAX];
 	uint64_t max_bytes[MANIFEST_IMAGES_MAX];
@@ -54,6 +57,11 @@ int admit_trial(struct install *in, struct agent_error **err);
 int admit_keys(const struct install *in, struct agent_error **err);
 /* The caller's word, when all that the manifest says is known to be good and nothing was touched. */
 int admit_ask(struct install *in, struct agent_error **err);
+
+/* The envelope with the key of the images, the current member of @container: read, compared with the manifest, opened. */
+int content_key_install(struct install *in, struct container *container, const struct member *member, struct agent_error **err);
+/* The text inside of an envelope, as "swupdate -K" wants it: key, and perhaps IV, in hexadecimal digits. -EBADMSG update.envelope. */
+int content_key_parse(const uint8_t *text, size_t size, struct secret *ret_key, struct agent_error **err);
 
 /* All members behind the manifest: each is named in it, and everything named there has arrived. */
 int members_install(struct install *in, struct container *container, struct agent_error **err);

@@ -388,7 +388,7 @@ static int selections_parse(const json_t *group, unsigned depth, struct manifest
 /* ---- the agent group -------------------------------------------------------------------------------------------------- */
 
 static const char *const agent_keys[] = { "profile", "release-id", "security-version", "products", "min-signers", "not-before", "not-after", "trust-policy",
-					  "kind", "advisory", NULL };
+					  "kind", "advisory", "content-key", "content-key-sha256", NULL };
 
 static int optional_u64(const json_t *group, const char *key, uint64_t min, uint64_t max, uint64_t *value, struct agent_error **err)
 {
@@ -407,6 +407,18 @@ static int notice_parse(const json_t *agent, struct manifest *m, struct agent_er
 	for (const char *p = m->advisory; r == 0 && *p != '\0'; p++)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			r = agent_error_set(err, -EBADMSG, "manifest.value", "agent: advisory holds a control character");
+	return r;
+}
+
+/* The envelope with the key of the images. */
+static int key_parse(const json_t *agent, struct manifest *m, struct agent_error **err)
+{
+	int r = json_object_get(agent, "content-key") == NULL ? 0 : part_member(agent, "agent", "content-key", m->key_member, err);
+
+	if (r == 0 && m->key_member[0] != '\0')
+		return field_get_sha256(agent, "agent", "content-key-sha256", m->key_sha256, err);
+	if (r == 0 && json_object_get(agent, "content-key-sha256") != NULL)
+		return field_missing("agent", "content-key", err);
 	return r;
 }
 
@@ -447,18 +459,25 @@ static int agent_parse(const json_t *agent, struct manifest *m, struct agent_err
 		r = agent_error_set(err, -EBADMSG, "manifest.value", "agent: trust-policy has no room for \".sig\" behind it");
 	if (r == 0 && m->trust_member[0] != '\0')
 		snprintf(m->trust_signature, sizeof(m->trust_signature), "%.250s.sig", m->trust_member);
+	if (r == 0)
+		r = key_parse(agent, m, err);
 	return r < 0 ? r : notice_parse(agent, m, err);
 }
 
 /* No member serves twice, none shadows the first two, and no image lies on another. */
 static int members_check(const struct manifest *m, struct agent_error **err)
 {
-	const char *names[4 + 2 * MANIFEST_IMAGES_MAX] = { MANIFEST_NAME, SIGNATURE_NAME };
+	const char *names[5 + 2 * MANIFEST_IMAGES_MAX] = { MANIFEST_NAME, SIGNATURE_NAME };
 	size_t n = 2;
 
 	if (m->trust_member[0] != '\0') {
 		names[n++] = m->trust_member;
 		names[n++] = m->trust_signature;
+	}
+	if (m->key_member[0] != '\0') {
+		names[n++] = m->key_member;
+		if (manifest_encrypted(m) == NULL)
+			return agent_error_set(err, -EBADMSG, "manifest.value", "agent: content-key has no meaning, no image is encrypted");
 	}
 	for (size_t i = 0; i < m->n_images; i++) {
 		const struct manifest_image *image = &m->images[i];
@@ -550,6 +569,14 @@ struct manifest *manifest_free(struct manifest *m)
 		free(m->other_members[i]);
 	free(m->other_members);
 	free(m);
+	return NULL;
+}
+
+const struct manifest_image *manifest_encrypted(const struct manifest *m)
+{
+	for (size_t i = 0; i < m->n_images; i++)
+		if (m->images[i].cipher[0] != '\0')
+			return &m->images[i];
 	return NULL;
 }
 

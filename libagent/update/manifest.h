@@ -63,6 +63,8 @@ struct manifest {
 	uint64_t security_version;		/* 0 in a stock bundle */
 	unsigned n_min_signers;			/* 1 if the bundle does not ask for more */
 	char trust_member[256], trust_signature[256];	/* a change of signers, and its signature; or empty */
+	char key_member[256];			/* the key of the images, encrypted to devices; or empty */
+	uint8_t key_sha256[DIGEST_SIZE];
 	uint64_t not_before_s, not_after_s;	/* 0 means no limit */
 	char kind[9];				/* "security", "feature", or empty if it does not say */
 	char advisory[256];			/* a sentence for the owner, or empty */
@@ -94,6 +96,8 @@ int manifest_parse(const struct verified_buf *buf, const struct manifest_policy 
 struct manifest *manifest_free(struct manifest *manifest);
 DEFINE_CLEANUP(struct manifest *, manifest_free)
 
+/* The first image that is stored encrypted, or NULL. */
+const struct manifest_image *manifest_encrypted(const struct manifest *manifest);
 /* Number of chunks of an image with a table. */
 uint64_t manifest_image_chunks(const struct manifest_image *image);
 /* Are the bytes that reach the handler those that are stored? */

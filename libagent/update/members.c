@@ -68,7 +68,7 @@ static int image_install(struct install *in, size_t i, struct container *contain
 	struct manifest_image *image = &in->manifest->images[i];
 	struct stream_job job = { .handler = in->is_trial ? &handler_nowhere : NULL, .container = container, .image = image, .table = in->tables[i],
 				  .slot = in->slots[i], .max_bytes = in->max_bytes[i],
-				  .key = (const struct stream_key *)(const void *)in->u->key.data, .progress = image_progress, .userdata = in };
+				  .key = (const struct stream_key *)(const void *)(in->content_key.size > 0 ? in->content_key.data : in->u->key.data), .progress = image_progress, .userdata = in };
 	struct stream_result result;
 	int r = 0;
 
@@ -88,6 +88,8 @@ static int image_install(struct install *in, size_t i, struct container *contain
 				       image->member, image->plain_bytes, image->offset, in->max_bytes[i]);
 	if (in->manifest->trust_member[0] != '\0' && !in->has_changed_trust)
 		return agent_error_set(err, -EBADMSG, "update.order", "%s and its signature must come before %s", in->manifest->trust_member, image->member);
+	if (in->manifest->key_member[0] != '\0' && !in->has_envelope)
+		return agent_error_set(err, -EBADMSG, "update.order", "%s must come before %s", in->manifest->key_member, image->member);
 	if (image->has_chunks && in->tables[i] == NULL)
 		return agent_error_set(err, -EBADMSG, "update.order", "chunk table %s must come before %s", image->table_member, image->member);
 	if (!in->has_begun && !in->is_trial)
@@ -140,6 +142,8 @@ static int member_install(struct install *in, struct container *container, const
 
 	if (m->trust_member[0] != '\0' && (strcmp(member->name, m->trust_member) == 0 || strcmp(member->name, m->trust_signature) == 0))
 		return trust_install(in, container, member, err);
+	if (m->key_member[0] != '\0' && strcmp(member->name, m->key_member) == 0)
+		return content_key_install(in, container, member, err);
 	for (size_t i = 0; i < m->n_images; i++) {
 		if (strcmp(member->name, m->images[i].member) == 0)
 			return image_install(in, i, container, member->size_bytes, err);

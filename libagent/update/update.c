@@ -208,6 +208,15 @@ int agent_update_set_key(struct agent_update *u, const uint8_t *key, size_t key_
 	return 0;
 }
 
+int agent_update_set_unwrap(struct agent_update *u, agent_update_unwrap_fn fn, void *userdata, struct agent_error **err)
+{
+	if (u == NULL)
+		return agent_error_set(err, -EINVAL, "update.argument", "to open envelopes takes an engine");
+	u->unwrap = fn;
+	u->unwrap_data = userdata;
+	return 0;
+}
+
 int agent_update_set_policy(struct agent_update *u, agent_update_policy_fn fn, void *userdata, struct agent_error **err)
 {
 	if (u == NULL)

@@ -35,10 +35,11 @@ static void a_row_is_found_only_by_the_programs_it_names(void **state)
 	assert_null(operation_find("NoSuchThing", PROG_MGMT));
 	assert_null(operation_find("", PROG_MGMT));
 	assert_null(operation_find("keysign", PROG_LINK));
-	/* Install offers, and asks for one thing. */
+	/* Install offers, and asks for one thing: the key of the images, in one of two ways. */
 	for (size_t i = 0; i < n_operations; i++)
-		if (strcmp(operations[i].method, "UpdateKey") != 0)
+		if (strcmp(operations[i].method, "UpdateKey") != 0 && strcmp(operations[i].method, "UpdateUnwrap") != 0)
 			assert_null(operation_find(operations[i].method, PROG_INSTALL));
+	assert_null(operation_find("UpdateUnwrap", PROG_MGMT | PROG_FETCH | PROG_LINK | PROG_VENDOR));
 	assert_null(operation_find("UpdateKey", PROG_MGMT | PROG_FETCH | PROG_LINK | PROG_VENDOR));
 	/* Nothing that signs is offered to what parses requests of the LAN, but the leaf. */
 	assert_null(operation_find("KeySign", PROG_MGMT));

@@ -46,6 +46,9 @@ struct agent_bundle_signer {
  * @chunk_bytes:  power of two, 64 KiB to 1 MiB; 0 is 256 KiB
  * @compress:     "zlib" (gzip) or "zstd" for images of a folder that say nothing about it
  * @aes_key:      @aes_key_size bytes (16, 24, 32): key of images with "encrypted"; @aes_iv: 16 bytes for images of a .swu without ivt
+ * @encrypt_to:   @n_encrypt_to files with certificates (PEM) of devices, "agentctl update recipient": the bundle brings the key of its images along,
+ *                encrypted to each of them. Without @aes_key one is made for this bundle alone. Images of a folder that say nothing about it are
+ *                encrypted then
  * @time_s:       seconds since 1970-01-01 UTC, for the signatures and the archive
  *
  * Since: 0.1
@@ -70,6 +73,8 @@ struct agent_bundle_options {
 	const uint8_t *aes_key;
 	size_t aes_key_size;
 	const uint8_t *aes_iv;
+	const char *const *encrypt_to;
+	size_t n_encrypt_to;
 	uint64_t time_s;
 };
 
@@ -79,12 +84,12 @@ struct agent_bundle_options {
  *
  * Hashes, sizes, chunk tables and the agent group go into the description, which keeps its syntax (libconfig or JSON) and its order.
  * What comes out was read by the same parser as on the device before it was signed. The same input makes the same bytes, but for the
- * signatures of ECDSA keys, which are random; the bytes of compressed images depend on the version of zlib or zstd. Images are
+ * signatures of ECDSA keys and what is made for @encrypt_to, which are random; the bytes of compressed images depend on the version of zlib or zstd. Images are
  * read twice; what is compressed or encrypted is kept in a file without a name beside @out meanwhile. Blocks.
  *
  * Returns 0, -EINVAL (bundle.options, update.key), -EEXIST (bundle.exists), -ENOENT and others (bundle.source), -EBADMSG and others
  * (manifest.*, container.*, update.compression, update.decryption, update.size), -ENOKEY (bundle.key), -EKEYREJECTED (bundle.signer: key and
- * certificate differ, or no device would accept it), -EOPNOTSUPP (bundle.key, manifest.unsupported), -EMSGSIZE (bundle.size),
+ * certificate differ, or no device would accept it; bundle.recipient), -EOPNOTSUPP (bundle.key, manifest.unsupported), -EMSGSIZE (bundle.size),
  * -ESTALE (bundle.changed: a file changed while it was read), -errno (bundle.write), -ENOMEM, or what the signer said. On failure there is
  * no @out. Since: 0.1
  */

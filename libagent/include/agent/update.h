@@ -8,6 +8,7 @@
 #include <agent/common.h>
 #include <agent/context.h>
 #include <agent/error.h>
+#include <agent/recipient.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -124,6 +125,23 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_update_add_version(struct agent_update *
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_key(struct agent_update *update, const uint8_t *key, size_t key_size, const uint8_t *iv,
 						       struct agent_error **err);
+
+/**
+ * agent_update_unwrap_fn - open one of @recipients, as agent_recipient_key_unwrap() does: the bundle brings its key along, encrypted to devices
+ * @ret_key: at most AGENT_RECIPIENT_KEY_MAX bytes, how many in @ret_size; wiped by the engine
+ *
+ * Called from within agent_update_install(), once, after everything was found good that agent_update_policy_fn is told of, the envelope had the hash
+ * that was signed, and before anything on the device was changed. A negative errno, with @err set, ends the installation with that error. Since: 0.1
+ */
+typedef int (*agent_update_unwrap_fn)(void *userdata, const struct agent_recipient *recipients, size_t n, uint8_t ret_key[AGENT_RECIPIENT_KEY_MAX],
+				      size_t *ret_size, struct agent_error **err);
+/**
+ * agent_update_set_unwrap() - who opens the envelope of a bundle that brings its key along (agent.content-key); NULL for nobody
+ *
+ * With one, such a bundle's own key counts for it and that of agent_update_set_key() does not. Without, that of agent_update_set_key() counts and the
+ * envelope is only looked at. -EINVAL update.argument without an engine. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_unwrap(struct agent_update *update, agent_update_unwrap_fn fn, void *userdata, struct agent_error **err);
 
 /**
  * agent_update_set_trust_floor() - the lowest version of the policy of signers that may be in force; 0, as at the beginning, for any
