@@ -207,7 +207,7 @@ static int take_key(struct agent_tpm *tpm, const uint8_t *area, size_t size, str
 		return -EBADMSG;
 	if (object_adopt(tpm, &pub, &priv, AUTH, strlen(AUTH), &object, NULL) < 0)
 		return -EBADMSG;
-	return key_from_object(object, "fuzz", ret_key, NULL);
+	return key_from_object(object, "fuzz", TPMA_OBJECT_SIGN_ENCRYPT, ret_key, NULL);
 }
 
 static void sign(struct agent_key *key)
