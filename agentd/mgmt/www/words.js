@@ -99,6 +99,7 @@ const eventWords = {
   "secret.unsealed": "An application was given a sealed secret",
   "update.rolled_back": "The other system was chosen", "update.floor_raised": "Older versions cannot be installed any more",
   "update.signers": "Others sign updates from now on", "update.key_set": "Encrypted updates are read with another key from now on",
+  "update.recipient_made": "A key was made that updates can be encrypted to",
   "update.key_removed": "Encrypted updates cannot be read any more", "time.state": "The time can be relied on more or less than before",
   "time.stepped": "Somebody set the clock", "time.corrected": "A trusted source set the time right",
   "time.saved_bad": "The saved time could not be used",
