@@ -210,8 +210,10 @@ static int on_telemetry_time(sd_event_source *source, uint64_t usec, void *userd
 
 	send_telemetry(link);
 	report_now(link);
-	if (link->worker != NULL)
+	if (link->worker != NULL) {
 		worker_try_again(link->worker);
+		worker_look_at_lists(link->worker);
+	}
 	(void)sd_event_source_set_time_relative(source, (uint64_t)link->service.settings->mqtt.telemetry_s * 1000000);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }

@@ -75,6 +75,7 @@ struct worker {
 	pthread_mutex_t lock;	/* guards the rest */
 	struct agent_mqtt *mqtt;
 	struct agent_tls *live_tls;	/* of mqtt */
+	struct stamp live_crl;		/* revocation lists that it looked at */
 	struct worker_status status;
 	uint64_t canary;	/* number of the last one sent */
 	char shown[IDENTITY_ID_MAX];	/* id of the certificate on the connection, "" for the file's */
@@ -414,6 +415,7 @@ static void hand_over(struct worker *w, struct agent_mqtt *mqtt)
 	pthread_mutex_lock(&w->lock);
 	w->mqtt = mqtt;
 	w->live_tls = mqtt == NULL ? NULL : w->tls;
+	w->live_crl = w->crl_stamp;
 	for (size_t i = 0; mqtt != NULL && i < w->n_filters; i++)
 		if (agent_mqtt_subscribe(mqtt, w->filters[i].text, w->filters[i].qos, NULL) < 0)
 			service_log(LOG_ERR, "out of memory: a subscription of an application is not repeated");
@@ -633,6 +635,19 @@ void worker_try_again(struct worker *w)
 	if (w->wants_trial)
 		agent_mqtt_reconnect(w->mqtt);
 	w->wants_trial = false;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void worker_look_at_lists(struct worker *w)
+{
+	struct stamp crl = take_stamp(w->policy.crl_file);
+
+	pthread_mutex_lock(&w->lock);
+	if (w->live_tls != NULL && w->status.state == AGENT_MQTT_ONLINE && w->policy.crl != AGENT_TLS_CRL_OFF && !is_same(&crl, &w->live_crl)) {
+		w->live_crl = crl; /* once */
+		service_log(LOG_NOTICE, "%s changed: the broker is looked at again", w->policy.crl_file);
+		agent_mqtt_reconnect(w->mqtt);
+	}
 	pthread_mutex_unlock(&w->lock);
 }
 

@@ -58,6 +58,8 @@ void worker_message_free(struct worker_message *message);
 void worker_identity_changed(struct worker *worker, const char *current_id, const char *next_id);
 /* It is another time than before, or better known: connect again if the broker's certificate is not good any more. */
 void worker_time_changed(struct worker *worker);
+/* Connect again if there are other revocation lists than at the last connection. */
+void worker_look_at_lists(struct worker *worker);
 /* Connect again if a new certificate was neither taken nor clearly refused. */
 void worker_try_again(struct worker *worker);
 

@@ -41,6 +41,7 @@ SERVER='extendedKeyUsage=serverAuth'
 server good "$SERVER" localhost
 server backup "$SERVER" localhost
 server third "$SERVER" localhost
+server fourth "$SERVER" localhost
 server old "$SERVER" localhost -startdate 20200101000000Z -enddate 20210101000000Z
 server elsewhere "$SERVER" elsewhere.test
 server clientish 'extendedKeyUsage=clientAuth' localhost
@@ -72,7 +73,7 @@ answer() {
     -rkey "$PKI/$by.key" -resp_no_certs "$@" -respout "$LAB/$out.der" > "$LAB/log/ocsp.out" 2>&1
   [ -s "$LAB/$out.der" ] || not_ok "no OCSP answer $out: $(cat "$LAB/log/ocsp.out")"
 }
-for name in good backup third revoked strict; do answer $name $name broker-ca; done
+for name in good backup fourth revoked strict; do answer $name $name broker-ca; done
 answer by-stranger good other-ca
 answer unlisted unlisted broker-ca
 pin() { echo "sha256/$(openssl pkey -in "$PKI/$1.key" -pubout -outform DER | openssl dgst -sha256 -binary | openssl base64 -A)"; }
@@ -219,6 +220,11 @@ touch "$LAB/synchronized"
 crl "$LAB/trust/broker/ca.crl"
 broker good
 link_shows "a fresh list counts without a restart" '^online'
+broker third
+link_shows "another good certificate is taken" '^online'
+ca -revoke "$PKI/third.pem"
+crl "$LAB/trust/broker/ca.crl"
+link_shows "once it is on a new list the connection ends by itself" 'was revoked by its issuer.*tls\.revoked'
 is "agentd-link was never restarted" "$(cat "$RUN/pids/agentd-link")" "$PID"
 
 # ---- all of it required, with pins ----------------------------------------------------------------------------------
@@ -232,9 +238,9 @@ lab_agent_start
 link_shows "a broker with list, answer and pin is taken" '^online'
 www good -tls1_3 -status_file "$LAB/good.der"
 fetch "HTTPS: so is a server" "$TAKEN"
-broker_stapled third third
+broker_stapled fourth fourth
 link_shows "a key that is not pinned is refused" 'one of the 2 pinned ones.*tls\.pin'
-www third -tls1_3 -status_file "$LAB/third.der"
+www fourth -tls1_3 -status_file "$LAB/fourth.der"
 fetch "HTTPS: also there" '^tls\.pin'
 broker_stapled backup backup
 link_shows "the backup key takes over" '^online'

@@ -110,6 +110,11 @@ refused huge 'more than 65536 bytes' "too much"
 refused redirect 'sends us elsewhere' "a redirection"
 refused fail 'status 500: the authority is on holiday' "an error of the server, in its words"
 refused refuse 'does not accept who we are' "401"
+openssl ca -gencrl -config "$LAB/ca.conf" -cert "$PKI/est-ca.pem" -keyfile "$PKI/est-ca.key" -crl_lastupdate 20260101000000Z -crl_nextupdate 20260201000000Z \
+  -out "$LAB/trust/est/ca.crl" 2> "$LAB/out" || not_ok "no revocation list: $(cat "$LAB/out")"
+chmod 644 "$LAB/trust/est/ca.crl"
+refused ok 'revocation list of .*Demo EST CA is out of date' "a server whose revocation list is out of date"
+rm "$LAB/trust/est/ca.crl"
 like "refusals are events" "$(events est.refused)" 'another|our key'
 if [ "$(n_events est.refused)" -ge 7 ]; then ok "one each"; else not_ok "only $(n_events est.refused)"; fi
 is_online "the link is up all the time"

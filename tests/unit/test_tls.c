@@ -17,7 +17,7 @@ struct pki {
 	struct agent_context *ctx;
 	EVP_PKEY *ca_key, *other_ca_key, *server_key, *client_key, *other_key;
 	X509 *ca, *other_ca, *client;
-	char ca_file[96], other_ca_file[96], client_file[96], junk_file[96];
+	char ca_file[96], other_ca_file[96], client_file[96], junk_file[96], crl_file[96];
 	struct pki_signer software;
 	struct agent_signer *signer;
 };
@@ -25,6 +25,26 @@ struct pki {
 static void path_in(const struct pki *pki, char *path, const char *name)
 {
 	snprintf(path, 96, "%s/%s", pki->dir.path, name);
+}
+
+/* Of an authority that is in no chain here. */
+static void write_crl(const struct pki *pki)
+{
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *t = X509_gmtime_adj(NULL, -60);
+	FILE *f = fopen(pki->crl_file, "w");
+
+	assert_non_null(f);
+	X509_CRL_set_version(crl, X509_CRL_VERSION_2);
+	X509_CRL_set_issuer_name(crl, X509_get_subject_name(pki->client));
+	X509_CRL_set1_lastUpdate(crl, t);
+	X509_gmtime_adj(t, 3600);
+	X509_CRL_set1_nextUpdate(crl, t);
+	assert_true(X509_CRL_sign(crl, pki->client_key, EVP_sha256()) > 0);
+	assert_int_equal(PEM_write_X509_CRL(f, crl), 1);
+	assert_int_equal(fclose(f), 0);
+	ASN1_TIME_free(t);
+	X509_CRL_free(crl);
 }
 
 static int setup(void **state)
@@ -47,6 +67,7 @@ static int setup(void **state)
 	path_in(pki, pki->other_ca_file, "other.pem");
 	path_in(pki, pki->client_file, "client.pem");
 	path_in(pki, pki->junk_file, "junk.pem");
+	path_in(pki, pki->crl_file, "other.crl");
 	pki_write(pki->ca_file, pki->ca);
 	pki_write(pki->other_ca_file, pki->other_ca);
 	pki_write(pki->client_file, pki->client);
@@ -56,6 +77,7 @@ static int setup(void **state)
 	fclose(f);
 	pki->software.pkey = pki->client_key;
 	pki->signer = pki_signer_new(&pki->software);
+	write_crl(pki);
 	*state = pki;
 	return 0;
 }
@@ -389,7 +411,8 @@ static void the_anchor_that_is_good_now_counts(void **state)
 
 	path_in(pki, path, "both.pem");
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-		struct agent_tls_options options = { .ca_file = path, .peer_name = "broker.test" };
+		/* A list that need not be there may be missing for both. */
+		struct agent_tls_options options = { .ca_file = path, .peer_name = "broker.test", .crl = AGENT_TLS_CRL_IF_PRESENT, .crl_file = pki->crl_file };
 		struct agent_error *err = NULL;
 		struct agent_tls *tls = NULL;
 		FILE *f = fopen(path, "w");
