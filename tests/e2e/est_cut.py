@@ -9,49 +9,24 @@ import http.client
 import json
 import os
 import re
-import select
-import signal
-import socket
 import subprocess
 import sys
 import time
 
-RUN, SOCKET, CONF, AGENTD, KILL_AT, LAB = (os.environ[k] for k in ("RUN", "SOCKET", "CONF", "AGENTD", "KILL_AT", "LAB"))
+import kill_points
+from kill_points import NEVER, PATIENCE_S, Broken, Killer, spread, until
+
+RUN, CONF, AGENTD, LAB = (os.environ[k] for k in ("RUN", "CONF", "AGENTD", "LAB"))
 KEYS, BROKER_LOG, SERIAL = (os.environ[k] for k in ("KEYS", "BROKER_LOG", "LAB_SERIAL"))
-PATIENCE_S = 60
-NEVER = 1 << 40
-
-
-class Unix(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(SOCKET)
 
 
 def ask(method, path, body=None):
-    connection = Unix("localhost", timeout=PATIENCE_S)
+    """Status and JSON; 0 when nobody answers."""
     try:
-        connection.request(method, path, None if body is None else json.dumps(body), {} if body is None else {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read()
-        return answer.status, json.loads(text) if text else {}
+        status, text = kill_points.ask(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"} if body else {})
+        return status, json.loads(text) if text else {}
     except (OSError, http.client.HTTPException):
         return 0, {}
-    finally:
-        connection.close()
-
-
-class Broken(Exception):
-    pass
-
-
-def until(condition, what):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise Broken("%s: not within %d s" % (what, PATIENCE_S))
-        time.sleep(0.02)
 
 
 def read(name):
@@ -114,26 +89,15 @@ class Test:
             time.sleep(0.05)
         with open(os.path.join(RUN, "pids/agentd")) as f:
             core = int(f.read())
-        tracer = subprocess.Popen([KILL_AT, str(core), str(at)] + (["--files"] if only_files else []), stdout=subprocess.PIPE)
-        line = tracer.stdout.readline().decode()
-        if line.startswith("refused"):
-            print("SKIP: a process cannot be traced here: " + line)
-            raise SystemExit(0)
-        if line != "ready\n":
-            raise SystemExit("not ok - the tracer said " + line)
+        killer = Killer([str(core), str(at)] + (["--files"] if only_files else []))
         ask("POST", "/v1/enrolment", {"key": key})
         end = time.monotonic() + PATIENCE_S
         # Files are looked at, so that asking makes no calls of its own in core.
-        while not select.select([tracer.stdout], [], [], 0.05)[0]:
+        while not killer.has_killed(0.05):
             journal, now = read("est"), read("device.crt")
             if (now != before and journal is not None and b"stage idle" in journal) or time.monotonic() > end:
-                if not select.select([tracer.stdout], [], [], 0.3)[0]:
-                    tracer.send_signal(signal.SIGTERM)
                 break
-        line = tracer.stdout.readline().decode().split()
-        tracer.wait()
-        if not line or line[0] not in ("killed", "over"):
-            raise SystemExit("not ok - the tracer ended with %s" % line)
+        was_killed, n_calls = killer.end(0.3)
         self.stop()
         if read("device.crt") != before:
             self.n_changed += 1
@@ -146,7 +110,7 @@ class Test:
             ask("POST", "/v1/enrolment", {"key": key})
         until(self.settled, "the renewal comes to its end: %s" % enrolment())
         until(self.is_online, "the new certificate works")
-        return line[0] == "killed", 0 if line[0] == "killed" else int(line[1])
+        return was_killed, n_calls
 
 
 def main():
@@ -160,8 +124,7 @@ def main():
         n_calls = test.run(NEVER, only_files, "new")[1]
         share = n_calls if sys.argv[1] in ("all", "files") else min(n_calls, int(sys.argv[1]))
         first, step = map(int, os.environ.get("EST_SHARE", "0/1").split("/"))
-        for i in range(first, share, step):
-            at = 1 + (2 * i + 1) * n_calls // (2 * share)
+        for at in spread(share, n_calls)[first::step]:
             killed += test.run(at, only_files, "new")[0]
             if killed % 20 == 0:
                 print("# %d points, %d s" % (killed, time.monotonic() - begin), flush=True)

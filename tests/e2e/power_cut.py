@@ -8,8 +8,6 @@ Prints one line per operation and one per broken point; ends with 1 if there was
 import http.client
 import json
 import os
-import select
-import signal
 import socket
 import ssl
 import subprocess
@@ -17,19 +15,12 @@ import sys
 import threading
 import time
 
-LAB, RUN, SOCKET, CONF, AGENTD, KILL_AT = (os.environ[k] for k in ("LAB", "RUN", "SOCKET", "CONF", "AGENTD", "KILL_AT"))
+from kill_points import NEVER, PATIENCE_S, Broken, Killer, ask, spread, until
+
+LAB, RUN, CONF, AGENTD = (os.environ[k] for k in ("LAB", "RUN", "CONF", "AGENTD"))
 HOST, PORT, LABEL = os.environ["HOST"], int(os.environ["HTTPS_PORT"]), os.environ["FACTORY_SECRET"]
 TPM_SOCKET, TPM_MODE = os.environ["TPM_SOCKET"], os.environ.get("TPM_MODE", "")
-PATIENCE_S = 60
 TRACED_S = 300  # each system call is two switches between processes, which takes its time on a busy machine
-NEVER = 1 << 40
-
-
-class Unix(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(SOCKET)
 
 
 class Device:
@@ -63,22 +54,13 @@ class Device:
         stopped = ["sh", "-c", 'kill -STOP $$; exec "$@"', "sh", AGENTD, "--config", CONF, "--supervise"]
         self.agent = subprocess.Popen(stopped, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
         until(lambda: self.is_stopped(self.agent.pid), "the supervisor waits")
-        command = [KILL_AT, "--start", str(self.agent.pid), str(at), "--files"] + (["--with", str(self.tpm.pid)] if with_tpm else [])
-        tracer = subprocess.Popen(command, stdout=subprocess.PIPE)
-        line = tracer.stdout.readline().decode()
-        if line != "ready\n":
-            raise SystemExit("not ok - the tracer said " + line)
-        until(lambda: select.select([tracer.stdout], [], [], 0.02)[0] or self.is_up(0.5), "core is killed or up", TRACED_S)
-        if not select.select([tracer.stdout], [], [], 0.15)[0]:
-            tracer.send_signal(signal.SIGTERM)
-        line = tracer.stdout.readline().decode().split()
-        tracer.wait()
+        killer = Killer(["--start", str(self.agent.pid), str(at), "--files"] + (["--with", str(self.tpm.pid)] if with_tpm else []))
+        until(lambda: killer.has_killed(0.02) or self.is_up(0.5), "core is killed or up", TRACED_S)
+        n_calls = killer.end(0.15)[1]
         self.stop()
         if with_tpm:
             self.tpm.wait()
-        if not line or line[0] not in ("killed", "over"):
-            raise SystemExit("not ok - the tracer ended with %s" % line)
-        return 0 if line[0] == "killed" else int(line[1])
+        return n_calls
 
     @staticmethod
     def is_stopped(pid):
@@ -87,7 +69,7 @@ class Device:
 
     def is_up(self, patience_s=PATIENCE_S):
         try:
-            return self.local("GET", "/v1/health", patience_s)[0] == 200
+            return ask("GET", "/v1/health", patience_s=patience_s)[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 
@@ -97,17 +79,8 @@ class Device:
             self.agent.wait()
             self.agent = None
 
-    def local(self, method, path, patience_s=PATIENCE_S):
-        connection = Unix("localhost", timeout=patience_s)
-        try:
-            connection.request(method, path)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
     def state(self):
-        return json.loads(self.local("GET", "/v1/bootstrap")[1])["state"]
+        return json.loads(ask("GET", "/v1/bootstrap")[1])["state"]
 
     def remote(self, method, path, body, token=None):
         headers = {"Content-Type": "application/json"}
@@ -151,18 +124,6 @@ class Device:
             time.sleep(0.2)
 
 
-def until(condition, what, patience_s=PATIENCE_S):
-    end = time.monotonic() + patience_s
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit("not ok - %s: not within %d s" % (what, patience_s))
-        time.sleep(0.01)
-
-
-class Broken(Exception):
-    pass
-
-
 class Test:
     def __init__(self, device):
         self.device = device
@@ -191,13 +152,7 @@ class Test:
         arguments, new = self.request(operation, token)
         with open(os.path.join(RUN, "pids/agentd")) as f:
             core = int(f.read())
-        command = [KILL_AT, str(core), str(at)] + (["--files"] if only_files else []) + (["--with", str(d.tpm.pid)] if with_tpm else [])
-        tracer = subprocess.Popen(command, stdout=subprocess.PIPE)
-        line = tracer.stdout.readline().decode()
-        if line.startswith("refused"):
-            raise SystemExit("SKIP: a process cannot be traced here: " + line)
-        if line != "ready\n":
-            raise SystemExit("not ok - the tracer said " + line)
+        killer = Killer([str(core), str(at)] + (["--files"] if only_files else []) + (["--with", str(d.tpm.pid)] if with_tpm else []))
         status = []
 
         def send():
@@ -208,15 +163,10 @@ class Test:
 
         client = threading.Thread(target=send)
         client.start()
-        while client.is_alive() and not select.select([tracer.stdout], [], [], 0.02)[0]:
+        while client.is_alive() and not killer.has_killed(0.02):
             pass
-        if not select.select([tracer.stdout], [], [], 0.15)[0]:
-            tracer.send_signal(signal.SIGTERM)
-        line = tracer.stdout.readline().decode().split()
-        tracer.wait()
+        was_killed, n_calls = killer.end(0.15)
         client.join()
-        if not line or line[0] not in ("killed", "over"):
-            raise SystemExit("not ok - the tracer ended with %s" % line)
         d.stop()
         if with_tpm:
             d.tpm.wait()
@@ -225,10 +175,10 @@ class Test:
             self.n_again += d.start_and_kill(at_start, (at_start + n) % 3 == 0) == 0
         d.start()
         is_acknowledged = status[0] == self.answers[operation]
-        if line[0] == "over" and not is_acknowledged:
+        if not was_killed and not is_acknowledged:
             raise Broken("%s: answered with %d though nothing was killed" % (operation, status[0]))
         self.look(operation, new, is_acknowledged)
-        return line[0] == "killed", 0 if line[0] == "killed" else int(line[1])
+        return was_killed, n_calls
 
     def look(self, operation, new, is_acknowledged):
         """Exactly one of old and new opens the device, and the state says which; nothing from before does."""
@@ -289,7 +239,7 @@ def main():
             over[operation] = test.run(operation, NEVER, not is_all, False)[1]
         for operation, n in over.items():
             share = n if is_all else min(n, max(1, int(sys.argv[1]) // 3))
-            points[operation] = [1 + (2 * i + 1) * n // (2 * share) for i in range(share)]
+            points[operation] = spread(share, n)
         turn = 0
         while any(points.values()):
             turn += 1
