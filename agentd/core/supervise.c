@@ -311,6 +311,14 @@ static int child_start(struct child *child)
 	child->started_us = now_us(child->supervisor);
 	write_pid(child);
 	r = sd_event_add_child(child->supervisor->service.event, &child->on_exit, pid, WEXITED, on_exit_of_child, child);
+	/*
+	 * The end of one that somebody traces (strace -f) is told twice, and only the second time it is ours: once is not enough. Off first,
+	 * or sd-event leaves the one-shot watch of the kernel as it is.
+	 */
+	if (r >= 0)
+		r = sd_event_source_set_enabled(child->on_exit, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(child->on_exit, SD_EVENT_ON);
 	if (r < 0) {
 		service_log(LOG_CRIT, "cannot watch %s: %s", names[child->id], strerror(-r));
 		sd_event_exit(child->supervisor->service.event, r);
