@@ -8,8 +8,10 @@ certificates or HTTP basic. It issues with the openssl command. Files in DIR ste
   basic     USER:PASSWORD that simpleenroll takes without a certificate
   attrs     base64 that csrattrs answers; missing: 204
   days      validity of what is issued
-and it writes DIR/requests: one line per request (operation, client subject or basic or nobody, status)."""
+and it writes DIR/requests: one line per request (operation, client subject or basic or nobody, status), and DIR/asked: a digest of each
+request for a certificate."""
 import base64
+import hashlib
 import http.server
 import os
 import ssl
@@ -132,6 +134,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path not in (PREFIX + "simpleenroll", PREFIX + "simplereenroll"):
             return self.reply(404)
+        with open(os.path.join(DIR, "asked"), "a") as f:
+            f.write(hashlib.sha256(body).hexdigest() + "\n")
         if mode == "refuse" or not self.is_known():
             return self.reply(401, b"who are you?", WWW_Authenticate='Basic realm="est"')
         if self.headers.get("Content-Type") != "application/pkcs10":

@@ -266,6 +266,20 @@ static int talk(struct core *core, enum est_kind kind, const char *csr, ask_fn f
 	return ask_send(core, PROG_FETCH, m, TALK_TIMEOUT_S, NULL, fn, err);
 }
 
+/* The next attempt makes a request anew: this one was refused, or asks for what is not wanted any more. A new key stays. */
+static int forget_request(struct core *core, struct agent_error **err)
+{
+	int r = enrol_remove(core->keys_fd, ENROL_FILE_CSR, err);
+
+	return r < 0 || !core->enrol->journal.new_key ? r : enrol_remove(core->keys_fd, ENROL_KEY ROTATION_NEXT ".csr", err);
+}
+
+/* The server, not the way to it; and it is not about who asks. */
+static bool is_about_request(const struct agent_error *err)
+{
+	return strncmp(agent_error_name(err), "est.", 4) == 0 && !is_about_identity(err);
+}
+
 static void on_taken(struct core *core, struct enrol_job *job, int r, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *e = NULL;
@@ -275,8 +289,7 @@ static void on_taken(struct core *core, struct enrol_job *job, int r, struct age
 		return;
 	if (r < 0) {
 		event_add(core, EVENT_EST_REFUSED, "reason", agent_error_message(*err), NULL);
-		/* What was asked for with this request is not what we want: the next one is made anew. */
-		(void)enrol_remove(core->keys_fd, ENROL_FILE_CSR, NULL);
+		(void)forget_request(core, NULL);
 		fail(core, err);
 		return;
 	}
@@ -301,6 +314,8 @@ static int on_enrolled(struct core *core, struct op_call *call, sd_bus_message *
 
 	if (was_reset(core))
 		return 0;
+	if (r < 0 && is_about_request(*err))
+		(void)forget_request(core, NULL);
 	if (!is_answered(core, reply, r, &answer, err)) {
 		free(answer.pem);
 		return 0;
@@ -480,7 +495,7 @@ static void begin(struct core *core, enum enrol_cause cause, bool new_key, struc
 	struct enrol_round first = { .n_identities = 0 };
 
 	/* A request of an earlier enrolment may have another subject. */
-	if (enrol_remove(core->keys_fd, ENROL_FILE_CSR, &err) < 0) {
+	if (forget_request(core, &err) < 0) {
 		say(e, agent_error_message(err));
 		step_in_s(core, (uint64_t)core->settings->est.retry_min_s);
 		return;

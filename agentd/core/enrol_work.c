@@ -106,8 +106,11 @@ static void free_names(char *(*names)[NAMES_MAX + 1])
 		free((*names)[i]);
 }
 
-/* RFC 7030 section 4.2.2: a renewal has subject and names of the certificate in use, unless the settings say otherwise. */
-static int make_csr(struct store *store, struct enrol_job *job, const struct settings *s, struct agent_error **err)
+/*
+ * RFC 7030 section 4.2.2: a renewal has subject and names of the certificate in use, unless the settings say otherwise. @has_next: the new
+ * key is there already, and its request was given up.
+ */
+static int make_csr(struct store *store, struct enrol_job *job, const struct settings *s, bool has_next, struct agent_error **err)
 {
 	_cleanup_(free_names) char *names[NAMES_MAX + 1] = { NULL };
 	_cleanup_free_ char *subject = NULL, *longer = NULL;
@@ -136,19 +139,22 @@ static int make_csr(struct store *store, struct enrol_job *job, const struct set
 	}
 	if (n > 0)
 		options.names = (const char *const *)names;
-	if (job->new_key) {
+	if (job->new_key && !has_next) {
 		if (agent_key_type_parse(job->wishes.key_type, &type) < 0)
 			type = 0; /* no wish, or one that no TPM key can meet: as the old one */
+		job->is_begun = true;
 		return store_begin_rotation(store, ENROL_KEY, type, &options, &job->rotation, &job->csr_out, err);
 	}
-	r = store_get_key(store, ENROL_KEY, &key, err);
+	r = store_get_key(store, has_next ? ENROL_KEY ROTATION_NEXT : ENROL_KEY, &key, err);
 	if (r >= 0)
 		r = agent_csr_make(store->ctx, key->signer, &options, &job->csr_out, err);
+	if (r >= 0 && has_next)
+		return rotation_write(store->keys_fd, ENROL_KEY ROTATION_NEXT, ".csr", job->csr_out, err);
 	return r < 0 ? r : file_replace_at(store->keys_fd, ENROL_FILE_CSR, 0600, job->csr_out, strlen(job->csr_out), err);
 }
 
 /* The request of before, if there is one: after 202 the server wants the very same (RFC 7030 section 4.2.3). */
-static int find_csr(struct store *store, struct enrol_job *job, struct agent_error **err)
+static int find_csr(struct store *store, struct enrol_job *job, bool *ret_has_next, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *e = NULL;
 	struct rotation rotation;
@@ -159,6 +165,7 @@ static int find_csr(struct store *store, struct enrol_job *job, struct agent_err
 		r = rotation_load(store->keys_fd, &rotation, err);
 		if (r < 0 || rotation.state != ROTATION_WAITING || strcmp(rotation.key, ENROL_KEY) != 0)
 			return r;
+		*ret_has_next = true;
 		return rotation_read(store->keys_fd, ENROL_KEY ROTATION_NEXT, ".csr", &job->csr_out, err);
 	}
 	r = file_read_at(store->keys_fd, ENROL_FILE_CSR, ROTATION_CERT_MAX, &job->csr_out, &size, &e);
@@ -167,13 +174,10 @@ static int find_csr(struct store *store, struct enrol_job *job, struct agent_err
 
 static int make_request(struct store *store, struct enrol_job *job, struct agent_error **err)
 {
-	int r = find_csr(store, job, err);
+	bool has_next = false;
+	int r = find_csr(store, job, &has_next, err);
 
-	if (r < 0 || job->csr_out != NULL)
-		return r;
-	r = make_csr(store, job, job->settings, err);
-	job->is_begun = r >= 0 && job->new_key;
-	return r;
+	return r < 0 || job->csr_out != NULL ? r : make_csr(store, job, job->settings, has_next, err);
 }
 
 /* ---- what came ---------------------------------------------------------------------------------------------------- */

@@ -132,6 +132,31 @@ if wait_for 20 busy; then ok "503 with Retry-After: asked again"; else not_ok "5
 mode ok
 renewed "until it has time" "$BEFORE"
 
+# ---- the factory's certificate: for a device that was off for too long, and for one that has no other ------------------------
+lab_agent_stop
+device_cert -$DAY $((3650 * DAY))
+cp "$LAB/trust/broker/device.pem" "$LAB/trust/est/factory.pem"
+rescued() { [ "$(status | jq -r '.not_after // 0')" -gt "$(date +%s)" ]; }
+from_factory() { # CAUSE "what"
+  lab_as agentd rm -f "$KEYS/device.crt" "$KEYS/rotation" "$KEYS/est"
+  : > "$EST/requests"
+  lab_agent_start
+  if wait_for 40 rescued; then ok "$2 comes back with the certificate of the factory"; else not_ok "$2: $(status) $(cat "$EST/requests")"; fi
+  is_online "$2 is online"
+  becomes "and all is quiet" idle
+  like "the server saw a new enrolment, by mTLS" "$(cat "$EST/requests")" "simpleenroll $LAB_SERIAL 200"
+  like "that is what the event says" "$(events est.begun | jq -c last)" "\"cause\":\"$1\".*\"identity\":\"factory\""
+  is "the key is the one of before" "$(fingerprint)" "$KEY"
+  lab_agent_stop
+}
+device_cert $((-400 * DAY)) $((-10 * DAY))
+from_factory expired "a device whose certificate has expired"
+rm "$LAB/trust/broker/device.pem"
+from_factory first "a device without a certificate of its own"
+rm "$LAB/trust/est/factory.pem"
+lab_agent_start
+is_online "the link is up with what was enrolled"
+
 # ---- the live connection decides ---------------------------------------------------------------------------------------
 BEFORE=$(not_after)
 lab_broker_stop
@@ -145,6 +170,19 @@ lab_broker_start
 renewed "the broker is back: the new pair is in use" "$BEFORE"
 fails "with another key" test "$(fingerprint)" = "$KEY"
 is_online "the link is up"
+
+# ---- a new key whose certificate is refused ------------------------------------------------------------------------------
+BEFORE=$(not_after) KEY=$(fingerprint)
+mode otherkey
+: > "$EST/asked"
+ctl enrol renew --new-key > /dev/null
+anew() { [ "$(sort -u "$EST/asked" | wc -l)" -ge 2 ]; }
+if wait_for 30 anew; then ok "the request that was refused is made anew"; else not_ok "asked with: $(cat "$EST/asked"), $(status)"; fi
+is "the old pair is the one in use" "$(not_after) $(fingerprint)" "$BEFORE $KEY"
+mode wait:1
+renewed "what the server puts off and then issues is in use" "$BEFORE"
+is "with the same request" "$(tail -n 2 "$EST/asked" | sort -u | wc -l)" 1
+mode ok
 
 # ---- the TPM is slow ---------------------------------------------------------------------------------------------------
 BEFORE=$(not_after)
