@@ -23,6 +23,7 @@
 #define SEQ_SPAN (UINT64_C(1) << 40)	/* a sequence number further ahead is not one of ours */
 #define BUFFER_KEPT 65536u
 #define SAVE_EVERY 64u		/* records released between two writes of a superblock: so many at most come again after a crash */
+#define SYNC_EVERY 16u		/* such writes between two syncs, when nothing else syncs: after a power cut it is so many times as many */
 
 struct super {
 	uint64_t salt;
@@ -45,6 +46,7 @@ struct ring {
 	uint64_t slot_tail[2];		/* tail in the superblocks as written */
 	uint64_t synced_tail[2];	/* as they are on the medium for certain */
 	uint64_t n_super_writes;
+	unsigned n_unsynced_supers;
 	size_t slot;			/* the one written last */
 	bool is_slot_synced;
 	uint64_t n_unsaved;		/* records released since the last superblock */
@@ -172,6 +174,7 @@ static int super_write(struct ring *ring)
 		ring->slot = 1 - ring->slot;
 	ring->is_slot_synced = false;
 	ring->n_super_writes++;
+	ring->n_unsynced_supers++;
 	ring->now.generation++;
 	super_encode(&ring->now, data);
 	ring->slot_tail[ring->slot] = ring->now.tail_pos;
@@ -619,6 +622,7 @@ int ring_sync_end(struct ring *ring, const struct ring_mark *mark, int result)
 	if (ring->n_super_writes == mark->n_super_writes) {
 		memcpy(ring->synced_tail, mark->slot_tail, sizeof(ring->synced_tail));
 		ring->is_slot_synced = true;
+		ring->n_unsynced_supers = 0;
 	}
 	return 0;
 }
@@ -682,7 +686,9 @@ int ring_release(struct ring *ring, struct ring_cursor cursor, uint64_t n_record
 	/* Damage makes the count uncertain, but empty is empty. */
 	now->n_records = now->tail_pos == now->head_pos ? 0 : now->n_records > n_records ? now->n_records - n_records : 1;
 	ring->n_unsaved += n_records > 0 ? n_records : 1;
-	return ring->n_unsaved < SAVE_EVERY ? 0 : fail(ring, super_write(ring));
+	if (ring->n_unsaved < SAVE_EVERY)
+		return 0;
+	return fail(ring, ring->n_unsynced_supers + 1 < SYNC_EVERY ? super_write(ring) : super_save(ring));
 }
 
 uint64_t ring_last_seq(const struct ring *ring)

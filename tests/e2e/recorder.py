@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A broker for tests that says PUBACK only after the message is in a file, so that the file tells what was acknowledged.
 
-usage: recorder.py PORT CERT KEY CLIENT-CA FILE   (MQTT 3.1.1, TLS 1.3 with client certificates; forwards to subscribers)
+usage: recorder.py PORT CERT KEY CLIENT-CA FILE [TIMES]   (MQTT 3.1.1, TLS 1.3 with client certificates; forwards to subscribers)
+TIMES: a file that says when each message was in FILE, still before its PUBACK: "SECONDS TOPIC NUMBER"
 """
 import os
 import socket
@@ -10,9 +11,11 @@ import ssl
 import struct
 import sys
 import threading
+import time
 
-port, cert, key, ca, path = sys.argv[1:]
+port, cert, key, ca, path = sys.argv[1:6]
 out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+times = os.open(sys.argv[6], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) if len(sys.argv) > 6 else -1
 lock = threading.Lock()
 subscribers = []
 
@@ -70,6 +73,8 @@ class Client(threading.Thread):
             mid, rest = rest[:2], rest[2:]
         with lock:
             os.write(out, topic.encode() + b" " + rest + b"\n")
+            if times >= 0:
+                os.write(times, b"%.6f %s %s\n" % (time.time(), topic.encode(), rest.split(b":")[0].split(b" ")[0]))
             targets = [s for s in subscribers if any(matches(f, topic) for f in s.filters)]
         for s in targets:
             try:

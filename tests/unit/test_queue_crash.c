@@ -221,6 +221,64 @@ static void no_safe_message_is_lost_at_any_power_cut(void **state)
 	assert_true(cut.n_unsafe_lost > 0);	/* or the model cuts nothing */
 }
 
+/* ---- a long backlog leaves, and nothing is put in that would be synced */
+
+static char stable_file[128];
+
+static int copying_sync(int fd)
+{
+	char *image;
+	size_t size;
+
+	assert_int_equal(file_read_at(AT_FDCWD, file, 1 << 22, &image, &size, NULL), 0);
+	assert_int_equal(file_replace_at(AT_FDCWD, stable_file, 0600, image, size, NULL), 0);
+	free(image);
+	return 0;
+}
+
+static uint64_t count_of(const char *path)
+{
+	struct agent_queue_options options = small();
+	struct agent_queue_message m;
+	struct agent_queue *queue;
+	uint64_t n = 0;
+
+	options.file = path;
+	options.max_in_flight = 1;
+	queue = open_queue(&options);
+	while (agent_queue_next(queue, &m, NULL) == 1) {
+		assert_int_equal(agent_queue_done(queue, m.seq, NULL), 0);
+		n++;
+	}
+	agent_queue_free(queue);
+	return n;
+}
+
+static void what_was_done_comes_again_up_to_a_bound(void **state)
+{
+	enum { N = 5000, AGAIN_MAX = 16 * 64 + 64 };
+	static const struct ring_io io = { .sync = copying_sync };
+	struct agent_queue_options options = small();
+	struct agent_queue_message m;
+	struct agent_queue *queue;
+
+	snprintf(stable_file, sizeof(stable_file), "%s/stable", dir.path);
+	options.size_bytes = 1 << 21;
+	options.max_in_flight = 1;
+	queue = open_queue(&options);
+	for (uint64_t n = 1; n <= N; n++)
+		assert_int_equal(add(queue, n), 0);
+	agent_queue_free(queue);
+	assert_int_equal(queue_open(&options, &io, &queue, NULL), 0);
+	for (uint64_t n = 1; n <= N; n++) {
+		assert_int_equal(agent_queue_next(queue, &m, NULL), 1);
+		assert_int_equal(agent_queue_done(queue, m.seq, NULL), 0);
+	}
+	assert_in_range(count_of(stable_file), 1, AGAIN_MAX);
+	agent_queue_free(queue);
+	assert_int_equal(count_of(file), 0);
+}
+
 /* ---- kill -9 */
 
 struct life {
@@ -362,6 +420,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		T(no_safe_message_is_lost_at_any_power_cut),
+		T(what_was_done_comes_again_up_to_a_bound),
 		T(kill_loses_nothing),
 		T(kill_loses_nothing_from_ram),
 		T(a_failing_disk_is_told_and_costs_nothing_safe),
