@@ -265,6 +265,32 @@ for archive in tree.tar tree.tar.gz pax.tar; do
   succeeds "  the file is there" cmp setting.conf app.b/etc/app/setting.conf
   cmp -s -n 3000001 image slot.b && ok "  and the image"
 done
+# The same archive by SWUpdate and by us; what may differ is in docs/design/update.md, "Files and archives".
+mkdir tree/closed
+chmod 640 tree/share/deep/data
+chmod 700 tree/closed
+touch -d 2020-02-03 tree/bin/tool tree/share/deep/data tree/empty
+(cd tree && tar --owner 0 --group 0 -cf ../dated.tar .)
+carried_out() { # NAME: what is in app.b now
+  (cd app.b && find . -mindepth 1 -printf '%P %y\n' | sort) > "$1.names"
+  (cd app.b && find . -mindepth 1 ! -path './etc*' -printf '%P %m\n' | sort) > "$1.modes"
+  (cd app.b && find . -type f ! -path './etc*' -printf '%P %T@\n' | sort) > "$1.times"
+  (cd app.b && find . -type f -exec sha256sum {} + | sort) > "$1.sums"
+}
+for more in '' 'preserve-attributes = true;'; do
+  describe "files: ( { filename = \"dated.tar\"; type = \"archive\"; sha256 = \"$(sha256sum < dated.tar | cut -c1-64)\"; path = \"$W/app.b\"; $more properties = { create-destination = \"true\"; }; },
+    { filename = \"setting.conf\"; sha256 = \"$(sha256sum < setting.conf | cut -c1-64)\"; path = \"$W/app.b/etc/setting.conf\"; properties = { create-destination = \"true\"; atomic-install = \"true\"; }; } );"
+  sign_cms
+  pack peer.swu crc dated.tar setting.conf
+  device
+  rm -rf app.a app.b && mkdir app.a app.b
+  succeeds "swupdate: an archive${more:+ with $more} and a file with atomic-install" swupdate -k "$PKI/update-ca.pem" -H gw:1 -M -m -i peer.swu
+  carried_out theirs
+  rm -rf app.b && mkdir app.b
+  succeeds "  and ours" sh -c '"$0" "$@" < peer.swu' "$PROBE" --trust "$LAB/trust/update" --state "$W/state" --env "$W/env" --slot "app:a:$W/app.a" --slot "app:b:$W/app.b" --compat
+  carried_out ours
+  for what in names modes sums ${more:+times}; do succeeds "  the same $what" cmp "theirs.$what" "ours.$what"; done
+done
 ln -s /etc/passwd tree/link
 (cd tree && tar -cf ../link.tar .)
 rm tree/link
