@@ -25,6 +25,7 @@ struct verification {
 	STACK_OF(X509) *embedded;
 	uint8_t keys[CMS_SIGNERS_MAX][DIGEST_SIZE];	/* SHA-256 of the SPKI of each valid signer */
 	unsigned n_valid;
+	char signer[CMS_SIGNER_SIZE];			/* name of the first of them */
 };
 
 static void pop_certs(STACK_OF(X509) **certs)
@@ -164,7 +165,8 @@ static int count_key(struct verification *v, X509 *cert, struct agent_error **er
 			return agent_error_set(err, -EKEYREJECTED, "update.threshold", "the key of \"%s\" counts once", signer);
 		}
 	}
-	v->n_valid++;
+	if (v->n_valid++ == 0)
+		name_show(X509_get_subject_name(cert), v->signer, sizeof(v->signer));
 	return 0;
 }
 
@@ -242,31 +244,49 @@ static int check_signers(struct verification *v, CMS_ContentInfo *cms, unsigned 
 			       v->n_valid, n_min_signers, reasons);
 }
 
-int cms_verify(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,
-	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err)
+/* What is known goes in with @v, what was found out comes back in it. */
+static int verify(struct verification *v, const void *cms_der, size_t cms_size, unsigned n_min_signers, struct agent_error **err)
 {
 	_cleanup_(CMS_ContentInfo_freep) CMS_ContentInfo *cms = NULL;
 	_cleanup_(pop_certs) STACK_OF(X509) *embedded = NULL;
-	struct verification v = { .trust = trust, .content = content, .content_size = content_size, .now_s = now_s };
 	int r;
 
 	if (n_min_signers == 0)
 		return agent_error_set(err, -EINVAL, "update.policy", "a policy that needs no signature is refused");
 	ERR_clear_error();
-	r = parse(trust, cms_der, cms_size, &cms, err);
+	r = parse(v->trust, cms_der, cms_size, &cms, err);
 	if (r < 0)
 		return r;
-	if (now_s == 0)
+	if (v->now_s == 0)
 		return agent_error_set(err, -EKEYREJECTED, "update.signer", "the time is not known, so no certificate can be checked");
 	embedded = CMS_get1_certs(cms);
 	if (sk_X509_num(embedded) > EMBEDDED_MAX)
 		return malformed(err, "too many certificates came along");
-	v.embedded = embedded;
-	r = check_signers(&v, cms, n_min_signers, err);
+	v->embedded = embedded;
+	r = check_signers(v, cms, n_min_signers, err);
+	v->embedded = NULL;
 	ERR_clear_error();
-	if (r < 0)
-		return r;
-	if (ret_n_valid != NULL)
+	return r;
+}
+
+int cms_verify(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,
+	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err)
+{
+	struct verification v = { .trust = trust, .content = content, .content_size = content_size, .now_s = now_s };
+	int r = verify(&v, cms_der, cms_size, n_min_signers, err);
+
+	if (r >= 0 && ret_n_valid != NULL)
 		*ret_n_valid = v.n_valid;
-	return 0;
+	return r < 0 ? r : 0;
+}
+
+int cms_verify_signer(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,
+		      uint64_t now_s, char ret_signer[CMS_SIGNER_SIZE], struct agent_error **err)
+{
+	struct verification v = { .trust = trust, .content = content, .content_size = content_size, .now_s = now_s };
+	int r = verify(&v, cms_der, cms_size, 1, err);
+
+	if (r >= 0)
+		memcpy(ret_signer, v.signer, sizeof(v.signer));
+	return r < 0 ? r : 0;
 }

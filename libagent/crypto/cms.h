@@ -19,6 +19,9 @@
 
 struct cms_trust;
 
+/* What the certificate of a signer has to be for: extended key usage codeSigning, or AGENT_COMMAND_EKU. */
+enum cms_purpose { CMS_PURPOSE_CODE = 0, CMS_PURPOSE_COMMAND = 1 };
+
 /*
  * Read every *.pem (one or more certificates: signers themselves, or CAs that issue signers), *.crl (PEM or DER) and *.pub
  * (one bare public key, for cms_verify_raw() alone) in the folder @path. A file that cannot be read refuses the whole folder. -ENOKEY
@@ -34,6 +37,8 @@ int cms_trust_parse(struct agent_context *ctx, const char *certs, const struct c
 void cms_trust_skip_crls(struct cms_trust *trust, bool skip);
 /* Whoever was issued by a pinned CA needs a list of that CA that is valid now. A pinned certificate itself is revoked by unpinning it. */
 void cms_trust_require_crls(struct cms_trust *trust, bool require);
+/* CMS_PURPOSE_CODE if never called. */
+void cms_trust_set_purpose(struct cms_trust *trust, enum cms_purpose purpose);
 struct cms_trust *cms_trust_free(struct cms_trust *trust);
 DEFINE_CLEANUP(struct cms_trust *, cms_trust_free)
 
@@ -50,6 +55,11 @@ DEFINE_CLEANUP(struct cms_trust *, cms_trust_free)
  */
 int cms_verify(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size,
 	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err);
+
+#define CMS_SIGNER_SIZE 80
+/* The same for one signer, and who that is: @ret_signer is the common name of the first whose signature is good, made printable. */
+int cms_verify_signer(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size, uint64_t now_s,
+		      char ret_signer[CMS_SIGNER_SIZE], struct agent_error **err);
 
 /* Bare RSA signatures over SHA-256, as "openssl dgst -sha256 -sign" makes them: PKCS#1 v1.5, or PSS. Never both. */
 enum cms_raw { CMS_RAW_NONE = 0, CMS_RAW_RSA = 1, CMS_RAW_RSA_PSS = 2 };

@@ -15,6 +15,7 @@ struct cms_trust {
 	STACK_OF(X509) *certs;
 	X509_STORE *store;	/* the same certificates, and the revocation lists */
 	bool skips_crls, requires_crls;
+	enum cms_purpose purpose;
 	EVP_PKEY *keys[CMS_KEYS_MAX];	/* bare ones */
 	size_t n_keys;
 };
@@ -22,7 +23,7 @@ struct cms_trust {
 /* Is this very certificate pinned. */
 int cms_trust_has(const struct cms_trust *trust, const X509 *cert);
 
-/* May the owner of this certificate sign updates at @now_s: 0, or -EKEYREJECTED update.signer with the property that failed. */
+/* May the owner of this certificate sign, for the purpose that was set, at @now_s: 0, or -EKEYREJECTED update.signer with the property that failed. */
 int cms_trust_check(const struct cms_trust *trust, X509 *cert, uint64_t now_s, struct agent_error **err);
 
 #endif

@@ -12,6 +12,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <agent/command.h>
 #include <agent/openssl.h>
 
 #include "base/file.h"
@@ -185,6 +186,11 @@ void cms_trust_require_crls(struct cms_trust *trust, bool require)
 	trust->requires_crls = require;
 }
 
+void cms_trust_set_purpose(struct cms_trust *trust, enum cms_purpose purpose)
+{
+	trust->purpose = purpose;
+}
+
 void cms_trust_skip_crls(struct cms_trust *trust, bool skip)
 {
 	trust->skips_crls = skip;
@@ -337,6 +343,18 @@ static int check_key(EVP_PKEY *pkey)
 	return EVP_PKEY_is_a(pkey, "ED25519");
 }
 
+static bool has_command_usage(const X509 *cert)
+{
+	EXTENDED_KEY_USAGE *usages = X509_get_ext_d2i(cert, NID_ext_key_usage, NULL, NULL);
+	bool is_there = false;
+	char oid[96];
+
+	for (int i = 0; i < sk_ASN1_OBJECT_num(usages); i++)
+		is_there |= OBJ_obj2txt(oid, sizeof(oid), sk_ASN1_OBJECT_value(usages, i), 1) > 0 && strcmp(oid, AGENT_COMMAND_EKU) == 0;
+	EXTENDED_KEY_USAGE_free(usages);
+	return is_there;
+}
+
 int cms_trust_check(const struct cms_trust *trust, X509 *cert, uint64_t now_s, struct agent_error **err)
 {
 	uint32_t flags = X509_get_extension_flags(cert);
@@ -360,7 +378,9 @@ int cms_trust_check(const struct cms_trust *trust, X509 *cert, uint64_t now_s, s
 	if (r < 0)
 		return r;
 	/* After the chain, so that a stranger's certificate is called unknown first. */
-	if (!(flags & EXFLAG_XKUSAGE) || !(X509_get_extended_key_usage(cert) & XKU_CODE_SIGN))
+	if (trust->purpose == CMS_PURPOSE_COMMAND && !has_command_usage(cert))
+		REFUSE("signer \"%s\": its certificate lacks the extended key usage of commands, " AGENT_COMMAND_EKU, signer);
+	if (trust->purpose == CMS_PURPOSE_CODE && (!(flags & EXFLAG_XKUSAGE) || !(X509_get_extended_key_usage(cert) & XKU_CODE_SIGN)))
 		REFUSE("signer \"%s\": its certificate lacks the extended key usage codeSigning", signer);
 	if ((flags & EXFLAG_KUSAGE) && !(X509_get_key_usage(cert) & KU_DIGITAL_SIGNATURE))
 		REFUSE("signer \"%s\": its certificate lacks the key usage digitalSignature", signer);

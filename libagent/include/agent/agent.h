@@ -6,6 +6,7 @@
 #include <agent/bundle.h>
 #include <agent/cert.h>
 #include <agent/client.h>
+#include <agent/command.h>
 #include <agent/common.h>
 #include <agent/context.h>
 #include <agent/counter.h>
