@@ -93,6 +93,7 @@ static const struct {
 	/* Certificates: when the one in use ends, and who may issue the next. */
 	{ AT_TRUST, "broker", SANDBOX_READ, CORE },
 	{ AT_MQTT_CERT, NULL, SANDBOX_READ, CORE },
+	{ AT_TRUST, "command", SANDBOX_READ, CORE }, /* who signs commands; read at each */
 	{ AT_TRUST, "est", SANDBOX_READ, CORE },
 	{ AT_EST_CA, NULL, SANDBOX_READ, CORE },
 	{ AT_EST_FACTORY, NULL, SANDBOX_READ, CORE },

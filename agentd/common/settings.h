@@ -35,10 +35,11 @@ struct settings {
 		bool enable;
 		char *host;
 		int64_t port;
-		char *ca_file, *crl_file, *crl, *ocsp, **pins, *cert_file, *key, *topic_prefix, **queues, **rights;
+		char *ca_file, *crl_file, *crl, *ocsp, **pins, *cert_file, *key, *topic_prefix, **queues, **rights, *command_topic, *answer_topic;
 		int64_t flash_endurance_gib, telemetry_s, app_calls_per_s, keepalive_s, backoff_min_ms, backoff_max_ms;
 		bool allow_tls12;
 	} mqtt;
+	struct { char *role; int64_t ahead_s, per_minute; } command;
 	struct { char *ca_file, *crl_file, *crl, *ocsp, **pins; int64_t connect_timeout_s; } fetch;
 	struct { char *kind, *index_url; int64_t poll_s, poll_min_s, poll_max_s; } source;
 	struct { char *url, *tenant, *controller, *token_file, *distribution; } hawkbit;

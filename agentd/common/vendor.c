@@ -6,18 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agentd/common/gcra.h"
 #include "base/macro.h"
-
-/* One cell of @interval_us; @burst fit at once. */
-static bool gcra(uint64_t *tat_us, uint64_t now_us, uint64_t interval_us, unsigned burst)
-{
-	uint64_t tat = *tat_us > now_us ? *tat_us : now_us;
-
-	if (tat - now_us > interval_us * (burst - 1))
-		return false;
-	*tat_us = tat + interval_us;
-	return true;
-}
 
 static bool is_idle(const struct vendor_user *user, uint64_t now_us)
 {
@@ -75,7 +65,7 @@ int vendor_call_begin(const struct vendors *vendors, struct vendor_user *user, u
 {
 	if (user->n_calls >= VENDOR_MAX_CALLS)
 		return -EBUSY;
-	if (!gcra(&user->call_tat_us, now_us, UINT64_C(1000000) / vendors->limits.calls_per_s, vendors->limits.burst))
+	if (!gcra_take(&user->call_tat_us, now_us, UINT64_C(1000000) / vendors->limits.calls_per_s, vendors->limits.burst))
 		return -EDQUOT;
 	user->n_calls++;
 	return 0;
@@ -90,7 +80,7 @@ bool vendor_may_log(struct vendor_user *user, enum vendor_event event, uint64_t 
 {
 	struct vendor_log *log = &user->logs[event];
 
-	if (!gcra(&log->tat_us, now_us, VENDOR_LOG_INTERVAL_US, VENDOR_LOG_BURST)) {
+	if (!gcra_take(&log->tat_us, now_us, VENDOR_LOG_INTERVAL_US, VENDOR_LOG_BURST)) {
 		log->n_left_out++;
 		return false;
 	}

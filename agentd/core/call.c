@@ -13,6 +13,7 @@
 
 #include "agentd/common/peer.h"
 #include "agentd/core/bus_inside.h"
+#include "agentd/core/dispatch.h"
 #include "agentd/core/key_rights.h"
 #include "base/macro.h"
 
@@ -128,6 +129,7 @@ struct op_call *op_call_unref(struct op_call *call)
 		vendor_call_end(call->peer->user);
 	sd_bus_message_unref(call->msg);
 	peer_unref(call->peer);
+	op_call_unref(call->outer);
 	free(call);
 	return NULL;
 }
@@ -139,11 +141,25 @@ int op_reply_new(struct op_call *call, sd_bus_message **ret_reply, struct agent_
 	return r < 0 ? agent_error_set(err, r, "bus.reply", "cannot answer %s: %s", call->op->method, strerror(-r)) : 0;
 }
 
+/* Made readable where it was written. */
+static int pass_answer(struct op_call *call, sd_bus_message *reply)
+{
+	int r = sd_bus_message_seal(reply, 1, 0);
+
+	if (r >= 0)
+		r = sd_bus_message_rewind(reply, 1);
+	if (r >= 0)
+		call->answered(call->outer, reply, 0, NULL);
+	return r;
+}
+
 int op_reply_send(struct op_call *call, sd_bus_message *reply)
 {
 	int r = 0;
 
-	if (!call->is_answered && call->peer->bus != NULL)
+	if (!call->is_answered && call->answered != NULL)
+		r = pass_answer(call, reply);
+	else if (!call->is_answered && call->peer->bus != NULL)
 		r = sd_bus_send(call->peer->bus, reply, NULL);
 	call->is_answered = true;
 	sd_bus_message_unref(reply);
@@ -182,7 +198,9 @@ int op_unreadable(const struct op_call *call, struct agent_error **err)
 
 int op_fail(struct op_call *call, int r, struct agent_error **err)
 {
-	if (!call->is_answered && call->peer->bus != NULL) {
+	if (!call->is_answered && call->answered != NULL) {
+		call->answered(call->outer, NULL, r, err);
+	} else if (!call->is_answered && call->peer->bus != NULL) {
 		int sent = peer_reply_error(call->msg, r, err);
 
 		if (sent < 0 && sent != -ENOTCONN && sent != -ECONNRESET && sent != -EPIPE)
@@ -191,5 +209,40 @@ int op_fail(struct op_call *call, int r, struct agent_error **err)
 	call->is_answered = true;
 	if (err != NULL)
 		*err = agent_error_free(*err);
+	return 0;
+}
+
+int op_call_message(struct op_call *outer, const struct operation *op, sd_bus_message **ret_msg, struct agent_error **err)
+{
+	int r = outer->peer->bus == NULL ? -ENOTCONN :
+					   sd_bus_message_new_method_call(outer->peer->bus, ret_msg, NULL, BUS_PATH, BUS_CORE, op->method);
+
+	return r < 0 ? agent_error_set(err, r, "bus.call", "cannot call %s: %s", op->method, strerror(-r)) : 0;
+}
+
+int op_call_inner(struct op_call *outer, const struct operation *op, sd_bus_message *msg, const struct caller *caller,
+		  void (*fn)(struct op_call *outer, sd_bus_message *answer, int r, struct agent_error **err), struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	struct op_call *call;
+	int r = operation_check(op, outer->core->setup, caller, err);
+
+	if (r < 0)
+		return r;
+	r = sd_bus_message_seal(msg, 1, 0);
+	if (r >= 0)
+		r = sd_bus_message_rewind(msg, 1);
+	call = r < 0 ? NULL : calloc(1, sizeof(*call));
+	if (call == NULL)
+		return agent_error_set(err, r < 0 ? r : -ENOMEM, "bus.call", "cannot call %s: %s", op->method, strerror(r < 0 ? -r : ENOMEM));
+	*call = (struct op_call){ .n_refs = 1, .core = outer->core, .peer = outer->peer, .op = op, .caller = *caller, .answered = fn };
+	call->outer = op_call_ref(outer);
+	call->msg = sd_bus_message_ref(msg);
+	call->peer->n_refs++;
+	call->peer->n_calls++;
+	r = op->handler(call->core, call, &why);
+	if (r < 0)
+		op_fail(call, r, &why);
+	op_call_unref(call);
 	return 0;
 }

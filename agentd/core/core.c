@@ -3,6 +3,7 @@
 
 #include "agentd/core/clients.h"
 #include "agentd/core/clock.h"
+#include "agentd/core/commands.h"
 #include "agentd/core/core.h"
 
 #include <errno.h>
@@ -224,6 +225,8 @@ static int start(struct core *core, struct store **ret_store, struct agent_error
 	if (r >= 0)
 		r = enrol_start(core, err);
 	if (r >= 0)
+		r = commands_start(core, err);
+	if (r >= 0)
 		r = accounts_start(core, err);
 	if (r >= 0)
 		r = presence_start(core, err);
@@ -284,6 +287,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	presence_stop(&core);
 	accounts_stop(&core);
 	bus_stop(&core);
+	commands_stop(&core);
 	enrol_stop(&core);
 	source_stop(&core);
 	policy_stop(&core);

@@ -26,6 +26,7 @@ struct accounts;
 struct clients;
 struct role_refusals;
 struct clock;
+struct commands;
 struct audit;
 struct enrol;
 struct bus;
@@ -54,6 +55,7 @@ struct core {
 	struct clock *clock;	   /* clock.c */
 	struct agent_time *time;   /* what it is now, for certificates; any thread */
 	struct enrol *enrol;	   /* enrol.c; NULL: certificates do not come by EST */
+	struct commands *commands; /* op_command.c; NULL: none are taken */
 	struct source *source;	   /* source.c; NULL: updates are not looked for */
 	bool is_stream_asleep;	   /* agentd-mgmt has seen all there is: op_stream.c */
 	int setup;		   /* enum agent_setup_state or SETUP_STATE_UNKNOWN, as of the last word from the worker */
@@ -143,6 +145,9 @@ struct op_call {
 	const struct operation *op;
 	struct caller caller; /* rows with an account: resolved; else with (sus): source and uid only, both checked */
 	bool is_answered;
+	/* Of op_call_inner(): where the answer goes instead of to the peer; @answer is NULL and *err set when @r < 0. */
+	void (*answered)(struct op_call *outer, sd_bus_message *answer, int r, struct agent_error **err);
+	struct op_call *outer;
 };
 
 /* Returns 0 (answered, or will be) or a negative errno with *err, which the dispatcher sends. Arguments have the row's signature. */
@@ -173,6 +178,13 @@ int op_reply_send(struct op_call *call, sd_bus_message *reply);
 int op_fail(struct op_call *call, int r, struct agent_error **err);
 /* -EINVAL "bus.arguments": the signature was right, what is in it was not. */
 int op_unreadable(const struct op_call *call, struct agent_error **err);
+/*
+ * A call that core makes itself while it works on @outer, of the same peer: op_call_message(), append the arguments behind (sus), then
+ * op_call_inner(), which checks setup and role of @caller as for any other call and answers @fn once, now or later. -errno with *err: it was not made.
+ */
+int op_call_message(struct op_call *outer, const struct operation *op, sd_bus_message **ret_msg, struct agent_error **err);
+int op_call_inner(struct op_call *outer, const struct operation *op, sd_bus_message *msg, const struct caller *caller,
+		  void (*fn)(struct op_call *outer, sd_bus_message *answer, int r, struct agent_error **err), struct agent_error **err);
 /* Program at the other end: "mgmt", "link", "fetch", "install", "vendor", "login". */
 const char *op_call_program(const struct op_call *call);
 /* Who is there, for rights on keys; lent (key_rights.h). */

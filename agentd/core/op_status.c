@@ -79,6 +79,20 @@ int op_link_report(struct core *core, struct op_call *call, struct agent_error *
 	return op_reply(call, NULL);
 }
 
+static void emit_reconnect(struct core *core, sd_bus *bus)
+{
+	(void)core;
+	(void)sd_bus_emit_signal(bus, BUS_PATH, BUS_CORE, "LinkReconnect", NULL);
+}
+
+int op_link_reconnect(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	if (!core->settings->mqtt.enable)
+		return agent_error_set(err, -EOPNOTSUPP, "link.disabled", "mqtt.enable is false");
+	bus_each(core, PROG_LINK, emit_reconnect);
+	return op_reply(call, NULL);
+}
+
 static int append_status(struct core *core, sd_bus_message *m)
 {
 	const struct settings *s = core->settings;

@@ -60,6 +60,7 @@ struct pending {
 struct apps {
 	const struct settings *settings;
 	const char *prefix;
+	const struct commands *commands;
 	sd_event *event;
 	sd_event_source *io, *sweep;
 	int fd;
@@ -243,7 +244,7 @@ static bool is_own_topic(const struct apps *apps, const char *topic)
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (strncmp(topic, apps->prefix, n) == 0 && topic[n] == '/' && strcmp(topic + n + 1, own[i]) == 0)
 			return true;
-	return false;
+	return commands_own(apps->commands, topic);
 }
 
 static int publish(struct app *app, sd_bus_message *m, struct agent_error **err)
@@ -312,8 +313,8 @@ static int subscribe(struct app *app, sd_bus_message *m, struct agent_error **er
 		return agent_error_set(err, -EINVAL, "link.argument", "Subscribe was called with arguments that are not known");
 	if (topic_expand(apps->prefix, text, filter) < 0 || !topic_filter_is_valid(filter))
 		return agent_error_set(err, -EINVAL, "link.topic", "that is not a topic filter");
-	/* The canary's subscription is ours: who ended the same one would end it for us. */
-	if (is_canary(apps, filter) || !topic_right_find(apps->settings, apps->prefix, &app->caller, TOPIC_SUBSCRIBE, filter))
+	/* The canary's subscription is ours, and that of commands: who ended the same one would end it for us. */
+	if (is_canary(apps, filter) || commands_own(apps->commands, filter) || !topic_right_find(apps->settings, apps->prefix, &app->caller, TOPIC_SUBSCRIBE, filter))
 		return refused(app, "subscribe to", filter, err);
 	for (size_t i = 0; i < app->n_filters; i++)
 		if (strcmp(app->filters[i], filter) == 0) {
@@ -497,21 +498,14 @@ static void answer_results(struct apps *apps)
 	}
 }
 
-static void deliver(struct apps *apps)
+void apps_take(struct apps *apps, const struct worker_message *m)
 {
-	struct worker_message *m;
-
-	while ((m = worker_next_message(apps->worker)) != NULL) {
-		for (struct app *app = apps->list; app != NULL; app = app->next) {
-			if ((m->gap != NULL && app->n_filters > 0 && !outbox_put_gap(&app->outbox, m->gap)) ||
-			    (m->gap == NULL && wants(app, m->topic) && !outbox_put_message(&app->outbox, m->topic, m->payload, m->size)))
-				app->is_broken = true; /* a loss must not go untold: the end of the connection tells it too */
-		}
-		worker_message_free(m);
-	}
+	if (apps == NULL || apps->store == NULL)
+		return;
 	for (struct app *app = apps->list; app != NULL; app = app->next)
-		if (!app->is_broken)
-			answer_waiting(app);
+		if ((m->gap != NULL && app->n_filters > 0 && !outbox_put_gap(&app->outbox, m->gap)) ||
+		    (m->gap == NULL && wants(app, m->topic) && !outbox_put_message(&app->outbox, m->topic, m->payload, m->size)))
+			app->is_broken = true; /* a loss must not go untold: the end of the connection tells it too */
 }
 
 void apps_wake(struct apps *apps)
@@ -519,7 +513,9 @@ void apps_wake(struct apps *apps)
 	if (apps == NULL || apps->store == NULL)
 		return;
 	answer_results(apps);
-	deliver(apps);
+	for (struct app *app = apps->list; app != NULL; app = app->next)
+		if (!app->is_broken)
+			answer_waiting(app);
 	drop_broken(apps);
 }
 
@@ -543,7 +539,7 @@ void apps_set_refusal(struct apps *apps, int r, const char *name, const char *wh
 	snprintf(apps->refusal_why, sizeof(apps->refusal_why), "%s", why);
 }
 
-int apps_open(const struct settings *settings, const char *prefix, sd_event *event, struct apps **ret_apps, struct agent_error **err)
+int apps_open(const struct settings *settings, const char *prefix, const struct commands *commands, sd_event *event, struct apps **ret_apps, struct agent_error **err)
 {
 	int fd = service_listen_fd(FD_NAME), r;
 	struct apps *apps;
@@ -556,6 +552,7 @@ int apps_open(const struct settings *settings, const char *prefix, sd_event *eve
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
 	apps->settings = settings;
 	apps->prefix = prefix;
+	apps->commands = commands;
 	apps->event = event;
 	apps->fd = fd;
 	apps->vendors.limits = (struct vendor_limits){

@@ -8,13 +8,14 @@
 #include <systemd/sd-event.h>
 
 #include "agentd/common/settings.h"
+#include "agentd/link/commands.h"
 #include "agentd/link/store.h"
 #include "agentd/link/worker.h"
 
 struct apps;
 
-/* @prefix lent. Without such a socket there are no applications, and *ret_apps is NULL. */
-int apps_open(const struct settings *settings, const char *prefix, sd_event *event, struct apps **ret_apps, struct agent_error **err);
+/* @prefix and @commands (whose topics are nobody else's; may be NULL) lent. Without such a socket there are no applications, and *ret_apps is NULL. */
+int apps_open(const struct settings *settings, const char *prefix, const struct commands *commands, sd_event *event, struct apps **ret_apps, struct agent_error **err);
 struct apps *apps_close(struct apps *apps);
 /*
  * What they work with, lent; NULL while there is none, @r and @why then say why: the refusal of every call until then.
@@ -22,7 +23,9 @@ struct apps *apps_close(struct apps *apps);
  */
 void apps_attach(struct apps *apps, struct store *store, struct worker *worker);
 void apps_set_refusal(struct apps *apps, int r, const char *name, const char *why);
-/* Results that came, messages that arrived. */
+/* A message or gap that arrived, for whoever wants it. */
+void apps_take(struct apps *apps, const struct worker_message *message);
+/* After that: results that came, and what waits to be fetched. */
 void apps_wake(struct apps *apps);
 
 #endif

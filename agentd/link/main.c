@@ -23,6 +23,7 @@
 #include "agentd/common/service.h"
 #include "agentd/common/told_time.h"
 #include "agentd/link/apps.h"
+#include "agentd/link/commands.h"
 #include "agentd/link/store.h"
 #include "agentd/link/telemetry.h"
 #include "agentd/link/worker.h"
@@ -42,6 +43,7 @@ struct link {
 	struct agent_time *time;	/* as core tells it */
 	char *prefix;			/* of topics */
 	struct apps *apps;
+	struct commands *commands;	/* NULL: none are taken */
 	struct store *store;		/* both or none: the owner has set a password, and mqtt.enable is set */
 	struct worker *worker;
 	char setup[32];			/* as core says; "" unknown */
@@ -218,6 +220,19 @@ static int on_telemetry_time(sd_event_source *source, uint64_t usec, void *userd
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+/* What arrived, each to whom it is for. */
+static void hand_out(struct link *link)
+{
+	struct worker_message *m;
+
+	while ((m = worker_next_message(link->worker)) != NULL) {
+		commands_take(link->commands, m);
+		apps_take(link->apps, m);
+		worker_message_free(m);
+	}
+	apps_wake(link->apps);
+}
+
 static int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct link *link = userdata;
@@ -228,7 +243,7 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *use
 		return 0;
 	if (link->worker == NULL)
 		return 0;
-	apps_wake(link->apps);
+	hand_out(link);
 	worker_get_status(link->worker, &status);
 	report_now(link);
 	if (status.state == AGENT_MQTT_ONLINE && status.n_connects != link->n_connects_seen) {
@@ -263,6 +278,7 @@ static void start_work(struct link *link, struct agent_error **err)
 	if (r < 0)
 		link->store = store_close(link->store, true);
 	apps_attach(link->apps, link->store, link->worker);
+	commands_attach(link->commands, link->store, link->worker);
 }
 
 static void stop_work(struct link *link)
@@ -270,6 +286,7 @@ static void stop_work(struct link *link)
 	bool is_over;
 
 	apps_attach(link->apps, NULL, NULL);
+	commands_attach(link->commands, NULL, NULL);
 	/* A worker that does not come back still points at the store: its files are closed, its memory stays. */
 	is_over = worker_stop(TAKE_PTR(link->worker));
 	link->store = store_close(link->store, is_over);
@@ -338,6 +355,15 @@ static int on_time_changed(sd_bus_message *m, void *userdata, sd_bus_error *erro
 	return 0;
 }
 
+static int on_reconnect_wanted(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct link *link = userdata;
+
+	if (link->worker != NULL)
+		worker_reconnect(link->worker);
+	return 0;
+}
+
 static int on_identity_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	struct link *link = userdata;
@@ -373,6 +399,7 @@ static int on_core_lost(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
 	/* The broker connection stays; the next handshake needs core again, and core then learns where we stand. */
 	service_log(LOG_NOTICE, "connection to agentd lost, trying again");
+	commands_set_core(link->commands, NULL);
 	sd_bus_detach_event(link->core);
 	link->core = sd_bus_close_unref(link->core);
 	connect_later(link);
@@ -393,6 +420,8 @@ static int connect_core(struct link *link, struct agent_error **err)
 		r = sd_bus_match_signal(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeChanged", on_time_changed, link);
 	if (r >= 0)
 		r = sd_bus_match_signal(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "IdentityChanged", on_identity_changed, link);
+	if (r >= 0)
+		r = sd_bus_match_signal(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "LinkReconnect", on_reconnect_wanted, link);
 	if (r >= 0 && link->worker != NULL)
 		r = sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "KeyIdentity", on_identity_answer, link, "s",
 					     link->service.settings->mqtt.key);
@@ -406,6 +435,7 @@ static int connect_core(struct link *link, struct agent_error **err)
 		link->core = sd_bus_close_unref(link->core);
 		return agent_error_set(err, r, "bus.connect", "cannot talk to agentd: %s", strerror(-r));
 	}
+	commands_set_core(link->commands, link->core);
 	link->reported_state[0] = '\0';
 	link->has_reported_queues = false;
 	report_now(link);
@@ -498,7 +528,9 @@ static int set_up(struct link *link, struct agent_error **err)
 		r = sd_event_add_time_relative(link->service.event, &link->queues_timer, CLOCK_MONOTONIC, QUEUES_REPORT_US, 0, on_queues_time, link);
 	if (r < 0)
 		return agent_error_set(err, r, "link.setup", "cannot set up the event loop: %s", strerror(-r));
-	r = apps_open(settings, link->prefix, link->service.event, &link->apps, err);
+	r = commands_open(settings, link->prefix, &link->commands, err);
+	if (r >= 0)
+		r = apps_open(settings, link->prefix, link->commands, link->service.event, &link->apps, err);
 	if (r < 0)
 		return r;
 	load_resolver();
@@ -521,6 +553,7 @@ int main(int argc, char **argv)
 	r = service_run(&link.service);
 	stop_work(&link);
 	apps_close(link.apps);
+	commands_close(link.commands);
 	if (link.core != NULL)
 		sd_bus_flush_close_unref(link.core);
 	sd_event_source_unref(link.notify);

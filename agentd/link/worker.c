@@ -629,6 +629,13 @@ void worker_identity_changed(struct worker *w, const char *current_id, const cha
 	pthread_mutex_unlock(&w->lock);
 }
 
+void worker_reconnect(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	agent_mqtt_reconnect(w->mqtt);
+	pthread_mutex_unlock(&w->lock);
+}
+
 void worker_try_again(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);

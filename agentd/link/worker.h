@@ -60,6 +60,8 @@ void worker_identity_changed(struct worker *worker, const char *current_id, cons
 void worker_time_changed(struct worker *worker);
 /* Connect again if there are other revocation lists than at the last connection. */
 void worker_look_at_lists(struct worker *worker);
+/* Leave the broker and connect again: somebody asked for it. */
+void worker_reconnect(struct worker *worker);
 /* Connect again if a new certificate was neither taken nor clearly refused. */
 void worker_try_again(struct worker *worker);
 

@@ -56,6 +56,7 @@ FAKE(op_tpm_status) FAKE(op_tpm_doctor)
 FAKE(op_seal) FAKE(op_unseal) FAKE(op_link_queues) FAKE(op_queue_list) FAKE(op_time_get) FAKE(op_time_evidence) FAKE(op_time_status)
 FAKE(op_update_offer) FAKE(op_update_approve) FAKE(op_update_postpone) FAKE(op_update_policy) FAKE(op_update_key_set) FAKE(op_update_key_remove) FAKE(op_update_key)
 FAKE(op_update_recipient) FAKE(op_update_unwrap)
+FAKE(op_link_reconnect) FAKE(op_command_run) FAKE(op_command_signed) FAKE(op_update_check)
 FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status)
 
 void clock_greet(struct core *c, sd_bus *bus) { }
