@@ -66,12 +66,27 @@ static int neighbours_check(struct install *in, size_t i, struct agent_error **e
 	return 0;
 }
 
+/* Better said before all of it was written. */
+static int entry_check(const struct install *in, struct agent_error **err)
+{
+	const struct boot_state *state = &in->u->boot_state;
+
+	for (size_t i = 0; i < state->n_slots; i++)
+		if (strcmp(state->slots[i].name, in->target) == 0)
+			return 0;
+	if (!in->u->boot->needs_entry)
+		return 0;
+	return agent_error_set(err, -EINVAL, "boot.config", "the boot loader has no entry for slot %s: put it back as it was when the device was made", in->target);
+}
+
 int admit_targets(struct install *in, struct agent_error **err)
 {
 	const struct manifest *m = in->manifest;
 	const struct slot_table *table = &in->u->slots;
 	int r = device_check(in, err);
 
+	if (r == 0)
+		r = entry_check(in, err);
 	for (size_t i = 0; r == 0 && i < m->n_images; i++) {
 		const struct manifest_image *image = &m->images[i];
 		const struct update_handler *handler = handler_find(image->type);

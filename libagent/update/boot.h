@@ -42,6 +42,7 @@ struct boot_state {
 struct boot_backend {
 	const char *name;	/* update.boot_backend of agentd.conf */
 	unsigned max_tries;	/* what its boot loader can count; 0: BOOT_TRIES_MAX */
+	bool needs_entry;	/* a slot that load() does not find cannot be put into service: the vendor makes what boots it */
 	size_t env_value_max;	/* bytes that the value of a bundle's variable may have; 0: it keeps none */
 	/* -ENOENT boot.missing when there is nothing yet, -EBADMSG boot.format, -EINVAL boot.config, -errno boot.read. */
 	int (*load)(const char *config, struct boot_state *ret_state, struct agent_error **err);

@@ -6,7 +6,7 @@
  *   agent-b.conf        no counter: boots          agent-b+2-1.conf    two boots left, one made
  *   agent-b+0-3.conf    tried, gave up             agent-b+0.conf      taken out of service by us
  *
- * Every change takes effect with one rename. What an entry says besides (release, order) is replaced before, while it is
+ * Every change takes effect with one name. What an entry says besides (release, order) is replaced before, while it is
  * out of service, and is not believed as long as the name is "+0". Source: systemd-boot(7), Boot Loader Specification.
  *
  * A name without a counter is not enough to be good: systemd-bless-boot takes counters off by a loader variable that may be
@@ -303,10 +303,13 @@ static int text_write(const struct entries *entries, const struct entry *e, cons
 	return r < 0 ? agent_error_set(err, r, "boot.write", "boot entry: %s", agent_error_message(why)) : 0;
 }
 
+/* By a copy and not by a rename: vfat may lose both names of a renamed file in a power cut, and the vendor's lines with them. */
 static int entry_rename(const struct entries *entries, const struct entry *e, int left, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
+	_cleanup_free_ char *text = NULL;
 	char name[NAME_SIZE], counter[8] = "";
+	size_t size = 0;
 	int r;
 
 	if (left != NO_COUNTER)
@@ -314,8 +317,13 @@ static int entry_rename(const struct entries *entries, const struct entry *e, in
 	snprintf(name, sizeof(name), "agent-%s%s.conf", e->slot, counter);
 	if (strcmp(name, e->name) == 0)
 		return 0;
-	if (renameat(entries->dir_fd, e->name, entries->dir_fd, name) < 0)
-		return agent_error_set(err, -errno, "boot.write", "cannot rename the boot entry %s to %s: %s", e->name, name, strerror(errno));
+	r = file_read_at(entries->dir_fd, e->name, LINES_FILE_MAX, &text, &size, &why);
+	if (r == 0)
+		r = file_replace_at(entries->dir_fd, name, e->mode, text, size, &why);
+	if (r < 0)
+		return agent_error_set(err, r, "boot.write", "cannot rename the boot entry %s to %s: %s", e->name, name, agent_error_message(why));
+	if (unlinkat(entries->dir_fd, e->name, 0) < 0)
+		return agent_error_set(err, -errno, "boot.write", "cannot remove the boot entry %s, now %s: %s", e->name, name, strerror(errno));
 	r = dir_sync(entries->dir_fd, &why);
 	return r < 0 ? agent_error_set(err, r, "boot.write", "boot entry %s: %s", name, agent_error_message(why)) : 0;
 }
@@ -402,11 +410,24 @@ static void forget_disabled(struct boot_state *state)
 	}
 }
 
-static int systemd_store(const char *config, const struct boot_state *state, struct agent_error **err)
+/* vfat may lose an entry in a power cut. What has none does not boot, so it is out of service already. */
+static struct boot_state without_lost(struct entries *entries, const struct boot_state *state)
+{
+	struct boot_state kept = *state;
+
+	kept.n_slots = 0;
+	for (size_t i = 0; i < state->n_slots; i++)
+		if (boot_slot_is_bootable(&state->slots[i]) || entry_find(entries, state->slots[i].name) != NULL)
+			kept.slots[kept.n_slots++] = state->slots[i];
+	return kept;
+}
+
+static int systemd_store(const char *config, const struct boot_state *all, struct agent_error **err)
 {
 	_cleanup_entries_ struct entries entries = { .dir_fd = -1 };
-	struct boot_state now = { 0 }, wanted = *state;
 	int r = entries_read(config, &entries, err);
+	const struct boot_state kept = without_lost(&entries, all), *state = &kept;
+	struct boot_state now = { 0 }, wanted = kept;
 
 	for (size_t i = 0; i < state->n_slots && r == 0; i++)
 		if (entry_find(&entries, state->slots[i].name) == NULL)
@@ -451,4 +472,4 @@ static int systemd_paths(const char *config, agent_update_path_fn fn, void *user
 	return r;
 }
 
-const struct boot_backend boot_systemd = { .name = "systemd-boot", .load = systemd_load, .store = systemd_store, .paths = systemd_paths };
+const struct boot_backend boot_systemd = { .name = "systemd-boot", .needs_entry = true, .load = systemd_load, .store = systemd_store, .paths = systemd_paths };
