@@ -225,12 +225,12 @@ PYTHON
   done
 done
 {
-  echo "| MiB | stored | floor s | and read back s | decoder s | ours s | without reading back s | swupdate s | rauc s | ours : floor and read back | without : floor | ours : swupdate | ours : rauc | peak RSS MiB: ours | swupdate | rauc |"
-  echo "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+  echo "| MiB | stored | floor s | and read back s | decoder s | ours s | without reading back s | swupdate s | rauc s | ours : floor and read back | without : floor | ours : swupdate | without : swupdate | ours : rauc | peak RSS MiB: ours | swupdate | rauc |"
+  echo "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
   awk '{
     has_rauc = $9 > 0; decode = $2 == "raw" ? "-" : sprintf("%.2f", $5)
-    printf "| %d | %s | %.2f | %.2f | %s | %.2f | %.2f | %.2f | %s | %.2f | %.2f | %.2f | %s | %.1f | %.1f | %s |\n", $1, $2, $3, $4, decode, $6, $7, $8,
-      has_rauc ? sprintf("%.2f", $9) : "-", $6 / $4, $7 / $3, $6 / $8, has_rauc ? sprintf("%.2f", $6 / $9) : "-", $10 / 1024, $11 / 1024,
+    printf "| %d | %s | %.2f | %.2f | %s | %.2f | %.2f | %.2f | %s | %.2f | %.2f | %.2f | %.2f | %s | %.1f | %.1f | %s |\n", $1, $2, $3, $4, decode, $6, $7, $8,
+      has_rauc ? sprintf("%.2f", $9) : "-", $6 / $4, $7 / $3, $6 / $8, $7 / $8, has_rauc ? sprintf("%.2f", $6 / $9) : "-", $10 / 1024, $11 / 1024,
       has_rauc ? sprintf("%.1f", $12 / 1024) : "-"
   }' rows
 } > install.md

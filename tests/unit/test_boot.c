@@ -133,14 +133,14 @@ ssize_t send(int fd, const void *data, size_t n, int flags)
 int fsync(int fd);
 int fsync(int fd)
 {
-	int s = other_step(), r;
+	int s = other_step();
 
 	if (s < 0)
 		return -1;
-	r = (int)syscall(SYS_fsync, fd);
+	/* Who is killed loses nothing that he wrote: the disk need not be waited for. */
 	if (s > 0)
 		kill(getpid(), SIGKILL);
-	return r;
+	return 0;
 }
 
 #pragma GCC visibility pop
