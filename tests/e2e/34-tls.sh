@@ -8,35 +8,8 @@ host=gw-${LAB_SERIAL,,}.local
 wait_for 20 https GET /v1/health
 
 # A scanner opens dozens of connections, more than one stranger may: it goes through addresses of 127/8, a new one for each.
-cat > "$LAB/relay.py" << 'PY'
-import asyncio, sys
-to, n = int(sys.argv[2]), 0
-async def copy(reader, writer):
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
-    except OSError:
-        writer.close()
-async def client(reader, writer):
-    global n
-    n += 1
-    try:
-        r, w = await asyncio.open_connection("127.0.0.1", to, local_addr=("127.9.%d.%d" % (n // 200, n % 200 + 1), 0))
-    except OSError:
-        writer.close()
-        return
-    await asyncio.gather(copy(reader, w), copy(r, writer))
-    for x in (w, writer):
-        x.close()
-async def main():
-    server = await asyncio.start_server(client, "127.0.0.1", int(sys.argv[1]))
-    await server.serve_forever()
-asyncio.run(main())
-PY
 PORT=$(lab_free_port)
-python3 "$LAB/relay.py" "$PORT" "$HTTPS_PORT" 2> "$LAB/log/relay" &
+python3 "$(dirname "$0")/relay.py" "$PORT" "$HTTPS_PORT" 2> "$LAB/log/relay" &
 RELAY_PID=$!
 wait_for 10 bash -c "exec 3<> /dev/tcp/127.0.0.1/$PORT"
 

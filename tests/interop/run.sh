@@ -151,6 +151,34 @@ axe() {
   done
 }
 
+# The scripts of tlsfuzzer for TLS 1.3. It is on GitHub only: TLSFUZZER names a copy of https://github.com/tlsfuzzer/tlsfuzzer.
+tlsfuzzer() {
+  local port reference log=$LAB/tls13.out
+  [ -e "${TLSFUZZER:-}/scripts/test-tls13-conversation.py" ] || { skip tlsfuzzer "TLSFUZZER does not name a copy of it"; return; }
+  venv tlsfuzzer tlslite-ng==0.9.0b2 || { skip tlsfuzzer "PyPI cannot be reached"; return; }
+  agent_up
+  wait_for 20 https GET /v1/health
+  port=$(lab_free_port)
+  python3 "$(dirname "$0")/../e2e/relay.py" "$port" "$HTTPS_PORT" 2> "$LAB/log/relay" &
+  TLS_PIDS=$!
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$LAB/reference.key" -out "$LAB/reference.pem" -days 3 -subj /CN=reference 2> "$LAB/out"
+  reference=$(lab_free_port)
+  openssl s_server -accept "127.0.0.1:$reference" -www -tls1_3 -groups X25519:P-256 -num_tickets 1 -cert "$LAB/reference.pem" -key "$LAB/reference.key" \
+    < /dev/null > "$LAB/log/s_server.out" 2>&1 &
+  TLS_PIDS="$TLS_PIDS $!"
+  # shellcheck disable=SC2086,SC2154
+  trap 'kill $TLS_PIDS ${EST_PID:-} 2> /dev/null; e2e_end' EXIT
+  for p in "$port" "$reference"; do wait_for 20 bash -c "exec 3<> /dev/tcp/127.0.0.1/$p" || not_ok "tlsfuzzer: nobody listens on $p"; done
+  "$INTEROP_DIR/tlsfuzzer/bin/python" "$(dirname "$0")/tls13.py" "$TLSFUZZER" "$port" "$reference" > "$log" 2>&1 || not_ok "tls13.py broke off: $(tail -n 2 "$log")"
+  cat "$log"
+  N_OK=$((N_OK + $(grep -c '^ok - ' "$log")))
+  N_FAILED=$((N_FAILED + $(grep -c '^not ok - ' "$log")))
+  # shellcheck disable=SC2086
+  kill $TLS_PIDS
+  TLS_PIDS=
+  succeeds "the agent is healthy afterwards" lab_healthy
+}
+
 # GlobalSign's EST server from the Go module proxy: cacerts, csrattrs, simplereenroll for a certificate that is due.
 # In a laboratory of its own, as its configuration differs.
 est_server_build() {
@@ -206,7 +234,7 @@ est() {
 }
 
 need python3 curl swtpm mosquitto
-for check in "${@:-openapi_validator swugenerator axe schemathesis est}"; do
+for check in "${@:-openapi_validator swugenerator axe schemathesis tlsfuzzer est}"; do
   for c in $check; do "$c"; done
 done
 echo
