@@ -32,13 +32,13 @@ int agent_openssl_restrict(SSL_CTX *ssl_ctx, enum agent_tls_profile profile, str
 
 	if (ssl_ctx == NULL || (size_t)profile >= ARRAY_SIZE(profiles))
 		return agent_error_set(err, -EINVAL, "tls.options", "no SSL_CTX, or a profile that does not exist");
+	/* Early data is offered to nobody. What somebody sends all the same is skipped, up to OpenSSL's bound: RFC 8446 section 4.2.10. */
 	ok = SSL_CTX_set_min_proto_version(ssl_ctx, profiles[profile].min) == 1 &&
 	     SSL_CTX_set_max_proto_version(ssl_ctx, profiles[profile].max) == 1 && SSL_CTX_set_ciphersuites(ssl_ctx, SUITES_13) == 1 &&
 	     (profiles[profile].suites_12 == NULL || SSL_CTX_set_cipher_list(ssl_ctx, profiles[profile].suites_12) == 1) &&
 	     (SSL_CTX_set1_groups_list(ssl_ctx, profiles[profile].groups) == 1 ||
 	      (profiles[profile].older_groups != NULL && SSL_CTX_set1_groups_list(ssl_ctx, profiles[profile].older_groups) == 1)) &&
-	     SSL_CTX_set_num_tickets(ssl_ctx, profiles[profile].tickets) == 1 && SSL_CTX_set_max_early_data(ssl_ctx, 0) == 1 &&
-	     SSL_CTX_set_recv_max_early_data(ssl_ctx, 0) == 1;
+	     SSL_CTX_set_num_tickets(ssl_ctx, profiles[profile].tickets) == 1 && SSL_CTX_set_max_early_data(ssl_ctx, 0) == 1;
 	ERR_clear_error();
 	if (!ok)
 		return agent_error_set(err, -EIO, "tls.openssl", "OpenSSL cannot restrict TLS to our profile");

@@ -620,7 +620,6 @@ static void profiles_are_as_their_rows_say(void **state)
 		assert_int_equal(SSL_CTX_get_options(ctx) & rows[i].has_not, 0);
 		assert_int_equal(SSL_CTX_get_session_cache_mode(ctx), SSL_SESS_CACHE_OFF);
 		assert_int_equal(SSL_CTX_get_max_early_data(ctx), 0);
-		assert_int_equal(SSL_CTX_get_recv_max_early_data(ctx), 0);
 		assert_int_equal(SSL_CTX_get_security_level(ctx), 2);
 		for (int n = 0; n < sk_SSL_CIPHER_num(SSL_CTX_get_ciphers(ctx)); n++) {
 			const SSL_CIPHER *c = sk_SSL_CIPHER_value(SSL_CTX_get_ciphers(ctx), n);
