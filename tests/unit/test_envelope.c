@@ -341,7 +341,7 @@ static void encrypt(uint8_t image[IMAGE_BYTES])
 	int n = 0;
 
 	assert_int_equal(hex_decode(KEY_TEXT, 64, key, 32), 0);
-	assert_int_equal(hex_decode(KEY_TEXT + 65, 32, iv, 16), 0);
+	assert_int_equal(hex_decode(&KEY_TEXT[65], 32, iv, 16), 0);
 	assert_int_equal(EVP_EncryptInit_ex(c, EVP_aes_256_ctr(), NULL, key, iv), 1);
 	assert_int_equal(EVP_EncryptUpdate(c, image, &n, image, IMAGE_BYTES), 1);
 	EVP_CIPHER_CTX_free(c);
