@@ -223,7 +223,45 @@ void policy_ended(struct core *core, const struct update_look *look, const struc
 	changed(core);
 }
 
-/* A source has no release id before it installs, so that nobody could approve one: the same rule, for any offer. */
+/* A source has no release id before it installs: what is approved is its action. */
+static void name_action(const struct core *core, const char *action, char ret_name[POLICY_ACTION_MAX + 1])
+{
+	snprintf(ret_name, POLICY_ACTION_MAX + 1, "%s %s", core->settings->source.kind, action);
+}
+
+bool policy_approved(const struct core *core, const char *action, const char *version)
+{
+	char name[POLICY_ACTION_MAX + 1];
+
+	name_action(core, action, name);
+	return policy_action_is_approved(&core->policies->policy, name, version);
+}
+
+int policy_append_approved(const struct core *core, sd_bus_message *m)
+{
+	const struct policy *p = &core->policies->policy;
+	const char *kind = core->settings->source.kind;
+	size_t n = strlen(kind);
+	int r;
+
+	if (strncmp(p->source_action, kind, n) != 0 || p->source_action[n] != ' ')
+		return 0;
+	r = peer_append_string(m, "approved", p->source_action + n + 1);
+	return r < 0 ? r : peer_append_string(m, "approved_version", p->source_version);
+}
+
+int policy_approve_source(struct core *core, const char *action, const char *version, struct agent_error **err)
+{
+	char name[POLICY_ACTION_MAX + 1];
+	int r;
+
+	name_action(core, action, name);
+	r = policy_approve_action(&core->policies->policy, name, version, err);
+	if (r >= 0)
+		changed(core);
+	return r;
+}
+
 const char *policy_waits_for(const struct core *core)
 {
 	const struct policy *p = &core->policies->policy;
@@ -478,7 +516,7 @@ void policy_forget(struct core *core)
 	struct policy *p = &core->policies->policy;
 
 	(void)policy_withdraw(p, NULL); /* not what is being installed: its approval goes, too */
-	p->approved_by[0] = '\0';
+	p->approved_by[0] = p->source_action[0] = p->source_version[0] = '\0';
 	p->has_mode = false;
 	changed(core);
 }

@@ -621,7 +621,7 @@ int updates_take_offer(struct core *core, const struct update_offer *offer, stru
 	const char *waits_for = policy_waits_for(core);
 	int r;
 
-	if (waits_for != NULL)
+	if (waits_for != NULL && !policy_approved(core, offer->action, offer->version))
 		return agent_error_set(err, -EBUSY, "update.busy", "update.policy: %s", waits_for);
 	if (u->is_settling || strlen(offer->url) > UPDATE_URL_MAX)
 		return agent_error_set(err, -EBUSY, "update.busy", "an update is under way");

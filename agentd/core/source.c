@@ -104,7 +104,7 @@ static void install(struct core *core, const struct found *found)
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct source *s = core->source;
 	struct update_offer offer = {
-		.kind = core->settings->source.kind, .action = found->action, .url = found->url, .size = found->size,
+		.kind = core->settings->source.kind, .action = found->action, .version = found->version, .url = found->url, .size = found->size,
 	};
 
 	if (strcmp(s->offered, found->action) != 0)
@@ -169,6 +169,8 @@ static int append_device(struct core *core, sd_bus_message *m)
 		r = peer_append_string(m, "action", s->offered);
 	if (r >= 0)
 		r = peer_append_string(m, "waits_for", policy_waits_for(core));
+	if (r >= 0)
+		r = policy_append_approved(core, m);
 	if (r >= 0)
 		r = peer_append_bool(m, "has_outcome", s->has_outcome);
 	if (r >= 0 && s->has_outcome) {
@@ -287,7 +289,31 @@ int source_append(struct core *core, sd_bus_message *m)
 	r = peer_append_string(m, "source_state", s->state);
 	if (r >= 0)
 		r = peer_append_string(m, "source_detail", s->detail[0] != '\0' ? s->detail : NULL);
-	return r < 0 ? r : peer_append_string(m, "source_action", s->action[0] != '\0' ? s->action : NULL);
+	if (r >= 0)
+		r = peer_append_string(m, "source_action", s->action[0] != '\0' ? s->action : NULL);
+	return r < 0 ? r : peer_append_string(m, "source_version", s->version[0] != '\0' ? s->version : NULL);
+}
+
+int op_source_approve(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	struct source *s = core->source;
+	const char *action;
+	int r;
+
+	if (sd_bus_message_read(call->msg, "s", &action) < 0)
+		return op_unreadable(call, err);
+	if (s == NULL || strcmp(s->state, "waiting") != 0 || s->action[0] == '\0')
+		return agent_error_set(err, -ENOENT, "update.nothing", "no update of the source waits: %s", s == NULL ? "there is no source" : s->state);
+	/* What is approved is what was shown. */
+	if (strcmp(action, s->action) != 0)
+		return agent_error_set(err, -EPERM, "update.policy", "action %s of the source waits, not %.64s", s->action, action);
+	r = policy_approve_source(core, s->action, s->version, err);
+	if (r < 0)
+		return r;
+	event_add(core, EVENT_UPDATE_APPROVED, "action", s->action, "version", s->version[0] != '\0' ? s->version : NULL, "user", call->caller.user, "source",
+		  call->caller.source, NULL);
+	source_wake(core);
+	return op_reply(call, NULL);
 }
 
 /* ---- start and stop --------------------------------------------------------------------------------------------- */

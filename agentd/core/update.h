@@ -10,6 +10,7 @@
 struct update_offer {
 	const char *kind;   /* "hawkbit", "index" */
 	const char *action;
+	const char *version;
 	const char *url;
 	uint64_t size;	    /* 0: not known */
 };
@@ -60,6 +61,11 @@ void policy_ended(struct core *core, const struct update_look *look, const struc
 int policy_append(struct core *core, sd_bus_message *m);
 /* May a source install now, without a person? NULL, or what that waits for: "approval", "window", "clock". */
 const char *policy_waits_for(const struct core *core);
+/* Did somebody let this action of the source in, at this version? What policy_waits_for() says does not hold for it then. */
+bool policy_approved(const struct core *core, const char *action, const char *version);
+/* That action, for the source, into an open a{sv}. */
+int policy_append_approved(const struct core *core, sd_bus_message *m);
+int policy_approve_source(struct core *core, const char *action, const char *version, struct agent_error **err);
 int policy_start(struct core *core, struct agent_error **err);
 void policy_stop(struct core *core);
 /* After a factory reset: neither the offer nor the choice is the new owner's. */

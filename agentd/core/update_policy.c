@@ -244,6 +244,8 @@ static bool take_pair(struct policy *p, const char *key, const char *value)
 		{ "release", p->release_id, sizeof(p->release_id) }, { "version", p->version, sizeof(p->version) },
 		{ "kind", p->kind, sizeof(p->kind) }, { "advisory", p->advisory, sizeof(p->advisory) },
 		{ "approved_by", p->approved_by, sizeof(p->approved_by) },
+		{ "source_action", p->source_action, sizeof(p->source_action) },
+		{ "source_version", p->source_version, sizeof(p->source_version) },
 		{ "error_name", p->error_name, sizeof(p->error_name) }, { "error", p->error, sizeof(p->error) },
 	};
 	const struct {
@@ -332,9 +334,9 @@ int policy_save(const struct policy *p, struct agent_error **err)
 	if (p->has_mode)
 		snprintf(policy, sizeof(policy), "policy=%s\n", mode_names[p->mode]);
 	n = asprintf(&text, "%sstate=%s\nurl=%s\nreference=%s\nrelease=%s\nversion=%s\nkind=%s\nadvisory=%s\nsecurity_version=%" PRIu64
-		     "\napproved_by=%s\nerror_name=%s\nerror=%s\nn_postponed=%u\npostponed_total_s=%" PRIu64 "\npostponed_s=%" PRIu64 "\nseen_s=%" PRIu64 "\nend\n",
+		     "\napproved_by=%s\nsource_action=%s\nsource_version=%s\nerror_name=%s\nerror=%s\nn_postponed=%u\npostponed_total_s=%" PRIu64 "\npostponed_s=%" PRIu64 "\nseen_s=%" PRIu64 "\nend\n",
 		     policy, state_names[p->state], p->url, p->reference, p->release_id, p->version, p->kind, p->advisory, p->security_version,
-		     p->approved_by, p->error_name, is_text(p->error) ? p->error : "", p->n_postponed, p->postponed_total_s, p->postponed_s, p->seen_s);
+		     p->approved_by, p->source_action, p->source_version, p->error_name, is_text(p->error) ? p->error : "", p->n_postponed, p->postponed_total_s, p->postponed_s, p->seen_s);
 	if (n < 0) {
 		text = NULL;
 		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for the offer of an update");
@@ -454,6 +456,20 @@ int policy_approve(struct policy *p, const char *release_id, const char *user, s
 	p->postponed_s = 0;
 	p->retry_at_s = 0;
 	return 0;
+}
+
+int policy_approve_action(struct policy *p, const char *action, const char *version, struct agent_error **err)
+{
+	if (action[0] == '\0' || strlen(action) > POLICY_ACTION_MAX || strlen(version) > POLICY_NAME_MAX || !is_text(action) || !is_text(version))
+		return agent_error_set(err, -EINVAL, "update.action", "this is no action of a source of updates");
+	strcpy(p->source_action, action);
+	strcpy(p->source_version, version);
+	return 0;
+}
+
+bool policy_action_is_approved(const struct policy *p, const char *action, const char *version)
+{
+	return p->source_action[0] != '\0' && strcmp(p->source_action, action) == 0 && strcmp(p->source_version, version) == 0;
 }
 
 int policy_postpone(struct policy *p, uint64_t hours, struct agent_error **err)

@@ -16,6 +16,7 @@
 #define POLICY_URL_MAX 2048
 #define POLICY_REFERENCE_MAX 64
 #define POLICY_NAME_MAX 64
+#define POLICY_ACTION_MAX 96	/* "hawkbit 5" */
 #define POLICY_ADVISORY_MAX 255
 #define POLICY_WINDOWS_MAX 16
 
@@ -57,6 +58,8 @@ struct policy {
 	char release_id[POLICY_NAME_MAX + 1], version[POLICY_NAME_MAX + 1], kind[9], advisory[POLICY_ADVISORY_MAX + 1];
 	uint64_t security_version;
 	char approved_by[33];	/* empty: nobody yet */
+	/* Of what a source offers no release is known before it is installed: its action is approved, at the version that was shown. */
+	char source_action[POLICY_ACTION_MAX + 1], source_version[POLICY_NAME_MAX + 1];
 	unsigned n_postponed;
 	uint64_t postponed_total_s, postponed_s; /* in all; still to go, counted while the device runs */
 	uint64_t seen_s;	/* latest time that was believed */
@@ -110,6 +113,9 @@ int policy_move(struct policy *policy, enum offer_state to, struct agent_error *
 void policy_put_off(struct policy *policy, uint64_t running_s, const struct agent_error *why);
 /* -ENOENT update.nothing, -EPERM update.policy (it is another release that waits). */
 int policy_approve(struct policy *policy, const char *release_id, const char *user, struct agent_error **err);
+/* Another action takes its place. -EINVAL update.action: no name for one. */
+int policy_approve_action(struct policy *policy, const char *action, const char *version, struct agent_error **err);
+bool policy_action_is_approved(const struct policy *policy, const char *action, const char *version);
 /* -ENOENT update.nothing, -EINVAL update.postpone (0 hours), -EDQUOT update.postpone (often enough, or long enough). */
 int policy_postpone(struct policy *policy, uint64_t hours, struct agent_error **err);
 

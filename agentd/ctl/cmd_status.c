@@ -24,6 +24,7 @@ static const struct field fields[] = {
 	{ "source_state", "update source" },
 	{ "source_detail", "source detail" },
 	{ "source_action", "source action" },
+	{ "source_version", "source version" },
 	{ "floor", "rollback floor" },
 	{ "device_ca_fingerprint", "device CA" },
 	{ "login_failures", "failed logins" },

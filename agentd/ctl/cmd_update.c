@@ -85,16 +85,19 @@ int cmd_update_offer(struct ctl *ctl, int argc, char **argv)
 int cmd_update_approve(struct ctl *ctl, int argc, char **argv)
 {
 	_cleanup_free_ char *shown = NULL;
-	const char *release_id = NULL;
+	const char *name = NULL;
 	struct reply reply;
-	int r, n = options_parse(argc, argv, NULL, 0, &release_id, 0, 1);
+	int of_source = 0;
+	const struct option_row rows[] = { { "--source", NULL, &of_source } };
+	int r, n = options_parse(argc, argv, rows, ARRAY_SIZE(rows), &name, 0, 1);
+	const char *member = of_source ? "source_action" : "offer_release_id";
 
 	if (n < 0)
 		return CTL_USAGE;
 	if (n == 0) {
-		r = http_request(ctl, "GET", "/v1/update", NULL, &reply);
-		if (r == CTL_OK && json_is_string(json_object_get(reply.body, "offer_release_id")))
-			shown = strdup(json_string_value(json_object_get(reply.body, "offer_release_id")));
+		r = http_request(ctl, "GET", of_source ? "/v1/status" : "/v1/update", NULL, &reply);
+		if (r == CTL_OK && json_is_string(json_object_get(reply.body, member)))
+			shown = strdup(json_string_value(json_object_get(reply.body, member)));
 		reply_free(&reply);
 		if (r != CTL_OK)
 			return r;
@@ -102,9 +105,11 @@ int cmd_update_approve(struct ctl *ctl, int argc, char **argv)
 			fputs("agentctl: no update is offered\n", stderr);
 			return CTL_NOT_FOUND;
 		}
-		release_id = shown;
+		name = shown;
 	}
-	return send_and_show(ctl, "POST", "/v1/update/approve", json_pack("{s:s}", "release_id", release_id));
+	if (of_source)
+		return send_and_show(ctl, "POST", "/v1/update/source/approve", json_pack("{s:s}", "action", name));
+	return send_and_show(ctl, "POST", "/v1/update/approve", json_pack("{s:s}", "release_id", name));
 }
 
 int cmd_update_postpone(struct ctl *ctl, int argc, char **argv)

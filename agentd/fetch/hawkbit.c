@@ -370,7 +370,7 @@ static int on_same_action(struct look *l, struct body_deployment *d, struct agen
 		source_say(l->result, "waiting", "version %s awaits the maintenance window of the server", l->record.version);
 		return 0;
 	}
-	if (device->waits_for[0] != '\0') {
+	if (source_must_wait(device, &l->record)) {
 		source_say(l->result, "waiting", "version %s: update.policy waits for %s", l->record.version, device->waits_for);
 		return 0;
 	}

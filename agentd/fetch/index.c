@@ -46,7 +46,7 @@ static int offer(const struct source_options *options, const struct device *devi
 				  delay_after_failures_ms(record->n_tries - 1, options->poll_min_s * 1000, options->poll_max_s * 1000, backoff_random());
 		return 0;
 	}
-	if (device->waits_for[0] != '\0') {
+	if (source_must_wait(device, record)) {
 		source_say(result, "waiting", "version %s: update.policy waits for %s", record->version, device->waits_for);
 		return 0;
 	}

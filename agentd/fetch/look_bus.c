@@ -13,7 +13,7 @@ int look_read_device(sd_bus_message *m, struct device *ret_device, struct agent_
 #define TEXT(member) FIELD_MEMBER(FIELD_TEXT, &device, member)
 	const struct field fields[] = {
 		TEXT(stage), TEXT(booted_slot), TEXT(target_slot), TEXT(version), TEXT(release_id), TEXT(failed_release_id), TEXT(product), TEXT(serial),
-		TEXT(model), TEXT(agent_version), TEXT(action), TEXT(waits_for), TEXT(outcome), TEXT(outcome_text),
+		TEXT(model), TEXT(agent_version), TEXT(action), TEXT(waits_for), TEXT(approved), TEXT(approved_version), TEXT(outcome), TEXT(outcome_text),
 		{ "done_bytes", FIELD_NUMBER, &device.done_bytes, 0 },
 		{ "total_bytes", FIELD_NUMBER, &device.total_bytes, 0 },
 		{ "floor", FIELD_NUMBER, &device.floor, 0 },

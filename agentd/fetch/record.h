@@ -46,6 +46,7 @@ struct device {
 	char product[65], serial[65], model[65], agent_version[33];
 	uint64_t done_bytes, total_bytes, floor;
 	char waits_for[16];			/* what the policy of the device wants first; "" for nothing */
+	char approved[ACTION_MAX + 1], approved_version[65]; /* what somebody let in all the same; "" for nothing */
 	bool is_busy;				/* an installation is under way */
 	char action[ACTION_MAX + 1];		/* of the last installation, if it was ours; or "" */
 	bool has_outcome;			/* of that installation, not taken yet */

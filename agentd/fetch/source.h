@@ -60,6 +60,8 @@ void source_result_clear(struct source_result *result);
 void source_say(struct source_result *result, const char *state, const char *fmt, ...) AGENT_PRINTF(3, 4);
 /* A look that failed: back-off, at least @retry_after_s. */
 void source_fail(const struct source_options *options, struct source_result *result, uint64_t retry_after_s, const char *fmt, ...) AGENT_PRINTF(4, 5);
+/* Does the policy of the device want something first, which nobody gave this action, at this version? */
+bool source_must_wait(const struct device *device, const struct record *record);
 /* Offer @bundle of @record, as the next try of it. */
 int source_offer(const struct source_options *options, struct record *record, struct body_bundle *bundle, struct source_result *result, struct agent_error **err);
 

@@ -261,6 +261,16 @@ void ep_update_approve_post(struct request *req)
 	request_call_text(req, "UpdateApprove", args_text(req->args, "release_id"), reply_from_dict);
 }
 
+static void on_source_approved(struct request *req, sd_bus_message *reply)
+{
+	reply_empty(req, 204);
+}
+
+void ep_update_source_approve_post(struct request *req)
+{
+	request_call_text(req, "SourceApprove", args_text(req->args, "action"), on_source_approved);
+}
+
 void ep_update_policy_put(struct request *req)
 {
 	request_call_text(req, "UpdatePolicy", args_text(req->args, "policy"), reply_from_dict);

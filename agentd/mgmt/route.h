@@ -119,6 +119,7 @@ ENDPOINT(ep_update_get);
 ENDPOINT(ep_update_fetch_post);
 ENDPOINT(ep_update_offer_post);
 ENDPOINT(ep_update_approve_post);
+ENDPOINT(ep_update_source_approve_post);
 ENDPOINT(ep_update_postpone_post);
 ENDPOINT(ep_update_policy_put);
 ENDPOINT(ep_update_key_put);

@@ -132,6 +132,11 @@ static const struct arg_rule args_approve[] = {
 	{ NULL },
 };
 
+static const struct arg_rule args_approve_action[] = {
+	{ "action", ARG_TEXT, REQUIRED, 64, 1, .bytes = "A-Za-z0-9._+:-", .about = "source_action of the status: what is approved is what was shown" },
+	{ NULL },
+};
+
 static const struct arg_rule args_postpone[] = {
 	{ "hours", ARG_NUMBER, REQUIRED, 8760, 1, .about = "counted while the device is on" },
 	{ NULL },
@@ -289,6 +294,7 @@ static const struct arg_rule answer_status[] = {
 	{ "source_state", ARG_TEXT, OPTIONAL, .values = "idle offered waiting installing installed failed refused", .about = "where updates are looked for; left out when nowhere" },
 	{ "source_detail", ARG_TEXT, OPTIONAL, .about = "why" },
 	{ "source_action", ARG_TEXT, OPTIONAL, .about = "what the source of updates wants: action of hawkBit, or release of an index" },
+	{ "source_version", ARG_TEXT, OPTIONAL, .about = "that it names for it, not signed" },
 	{ "device_ca_fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "SHA-256 of the device CA's SubjectPublicKeyInfo" },
 	{ "uptime_s", ARG_NUMBER, REQUIRED, .about = "of core" },
 	{ "login_failures", ARG_NUMBER, REQUIRED, .about = "in a row" },
@@ -667,6 +673,9 @@ const struct route routes[] = {
 	{ POST,   "/v1/update/approve",    ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_approve,     ep_update_approve_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS " not-found",
 	  .summary = "Install the offered release now" },
+	{ POST,   "/v1/update/source/approve", ROLE_OPERATE, GATE_CLOSED, RATE_WRITE, 4 * KIB,  args_approve_action, ep_update_source_approve_post, NULL,
+	  .status = 204, .problems = UPDATE_PROBLEMS " not-found",
+	  .summary = "Install what the source of updates offers now, whatever the policy waits for" },
 	{ POST,   "/v1/update/postpone",   ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_postpone,    ep_update_postpone_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS " not-found",
 	  .summary = "Put the offered release off" },

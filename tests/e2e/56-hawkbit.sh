@@ -142,6 +142,41 @@ chmod 600 "$LAB/token"
 comes "one that they cannot is" source_is '^idle'
 printf 'WrongToken\n' > "$LAB/token"
 comes "401 says where to look" source_is '^failed .*401: it does not know this device'
+
+# ---- the owner wants to be asked; and hawkBit behind a proxy that demands the certificate, without a token
+double_stop
+control '{"actions": []}'
+lab_agent_stop
+cp "$LAB/trust/broker/device.pem" "$LAB/trust/fetch/device.pem"
+lab_config "source: { kind = \"hawkbit\"; poll_min_s = 1; poll_max_s = 2; }; hawkbit: { url = \"https://localhost:$DOUBLE_PORT/\"; };"
+: > "$H/log"
+double_start --client-ca "$PKI/device-ca.pem"
+lab_agent_start
+comes "the certificate alone says who we are" source_is '^idle'
+is "to the proxy, without a token" "$(jq -r 'select(.request) | "\(.certificate) \(.headers.Authorization // "none")"' "$H/log" | sort -u)" "true none"
+succeeds "the owner wants to be asked" ctl update policy approval
+like "nothing waits yet" "$(ctl update approve --source 2>&1)" 'no update'
+head -c 3M /dev/urandom > "$LAB/image5"
+lab_bundle 5.0 "$LAB/image5" 5
+cp "$LAB/bundles/5.0.swu" "$H/5.swu"
+control '{"actions": [{"id": "20", "file": "5.swu", "version": "5.0"}], "redirect_artifact": 1}'
+comes "what the source offers waits for that" source_is '^waiting .*waits for approval'
+is "its action and version are shown" "$(api GET /v1/status | jq -r '.source_action + " " + .source_version')" "20 5.0"
+api POST /v1/update/source/approve -H 'Content-Type: application/json' -d '{"action": "19"}' > "$LAB/out"
+is "another action is not approved" "$(cat "$LAB/api.status")" 422
+is "and nothing is fetched" "$(grep -c '"artifact"' "$H/log")" 0
+succeeds "what was shown is" ctl update approve --source
+control '{"actions": [{"id": "21", "file": "5.swu", "version": "5.0"}], "redirect_artifact": 1}'
+comes "an action that takes its place waits anew" source_is '^waiting .*waits for approval'
+shows_action() { [ "$(api GET /v1/status | jq -r .source_action)" = "$1" ]; }
+comes "and is the one that is shown" shows_action 21
+kill -9 "$(cat "$RUN/pids/agentd")"
+wait_for 30 lab_healthy
+comes "also after a restart" shows_action 21
+succeeds "approved" wait_for 20 ctl update approve --source 21
+comes "it is installed" stage_is trying
+like "by whom is an event" "$(ctl events --limit 200)" 'update\.approved.*21'
+is "the other server saw no certificate" "$(jq -r 'select(.other) | .certificate' "$H/log" | sort -u)" false
 is "no promise of the API was broken" "$(grep -c '"broken"' "$H/log")" 0
 fails "the token is in no log" grep -q "$TOKEN" "$AGENT_LOG"
 done_testing

@@ -469,6 +469,26 @@ static void the_policy_of_the_device_comes_first(void **state)
 	assert_false(result.has_offer);
 	assert_string_equal(result.state, "waiting");
 	assert_non_null(strstr(result.detail, "window"));
+	/* Somebody lets it in: this action, at this version. */
+	strcpy(device.approved, "4");
+	snprintf(device.approved_version, sizeof(device.approved_version), "%s", result.version);
+	look();
+	assert_false(result.has_offer);
+	strcpy(device.approved, "5");
+	strcpy(device.approved_version, "9.9");
+	look();
+	assert_false(result.has_offer);
+	snprintf(device.approved_version, sizeof(device.approved_version), "%s", result.version);
+	look();
+	assert_true(result.has_offer);
+}
+
+static void the_policy_may_end_to_want_something(void **state)
+{
+	strcpy(device.waits_for, "window");
+	strcpy(server.action, "5");
+	look();
+	assert_false(result.has_offer);
 	device.waits_for[0] = '\0';
 	look();
 	assert_true(result.has_offer);
@@ -725,7 +745,7 @@ int main(void)
 		TEST(cancel_that_comes_too_late_is_rejected), TEST(cancel_of_what_we_never_had_is_accepted),
 		TEST(another_action_takes_the_place_of_one_that_is_being_installed), TEST(another_action_waits_for_a_release_under_trial),
 		TEST(gone_actions_are_dropped), TEST(results_survive_a_server_that_is_down), TEST(a_quota_that_is_used_up_is_not_asked_for_ever),
-		TEST(servers_that_say_no_are_backed_off_from), TEST(only_what_is_to_be_installed_now_is_offered), TEST(the_policy_of_the_device_comes_first),
+		TEST(servers_that_say_no_are_backed_off_from), TEST(only_what_is_to_be_installed_now_is_offered), TEST(the_policy_of_the_device_comes_first), TEST(the_policy_may_end_to_want_something),
 		TEST(sets_without_one_bundle_are_a_failure), TEST(confirmations_are_given), TEST(the_server_sets_the_pace_within_bounds),
 		TEST(bad_json_is_refused), TEST(ids_that_do_not_belong_in_a_path_are_refused), TEST(the_newest_bundle_for_this_device_is_taken),
 		TEST(an_index_never_leads_back), TEST(a_release_of_an_index_that_fell_back_is_not_taken_again), TEST(a_bad_index_is_refused),

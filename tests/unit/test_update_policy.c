@@ -188,6 +188,33 @@ static void moves_are_those_of_the_table(void **state)
 	}
 }
 
+static void an_action_is_approved_at_its_version(void **state)
+{
+	struct policy p = policy_new();
+	char longer[POLICY_ACTION_MAX + 2];
+
+	assert_false(policy_action_is_approved(&p, "", ""));
+	assert_int_equal(policy_approve_action(&p, "hawkbit 5", "2.0", NULL), 0);
+	assert_true(policy_action_is_approved(&p, "hawkbit 5", "2.0"));
+	assert_false(policy_action_is_approved(&p, "hawkbit 5", "2.1"));
+	assert_false(policy_action_is_approved(&p, "hawkbit 6", "2.0"));
+	assert_false(policy_action_is_approved(&p, "index 5", "2.0"));
+	/* Over a restart. */
+	assert_int_equal(policy_save(&p, NULL), 0);
+	p = policy_new();
+	assert_int_equal(policy_load(&p, NULL), 0);
+	assert_true(policy_action_is_approved(&p, "hawkbit 5", "2.0"));
+	/* One at a time; nonsense takes no place. */
+	assert_int_equal(policy_approve_action(&p, "hawkbit 6", "", NULL), 0);
+	assert_false(policy_action_is_approved(&p, "hawkbit 5", "2.0"));
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	assert_int_equal(policy_approve_action(&p, longer, "", NULL), -EINVAL);
+	assert_int_equal(policy_approve_action(&p, "", "", NULL), -EINVAL);
+	assert_int_equal(policy_approve_action(&p, "a\nstate=none", "", NULL), -EINVAL);
+	assert_true(policy_action_is_approved(&p, "hawkbit 6", ""));
+}
+
 static void only_what_was_shown_is_approved(void **state)
 {
 	struct policy p = policy_new();
@@ -345,6 +372,7 @@ int main(void)
 		cmocka_unit_test(the_policy_decides),
 		cmocka_unit_test(moves_are_those_of_the_table),
 		cmocka_unit_test(only_what_was_shown_is_approved),
+		cmocka_unit_test_setup_teardown(an_action_is_approved_at_its_version, setup, teardown),
 		cmocka_unit_test(postponing_is_bounded),
 		cmocka_unit_test_setup_teardown(what_was_said_is_there_after_a_restart, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_damaged_file_is_said_and_changes_nothing, setup, teardown),
