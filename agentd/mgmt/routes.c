@@ -120,10 +120,7 @@ static const struct arg_rule args_quote[] = {
 	{ NULL },
 };
 
-static const struct arg_rule args_fetch[] = {
-	{ "url", ARG_TEXT, REQUIRED, 2048, 9, .about = "https only" },
-	{ NULL },
-};
+static const struct arg_rule args_fetch[] = { { "url", ARG_TEXT, REQUIRED, 2048, 9, .about = "https only" }, { NULL } };
 
 #define POLICIES "automatic window approval"
 
@@ -133,14 +130,9 @@ static const struct arg_rule args_approve[] = {
 };
 
 static const struct arg_rule args_approve_action[] = {
-	{ "action", ARG_TEXT, REQUIRED, 64, 1, .bytes = "A-Za-z0-9._+:-", .about = "source_action of the status: what is approved is what was shown" },
-	{ NULL },
-};
+	{ "action", ARG_TEXT, REQUIRED, 64, 1, .bytes = "A-Za-z0-9._+:-", .about = "source_action of the status: what was shown" }, { NULL } };
 
-static const struct arg_rule args_postpone[] = {
-	{ "hours", ARG_NUMBER, REQUIRED, 8760, 1, .about = "counted while the device is on" },
-	{ NULL },
-};
+static const struct arg_rule args_postpone[] = { { "hours", ARG_NUMBER, REQUIRED, 8760, 1, .about = "counted while the device is on" }, { NULL } };
 
 static const struct arg_rule args_policy[] = {
 	{ "policy", ARG_TEXT, REQUIRED, 9, 1, .values = POLICIES, .about = "when an offered update is installed" },
