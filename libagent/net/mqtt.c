@@ -14,7 +14,8 @@
 #include "context.h"
 
 #define BACKOFF_LIMIT_MS (24u * 3600 * 1000)
-#define STEADY_MS 60000		/* a connection that lasted this long was good: the back-off starts anew */
+#define RETURN_S 600
+#define ALPN_MAX 64
 
 DEFINE_CLEANUP(struct agent_mqtt *, agent_mqtt_free)
 
@@ -53,6 +54,15 @@ static int check_options(const struct agent_mqtt_options *o, struct agent_error 
 		what = "will_topic is not a topic to publish to";
 	else if (o->will_topic == NULL && (o->will_payload != NULL || o->birth_payload != NULL))
 		what = "will_payload and birth_payload need will_topic";
+	else if (o->n_brokers > MQTT_BROKERS_MAX - 1 || (o->n_brokers > 0 && o->brokers == NULL))
+		what = "there are more than 7 further brokers";
+	else if (o->version != AGENT_MQTT_3_1_1 && o->version != AGENT_MQTT_5 && o->version != AGENT_MQTT_ANY)
+		what = "version is none of enum agent_mqtt_version";
+	else if (o->alpn != NULL && (o->alpn[0] == '\0' || strlen(o->alpn) > ALPN_MAX))
+		what = "alpn is not 1 to 64 bytes";
+	else if ((o->keepalive_min_s == 0) != (o->keepalive_max_s == 0) || (o->keepalive_min_s != 0 && (o->keepalive_min_s < 5 ||
+		 o->keepalive_max_s < o->keepalive_min_s || o->keepalive_max_s > 3600)))
+		what = "keepalive_min_s and keepalive_max_s are not 5 to 3600 in this order";
 	else if (o->queue_max_messages == 0 || o->queue_max_bytes == 0 || o->queue_max_bytes > INT32_MAX)
 		what = "the queue holds nothing, or more than 2 GiB";
 	return what == NULL ? 0 : agent_error_set(err, -EINVAL, "mqtt.options", "%s", what);
@@ -64,6 +74,24 @@ static int copy_string(const char *from, char **to)
 		return 0;
 	*to = strdup(from);
 	return *to == NULL ? -ENOMEM : 0;
+}
+
+static int add_broker(struct agent_mqtt *mqtt, const char *host, uint16_t port, struct agent_tls *tls, const struct agent_mqtt_options *o,
+		      struct agent_error **err)
+{
+	struct mqtt_broker *b = &mqtt->brokers[mqtt->n_brokers];
+
+	if (host == NULL || host[0] == '\0' || port == 0 || tls == NULL)
+		return agent_error_set(err, -EINVAL, "mqtt.options", "broker %zu has no host, port or TLS profile", mqtt->n_brokers);
+	b->host = strdup(host);
+	if (b->host == NULL)
+		return agent_error_set(err, -ENOMEM, "mqtt.memory", "out of memory");
+	b->port = port;
+	b->tls = agent_tls_ref(tls);
+	keepalive_init(&b->keepalive, o->keepalive_s, o->keepalive_min_s == 0 ? o->keepalive_s : o->keepalive_min_s,
+		       o->keepalive_max_s == 0 ? o->keepalive_s : o->keepalive_max_s);
+	mqtt->n_brokers++;
+	return 0;
 }
 
 int agent_mqtt_new(struct agent_context *ctx, struct agent_tls *tls, const struct agent_mqtt_options *options,
@@ -88,14 +116,22 @@ int agent_mqtt_new(struct agent_context *ctx, struct agent_tls *tls, const struc
 	if (mqtt->wake_fd < 0)
 		return agent_error_set(err, -errno, "mqtt.memory", "no eventfd: %m");
 	mqtt->ctx = agent_context_ref(ctx);
-	mqtt->tls = agent_tls_ref(tls);
 	mqtt->handlers = handlers == NULL ? (struct agent_mqtt_handlers){ 0 } : *handlers;
 	mqtt->userdata = userdata;
-	mqtt->port = options->port;
-	mqtt->keepalive_s = options->keepalive_s;
 	mqtt->backoff_min_ms = options->backoff_min_ms;
 	mqtt->backoff_max_ms = options->backoff_max_ms;
-	if (copy_string(options->host, &mqtt->host) < 0 || copy_string(options->client_id, &mqtt->client_id) < 0 ||
+	mqtt->return_s = options->return_s == 0 ? RETURN_S : options->return_s;
+	mqtt->version = options->version;
+	mqtt->session_s = options->session_s;
+	mqtt->max_packet = options->max_packet;
+	mqtt->no_retain = options->no_retain != 0;
+	r = add_broker(mqtt, options->host, options->port, tls, options, err);
+	for (size_t i = 0; r >= 0 && i < options->n_brokers; i++)
+		r = add_broker(mqtt, options->brokers[i].host, options->brokers[i].port, options->brokers[i].tls, options, err);
+	if (r < 0)
+		return r;
+	mqtt->turn.n = mqtt->n_brokers;
+	if (copy_string(options->username, &mqtt->username) < 0 || copy_string(options->alpn, &mqtt->alpn) < 0 || copy_string(options->client_id, &mqtt->client_id) < 0 ||
 	    copy_string(options->will_topic, &mqtt->will_topic) < 0 || copy_string(options->will_payload, &mqtt->will_payload) < 0 ||
 	    copy_string(options->birth_payload, &mqtt->birth_payload) < 0)
 		return agent_error_set(err, -ENOMEM, "mqtt.memory", "out of memory");
@@ -115,9 +151,13 @@ struct agent_mqtt *agent_mqtt_free(struct agent_mqtt *mqtt)
 	if (mqtt->wake_fd >= 0)
 		close(mqtt->wake_fd);
 	pthread_mutex_destroy(&mqtt->lock);
-	agent_tls_unref(mqtt->tls);
+	for (size_t i = 0; i < mqtt->n_brokers; i++) {
+		agent_tls_unref(mqtt->brokers[i].tls);
+		free(mqtt->brokers[i].host);
+	}
 	agent_context_unref(mqtt->ctx);
-	free(mqtt->host);
+	free(mqtt->username);
+	free(mqtt->alpn);
 	free(mqtt->client_id);
 	free(mqtt->will_topic);
 	free(mqtt->will_payload);
@@ -172,8 +212,21 @@ void mqtt_set_state(struct agent_mqtt *mqtt, enum agent_mqtt_state state, const 
 		mqtt->handlers.state(mqtt->userdata, state, why);
 }
 
+void agent_mqtt_get_info(struct agent_mqtt *mqtt, struct agent_mqtt_info *ret_info)
+{
+	pthread_mutex_lock(&mqtt->lock);
+	*ret_info = mqtt->info;
+	pthread_mutex_unlock(&mqtt->lock);
+}
+
 int agent_mqtt_publish(struct agent_mqtt *mqtt, const char *topic, const void *payload, size_t size, unsigned flags, uint64_t *ret_id,
 		       struct agent_error **err)
+{
+	return agent_mqtt_publish_ttl(mqtt, topic, payload, size, flags, 0, ret_id, err);
+}
+
+int agent_mqtt_publish_ttl(struct agent_mqtt *mqtt, const char *topic, const void *payload, size_t size, unsigned flags, uint32_t ttl_s,
+			   uint64_t *ret_id, struct agent_error **err)
 {
 	uint64_t id;
 	int r;
@@ -184,7 +237,7 @@ int agent_mqtt_publish(struct agent_mqtt *mqtt, const char *topic, const void *p
 	    mosquitto_validate_utf8(topic, (int)strlen(topic)) != MOSQ_ERR_SUCCESS)
 		return agent_error_set(err, -EINVAL, "mqtt.topic", "\"%s\" is not a topic to publish to", topic);
 	pthread_mutex_lock(&mqtt->lock);
-	r = mqtt_queue_add(&mqtt->queue, topic, payload, size, flags, &id);
+	r = mqtt_queue_add(&mqtt->queue, topic, payload, size, flags, ttl_s == 0 ? 0 : mqtt_now_ms() + (uint64_t)ttl_s * 1000, &id);
 	pthread_mutex_unlock(&mqtt->lock);
 	switch (r) {
 	case 0:
@@ -255,9 +308,9 @@ int agent_mqtt_unsubscribe(struct agent_mqtt *mqtt, const char *filter, struct a
 	return 0;
 }
 
-static void wait_before_next(struct agent_mqtt *mqtt, unsigned n_failures)
+static void wait_before_next(struct agent_mqtt *mqtt, unsigned step)
 {
-	uint64_t deadline = mqtt_now_ms() + backoff_ms(n_failures, mqtt->backoff_min_ms, mqtt->backoff_max_ms, backoff_random());
+	uint64_t deadline = mqtt_now_ms() + backoff_ms(step, mqtt->backoff_min_ms, mqtt->backoff_max_ms, backoff_random());
 	uint64_t now;
 
 	/* Messages queued meanwhile wake us too and must not shorten the wait. */
@@ -295,7 +348,6 @@ static void restore_sigpipe(const sigset_t *old, bool was_pending)
 
 int agent_mqtt_run(struct agent_mqtt *mqtt, struct agent_error **err)
 {
-	unsigned n_failures = 0;
 	bool was_pending;
 	sigset_t old;
 
@@ -307,6 +359,7 @@ int agent_mqtt_run(struct agent_mqtt *mqtt, struct agent_error **err)
 	while (!atomic_load(&mqtt->is_stopping)) {
 		_cleanup_error_ struct agent_error *why = NULL;
 		uint64_t online_ms = 0;
+		unsigned step;
 		int r;
 
 		atomic_store(&mqtt->wants_reconnect, false);
@@ -316,12 +369,9 @@ int agent_mqtt_run(struct agent_mqtt *mqtt, struct agent_error **err)
 			break;
 		if (r > 0)
 			continue;
-		if (online_ms >= STEADY_MS)
-			n_failures = 0;
+		step = turn_failed(&mqtt->turn, online_ms);
 		mqtt_set_state(mqtt, AGENT_MQTT_WAITING, why);
-		wait_before_next(mqtt, n_failures);
-		if (n_failures < 32)
-			n_failures++;
+		wait_before_next(mqtt, step);
 	}
 	mqtt_set_state(mqtt, AGENT_MQTT_OFFLINE, NULL);
 	restore_sigpipe(&old, was_pending);

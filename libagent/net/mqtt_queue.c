@@ -45,7 +45,7 @@ void mqtt_queue_clear(struct mqtt_queue *queue)
 		take_out(queue, &queue->first);
 }
 
-int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payload, size_t size, unsigned flags, uint64_t *ret_id)
+int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payload, size_t size, unsigned flags, uint64_t expires_ms, uint64_t *ret_id)
 {
 	size_t topic_size = strlen(topic);
 	struct mqtt_message *m;
@@ -67,6 +67,7 @@ int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payl
 		memcpy(m->payload, payload, size);
 	m->size = size;
 	m->flags = flags;
+	m->expires_ms = expires_ms;
 	m->id = ++queue->last_id;
 	*queue->end = m;
 	queue->end = &m->next;
@@ -76,13 +77,30 @@ int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payl
 	return 0;
 }
 
-struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue)
+struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue, uint64_t now_ms)
 {
 	struct mqtt_message *m = queue->first;
 
-	while (m != NULL && m->is_sent)
+	while (m != NULL && (m->is_sent || m->not_before_ms > now_ms))
 		m = m->next;
 	return m;
+}
+
+struct mqtt_message *mqtt_queue_find(struct mqtt_queue *queue, int mid)
+{
+	struct mqtt_message *m = queue->first;
+
+	while (m != NULL && (!m->is_sent || m->mid != mid))
+		m = m->next;
+	return m;
+}
+
+void mqtt_queue_postpone(struct mqtt_queue *queue, struct mqtt_message *message, uint64_t not_before_ms)
+{
+	message->is_sent = false;
+	message->n_refused++;
+	message->not_before_ms = not_before_ms;
+	queue->n_sent--;
 }
 
 void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, int mid)

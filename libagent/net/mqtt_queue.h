@@ -13,6 +13,9 @@ struct mqtt_message {
 	void *payload;
 	size_t size;
 	unsigned flags;
+	uint64_t expires_ms;	/* 0: never */
+	unsigned n_refused;	/* the broker said no, but maybe not for ever */
+	uint64_t not_before_ms;	/* it is tried again then */
 	bool is_sent;	/* handed to the connection in use */
 	int mid;	/* its packet identifier there */
 };
@@ -28,9 +31,13 @@ struct mqtt_queue {
 void mqtt_queue_init(struct mqtt_queue *queue, size_t max_messages, size_t max_bytes);
 void mqtt_queue_clear(struct mqtt_queue *queue);
 /* Copies topic and payload. -EDQUOT, -EMSGSIZE (would not fit an empty queue), -ENOMEM. */
-int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payload, size_t size, unsigned flags, uint64_t *ret_id);
-/* First message not sent yet, or NULL; lent. */
-struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue);
+int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payload, size_t size, unsigned flags, uint64_t expires_ms, uint64_t *ret_id);
+/* First message not sent yet that may go now, or NULL; lent. */
+struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue, uint64_t now_ms);
+/* The sent message with this packet identifier, or NULL; lent. */
+struct mqtt_message *mqtt_queue_find(struct mqtt_queue *queue, int mid);
+/* It is not sent any more, but is to be after @not_before_ms. */
+void mqtt_queue_postpone(struct mqtt_queue *queue, struct mqtt_message *message, uint64_t not_before_ms);
 void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, int mid);
 /* Take the sent message with this packet identifier out: true and its id. */
 bool mqtt_queue_done(struct mqtt_queue *queue, int mid, uint64_t *ret_id);

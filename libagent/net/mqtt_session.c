@@ -6,7 +6,6 @@
 #include "net/mqtt.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -14,12 +13,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include <mqtt_protocol.h>
 #include <openssl/ssl.h>
-
-#include <agent/openssl.h>
 
 #include "base/macro.h"
 #include "context.h"
+#include "net/mqtt_reason.h"
 
 #define TCP_TIMEOUT_MS 10000	   /* per address; the kernel would try for two minutes */
 #define HANDSHAKE_TIMEOUT_MS 60000 /* TLS and CONNACK; a slow TPM signs once in it */
@@ -32,178 +31,27 @@
 
 DEFINE_CLEANUP(struct addrinfo *, freeaddrinfo)
 
-struct session {
-	struct agent_mqtt *mqtt;
-	struct mosquitto *mosq;
-	char address[NI_MAXHOST];
-	bool is_tcp_up, is_online;
-	int connack;	  /* CONNACK return code, -1 before it */
-	int disconnect;	  /* reason libmosquitto gave when it closed the socket itself */
-	uint64_t deadline_ms;
-	uint64_t online_since_ms;
-};
-
-static void on_connect(struct mosquitto *mosq, void *userdata, int code)
-{
-	struct session *s = userdata;
-
-	s->connack = code;
-}
-
-static void on_disconnect(struct mosquitto *mosq, void *userdata, int code)
-{
-	struct session *s = userdata;
-
-	s->disconnect = code;
-}
-
-static void on_publish(struct mosquitto *mosq, void *userdata, int mid)
-{
-	struct session *s = userdata;
-	struct agent_mqtt *mqtt = s->mqtt;
-	uint64_t id;
-	bool found;
-
-	pthread_mutex_lock(&mqtt->lock);
-	found = mqtt_queue_done(&mqtt->queue, mid, &id);
-	pthread_mutex_unlock(&mqtt->lock);
-	if (found && mqtt->handlers.acked != NULL)
-		mqtt->handlers.acked(mqtt->userdata, id);
-}
-
-static void on_message(struct mosquitto *mosq, void *userdata, const struct mosquitto_message *message)
-{
-	struct session *s = userdata;
-	struct agent_mqtt *mqtt = s->mqtt;
-
-	if (mqtt->handlers.message != NULL && message->payloadlen >= 0)
-		mqtt->handlers.message(mqtt->userdata, message->topic, message->payload, (size_t)message->payloadlen);
-}
-
-static void on_subscribe(struct mosquitto *mosq, void *userdata, int mid, int n_qos, const int *qos)
-{
-	struct session *s = userdata;
-	struct agent_mqtt *mqtt = s->mqtt;
-	_cleanup_error_ struct agent_error *why = NULL;
-
-	if (n_qos < 1 || qos[0] < 0x80)	/* MQTT 3.1.1 section 3.9.3: 0x80 is a refusal */
-		return;
-	pthread_mutex_lock(&mqtt->lock);
-	for (size_t i = 0; i < mqtt->n_filters; i++)
-		if (mqtt->filters[i].is_sent && mqtt->filters[i].mid == mid)
-			agent_error_set(&why, -EACCES, "mqtt.subscribe", "%s refuses the subscription to %s", mqtt->host,
-					mqtt->filters[i].filter);
-	pthread_mutex_unlock(&mqtt->lock);
-	if (why != NULL)
-		mqtt_set_state(mqtt, AGENT_MQTT_ONLINE, why);
-}
-
-static void on_log(struct mosquitto *mosq, void *userdata, int level, const char *line)
-{
-	struct session *s = userdata;
-
-	context_log(s->mqtt->ctx, "mqtt: %s", line);
-}
-
-int mqtt_session_open(struct agent_mqtt *mqtt, void *userdata, struct mosquitto **ret_mosq, struct agent_error **err)
-{
-	struct mosquitto *mosq = mosquitto_new(mqtt->client_id, true, userdata);
-	int rc;
-
-	if (mosq == NULL)
-		return agent_error_set(err, -ENOMEM, "mqtt.memory", "libmosquitto cannot make a client: %m");
-	/* An idle connection keeps no 33 KiB of record buffers. */
-	SSL_CTX_set_mode(agent_openssl_ssl_ctx(mqtt->tls), SSL_MODE_RELEASE_BUFFERS);
-	rc = mosquitto_int_option(mosq, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V311);
-	/* 0: libmosquitto leaves the SSL_CTX alone; name, anchors and versions are the profile's. 2.0.11 cannot do 1. */
-	if (rc == MOSQ_ERR_SUCCESS)
-		rc = mosquitto_int_option(mosq, MOSQ_OPT_SSL_CTX_WITH_DEFAULTS, 0);
-	if (rc == MOSQ_ERR_SUCCESS)
-		rc = mosquitto_void_option(mosq, MOSQ_OPT_SSL_CTX, agent_openssl_ssl_ctx(mqtt->tls));
-	if (rc == MOSQ_ERR_SUCCESS)
-		rc = mosquitto_int_option(mosq, MOSQ_OPT_TCP_NODELAY, 1);
-	if (rc == MOSQ_ERR_SUCCESS && mqtt->will_topic != NULL && mqtt->will_payload != NULL)
-		rc = mosquitto_will_set(mosq, mqtt->will_topic, (int)strlen(mqtt->will_payload), mqtt->will_payload, 1, true);
-	if (rc != MOSQ_ERR_SUCCESS) {
-		int r = agent_error_set(err, -EIO, "mqtt.options", "libmosquitto refuses an option: %s", mosquitto_strerror(rc));
-
-		agent_error_set_foreign(err, AGENT_ERROR_MQTT, (uint32_t)rc);
-		mosquitto_destroy(mosq);
-		return r;
-	}
-	mosquitto_connect_callback_set(mosq, on_connect);
-	mosquitto_disconnect_callback_set(mosq, on_disconnect);
-	mosquitto_publish_callback_set(mosq, on_publish);
-	mosquitto_message_callback_set(mosq, on_message);
-	mosquitto_subscribe_callback_set(mosq, on_subscribe);
-	mosquitto_log_callback_set(mosq, on_log);
-	*ret_mosq = mosq;
-	return 0;
-}
-
-static int resolve(struct agent_mqtt *mqtt, struct addrinfo **ret_list, struct agent_error **err)
+static int resolve(const struct mqtt_broker *broker, struct addrinfo **ret_list, struct agent_error **err)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
 	int rc;
 
-	rc = getaddrinfo(mqtt->host, NULL, &hints, ret_list);
+	rc = getaddrinfo(broker->host, NULL, &hints, ret_list);
 	if (rc == EAI_BADFLAGS || rc == EAI_NONAME) {
 		/* AI_ADDRCONFIG hides loopback literals where no other address is configured. */
 		hints.ai_flags = 0;
-		rc = getaddrinfo(mqtt->host, NULL, &hints, ret_list);
+		rc = getaddrinfo(broker->host, NULL, &hints, ret_list);
 	}
 	if (rc == 0)
 		return 0;
-	return agent_error_set(err, rc == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH, "mqtt.resolve", "%s: %s", mqtt->host,
+	return agent_error_set(err, rc == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH, "mqtt.resolve", "%s: %s", broker->host,
 			       rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
 }
 
 static int tcp_failed(const struct session *s, int errnum, struct agent_error **err)
 {
-	return agent_error_set(err, -errnum, "mqtt.connect", "%s:%u (%s): %s", s->mqtt->host, s->mqtt->port, s->address, strerror(errnum));
-}
-
-/* What ended the connection, as precisely as anybody knows. */
-static int explain(const struct session *s, int rc, int saved_errno, struct agent_error **err)
-{
-	const struct agent_mqtt *mqtt = s->mqtt;
-	int r;
-
-	if (s->connack > 0) {
-		r = agent_error_set(err, -EACCES, "mqtt.refused", "%s:%u: %s", mqtt->host, mqtt->port, mosquitto_connack_string(s->connack));
-		agent_error_set_foreign(err, AGENT_ERROR_MQTT, (uint32_t)s->connack);
-		return r;
-	}
-	r = agent_tls_explain(mqtt->tls, err);
-	if (r < 0)
-		return agent_error_prefix(err, r, "broker port %u", mqtt->port);
-	if (rc == MOSQ_ERR_SUCCESS)
-		rc = s->disconnect;
-	switch (rc) {
-	case MOSQ_ERR_TLS:
-		r = agent_error_set(err, -EPROTO, "mqtt.tls", "%s:%u: the TLS connection broke without a reason", mqtt->host, mqtt->port);
-		break;
-	case MOSQ_ERR_KEEPALIVE:
-		r = agent_error_set(err, -ETIMEDOUT, "mqtt.keepalive", "%s:%u did not answer within the keep-alive of %u s", mqtt->host,
-				    mqtt->port, mqtt->keepalive_s);
-		break;
-	case MOSQ_ERR_PROTOCOL:
-	case MOSQ_ERR_MALFORMED_PACKET:
-		r = agent_error_set(err, -EBADMSG, "mqtt.protocol", "%s:%u does not speak MQTT as it should", mqtt->host, mqtt->port);
-		break;
-	case MOSQ_ERR_NOMEM:
-		r = agent_error_set(err, -ENOMEM, "mqtt.memory", "out of memory");
-		break;
-	case MOSQ_ERR_ERRNO:
-		r = agent_error_set(err, saved_errno > 0 ? -saved_errno : -ECONNRESET, s->is_online ? "mqtt.lost" : "mqtt.connect",
-				    "%s:%u: %s", mqtt->host, mqtt->port, saved_errno > 0 ? strerror(saved_errno) : "connection broken");
-		break;
-	default:
-		r = agent_error_set(err, -ECONNRESET, s->is_online ? "mqtt.lost" : "mqtt.connect", "%s:%u closed the connection%s",
-				    mqtt->host, mqtt->port, s->is_online ? "" : " before it accepted us");
-	}
-	agent_error_set_foreign(err, AGENT_ERROR_MQTT, (uint32_t)rc);
-	return r;
+	return agent_error_set(err, -errnum, "mqtt.connect", "%s:%u (%s): %s", s->broker->host, s->broker->port, s->address,
+			       strerror(errnum));
 }
 
 static void subscribe_new(struct session *s)
@@ -257,6 +105,52 @@ static void unsubscribe_old(struct session *s)
 	} while (filter != NULL);
 }
 
+/* It cannot be sent to this broker, now or later. */
+static void give_up(struct session *s, struct mqtt_message *m, const struct mqtt_reason *reason)
+{
+	_cleanup_error_ struct agent_error *why = NULL;
+	struct agent_mqtt *mqtt = s->mqtt;
+	uint64_t id = m->id;
+
+	agent_error_set(&why, -reason->errnum, reason->name, "a message to %s cannot be sent to %s:%u: %s", m->topic, s->broker->host, s->broker->port,
+			reason->text);
+	context_log(mqtt->ctx, "mqtt: %s", agent_error_message(why));
+	pthread_mutex_lock(&mqtt->lock);
+	mqtt_queue_drop(&mqtt->queue, m);
+	pthread_mutex_unlock(&mqtt->lock);
+	if (mqtt->handlers.refused != NULL)
+		mqtt->handlers.refused(mqtt->userdata, id, why);
+}
+
+/* MQTT 5: how long the broker may keep it. */
+static int add_expiry(const struct session *s, const struct mqtt_message *m, mosquitto_property **list)
+{
+	uint64_t now = mqtt_now_ms(), left_s = m->expires_ms > now ? (m->expires_ms - now) / 1000 : 0;
+
+	if (!s->is_5 || m->expires_ms == 0)
+		return MOSQ_ERR_SUCCESS;
+	return mosquitto_property_add_int32(list, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL, left_s == 0 ? 1 : left_s > UINT32_MAX ? UINT32_MAX : (uint32_t)left_s);
+}
+
+static int publish_one(struct session *s, struct mqtt_message *m)
+{
+	mosquitto_property *list = NULL;
+	uint64_t size = m->size;
+	int rc = add_expiry(s, m, &list);
+
+	/* libmosquitto stores the identifier before it may call on_publish(), which may free the message. */
+	if (rc == MOSQ_ERR_SUCCESS)
+		rc = mosquitto_publish_v5(s->mosq, &m->mid, m->topic, (int)m->size, m->payload, m->flags & AGENT_MQTT_QOS1 ? 1 : 0,
+					  (m->flags & AGENT_MQTT_RETAIN) != 0, list);
+	mosquitto_property_free_all(&list);
+	if (rc == MOSQ_ERR_SUCCESS) {
+		pthread_mutex_lock(&s->mqtt->lock);
+		s->mqtt->info.payload_sent += size;
+		pthread_mutex_unlock(&s->mqtt->lock);
+	}
+	return rc;
+}
+
 static void publish_queued(struct session *s)
 {
 	struct agent_mqtt *mqtt = s->mqtt;
@@ -267,24 +161,21 @@ static void publish_queued(struct session *s)
 
 		pthread_mutex_lock(&mqtt->lock);
 		if (mqtt->queue.n_sent < SENT_MAX)
-			m = mqtt_queue_next(&mqtt->queue);
+			m = mqtt_queue_next(&mqtt->queue, mqtt_now_ms());
 		if (m != NULL)
 			mqtt_queue_sent(&mqtt->queue, m, 0);
 		pthread_mutex_unlock(&mqtt->lock);
 		if (m == NULL)
 			return;
-		/* libmosquitto stores the identifier before it may call on_publish(), which may free the message. */
-		rc = mosquitto_publish(s->mosq, &m->mid, m->topic, (int)m->size, m->payload, m->flags & AGENT_MQTT_QOS1 ? 1 : 0,
-				       (m->flags & AGENT_MQTT_RETAIN) != 0);
-		if (rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_PAYLOAD_SIZE || rc == MOSQ_ERR_MALFORMED_UTF8 ||
-		    rc == MOSQ_ERR_NOT_SUPPORTED || rc == MOSQ_ERR_OVERSIZE_PACKET) {
-			context_log(mqtt->ctx, "mqtt: message to %s dropped: %s", m->topic, mosquitto_strerror(rc));
-			pthread_mutex_lock(&mqtt->lock);
-			mqtt_queue_drop(&mqtt->queue, m);
-			pthread_mutex_unlock(&mqtt->lock);
-		} else if (rc != MOSQ_ERR_SUCCESS) {
+		rc = publish_one(s, m);
+		if (rc == MOSQ_ERR_OVERSIZE_PACKET || rc == MOSQ_ERR_PAYLOAD_SIZE)
+			give_up(s, m, mqtt_reason_get(MQTT_RC_PACKET_TOO_LARGE));
+		else if (rc == MOSQ_ERR_QOS_NOT_SUPPORTED)
+			give_up(s, m, mqtt_reason_get(MQTT_RC_QOS_NOT_SUPPORTED));
+		else if (rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_MALFORMED_UTF8 || rc == MOSQ_ERR_NOT_SUPPORTED)
+			give_up(s, m, mqtt_reason_get(MQTT_RC_TOPIC_NAME_INVALID));
+		else if (rc != MOSQ_ERR_SUCCESS)
 			return;	/* the connection is going down; the loop will notice */
-		}
 	}
 }
 
@@ -300,7 +191,7 @@ static void set_tcp(const struct session *s, int level, int name, int value)
  */
 static void watch_peer(const struct session *s)
 {
-	unsigned unsent_ms = s->mqtt->keepalive_s * 1000 / 2;
+	unsigned unsent_ms = mqtt_interval_s(s) * 1000 / 2;
 
 	if (!s->is_online) {
 		set_tcp(s, IPPROTO_TCP, TCP_KEEPIDLE, PROBE_S);
@@ -316,10 +207,17 @@ static void come_online(struct session *s)
 	struct agent_mqtt *mqtt = s->mqtt;
 
 	s->is_online = true;
+	turn_online(&mqtt->turn);
 	watch_peer(s);
+	mqtt_alive_begin(s);
 	s->online_since_ms = mqtt_now_ms();
+	pthread_mutex_lock(&mqtt->lock);
+	mqtt->info.n_connects++;
+	mqtt->info.session_present = s->is_session_present;
+	mqtt->info.keepalive_s = mqtt_interval_s(s);
+	pthread_mutex_unlock(&mqtt->lock);
 	if (mqtt->birth_payload != NULL)
-		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->birth_payload), mqtt->birth_payload, 1, true);
+		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->birth_payload), mqtt->birth_payload, 1, !mqtt->no_retain);
 	mqtt_set_state(mqtt, AGENT_MQTT_ONLINE, NULL);
 }
 
@@ -333,7 +231,8 @@ static void say_farewell(struct session *s, bool for_good)
 		return;
 	publish_queued(s);
 	if (for_good && mqtt->will_topic != NULL && mqtt->will_payload != NULL)
-		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->will_payload), mqtt->will_payload, 0, true);
+		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->will_payload), mqtt->will_payload, 0,
+				  !mqtt->no_retain);
 	mosquitto_disconnect(s->mosq);
 	while (mosquitto_want_write(s->mosq) && mosquitto_socket(s->mosq) >= 0 && mqtt_now_ms() < deadline) {
 		struct pollfd p = { .fd = mosquitto_socket(s->mosq), .events = POLLOUT };
@@ -341,6 +240,7 @@ static void say_farewell(struct session *s, bool for_good)
 		if (poll(&p, 1, 100) > 0 && mosquitto_loop_write(s->mosq, 1) != MOSQ_ERR_SUCCESS)
 			break;
 	}
+	mqtt_alive_count(s);
 }
 
 /* TCP is up, still coming up, or failed. libmosquitto 2.0 takes a failed one for "not yet" and would spin. */
@@ -358,6 +258,9 @@ static int check_tcp(struct session *s, int sock, int revents, struct agent_erro
 	if (getpeername(sock, (struct sockaddr *)&peer, &size) == 0) {
 		s->is_tcp_up = true;
 		s->deadline_ms = mqtt_now_ms() + HANDSHAKE_TIMEOUT_MS;
+		pthread_mutex_lock(&s->mqtt->lock);
+		s->mqtt->info.n_handshakes++;
+		pthread_mutex_unlock(&s->mqtt->lock);
 		watch_peer(s);
 	} else if (revents & (POLLERR | POLLHUP)) {
 		/* libmosquitto's early write of the ClientHello took the error; on loopback it is always this one. */
@@ -373,7 +276,7 @@ static int check_deadline(const struct session *s, struct agent_error **err)
 	if (!s->is_tcp_up)
 		return tcp_failed(s, ETIMEDOUT, err);
 	return agent_error_set(err, -ETIMEDOUT, "mqtt.timeout", "%s:%u accepted the connection but did not finish TLS and MQTT within %d s",
-			       s->mqtt->host, s->mqtt->port, HANDSHAKE_TIMEOUT_MS / 1000);
+			       s->broker->host, s->broker->port, HANDSHAKE_TIMEOUT_MS / 1000);
 }
 
 /*
@@ -398,7 +301,9 @@ static int poll_ms(const struct session *s)
 {
 	uint64_t now = mqtt_now_ms(), wait = POLL_MAX_MS;
 
-	if (!s->is_online)
+	if (s->is_online)
+		wait = mqtt_alive_wait_ms(s);
+	else
 		wait = now >= s->deadline_ms ? 0 : s->deadline_ms - now;
 	return (int)(wait > POLL_MAX_MS ? POLL_MAX_MS : wait);
 }
@@ -411,7 +316,7 @@ static int step(struct session *s, struct agent_error **err)
 	int rc = MOSQ_ERR_SUCCESS, r;
 
 	if (p[0].fd < 0)
-		return explain(s, MOSQ_ERR_SUCCESS, 0, err);
+		return mqtt_session_explain(s, MOSQ_ERR_SUCCESS, 0, err);
 	p[0].events = POLLIN;
 	if (wants_to_write(s))
 		p[0].events |= POLLOUT;
@@ -423,6 +328,7 @@ static int step(struct session *s, struct agent_error **err)
 	if (r < 0)
 		return r;
 
+	mqtt_alive_count(s);	/* before libmosquitto may close it */
 	errno = 0;
 	if ((p[0].revents & (POLLIN | POLLERR | POLLHUP)) ||
 	    (is_in_handshake(s) && s->is_tcp_up && (!was_tcp_up || (p[0].revents & POLLOUT))))
@@ -431,12 +337,13 @@ static int step(struct session *s, struct agent_error **err)
 		rc = mosquitto_loop_write(s->mosq, 1);
 	if (rc == MOSQ_ERR_SUCCESS && s->is_tcp_up)
 		rc = mosquitto_loop_misc(s->mosq);
-	if (rc != MOSQ_ERR_SUCCESS || s->connack > 0)
-		return explain(s, rc, errno, err);
+	if (rc != MOSQ_ERR_SUCCESS || s->reason != 0)
+		return mqtt_session_explain(s, rc, errno, err);
 	/* Dead, though libmosquitto has not noticed: a reset during the TLS handshake is "not yet" to 2.0. */
-	if ((p[0].revents & (POLLERR | POLLHUP)) && (s->connack < 0 || !(p[0].revents & POLLIN)))
-		return explain(s, MOSQ_ERR_CONN_LOST, 0, err);
-	return check_deadline(s, err);
+	if ((p[0].revents & (POLLERR | POLLHUP)) && (!s->is_accepted || !(p[0].revents & POLLIN)))
+		return mqtt_session_explain(s, MOSQ_ERR_CONN_LOST, 0, err);
+	r = check_deadline(s, err);
+	return r < 0 ? r : mqtt_alive_check(s, err);
 }
 
 static int serve(struct session *s, struct agent_error **err)
@@ -452,7 +359,13 @@ static int serve(struct session *s, struct agent_error **err)
 			say_farewell(s, false);
 			return 1;
 		}
-		if (s->connack == 0 && !s->is_online)
+		if (s->wants_return) {
+			context_log(s->mqtt->ctx, "mqtt: back to %s:%u", s->mqtt->brokers[0].host, s->mqtt->brokers[0].port);
+			turn_return(&s->mqtt->turn);
+			say_farewell(s, false);
+			return 1;
+		}
+		if (s->is_accepted && !s->is_online)
 			come_online(s);
 		if (s->is_online) {
 			unsubscribe_old(s);
@@ -484,43 +397,80 @@ static int try_address(struct session *s, struct agent_error **err)
 	int r, rc;
 
 	begin(s);
-	r = mqtt_session_open(mqtt, s, &s->mosq, err);
+	r = mqtt_session_open(s, err);
 	if (r < 0)
 		return r;
 	s->deadline_ms = mqtt_now_ms() + TCP_TIMEOUT_MS;
 	errno = 0;
-	rc = mosquitto_connect_async(s->mosq, s->address, mqtt->port, (int)mqtt->keepalive_s);
+	/* The longest keep-alive that we may use; mqtt_alive.c asks earlier. */
+	rc = mosquitto_connect_async(s->mosq, s->address, s->broker->port, (int)s->broker->keepalive.max_s);
 	if (rc == MOSQ_ERR_ERRNO && mosquitto_socket(s->mosq) < 0)
 		r = tcp_failed(s, errno > 0 ? errno : ECONNREFUSED, err);
 	else if (rc != MOSQ_ERR_SUCCESS)
-		r = explain(s, rc, errno, err);
+		r = mqtt_session_explain(s, rc, errno, err);
 	else
 		r = serve(s, err);
+	mqtt_alive_count(s);
+	mqtt_alive_end(s, r);
 	mosquitto_destroy(s->mosq);
 	s->mosq = NULL;
 	begin(s);
+	pthread_mutex_lock(&mqtt->lock);
+	mqtt->info.session_present = 0;
+	pthread_mutex_unlock(&mqtt->lock);
 	return r;
+}
+
+/* May it go better at once, in another way? */
+static bool can_go_on(struct session *s)
+{
+	struct agent_mqtt *mqtt = s->mqtt;
+
+	if (s->reason == MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION && s->is_5 && mqtt->version == AGENT_MQTT_ANY) {
+		context_log(mqtt->ctx, "mqtt: %s:%u speaks MQTT 3.1.1 only", s->broker->host, s->broker->port);
+		s->broker->is_311 = true;
+		return true;
+	}
+	if (s->reason == MQTT_RC_USE_ANOTHER_SERVER || s->reason == MQTT_RC_SERVER_MOVED)
+		return turn_send_on(&mqtt->turn, mqtt_find_broker(mqtt, s->reference));
+	return false;
+}
+
+static void note_attempt(struct agent_mqtt *mqtt, const struct mqtt_broker *broker)
+{
+	pthread_mutex_lock(&mqtt->lock);
+	mqtt->info.broker = mqtt->turn.at;
+	snprintf(mqtt->info.host, sizeof(mqtt->info.host), "%s", broker->host);
+	mqtt->info.port = broker->port;
+	mqtt->info.version = mqtt->version == AGENT_MQTT_3_1_1 || broker->is_311 ? AGENT_MQTT_3_1_1 : AGENT_MQTT_5;
+	pthread_mutex_unlock(&mqtt->lock);
 }
 
 int mqtt_session(struct agent_mqtt *mqtt, uint64_t *ret_online_ms, struct agent_error **err)
 {
 	_cleanup_(freeaddrinfop) struct addrinfo *list = NULL;
+	struct mqtt_broker *broker = &mqtt->brokers[mqtt->turn.at];
 	int r;
 
-	r = resolve(mqtt, &list, err);
+	note_attempt(mqtt, broker);
+	r = resolve(broker, &list, err);
 	if (r < 0)
 		return r;
 	/* libmosquitto would stop at the first address, also when that one leads nowhere. */
 	for (struct addrinfo *a = list; a != NULL; a = a->ai_next) {
-		struct session s = { .mqtt = mqtt, .connack = -1 };
+		struct session s = { .mqtt = mqtt, .broker = broker, .is_5 = mqtt->info.version == AGENT_MQTT_5 };
 
 		if (getnameinfo(a->ai_addr, a->ai_addrlen, s.address, sizeof(s.address), NULL, 0, NI_NUMERICHOST) != 0)
 			continue;
 		r = try_address(&s, err);
 		if (s.is_online)
-			*ret_online_ms = mqtt_now_ms() - s.online_since_ms;
-		if (r >= 0 || s.is_tcp_up || atomic_load(&mqtt->is_stopping))
-			return atomic_load(&mqtt->is_stopping) ? 0 : r;
+			*ret_online_ms = mqtt_now_ms() - s.online_since_ms + 1; /* 0 would say: never */
+		if (atomic_load(&mqtt->is_stopping))
+			return 0;
+		if (r < 0 && can_go_on(&s))
+			return 1;
+		if (r >= 0 || s.is_tcp_up)
+			return r;
 	}
-	return r < 0 ? r : agent_error_set(err, -EHOSTUNREACH, "mqtt.resolve", "%s has no address we can use", mqtt->host);
+	return r < 0 ? r : agent_error_set(err, -EHOSTUNREACH, "mqtt.resolve", "%s has no address we can use", broker->host);
 }

@@ -244,7 +244,7 @@ static void the_client_comes_back_after_every_kind_of_failure(void **state)
 	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 2);
 	ssl = accept_mqtt(f, 5);	/* not authorised */
 	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 3);
-	assert_string_equal(f->why, "mqtt.refused");
+	assert_string_equal(f->why, "mqtt.not-authorised");
 	hang_up(ssl);
 	ssl = accept_mqtt(f, 0);	/* good, then killed */
 	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 1);

@@ -13,28 +13,28 @@ static void messages_leave_in_order_and_only_once(void **state)
 
 	mqtt_queue_init(&q, 10, 1000);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(mqtt_queue_add(&q, "t", "abc", (size_t)i, 0, &ids[i]), 0);
+		assert_int_equal(mqtt_queue_add(&q, "t", "abc", (size_t)i, 0, 0, &ids[i]), 0);
 	for (int i = 0; i < 3; i++) {
-		m = mqtt_queue_next(&q);
+		m = mqtt_queue_next(&q, 0);
 		assert_int_equal(m->id, ids[i]);
 		assert_int_equal(m->size, (size_t)i);
 		mqtt_queue_sent(&q, m, 100 + i);
 	}
-	assert_null(mqtt_queue_next(&q));
+	assert_null(mqtt_queue_next(&q, 0));
 	assert_int_equal(q.n_sent, 3);
 	assert_true(mqtt_queue_done(&q, 102, &id));	/* the last first */
 	assert_int_equal(id, ids[2]);
 	assert_false(mqtt_queue_done(&q, 102, &id));
-	assert_int_equal(mqtt_queue_add(&q, "t", NULL, 0, 0, &id), 0);
-	assert_int_equal(mqtt_queue_next(&q)->id, id);
+	assert_int_equal(mqtt_queue_add(&q, "t", NULL, 0, 0, 0, &id), 0);
+	assert_int_equal(mqtt_queue_next(&q, 0)->id, id);
 	assert_true(mqtt_queue_done(&q, 100, &id));
 	assert_true(mqtt_queue_done(&q, 101, &id));
-	mqtt_queue_drop(&q, mqtt_queue_next(&q));
+	mqtt_queue_drop(&q, mqtt_queue_next(&q, 0));
 	assert_int_equal(q.n_messages, 0);
 	assert_int_equal(q.n_bytes, 0);
 	assert_int_equal(q.n_sent, 0);
-	assert_int_equal(mqtt_queue_add(&q, "t", "x", 1, 0, &id), 0);
-	assert_ptr_equal(mqtt_queue_next(&q), q.first);
+	assert_int_equal(mqtt_queue_add(&q, "t", "x", 1, 0, 0, &id), 0);
+	assert_ptr_equal(mqtt_queue_next(&q, 0), q.first);
 	mqtt_queue_clear(&q);
 }
 
@@ -44,13 +44,13 @@ static void a_lost_connection_sends_the_unacknowledged_again(void **state)
 	uint64_t first, second, id;
 
 	mqtt_queue_init(&q, 10, 1000);
-	assert_int_equal(mqtt_queue_add(&q, "t", "1", 1, 0, &first), 0);
-	assert_int_equal(mqtt_queue_add(&q, "t", "2", 1, 0, &second), 0);
-	mqtt_queue_sent(&q, mqtt_queue_next(&q), 1);
-	mqtt_queue_sent(&q, mqtt_queue_next(&q), 2);
+	assert_int_equal(mqtt_queue_add(&q, "t", "1", 1, 0, 0, &first), 0);
+	assert_int_equal(mqtt_queue_add(&q, "t", "2", 1, 0, 0, &second), 0);
+	mqtt_queue_sent(&q, mqtt_queue_next(&q, 0), 1);
+	mqtt_queue_sent(&q, mqtt_queue_next(&q, 0), 2);
 	assert_true(mqtt_queue_done(&q, 1, &id));
 	mqtt_queue_rewind(&q);
-	assert_int_equal(mqtt_queue_next(&q)->id, second);
+	assert_int_equal(mqtt_queue_next(&q, 0)->id, second);
 	assert_false(mqtt_queue_done(&q, 2, &id));	/* an old packet identifier means nothing now */
 	mqtt_queue_clear(&q);
 }
@@ -61,16 +61,16 @@ static void limits_hold(void **state)
 	uint64_t id = 7;
 
 	mqtt_queue_init(&q, 2, 10);
-	assert_int_equal(mqtt_queue_add(&q, "topic", "123456", 6, 0, &id), -EMSGSIZE);
-	assert_int_equal(mqtt_queue_add(&q, "topic", "123456", SIZE_MAX, 0, &id), -EMSGSIZE);
-	assert_int_equal(mqtt_queue_add(&q, "topic-too-long", "", 0, 0, &id), -EMSGSIZE);
+	assert_int_equal(mqtt_queue_add(&q, "topic", "123456", 6, 0, 0, &id), -EMSGSIZE);
+	assert_int_equal(mqtt_queue_add(&q, "topic", "123456", SIZE_MAX, 0, 0, &id), -EMSGSIZE);
+	assert_int_equal(mqtt_queue_add(&q, "topic-too-long", "", 0, 0, 0, &id), -EMSGSIZE);
 	assert_int_equal(id, 7);
-	assert_int_equal(mqtt_queue_add(&q, "topic", "12345", 5, 0, &id), 0);
-	assert_int_equal(mqtt_queue_add(&q, "t", "", 0, 0, &id), -EDQUOT);
+	assert_int_equal(mqtt_queue_add(&q, "topic", "12345", 5, 0, 0, &id), 0);
+	assert_int_equal(mqtt_queue_add(&q, "t", "", 0, 0, 0, &id), -EDQUOT);
 	mqtt_queue_clear(&q);
-	assert_int_equal(mqtt_queue_add(&q, "t", "", 0, 0, &id), 0);
-	assert_int_equal(mqtt_queue_add(&q, "t", "", 0, 0, &id), 0);
-	assert_int_equal(mqtt_queue_add(&q, "t", "", 0, 0, &id), -EDQUOT);
+	assert_int_equal(mqtt_queue_add(&q, "t", "", 0, 0, 0, &id), 0);
+	assert_int_equal(mqtt_queue_add(&q, "t", "", 0, 0, 0, &id), 0);
+	assert_int_equal(mqtt_queue_add(&q, "t", "", 0, 0, 0, &id), -EDQUOT);
 	mqtt_queue_clear(&q);
 }
 

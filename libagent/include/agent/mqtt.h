@@ -24,11 +24,31 @@ enum agent_mqtt_flags {
 };
 
 /**
- * struct agent_mqtt_options - one broker, MQTT 3.1.1 (OASIS Standard, 29 October 2014) over TLS; strings are copied
- * @host:          DNS name or IP literal
+ * enum agent_mqtt_version - what is spoken: MQTT 3.1.1 (OASIS Standard, 29 October 2014), MQTT 5 (OASIS Standard, 7 March 2019), or 5 until a broker
+ * says that it does not know it, and 3.1.1 with that one from then on. Since: 0.1
+ */
+enum agent_mqtt_version { AGENT_MQTT_3_1_1 = 0, AGENT_MQTT_5 = 1, AGENT_MQTT_ANY = 2 };
+
+/**
+ * struct agent_mqtt_broker - one more broker
+ * @host: DNS name or IP literal
+ * @port: usually 8883
+ * @tls:  profile made for this host; referenced
+ *
+ * Since: 0.1
+ */
+struct agent_mqtt_broker {
+	const char *host;
+	uint16_t port;
+	struct agent_tls *tls;
+};
+
+/**
+ * struct agent_mqtt_options - brokers, and how to talk to them, over TLS; strings are copied; 0 and NULL are good for what comes after @queue_max_bytes
+ * @host:          of the first broker: DNS name or IP literal
  * @port:          usually 8883
  * @client_id:     1 to 65535 bytes of UTF-8
- * @keepalive_s:   5 to 3600
+ * @keepalive_s:   5 to 3600: how long the connection may be silent before we ask for a sign of life
  * @backoff_min_ms: after n failures in a row (0 at first) a random time up to min(max, min * 2^n) passes: full jitter, with a
  *                 floor of min / 10; a connection that lasted a minute makes n 0 again
  * @backoff_max_ms: not below @backoff_min_ms, up to 86400000
@@ -37,6 +57,17 @@ enum agent_mqtt_flags {
  * @birth_payload: by us after each connect, or NULL
  * @queue_max_messages: messages in RAM until sent (QoS 0) or acknowledged (QoS 1)
  * @queue_max_bytes:    topics and payloads of these together; also the largest single message
+ * @brokers:       tried in this order after the first one, @n_brokers up to 7. A round is one attempt at each; the back-off grows from round to round. A
+ *                 redirection (MQTT 5, section 4.13) is followed to brokers of this list only
+ * @return_s:      the first broker must have been there for about this long, as seen with TCP, before a connection to another one is left for it; 0: 600
+ * @version:       enum agent_mqtt_version
+ * @session_s:     the broker keeps subscriptions and messages for us for so long after the connection broke (with 3.1.1 for as long as it likes); 0: not at all
+ * @username:      or NULL
+ * @alpn:          TLS protocol name (RFC 7301) to ask for, up to 64 bytes, or NULL
+ * @keepalive_min_s, @keepalive_max_s: @keepalive_s is where we begin, and time and again the silence is made longer after it went well or shorter after the
+ *                 connection was found dead, between these. The broker is told the longest. 0: always @keepalive_s
+ * @max_packet:    longest packet that the broker may send, told with MQTT 5; 0: any
+ * @no_retain:     will and birth are not retained
  *
  * Since: 0.1
  */
@@ -52,6 +83,41 @@ struct agent_mqtt_options {
 	const char *birth_payload;
 	size_t queue_max_messages;
 	size_t queue_max_bytes;
+	const struct agent_mqtt_broker *brokers;
+	size_t n_brokers;
+	unsigned return_s;
+	enum agent_mqtt_version version;
+	uint32_t session_s;
+	const char *username;
+	const char *alpn;
+	unsigned keepalive_min_s, keepalive_max_s;
+	uint32_t max_packet;
+	int no_retain;
+};
+
+/**
+ * struct agent_mqtt_info - what there is to see; numbers count since agent_mqtt_new()
+ * @broker:           number of the broker in use or tried last, 0 for the first; @host and @port of it
+ * @version:          AGENT_MQTT_3_1_1 or AGENT_MQTT_5
+ * @session_present:  the broker had kept our session
+ * @keepalive_s:      longest silence now
+ * @n_connects:       connections that a broker accepted
+ * @n_handshakes:     TLS handshakes that were begun
+ * @payload_sent:     payload of messages, each time one was sent, and @payload_received
+ * @wire_sent:        bytes of TLS with all overhead, without TCP/IP, and @wire_received
+ *
+ * Since: 0.1
+ */
+struct agent_mqtt_info {
+	size_t broker;
+	char host[256];
+	uint16_t port;
+	enum agent_mqtt_version version;
+	int session_present;
+	unsigned keepalive_s;
+	uint64_t n_connects, n_handshakes;
+	uint64_t payload_sent, payload_received;
+	uint64_t wire_sent, wire_received;
 };
 
 /**
@@ -60,6 +126,8 @@ struct agent_mqtt_options {
  *           Called again with AGENT_MQTT_ONLINE and mqtt.subscribe when the broker refuses a subscription.
  * @acked:   message @id is out: written for QoS 0, PUBACK received for QoS 1
  * @message: a subscribed message arrived; pointers are lent for the call
+ * @refused: message @id is given up: the broker does not take it (MQTT 5 only: with 3.1.1 a broker cannot say so) or the connection cannot carry
+ *           it; @why is lent. What may go better later is tried five times before
  *
  * Handlers may publish, subscribe and stop. Since: 0.1
  */
@@ -67,6 +135,7 @@ struct agent_mqtt_handlers {
 	void (*state)(void *userdata, enum agent_mqtt_state state, const struct agent_error *why);
 	void (*acked)(void *userdata, uint64_t id);
 	void (*message)(void *userdata, const char *topic, const void *payload, size_t size);
+	void (*refused)(void *userdata, uint64_t id, const struct agent_error *why);
 };
 
 /** struct agent_mqtt - a client that stays connected; one owner. Since: 0.1 */
@@ -75,7 +144,7 @@ struct agent_mqtt;
 /**
  * agent_mqtt_new() - make a client; nothing is sent before agent_mqtt_run()
  * @ctx:      referenced
- * @tls:      profile of the connection, made for the same host; referenced
+ * @tls:      profile of the first broker, made for the same host; referenced
  * @options:  copied
  * @handlers: copied; or NULL
  * @userdata: handed to @handlers
@@ -120,6 +189,15 @@ AGENT_EXPORT void agent_mqtt_stop(struct agent_mqtt *mqtt);
 AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_publish(struct agent_mqtt *mqtt, const char *topic, const void *payload, size_t size,
 						     unsigned flags, uint64_t *ret_id, struct agent_error **err);
 /**
+ * agent_mqtt_publish_ttl() - as agent_mqtt_publish(), for a message that is of no use after @ttl_s
+ * @ttl_s: seconds, 0: for ever
+ *
+ * With MQTT 5 the broker is told what is left (message expiry interval) and forgets it then; it is sent in any case, and with 3.1.1 kept for ever.
+ * Returns as agent_mqtt_publish(). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_publish_ttl(struct agent_mqtt *mqtt, const char *topic, const void *payload, size_t size,
+							 unsigned flags, uint32_t ttl_s, uint64_t *ret_id, struct agent_error **err);
+/**
  * agent_mqtt_subscribe() - receive what matches @filter; remembered and repeated after each reconnect
  *
  * Any thread; never blocks on the network. @qos is 0 or 1. At most 64 filters.
@@ -135,6 +213,8 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_subscribe(struct agent_mqtt *mqtt, 
 AGENT_EXPORT int agent_mqtt_unsubscribe(struct agent_mqtt *mqtt, const char *filter, struct agent_error **err);
 /** agent_mqtt_get_state() - where the connection stands; any thread. Since: 0.1 */
 AGENT_EXPORT enum agent_mqtt_state agent_mqtt_get_state(const struct agent_mqtt *mqtt);
+/** agent_mqtt_get_info() - broker in use and counters; any thread. Since: 0.1 */
+AGENT_EXPORT void agent_mqtt_get_info(struct agent_mqtt *mqtt, struct agent_mqtt_info *ret_info);
 /** agent_mqtt_free() - free, when agent_mqtt_run() has returned; takes NULL, returns NULL. Since: 0.1 */
 AGENT_EXPORT struct agent_mqtt *agent_mqtt_free(struct agent_mqtt *mqtt);
 
