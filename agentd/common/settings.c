@@ -13,10 +13,9 @@
 #include <libconfig.h>
 
 #include "agentd/common/address.h"
+#include "agentd/common/mqtt_settings.h"
 #include "agentd/common/paths.h"
 #include "agentd/common/tls_policy.h"
-#include "agentd/common/topic_rights.h"
-#include "agentd/common/topics.h"
 #include "base/file.h"
 #include "base/macro.h"
 
@@ -600,8 +599,6 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 	const struct { const char *name, *value; } required[] = {
 		{ "product", s->device.product }, { "serial", s->device.serial },
 	};
-	struct queue_classes classes;
-	struct topic_right right;
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
@@ -612,21 +609,9 @@ static int check_whole(const struct settings *s, struct agent_error **err)
 		if (!is_client_role(*row))
 			return agent_error_set(err, -EINVAL, "config.range", "%s:1: mgmt.client_roles \"%s\": a row is viewer, operator or admin, a space, "
 					       "and spki:HEX, cn:NAME, dns:NAME, uri:NAME or email:NAME", s->file, *row);
-	r = queue_classes_read(s, &classes, err);
-	if (r < 0)
-		return r;
-	queue_classes_clear(&classes);
-	for (char **row = s->mqtt.rights; row != NULL && *row != NULL; row++) {
-		r = topic_right_parse(*row, &right, err);
-		if (r < 0)
-			return agent_error_prefix(err, r, "%s:1", s->file);
-	}
-	if (s->mqtt.enable && s->mqtt.host[0] == '\0')
-		return agent_error_set(err, -EINVAL, "config.missing", "%s:1: mqtt.host must be set when mqtt.enable is true", s->file);
-	if (s->mqtt.backoff_min_ms > s->mqtt.backoff_max_ms)
-		return agent_error_set(err, -EINVAL, "config.range",
-				       "%s:1: mqtt.backoff_min_ms must not be above mqtt.backoff_max_ms", s->file);
-	r = check_indices(s, err);
+	r = mqtt_settings_check(s, err);
+	if (r >= 0)
+		r = check_indices(s, err);
 	if (r >= 0)
 		r = tls_policy_check(s, err);
 	if (r >= 0)

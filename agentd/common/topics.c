@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agentd/common/fill_in.h"
 #include "base/macro.h"
 
 /* ---- topics */
@@ -110,10 +111,7 @@ bool topic_matches(const char *filter, const char *topic)
 
 char *topic_prefix(const struct settings *settings)
 {
-	bool is_set = settings->mqtt.topic_prefix[0] != '\0';
-	char *text;
-
-	return asprintf(&text, "%s%s", is_set ? "" : "devices/", is_set ? settings->mqtt.topic_prefix : settings->device.serial) < 0 ? NULL : text;
+	return settings_fill_in(settings, settings->mqtt.topic_prefix[0] != '\0' ? settings->mqtt.topic_prefix : "devices/{serial}", false);
 }
 
 int topic_expand(const char *prefix, const char *text, char ret_topic[TOPIC_MAX + 1])

@@ -87,7 +87,5 @@ void enrol_job_free(struct enrol_job *job);
 /* Takes the job. */
 int enrol_job_submit(struct core *core, struct enrol_job *job, struct agent_error **err);
 
-/* Copy of @text with {serial}, {product} and {model} filled in; @escape: before a comma or backslash of a value. NULL: out of memory. */
-char *enrol_fill_in(const struct settings *settings, const char *text, bool escape);
 
 #endif

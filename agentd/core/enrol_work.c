@@ -2,6 +2,7 @@
 /* Enrolment: what needs the TPM or writes keys. */
 #include "config.h"
 
+#include "agentd/common/fill_in.h"
 #include "agentd/core/enrol_inside.h"
 
 #include <errno.h>
@@ -65,41 +66,6 @@ static int open_secret(struct store *store, struct enrol_job *job, struct agent_
 
 /* ---- the request -------------------------------------------------------------------------------------------------- */
 
-char *enrol_fill_in(const struct settings *settings, const char *text, bool escape)
-{
-	const struct {
-		const char *word, *value;
-	} words[] = {
-		{ "{serial}", settings->device.serial }, { "{product}", settings->device.product }, { "{model}", settings->device.model },
-	};
-	char *out = NULL;
-	size_t size = 0, i;
-	FILE *f = open_memstream(&out, &size);
-
-	if (f == NULL)
-		return NULL;
-	while (*text != '\0') {
-		for (i = 0; i < ARRAY_SIZE(words); i++)
-			if (strncmp(text, words[i].word, strlen(words[i].word)) == 0)
-				break;
-		if (i == ARRAY_SIZE(words)) {
-			fputc(*text++, f);
-			continue;
-		}
-		for (const char *p = words[i].value; *p != '\0'; p++) {
-			if (escape && (*p == ',' || *p == '\\'))
-				fputc('\\', f);
-			fputc(*p, f);
-		}
-		text += strlen(words[i].word);
-	}
-	if (fclose(f) != 0) {
-		free(out);
-		return NULL;
-	}
-	return out;
-}
-
 static void free_names(char *(*names)[NAMES_MAX + 1])
 {
 	for (size_t i = 0; (*names)[i] != NULL; i++)
@@ -121,7 +87,7 @@ static int make_csr(struct store *store, struct enrol_job *job, const struct set
 	int r;
 
 	if (s->est.subject[0] != '\0' || job->current == NULL) {
-		subject = enrol_fill_in(s, s->est.subject[0] != '\0' ? s->est.subject : "CN={serial}", true);
+		subject = settings_fill_in(s, s->est.subject[0] != '\0' ? s->est.subject : "CN={serial}", true);
 		if (subject != NULL && job->wishes.wants_serial && strstr(subject, "serialNumber=") == NULL) {
 			if (asprintf(&longer, "%s,serialNumber=%s", subject, s->device.serial) < 0)
 				longer = NULL;
@@ -133,7 +99,7 @@ static int make_csr(struct store *store, struct enrol_job *job, const struct set
 	for (char **name = s->est.names; name != NULL && *name != NULL; name++) {
 		if (n == NAMES_MAX)
 			return agent_error_set(err, -EINVAL, "cert.names", "est.names has more than %d names", NAMES_MAX);
-		names[n] = enrol_fill_in(s, *name, false);
+		names[n] = settings_fill_in(s, *name, false);
 		if (names[n++] == NULL)
 			return agent_error_set(err, -ENOMEM, "core.memory", "no memory for a request");
 	}

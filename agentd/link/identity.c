@@ -98,7 +98,9 @@ const struct identity_pair *identity_choose(struct identity *identity)
 void identity_failed(struct identity *identity, const char *name, const char *why)
 {
 	/* What can only be about the certificate, or about what the broker lets its owner do. */
-	static const char *const definite[] = { "tls.alert", "tls.key", "mqtt.refused" };
+	static const char *const definite[] = {
+		"tls.alert", "tls.key", "mqtt.refused", "mqtt.not-authorised", "mqtt.credentials", "mqtt.client-id", "mqtt.banned",
+	};
 
 	if (!identity->uses_next) {
 		/* The old pair fares no better, so it is not the new one's fault. */

@@ -23,6 +23,7 @@
 #define PENDING_BYTES (512 * KIB)
 #define BURST_US 100000		/* a queue with a rate may catch up so much */
 #define STOP_WAIT_S 5
+#define TELL_REFUSAL_US (60 * 1000000ull)
 #define STACK_SIZE (128 * KIB)	/* the deepest call is a search of a ring; 8 MiB of address space for each would be silly */
 
 uint64_t store_now_us(void)
@@ -99,6 +100,20 @@ static void wake_class(struct class *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* A wrong access list refuses every message: a line in the log for the first, then one a minute with the number left out. pump_lock is held. */
+static void class_tell_refusal(struct class *c, const char *why)
+{
+	uint64_t now = store_now_us();
+
+	if (c->told_refusal_us != 0 && now - c->told_refusal_us < TELL_REFUSAL_US) {
+		c->n_refusals_untold++;
+		return;
+	}
+	service_log(LOG_WARNING, "queue %s: a message is given up: %s (%u more since the last such line)", c->rules->name, why, c->n_refusals_untold);
+	c->told_refusal_us = now;
+	c->n_refusals_untold = 0;
+}
+
 /* The queue needs to be opened again, by its thread. */
 static void break_class(struct class *c)
 {
@@ -141,7 +156,7 @@ static int send_one(struct store *store, struct class *c, uint64_t now)
 		break_class(c);
 	if (r <= 0)
 		return 0;
-	r = agent_mqtt_publish(store->mqtt, m.topic, m.payload, m.size, m.flags, &id, &err);
+	r = agent_mqtt_publish_ttl(store->mqtt, m.topic, m.payload, m.size, m.flags, m.ttl_s, &id, &err);
 	if (r == -EINVAL || r == -EMSGSIZE) { /* bytes of another version, or somebody's who can write the file */
 		class_count(c, STORE_undeliverable);
 		if (agent_queue_done(c->queue, m.seq, NULL) < 0)
@@ -189,7 +204,8 @@ void store_free_slot(struct store *store, struct slot *slot)
 	slot->class = NULL;
 }
 
-void store_acked(struct store *store, uint64_t id)
+/* The message of @id is at its end. */
+static void settle(struct store *store, uint64_t id, enum store_counter counter, const char *why)
 {
 	pthread_mutex_lock(&store->pump_lock);
 	for (size_t i = 0; i < WINDOW; i++) {
@@ -201,12 +217,24 @@ void store_acked(struct store *store, uint64_t id)
 		store_free_slot(store, slot);
 		if (c->queue != NULL && !atomic_load(&c->is_broken) && agent_queue_done(c->queue, slot->seq, NULL) < 0)
 			break_class(c);
-		class_count(c, STORE_delivered);
+		class_count(c, counter);
+		if (why != NULL)
+			class_tell_refusal(c, why);
 		class_refresh(c);
 		break;
 	}
 	pump_locked(store);
 	pthread_mutex_unlock(&store->pump_lock);
+}
+
+void store_acked(struct store *store, uint64_t id)
+{
+	settle(store, id, STORE_delivered, NULL);
+}
+
+void store_refused(struct store *store, uint64_t id, const char *why)
+{
+	settle(store, id, STORE_rejected, why);
 }
 
 void store_set_online(struct store *store, bool is_online)

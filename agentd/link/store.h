@@ -62,6 +62,8 @@ void store_attach(struct store *store, struct agent_mqtt *mqtt);
 void store_set_online(struct store *store, bool is_online);
 /* agent_mqtt says that @id is out. */
 void store_acked(struct store *store, uint64_t id);
+/* agent_mqtt gave @id up, because the broker does not take it: it leaves its queue, is counted, and @why is kept and told. */
+void store_refused(struct store *store, uint64_t id, const char *why);
 
 /* ---- what there is to see */
 

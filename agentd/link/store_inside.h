@@ -33,6 +33,8 @@ struct class {
 
 	struct agent_queue *queue;	/* changed by the class's thread with pump_lock held */
 	uint64_t next_send_us;		/* pump_lock: before this the rate allows none */
+	uint64_t told_refusal_us;	/* pump_lock: when the log had the last refusal of a broker */
+	unsigned n_refusals_untold;	/* pump_lock */
 	_Atomic uint64_t pump_at_us;	/* the class's thread is to pump then */
 	atomic_bool is_broken;		/* the queue said that it has to be opened again */
 

@@ -27,6 +27,8 @@
 #include <agent/openssl.h>
 #include <agent/tls.h>
 
+#include "agentd/common/fill_in.h"
+#include "agentd/common/mqtt_settings.h"
 #include "agentd/common/service.h"
 #include "agentd/common/tls_policy.h"
 #include "agentd/link/identity.h"
@@ -42,6 +44,7 @@
 #define INBOX_BYTES (512 * KIB)
 #define STOP_WAIT_S 5
 #define CERT_FILE_MAX (256 * KIB)
+#define PACKET_MAX (1024 * KIB)	/* a broker may send no longer packet, where it can be told (MQTT 5) */
 
 DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
 DEFINE_CLEANUP(struct agent_tls *, agent_tls_unref)
@@ -68,13 +71,15 @@ struct worker {
 	struct tls_policy policy;
 	struct stamp ca_stamp, cert_stamp, crl_stamp;	/* thread only */
 	struct agent_context *ctx;		/* thread only */
-	struct agent_tls *tls;			/* thread only: of mqtt, lent */
+	struct agent_tls *tls[BROKER_ROWS_MAX + 1];	/* thread only: of mqtt, lent; one for each broker */
+	size_t n_tls;
 	struct identity identity;		/* thread only */
 	char signer_key[IDENTITY_KEY_MAX];	/* thread only: key of the pair in use */
 
 	pthread_mutex_t lock;	/* guards the rest */
 	struct agent_mqtt *mqtt;
-	struct agent_tls *live_tls;	/* of mqtt */
+	bool has_live_tls;		/* tls belongs to mqtt */
+	struct agent_mqtt_info past;	/* counters of clients that are gone */
 	struct stamp live_crl;		/* revocation lists that it looked at */
 	struct worker_status status;
 	uint64_t canary;	/* number of the last one sent */
@@ -181,6 +186,22 @@ struct worker_message *worker_next_message(struct worker *w)
 	return m;
 }
 
+/* With the lock. */
+static void read_info(struct worker *w)
+{
+	struct agent_mqtt_info *info = &w->status.info;
+
+	if (w->mqtt == NULL)
+		return;
+	agent_mqtt_get_info(w->mqtt, info);
+	info->n_connects += w->past.n_connects;
+	info->n_handshakes += w->past.n_handshakes;
+	info->payload_sent += w->past.payload_sent;
+	info->payload_received += w->past.payload_received;
+	info->wire_sent += w->past.wire_sent;
+	info->wire_received += w->past.wire_received;
+}
+
 /* With the lock. Between the handshake and now the time may have become known, or somebody else may have set it. */
 static void look_at_time(struct worker *w, struct agent_tls *tls)
 {
@@ -201,14 +222,16 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 {
 	pthread_mutex_lock(&w->lock);
 	if (state == AGENT_MQTT_ONLINE && w->status.state != AGENT_MQTT_ONLINE) {
-		look_at_time(w, w->tls);
-		if (agent_tls_backup_pins(w->tls) == 0)
+		read_info(w);
+		look_at_time(w, w->tls[w->status.info.broker]);
+		if (agent_tls_backup_pins(w->tls[w->status.info.broker]) == 0)
 			service_log(LOG_WARNING, "each pin of mqtt.pins is a key of the broker's chain now: there is no backup pin");
 		w->status.n_connects++;
 		w->status.round_trip_ms = -1;
 		w->status.canary_sent_ms = 0;
 		w->status.why[0] = '\0';
-		inbox_put(w, "connection", NULL, NULL, 0);
+		if (!w->status.info.session_present)
+			inbox_put(w, "connection", NULL, NULL, 0);
 	}
 	w->status.state = state;
 	if (why != NULL)	/* otherwise the last reason stays visible while we try again */
@@ -269,8 +292,8 @@ static int apply_identity(struct worker *w, const struct identity_pair *pair, st
 		r = (text = strdup(pair->pem)) == NULL ? agent_error_set(err, -ENOMEM, "link.memory", "out of memory") : 0;
 	if (r >= 0)
 		r = open_signer(w, pair->key, &signer, err);
-	if (r >= 0)
-		r = agent_tls_set_identity(w->tls, text, strlen(text), signer, err);
+	for (size_t i = 0; r >= 0 && i < w->n_tls; i++)
+		r = agent_tls_set_identity(w->tls[i], text, strlen(text), signer, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "%s", pair->id[0] == '\0' ? w->cert_file : "client certificate");
 	pthread_mutex_lock(&w->lock);
@@ -357,42 +380,109 @@ static void on_acked(void *userdata, uint64_t id)
 	store_acked(w->store, id);
 }
 
-static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct agent_error **err)
+static void on_refused(void *userdata, uint64_t id, const struct agent_error *why)
 {
-	static const struct agent_mqtt_handlers handlers = { .state = on_state, .acked = on_acked, .message = on_message };
-	const struct settings *s = w->settings;
-	_cleanup_(agent_tls_unrefp) struct agent_tls *tls = NULL;
-	struct agent_tls_options tls_options = {
-		.ca_file = w->ca_file, .peer_name = s->mqtt.host, .allow_tls12 = s->mqtt.allow_tls12, .time = w->time,
+	struct worker *w = userdata;
+
+	store_refused(w->store, id, agent_error_message(why));
+}
+
+static void drop_profiles(struct worker *w)
+{
+	for (; w->n_tls > 0; w->n_tls--) {
+		agent_tls_unref(w->tls[w->n_tls - 1]);
+		w->tls[w->n_tls - 1] = NULL;
+	}
+}
+
+static int add_profile(struct worker *w, const char *name, struct agent_error **err)
+{
+	struct agent_tls_options options = {
+		.ca_file = w->ca_file, .peer_name = name, .allow_tls12 = w->settings->mqtt.allow_tls12, .time = w->time,
 	};
+	int r;
+
+	tls_policy_put(&w->policy, &options);
+	r = agent_tls_new(w->ctx, &options, &w->tls[w->n_tls], err);
+	if (r >= 0)
+		w->n_tls++;
+	return r;
+}
+
+/* Profiles of all brokers; @rows and @brokers are filled in for those after the first. */
+static int make_profiles(struct worker *w, struct broker_row *rows, struct agent_mqtt_broker *brokers, struct agent_error **err)
+{
+	const struct settings *s = w->settings;
+	int r = add_profile(w, s->mqtt.host, err);
+
+	for (size_t i = 0; r >= 0 && s->mqtt.brokers != NULL && s->mqtt.brokers[i] != NULL && i < BROKER_ROWS_MAX; i++) {
+		r = broker_row_parse(s->mqtt.brokers[i], (uint16_t)s->mqtt.port, &rows[i], err);
+		if (r >= 0)
+			r = add_profile(w, rows[i].name, err);
+		if (r >= 0)
+			brokers[i] = (struct agent_mqtt_broker){ .host = rows[i].host, .port = rows[i].port, .tls = w->tls[i + 1] };
+	}
+	return r;
+}
+
+static enum agent_mqtt_version version_of(const char *text)
+{
+	if (strcmp(text, "5") == 0)
+		return AGENT_MQTT_5;
+	return strcmp(text, "auto") == 0 ? AGENT_MQTT_ANY : AGENT_MQTT_3_1_1;
+}
+
+/* The client, once the profiles are there. */
+static int open_client(struct worker *w, const struct agent_mqtt_broker *brokers, struct agent_mqtt **ret_mqtt, struct agent_error **err)
+{
+	static const struct agent_mqtt_handlers handlers = { .state = on_state, .acked = on_acked, .message = on_message, .refused = on_refused };
+	const struct settings *s = w->settings;
+	int64_t start_s = s->mqtt.keepalive_s;
+	_cleanup_free_ char *client_id = settings_fill_in(s, s->mqtt.client_id[0] != '\0' ? s->mqtt.client_id : "{serial}", false);
+	_cleanup_free_ char *username = settings_fill_in(s, s->mqtt.username, false);
 	struct agent_mqtt_options options = {
-		.host = s->mqtt.host, .port = (uint16_t)s->mqtt.port, .client_id = s->device.serial,
-		.keepalive_s = (unsigned)s->mqtt.keepalive_s, .backoff_min_ms = (unsigned)s->mqtt.backoff_min_ms,
+		.host = s->mqtt.host, .port = (uint16_t)s->mqtt.port, .client_id = client_id,
+		.keepalive_s = (unsigned)start_s, .backoff_min_ms = (unsigned)s->mqtt.backoff_min_ms,
 		.backoff_max_ms = (unsigned)s->mqtt.backoff_max_ms, .will_topic = w->state_topic, .will_payload = "offline",
 		.birth_payload = "online", .queue_max_messages = QUEUE_MESSAGES, .queue_max_bytes = QUEUE_BYTES,
+		.brokers = brokers, .n_brokers = w->n_tls - 1, .return_s = (unsigned)s->mqtt.return_s,
+		.version = version_of(s->mqtt.version), .session_s = (uint32_t)s->mqtt.session_s, .max_packet = PACKET_MAX,
+		.username = username != NULL && username[0] != '\0' ? username : NULL,
+		.alpn = s->mqtt.alpn[0] != '\0' ? s->mqtt.alpn : NULL, .no_retain = !s->mqtt.retain,
+		/* keepalive_s may have been set outside of the others' defaults. */
+		.keepalive_min_s = (unsigned)(start_s < s->mqtt.keepalive_min_s ? start_s : s->mqtt.keepalive_min_s),
+		.keepalive_max_s = (unsigned)(start_s > s->mqtt.keepalive_max_s ? start_s : s->mqtt.keepalive_max_s),
 	};
+
+	if (client_id == NULL || username == NULL)
+		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
+	return agent_mqtt_new(w->ctx, w->tls[0], &options, &handlers, w, ret_mqtt, err);
+}
+
+static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct agent_error **err)
+{
+	struct agent_mqtt_broker brokers[BROKER_ROWS_MAX];
+	struct broker_row rows[BROKER_ROWS_MAX];
 	struct agent_mqtt *mqtt;
 	int r;
 
 	w->ca_stamp = take_stamp(w->ca_file);
 	w->cert_stamp = take_stamp(w->cert_file);
 	w->crl_stamp = take_stamp(w->policy.crl_file);
-	tls_policy_put(&w->policy, &tls_options);
-	r = identity_refresh(&w->identity, s->paths.run_dir, s->mqtt.key, err);
+	r = identity_refresh(&w->identity, w->settings->paths.run_dir, w->settings->mqtt.key, err);
 	if (r >= 0)
-		r = agent_tls_new(w->ctx, &tls_options, &tls, err);
+		r = make_profiles(w, rows, brokers, err);
 	if (r < 0)
 		return r;
-	w->tls = tls; /* mqtt holds it from here on, and goes first */
 	r = apply_identity(w, identity_choose(&w->identity), err);
 	if (r < 0) {
 		identity_failed(&w->identity, agent_error_name(*err), agent_error_message(*err));
 		return r;
 	}
-	r = agent_mqtt_new(w->ctx, tls, &options, &handlers, w, &mqtt, err);
+	r = open_client(w, brokers, &mqtt, err);
 	if (r < 0)
 		return r;
-	r = agent_mqtt_subscribe(mqtt, w->canary_topic, 0, err);
+	r = w->settings->mqtt.canary ? agent_mqtt_subscribe(mqtt, w->canary_topic, 0, err) : 0;
 	if (r < 0) {
 		agent_mqtt_free(mqtt);
 		return r;
@@ -413,8 +503,12 @@ static void wait_ms(struct worker *w, unsigned ms)
 static void hand_over(struct worker *w, struct agent_mqtt *mqtt)
 {
 	pthread_mutex_lock(&w->lock);
+	if (mqtt == NULL) {
+		read_info(w);
+		w->past = w->status.info;
+	}
 	w->mqtt = mqtt;
-	w->live_tls = mqtt == NULL ? NULL : w->tls;
+	w->has_live_tls = mqtt != NULL;
 	w->live_crl = w->crl_stamp;
 	for (size_t i = 0; mqtt != NULL && i < w->n_filters; i++)
 		if (agent_mqtt_subscribe(mqtt, w->filters[i].text, w->filters[i].qos, NULL) < 0)
@@ -441,6 +535,7 @@ static void *work(void *userdata)
 		struct agent_mqtt *mqtt = NULL;
 
 		if (make_client(w, &mqtt, &err) < 0) {
+			drop_profiles(w);
 			set_status(w, AGENT_MQTT_WAITING, err);
 			wait_ms(w, RETRY_MS);
 			continue;
@@ -452,6 +547,7 @@ static void *work(void *userdata)
 		}
 		hand_over(w, NULL);
 		agent_mqtt_free(mqtt);
+		drop_profiles(w);
 	}
 	return NULL;
 }
@@ -559,6 +655,7 @@ bool worker_stop(struct worker *w)
 void worker_get_status(struct worker *w, struct worker_status *ret_status)
 {
 	pthread_mutex_lock(&w->lock);
+	read_info(w);
 	*ret_status = w->status;
 	pthread_mutex_unlock(&w->lock);
 }
@@ -568,6 +665,8 @@ int worker_send_canary(struct worker *w, struct agent_error **err)
 	char number[24];
 	int r = 0;
 
+	if (!w->settings->mqtt.canary)
+		return 0;
 	pthread_mutex_lock(&w->lock);
 	if (w->status.canary_sent_ms == 0) {
 		snprintf(number, sizeof(number), "%" PRIu64, w->canary + 1);
@@ -650,7 +749,7 @@ void worker_look_at_lists(struct worker *w)
 	struct stamp crl = take_stamp(w->policy.crl_file);
 
 	pthread_mutex_lock(&w->lock);
-	if (w->live_tls != NULL && w->status.state == AGENT_MQTT_ONLINE && w->policy.crl != AGENT_TLS_CRL_OFF && !is_same(&crl, &w->live_crl)) {
+	if (w->has_live_tls && w->status.state == AGENT_MQTT_ONLINE && w->policy.crl != AGENT_TLS_CRL_OFF && !is_same(&crl, &w->live_crl)) {
 		w->live_crl = crl; /* once */
 		service_log(LOG_NOTICE, "%s changed: the broker is looked at again", w->policy.crl_file);
 		agent_mqtt_reconnect(w->mqtt);
@@ -661,7 +760,7 @@ void worker_look_at_lists(struct worker *w)
 void worker_time_changed(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
-	if (w->live_tls != NULL && w->status.state == AGENT_MQTT_ONLINE)
-		look_at_time(w, w->live_tls);
+	if (w->has_live_tls && w->status.state == AGENT_MQTT_ONLINE)
+		look_at_time(w, w->tls[w->status.info.broker]);
 	pthread_mutex_unlock(&w->lock);
 }

@@ -88,6 +88,9 @@ class Client(threading.Thread):
         while True:
             kind, body = self.read()
             if kind >> 4 == 1:
+                if body[6] != 4:  # another version: say so, and no more (MQTT 3.1.1 section 3.1.2.2)
+                    self.send(packet(0x20, b"\0\1"))
+                    return
                 self.send(packet(0x20, b"\0\0"))
             elif kind >> 4 == 3:
                 self.publish(kind, body)

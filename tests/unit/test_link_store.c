@@ -24,8 +24,8 @@ static struct {
 static struct agent_mqtt *const fake = (struct agent_mqtt *)&sent;
 
 /* Ids are 1, 2 and so on: the place in the list and one. */
-int __wrap_agent_mqtt_publish(struct agent_mqtt *mqtt, const char *topic, const void *payload, size_t size, unsigned flags, uint64_t *ret_id,
-			      struct agent_error **err)
+int __wrap_agent_mqtt_publish_ttl(struct agent_mqtt *mqtt, const char *topic, const void *payload, size_t size, unsigned flags, uint32_t ttl_s,
+				  uint64_t *ret_id, struct agent_error **err)
 {
 	int r;
 
@@ -361,6 +361,34 @@ static void what_no_broker_takes_does_not_stop_the_rest(void **state)
 	assert_string_equal(sent.topics[0], "b");
 }
 
+static void what_the_broker_refuses_is_gone_and_counted(void **state)
+{
+	struct world *w = *state;
+	uint64_t counters[STORE_COUNTERS];
+	char error[256];
+
+	start(w);
+	put_and_wait(w, "a", 1);
+	put_and_wait(w, "b", 2);
+	store_attach(w->store, fake);
+	store_set_online(w->store, true);
+	wait_sent(2);
+	store_refused(w->store, 1, "the broker's access list does not allow it");
+	store_acked(w->store, 2);
+	store_refused(w->store, 99, "nobody's");
+	wait_counter(w, "default", STORE_rejected, 1);
+	wait_counter(w, "default", STORE_delivered, 1);
+	store_get_counters(w->store, 1, counters, error, sizeof(error));
+	assert_int_equal(counters[STORE_messages], 0);
+	/* It does not come again with the next connection either. */
+	store_attach(w->store, NULL);
+	store_attach(w->store, fake);
+	store_set_online(w->store, true);
+	put_and_wait(w, "c", 3);
+	wait_sent(3);
+	assert_string_equal(sent.topics[2], "c");
+}
+
 static void nothing_of_a_former_owner_stays(void **state)
 {
 	struct world *w = *state;
@@ -395,6 +423,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bad_messages_are_refused_at_once, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_a_folder_there_is_a_reason_and_later_a_queue, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_no_broker_takes_does_not_stop_the_rest, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_the_broker_refuses_is_gone_and_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_of_a_former_owner_stays, set_up, tear_down),
 		cmocka_unit_test(flash_lives_as_long_as_its_writes_allow),
 	};

@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Two real brokers in order: fall-back, what was under way arrives at the other one, the way back, a wrong name, a broker that does not allow a topic,
+# and a first broker behind a line that swallows everything, name server included.
+# shellcheck source=tests/e2e/lib.sh disable=SC2119,SC2120,SC2317,SC2088
+. "$(dirname "$0")/lib.sh"
+need swtpm mosquitto mosquitto_sub jq curl pkg-config make python3 "${CC:-cc}"
+CHILDREN=
+at_end() { local code=$?; for p in $CHILDREN; do kill -9 "$p" 2> /dev/null; done; (exit "$code"); e2e_end; }
+trap at_end EXIT
+
+APP=$LAB/app
+mkdir -p "$APP"
+cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,link-app.c} "$APP"
+export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+make -s -C "$APP" link-app CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" CFLAGS="-g -O1 $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")" || exit 1
+app() { timeout 100 "$APP/link-app" -s "$RUN/link.sock" "$@"; }
+
+lab_users; lab_make; lab_pki; lab_slots; lab_tpm_start
+ME=$(id -u) P=devices/$LAB_SERIAL
+SECOND_PORT=$(lab_free_port)
+# The certificate of the second broker has another name than its address.
+lab_leaf broker-ca second "/CN=second" $'extendedKeyUsage=serverAuth\nsubjectAltName=DNS:second.test'
+brokers() { # ROW: the list as the agent reads it
+  lab_config "mqtt: { brokers = [ \"$1\" ]; return_s = 8; queues = [ \"alarms topic=alarms/# loss_messages=1\" ];
+    rights = [ \"publish uid:$ME ~/#\", \"publish uid:$ME alarms/#\", \"publish uid:$ME forbidden/#\" ]; app_calls_per_s = 10000; };"
+}
+brokers "127.0.0.1 port=$SECOND_PORT name=second.test"
+lab_provision
+
+# The second broker: an access list of its own, and it stays while the first comes and goes.
+SECOND_LOG=$LAB/log/second.log
+cat > "$LAB/etc/second.acl" << CONF
+topic read \$SYS/#
+user operator
+topic readwrite #
+user $LAB_SERIAL
+topic readwrite $P/#
+topic readwrite alarms/#
+CONF
+chmod 644 "$LAB/etc/second.acl"
+cat > "$LAB/etc/second.conf" << CONF
+listener $SECOND_PORT 127.0.0.1
+cafile $PKI/device-ca.pem
+certfile $PKI/second.pem
+keyfile $PKI/second.key
+require_certificate true
+use_identity_as_username true
+allow_anonymous false
+acl_file $LAB/etc/second.acl
+log_dest file $SECOND_LOG
+log_type all
+persistence false
+user $(id -un)
+CONF
+mosquitto -c "$LAB/etc/second.conf" > "$LAB/log/second.out" 2>&1 &
+CHILDREN="$CHILDREN $!"
+wait_for 20 bash -c "exec 3<> /dev/tcp/127.0.0.1/$SECOND_PORT"
+# What the second broker got, written down from the start.
+mosquitto_sub -h localhost -p "$SECOND_PORT" --cafile "$PKI/broker-ca.pem" --insecure --cert "$PKI/operator.pem" --key "$PKI/operator.key" \
+  -t 'alarms/#' -t "$P/#" -q 1 -v > "$LAB/second.got" 2> /dev/null &
+CHILDREN="$CHILDREN $!"
+wait_for 20 grep -q "operator 1 alarms" "$SECOND_LOG"
+
+link_state() { ctl --json status | jq -r '.link_state + " " + (.link_detail // "")'; }
+state_is() { link_state | grep -qE -- "$1"; }
+at_first() { [ "$(grep -c "New client connected .*u'$LAB_SERIAL'" "$BROKER_LOG" 2> /dev/null)" -gt "$1" ]; }
+at_second() { [ "$(grep -c "New client connected .*u'$LAB_SERIAL'" "$SECOND_LOG")" -gt "$1" ]; }
+drop_broker() { kill -9 "$BROKER_PID"; wait "$BROKER_PID" 2> /dev/null; BROKER_PID=; }
+arrived() { [ "$(grep -o "^$1 [0-9]*:" "$LAB/second.got" | sed 's/.* //; s/://' | sort -n -u | tr '\n' ' ')" = "$(seq -s ' ' "$2" "$3") " ]; }
+
+lab_broker_start
+lab_agent_start
+set_password
+succeeds "the first broker is used while it is there" wait_for 40 at_first 0
+fails "  and the second is left alone" at_second 0
+is "  with MQTT 5" "$(grep "New client connected .*u'$LAB_SERIAL'" "$BROKER_LOG" | grep -o 'p5' | head -n 1)" p5
+
+# ---- the first goes while messages come in
+app publish alarms/a 1 50 > "$LAB/app.out" 2>&1
+drop_broker
+succeeds "messages are taken while no broker is there" app publish alarms/b 1 200
+succeeds "without the first the second takes over, by the name of its row" wait_for 60 at_second 0
+succeeds "what was acknowledged arrives there" wait_for 60 arrived alarms/b 1 200
+succeeds "  status says where we are" wait_for 20 state_is '^online'
+
+# ---- what this broker does not allow
+rejected() { ctl --json queue list | jq -e '[.queues[].rejected] | add == 3'; }
+succeeds "messages that the access list forbids are acknowledged to the program" app publish forbidden/x 1 3
+succeeds "  the broker's no is counted, and they are gone" wait_for 30 rejected
+succeeds "  the log says why, once" wait_for 20 grep -q "given up.*access list does not allow" "$AGENT_LOG"
+is "  one line" "$(grep -c 'given up.*access list does not allow' "$AGENT_LOG")" 1
+succeeds "  and what comes after them is not held up" app publish "~/after" 1 20
+succeeds "  nor lost" wait_for 40 arrived "$P/after" 1 20
+
+# ---- the way back
+N=$(grep -c "New client connected .*u'$LAB_SERIAL'" "$BROKER_LOG")
+lab_broker_start
+succeeds "when the first has been there for a while, the device goes back" wait_for 90 at_first "$N"
+like "  after several looks" "$(grep -c 'New connection from' "$BROKER_LOG")" '^([4-9]|[1-9][0-9]+)$'
+like "  and took its leave of the second" "$(cat "$SECOND_LOG")" "Client $LAB_SERIAL disconnected"
+
+# ---- a broker of the list with another name than its row says is refused
+brokers "127.0.0.1 port=$SECOND_PORT name=other.test"
+lab_agent_stop
+drop_broker
+lab_agent_start
+succeeds "a further broker with another name in its certificate is refused" wait_for 60 state_is 'certificate is for second\.test.*tls\.name'
+
+# ---- nothing answers: a listener whose queue is full swallows what comes, and the name server is of the same kind
+lab_agent_stop
+python3 - "$BROKER_PORT" > "$LAB/hole.out" << 'PY' &
+import socket, sys, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen(0)
+crowd = []
+for _ in range(8):
+    c = socket.socket(); c.setblocking(False); c.connect_ex(("127.0.0.1", int(sys.argv[1]))); crowd.append(c)
+print("full", flush=True)
+time.sleep(600)
+PY
+CHILDREN="$CHILDREN $!"
+wait_for 20 grep -q full "$LAB/hole.out"
+brokers "127.0.0.1 port=$SECOND_PORT name=second.test"
+lab_agent_start
+LINK_PID=$(cat "$RUN/pids/agentd-link")
+N=$(grep -c "New client connected .*u'$LAB_SERIAL'" "$SECOND_LOG")
+succeeds "while the first broker swallows the connection, messages are acknowledged" app publish alarms/hole 1 50
+succeeds "  and commands answered" ctl queue list
+succeeds "  and the second broker is found" wait_for 90 at_second "$((N - 1))"
+succeeds "  they arrive" wait_for 60 arrived alarms/hole 1 50
+is "  agentd-link was not restarted" "$(cat "$RUN/pids/agentd-link")" "$LINK_PID"
+if [ "$(id -u)" = 0 ] && unshare -nm true 2> /dev/null; then
+  lab_agent_stop
+  # A world of its own, in which the only name server is a socket that nobody reads.
+  echo 'nameserver 127.0.0.1' > "$LAB/etc/resolv.conf"
+  sed -i 's/host = "localhost"/host = "broker.example.net"/' "$CONF"
+  brokers "127.0.0.1 port=$SECOND_PORT name=second.test" && sed -i 's/host = "localhost"/host = "broker.example.net"/' "$CONF"
+  cat > "$LAB/world.sh" << WORLD
+ip link set lo up
+mount --bind "$LAB/etc/resolv.conf" /etc/resolv.conf
+python3 -c 'import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 53)); print("deaf", flush=True); time.sleep(600)' > "$LAB/deaf.out" &
+exec "$AGENTD" --config "$CONF" --supervise
+WORLD
+  setsid unshare -nm bash "$LAB/world.sh" < /dev/null >> "$AGENT_LOG" 2>&1 &
+  AGENT_PID=$!
+  wait_for 40 lab_healthy
+  succeeds "with a name server that never answers, messages are acknowledged" app publish alarms/deaf 1 50
+  succeeds "  and commands answered" ctl queue list
+  succeeds "  the reason is told in time" wait_for 90 state_is 'broker\.example\.net'
+  succeeds "  more messages" app publish alarms/deaf 51 100
+  is "  no watchdog had to help" "$(grep -c 'agentd-link.*watchdog' "$AGENT_LOG")" 0
+fi
+done_testing
