@@ -6,6 +6,7 @@
 #include "net/mqtt.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -221,14 +222,35 @@ static void come_online(struct session *s)
 	mqtt_set_state(mqtt, AGENT_MQTT_ONLINE, NULL);
 }
 
+/*
+ * Until the broker has closed its side: a socket closed with something unread ends in a reset, which takes the DISCONNECT with it, and the broker
+ * announces the will. libmosquitto closes as soon as DISCONNECT is written, hence a second descriptor. Takes @fd.
+ */
+static void see_off(int fd, uint64_t deadline)
+{
+	uint64_t now;
+	char rest[512];
+
+	(void)shutdown(fd, SHUT_WR);
+	while ((now = mqtt_now_ms()) < deadline) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		if (poll(&p, 1, (int)(deadline - now)) > 0 && recv(fd, rest, sizeof(rest), 0) <= 0)
+			break;
+	}
+	close(fd);
+}
+
 /* A clean DISCONNECT makes the broker forget the will (MQTT 3.1.1 section 3.1.2.5), so we say it ourselves, unless we are back at once. */
 static void say_farewell(struct session *s, bool for_good)
 {
 	struct agent_mqtt *mqtt = s->mqtt;
 	uint64_t deadline = mqtt_now_ms() + FAREWELL_TIMEOUT_MS;
+	int fd;
 
 	if (!s->is_online)
 		return;
+	fd = fcntl(mosquitto_socket(s->mosq), F_DUPFD_CLOEXEC, 0);
 	publish_queued(s);
 	if (for_good && mqtt->will_topic != NULL && mqtt->will_payload != NULL)
 		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->will_payload), mqtt->will_payload, 0,
@@ -241,6 +263,8 @@ static void say_farewell(struct session *s, bool for_good)
 			break;
 	}
 	mqtt_alive_count(s);
+	if (fd >= 0)
+		see_off(fd, deadline);
 }
 
 /* TCP is up, still coming up, or failed. libmosquitto 2.0 takes a failed one for "not yet" and would spin. */
