@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef CORE_UPDATE_INSIDE_H
 #define CORE_UPDATE_INSIDE_H
-/* Between op_update.c (installations) and op_confirm.c (what comes after the reboot). */
+/* Between op_update.c (installations), update_report.c (what is told of them) and op_confirm.c (what comes after the reboot). */
 #include "agentd/core/core.h"
 #include "agentd/core/update.h"
 
+#define UPDATE_STALL_US (UINT64_C(600) * 1000000) /* no byte for this long: give the installation up */
 #define UPDATE_WAITERS_MAX 8
 #define UPDATE_URL_MAX 2048
 
@@ -44,6 +45,10 @@ struct updates {
 	char url[UPDATE_URL_MAX + 1];
 };
 
+/* Take over the report in @reply: was there a fall-back nobody has written down? -EBADMSG update.report. update_report.c */
+int updates_take_report(struct core *core, sd_bus_message *reply, struct agent_error **err);
+/* Answer @call with the update status as last heard. */
+int updates_send_report(struct core *core, struct op_call *call, struct agent_error **err);
 /* NULL for an empty text, which the bus and the events leave out. */
 const char *update_text(const char *text);
 /* Is there a key for encrypted images? */
