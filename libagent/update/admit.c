@@ -8,6 +8,7 @@
 #include "update/bootenv.h"
 #include "update/handler.h"
 #include "update/install.h"
+#include "update/ticket.h"
 
 /* Policies that need the slots: not for a trial. */
 static int device_check(const struct install *in, struct agent_error **err)
@@ -16,6 +17,23 @@ static int device_check(const struct install *in, struct agent_error **err)
 	int r = bootenv_check(in->manifest, u->bootenv, u->n_bootenv, u->boot, err);
 
 	return r < 0 ? r : versions_check(&u->versions, in->manifest, err);
+}
+
+int admit_ticket(struct install *in, uint64_t floor, uint64_t now_s, struct agent_error **err)
+{
+	const struct agent_update *u = in->u;
+	struct ticket ticket = { 0 };
+	int r;
+
+	if (in->manifest->security_version >= floor || u->ticket.text == NULL)
+		return 0;
+	r = ticket_open(&in->trust, u->ticket.text, now_s, &ticket, err);
+	if (r == 0)
+		r = ticket_check(&ticket, u->ticket.device, u->ticket.counter, now_s, err);
+	if (r == 0)
+		r = ticket_fits(&ticket, in->manifest, in->manifest_sha256, err);
+	in->uses_ticket = r == 0;
+	return r;
 }
 
 int admit_release(const struct install *in, unsigned n_signers, uint64_t floor, uint64_t now_s, struct agent_error **err)

@@ -366,3 +366,22 @@ int parts_write(const struct parts *parts, const char *path, uint64_t time_s, st
 		(void)unlink(name);
 	return r;
 }
+
+int out_make(const char *path, const char *first, const char *second, size_t second_size, struct agent_error **err)
+{
+	_cleanup_free_ char *name = NULL;
+	int fd = -1, r = scratch_open(path, &name, &fd, err);
+
+	if (r < 0)
+		return r;
+	r = write_all(fd, first, strlen(first));
+	if (r == 0)
+		r = write_all(fd, second, second_size);
+	if (r == 0 && (fchmod(fd, 0644) < 0 || fsync(fd) < 0))
+		r = -errno;
+	close(fd);
+	r = r < 0 ? write_failed(path, r, err) : give_name(name, path, err);
+	if (r < 0)
+		(void)unlink(name);
+	return r;
+}

@@ -59,6 +59,8 @@ int part_measure(struct part *part, uint32_t chunk_bytes, char **ret_table, size
 int parts_write(const struct parts *parts, const char *path, uint64_t time_s, struct agent_error **err);
 /* Is @path free, and may files be made beside it? To say so before the work and not after it. */
 int out_check(const char *path, struct agent_error **err);
+/* Make @path of two pieces of text, whole or not at all: -EEXIST bundle.exists, -errno bundle.write. */
+int out_make(const char *path, const char *first, const char *second, size_t second_size, struct agent_error **err);
 /* A file without a name beside @path. */
 int out_scratch(const char *path, int *ret_fd, struct agent_error **err);
 

@@ -10,6 +10,7 @@
 
 #include "update/bundle_parts.h"
 #include "update/bundle_signers.h"
+#include "update/ticket.h"
 #include "update/verify.h"
 
 void signers_close(struct signer_set *set)
@@ -66,6 +67,9 @@ static int resign(struct agent_context *ctx, struct parts *parts, const struct s
 	size_t size = 0;
 	int r = member_text(first, MANIFEST_MAX, &description, err);
 
+	/* What is signed as a bundle must never be a ticket, whatever somebody put into the archive. */
+	if (r == 0 && first->size >= strlen(TICKET_MAGIC) && memcmp(description, TICKET_MAGIC, strlen(TICKET_MAGIC)) == 0)
+		r = agent_error_set(err, -EBADMSG, "bundle.source", "%s of the bundle is the text of a service ticket", MANIFEST_NAME);
 	if (r == 0 && how == AGENT_BUNDLE_SIGN_ADD)
 		r = member_text(second, SIGNATURE_MAX, &old, err);
 	if (r == 0)

@@ -25,6 +25,13 @@ struct agent_update {
 	agent_update_unwrap_fn unwrap;	/* opens the envelope of a bundle that brings its key along */
 	void *unwrap_data;
 	uint64_t trust_floor;
+	struct {
+		char *text;	/* NULL: none */
+		char device[AGENT_UPDATE_DEVICE_MAX + 1];
+		uint64_t counter;
+		agent_update_ticket_fn use;
+		void *userdata;
+	} ticket;
 	agent_update_policy_fn policy;
 	void *policy_data;
 	char *selections[BOOT_SLOTS_MAX];	/* "SLOT=SET,MODE" */

@@ -60,7 +60,9 @@ static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, st
 	if (r == 0)
 		in->n_signers = verified_buf_signers(verified);
 	if (r == 0)
-		r = admit_release(in, in->n_signers, floor, now_s, err);
+		r = admit_ticket(in, floor, now_s, err);
+	if (r == 0)
+		r = admit_release(in, in->n_signers, in->uses_ticket ? in->manifest->security_version : floor, now_s, err);
 	if (r == 0)
 		r = in->is_trial ? admit_trial(in, err) : admit_targets(in, err);
 	if (r == 0)
@@ -71,6 +73,9 @@ static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, st
 		r = members_install(in, container, err);
 	if (r < 0 || in->is_trial)
 		return r;
+	/* From the next line on a power cut ends in the new slot. So the ticket is used up now: a cut in between costs it, and nothing boots twice by it. */
+	if (in->uses_ticket)
+		r = u->ticket.use(u->ticket.userdata, err);
 	if (r == 0)
 		r = journal_move(u->state_fd, &u->journal, AGENT_UPDATE_WRITTEN, err);
 	if (r < 0)

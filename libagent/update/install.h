@@ -35,6 +35,7 @@ struct install {
 	bool has_begun;
 	const char *selection;	/* of a trial */
 	unsigned n_signers;
+	bool uses_ticket;	/* below the floor, by a ticket that is good: used up before the switch */
 	bool is_trial;		/* agent_bundle_verify(): there are no slots, and nothing is written anywhere */
 	const struct source *source;
 	char manifest_sha256[2 * DIGEST_SIZE + 1];
@@ -49,6 +50,8 @@ void install_tell(const struct install *in, uint64_t done_bytes);
 
 /* May this release go onto this device now? -EKEYREJECTED, -EPERM, -ESTALE, -ERANGE, -EALREADY. */
 int admit_release(const struct install *in, unsigned n_signers, uint64_t floor, uint64_t now_s, struct agent_error **err);
+/* A release below the floor: does the ticket that was given let it in? Without one nothing happens. Sets uses_ticket. As ticket.h says. */
+int admit_ticket(struct install *in, uint64_t floor, uint64_t now_s, struct agent_error **err);
 /* Where each image goes, and whether it fits. */
 int admit_targets(struct install *in, struct agent_error **err);
 /* The same for a trial: as much room as can be. */

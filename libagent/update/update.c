@@ -110,6 +110,7 @@ struct agent_update *agent_update_free(struct agent_update *u)
 	close_fdp(&u->state_fd);
 	slot_table_clear(&u->slots);
 	secret_free(&u->key);
+	free(u->ticket.text);
 	for (size_t i = 0; i < u->n_selections; i++)
 		free(u->selections[i]);
 	for (size_t i = 0; i < u->n_bootenv; i++)

@@ -13,13 +13,13 @@
 
 /* ---- the log ------------------------------------------------------------------------------------------------------ */
 
-enum kind { WRITE, CREATE, RENAME, REMOVE, SYNC_FILE, SYNC_FOLDER, FLOOR };
+enum kind { WRITE, CREATE, RENAME, REMOVE, SYNC_FILE, SYNC_FOLDER, FLOOR, TICKET };
 
 struct event {
 	enum kind kind;
 	int file;			/* number of the file, whatever its name */
 	char path[PATH_SIZE], to[PATH_SIZE];
-	uint64_t offset, floor;
+	uint64_t offset, floor;		/* floor: the counter, of FLOOR and TICKET */
 	size_t size;
 	uint8_t *data;
 };

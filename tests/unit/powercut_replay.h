@@ -17,6 +17,7 @@ static size_t pending[EVENTS_MAX], n_pending;
 static struct content on_disk[2];	/* the slots as they lie there, so that they need not be written for each state */
 static uint64_t dice = 88172645463325252u;
 static uint64_t floor_now;		/* as NV memory has it */
+static uint64_t tickets_now;		/* likewise: how many service tickets were used */
 
 static uint64_t roll(void)
 {
@@ -89,6 +90,10 @@ static void advance(const struct event *e)
 
 	if (e->kind == FLOOR) {
 		floor_now = e->floor;
+		return;
+	}
+	if (e->kind == TICKET) {
+		tickets_now = e->floor;
 		return;
 	}
 	if (e->kind != SYNC_FILE && e->kind != SYNC_FOLDER) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Power cuts. Every write, name change and sync of a device's life is logged: slots, journal, boot environment, the chain of signers'
- * policies, and each increment of the floor's counter in NV memory. Then each instant of it is replayed for every boot backend: with all that was not yet synced, with nothing of it, and with
+ * policies, and each increment of the counters of floor and service tickets in NV memory. Then each instant of it is replayed for every boot backend: with all that was not yet synced, with nothing of it, and with
  * random parts of it (POWERCUT_SUBSETS per instant, default 1), in which writes are lost, out of order or torn between sectors. In
  * each of these states the boot loader starts something whole that is not below the floor, over several boots, and what the power cut
  * broke off can be done again.
@@ -22,14 +22,16 @@
 #include "update/trust.h"
 #include "tests/unit/powercut_log.h"
 #include "tests/unit/powercut_replay.h"
+#include "tests/unit/ticket_fixture.h"
 #include "tests/unit/trust_policy.h"
 
 #define REDO_EVERY 32
 
 /* ---- a life ---------------------------------------------------------------------------------------------------------- */
 
-#define RELEASES 8
-static const uint64_t security_version_of[RELEASES + 1] = { 0, 5, 6, 6, 6, 7, 7, 8, 9 };
+#define RELEASES 9
+#define BY_TICKET 7	/* below the floor that release 6 raised */
+static const uint64_t security_version_of[RELEASES + 1] = { 0, 5, 6, 6, 6, 7, 7, 6, 8, 9 };
 
 /* The images differ from their first byte on. */
 static void image_make(struct device *d, int release)
@@ -39,14 +41,30 @@ static void image_make(struct device *d, int release)
 	d->image[0] = (uint8_t)release;
 }
 
+/* One increment in NV memory, as core makes it when agentd-install asks. */
+static int ticket_count(void *userdata, struct agent_error **err)
+{
+	tickets_now++;
+	if (is_recording)
+		event_new(TICKET, "")->floor = tickets_now;
+	return 0;
+}
+
 static int release_install(struct device *d, int release)
 {
 	_cleanup_engine_ struct agent_update *u = engine(d);
-	char name[16];
+	char name[16], ticket[TICKET_SIZE];
+	const struct bundle b = { .release = name, .security_version = security_version_of[release], .two_signers = true };
 
 	image_make(d, release);
 	snprintf(name, sizeof(name), "r-%d", release);
-	return install(d, u, &(struct bundle){ .release = name, .security_version = security_version_of[release], .two_signers = true }, floor_now, NULL);
+	if (release == BY_TICKET) {
+		/* For the first use of all: the second one finds the counter ahead of it. */
+		ticket_make(d, &(struct ticket_spec){ .bundle = &b, .how = { .two_signers = true } }, ticket);
+		assert_int_equal(agent_update_set_ticket(u, &(struct agent_update_ticket){ .text = ticket, .device = DEVICE, .counter = tickets_now,
+							 .use = ticket_count }, NULL), 0);
+	}
+	return install(d, u, &b, floor_now, NULL);
 }
 
 /* Core's order: confirmed, floor up in NV memory, done. */
@@ -100,7 +118,7 @@ static void signers_change(struct device *d)
 
 static void life_record(struct device *d)
 {
-	floor_now = 0;
+	floor_now = tickets_now = 0;
 	record_begin(d);
 	/* Two good updates; one that is not liked; one taken back before its boot; one that never confirms; a good one again. */
 	for (int i = 1; i <= 2; i++) {
@@ -125,6 +143,10 @@ static void life_record(struct device *d)
 	assert_int_equal(release_install(d, 6), 0);
 	assert_string_equal(reboot(d), "b");
 	assert_int_equal(release_confirm(d), 0);
+	/* Back to an older one, by a ticket; the floor stays, and so does what it is in. */
+	assert_int_equal(release_install(d, BY_TICKET), 0);
+	assert_string_equal(reboot(d), "a");
+	assert_int_equal(release_confirm(d), 0);
 	is_recording = false;
 }
 
@@ -147,7 +169,9 @@ static void boots_something_whole(struct device *d, const char *when)
 	image_make(d, release);
 	if (memcmp(c->data, d->image, IMAGE_BYTES) != 0)
 		fail_msg("%s: slot %s boots and holds half of release %d", when, slot, release);
-	if (security_version_of[release] < floor_now)
+	if (release == BY_TICKET && tickets_now == 0)
+		fail_msg("%s: slot %s boots what a ticket lets in, and no ticket was used up", when, slot);
+	if (security_version_of[release] < floor_now && release != BY_TICKET)
 		fail_msg("%s: slot %s boots release %d below the floor %" PRIu64, when, slot, release, floor_now);
 }
 
@@ -184,6 +208,9 @@ static int step_again(struct device *d)
 	if (must_boot)
 		reboot(d);
 	r = stage == AGENT_UPDATE_TRYING || stage == AGENT_UPDATE_CONFIRMED ? release_confirm(d) : 0;
+	/* The ticket that was used is none any more, whatever the disk says. */
+	if (r == 0 && tickets_now > 0 && release_install(d, BY_TICKET) != -ESTALE)
+		return -EEXIST;
 	/* Whatever became of it: the next one goes in and is confirmed. */
 	for (int release = RELEASES - 1; r == 0 && release <= RELEASES; release++) {
 		r = release_install(d, release);
@@ -200,7 +227,7 @@ static unsigned long n_states, n_redone;
 static void state_check(struct device *d, enum share share, size_t at)
 {
 	const struct event *e = &events[at];
-	const uint64_t floor = floor_now;
+	const uint64_t floor = floor_now, tickets = tickets_now;
 	char when[256];
 
 	crash_make(share);
@@ -230,6 +257,7 @@ static void state_check(struct device *d, enum share share, size_t at)
 		on_disk[0].size = on_disk[1].size = 0; /* the slots are other ones now */
 	}
 	floor_now = floor;
+	tickets_now = tickets;
 }
 
 static unsigned n_subsets(void)
@@ -246,7 +274,7 @@ static void every_instant_leaves_a_system_that_boots(void **state)
 
 	life_record(d);
 	is_replaying = true;
-	floor_now = 0;
+	floor_now = tickets_now = 0;
 	n_pending = 0;
 	stable.names = first_names;
 	for (int i = 0; i < n_files; i++) {

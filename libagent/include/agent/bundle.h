@@ -173,6 +173,46 @@ struct agent_bundle_facts {
 AGENT_EXPORT AGENT_MUST_CHECK int agent_bundle_verify(struct agent_context *ctx, int fd, const struct agent_bundle_policy *policy,
 						      struct agent_bundle_facts *ret_facts, struct agent_error **err);
 
+/**
+ * struct agent_ticket_options - the service ticket to make
+ * @bundle:       the strict bundle that it lets in; its signatures are not looked at
+ * @device:       name of the device, as "agentctl update ticket" shows it there
+ * @counter:      how many tickets that device has used, likewise
+ * @not_before_s, @not_after_s: seconds since 1970-01-01 UTC; it must end
+ * @out:          file to make; must not exist
+ * @time_s:       seconds since 1970-01-01 UTC, for the signatures
+ *
+ * Since: 0.1
+ */
+struct agent_ticket_options {
+	const char *bundle;
+	const char *device;
+	uint64_t counter;
+	uint64_t not_before_s, not_after_s;
+	const char *out;
+	const struct agent_bundle_signer *signers;
+	size_t n_signers;
+	uint64_t time_s;
+};
+/**
+ * agent_bundle_ticket() - make a ticket that lets one device install one release below its floor, once
+ *
+ * A text of lines with the signatures behind it: docs/design/update.md. Its signatures are none for a bundle, nor the other way round. Blocks.
+ * Returns 0, -EINVAL (bundle.options), -EBADMSG (bundle.source: a stock bundle, or none), -EEXIST (bundle.exists), or as agent_bundle_sign().
+ * On failure there is no file. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_bundle_ticket(struct agent_context *ctx, const struct agent_ticket_options *options, struct agent_error **err);
+/**
+ * agent_bundle_ticket_sign() - one signer more for a ticket that is there, where signers do not sit together
+ * @path: the ticket; not changed
+ * @out:  file to make; must not exist
+ *
+ * -EBADMSG update.ticket, -EEXIST (bundle.signer: this key signed already; bundle.exists), else as agent_bundle_sign(). Blocks. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_bundle_ticket_sign(struct agent_context *ctx, const char *path, const char *out,
+							   const struct agent_bundle_signer *signers, size_t n_signers, uint64_t time_s,
+							   struct agent_error **err);
+
 #ifdef __cplusplus
 }
 #endif

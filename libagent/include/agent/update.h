@@ -188,6 +188,61 @@ typedef int (*agent_update_policy_fn)(void *userdata, const struct agent_update_
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_policy(struct agent_update *update, agent_update_policy_fn fn, void *userdata,
 							  struct agent_error **err);
 
+/** AGENT_UPDATE_TICKET_MAX - bytes of a service ticket at most. Since: 0.1 */
+#define AGENT_UPDATE_TICKET_MAX 65536
+/** AGENT_UPDATE_DEVICE_MAX - digits of the name of a device in a service ticket at most. Since: 0.1 */
+#define AGENT_UPDATE_DEVICE_MAX 128
+/**
+ * agent_update_ticket_fn - use a service ticket up: raise the counter whose value it carries, durably. 0, or a negative errno, which ends
+ * the installation with @err
+ *
+ * Called from within agent_update_install(), at most once, after all bytes are in the slot and compared, and before anything that makes it
+ * boot: a power cut right after it costs the ticket, none lets it be used twice. Must not call the engine. Since: 0.1
+ */
+typedef int (*agent_update_ticket_fn)(void *userdata, struct agent_error **err);
+/**
+ * struct agent_update_ticket - a service ticket, and what it is held against
+ * @text:    the ticket as agent_bundle_ticket() made it; copied
+ * @device:  this device: lower-case hexadecimal digits that somebody vouches for who is not the disk, as the Name of the storage root key of
+ *           the TPM; copied
+ * @counter: how many tickets were used, from where the disk cannot bring it back, as an NV counter
+ * @use:     raises that counter
+ *
+ * Since: 0.1
+ */
+struct agent_update_ticket {
+	const char *text;
+	const char *device;
+	uint64_t counter;
+	agent_update_ticket_fn use;
+	void *userdata;
+};
+/**
+ * agent_update_set_ticket() - let the release that a ticket names be installed below the floor; NULL forgets it
+ *
+ * It is looked at when a bundle is below the floor that agent_update_install() was given, and only then: signed by those who may sign bundles,
+ * and by as many; for this device and this very manifest; now, by the clock, and for this value of the counter. A caller whose clock
+ * nobody vouches for should not set one. The floor stays: the next release is held against it again, and the other slot stays as it is. What
+ * agent_update_install() adds: -EBADMSG update.ticket, -EPERM (update.ticket-device, .ticket-release), -ESTALE (update.ticket-used,
+ * .ticket-too-early, .ticket-expired), -EKEYREJECTED as for a bundle, or what @use said. Errors: -EINVAL update.argument, -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_ticket(struct agent_update *update, const struct agent_update_ticket *ticket,
+							  struct agent_error **err);
+/** struct agent_update_ticket_facts - what a ticket that is good lets in, and until when. Since: 0.1 */
+struct agent_update_ticket_facts {
+	char release_id[72];
+	uint64_t security_version;
+	uint64_t not_after_s;
+};
+/**
+ * agent_update_check_ticket() - would this ticket be good now, for a bundle that fits; changes nothing
+ *
+ * Reads the trust folder and the stored chain. Errors as agent_update_set_ticket() says, but for update.ticket-release; those of the trust folder;
+ * -ESTALE update.trust-restored; -EINVAL update.argument. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_check_ticket(struct agent_update *update, const char *text, const char *device, uint64_t counter,
+							    uint64_t now_s, struct agent_update_ticket_facts *ret_facts, struct agent_error **err);
+
 /** enum agent_update_path - what a path must be open for. Since: 0.1 */
 enum agent_update_path {
 	AGENT_UPDATE_PATH_READ = 1u << 0,
