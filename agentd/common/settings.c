@@ -549,7 +549,8 @@ static int check_indices(const struct settings *s, struct agent_error **err)
 	const struct {
 		const char *name;
 		int64_t index;
-	} counters[] = { { "nv_password", s->tpm.nv_password }, { "nv_floor", s->tpm.nv_floor }, { "nv_trust", s->tpm.nv_trust } };
+	} counters[] = { { "nv_password", s->tpm.nv_password }, { "nv_floor", s->tpm.nv_floor }, { "nv_trust", s->tpm.nv_trust },
+			 { "nv_tickets", s->tpm.nv_tickets } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
 		for (size_t k = i + 1; k < ARRAY_SIZE(counters); k++)

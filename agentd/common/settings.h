@@ -25,7 +25,7 @@ struct settings {
 	char *file;	/* where it was read from */
 	struct { char *product, *serial, *model; } device;
 	struct { char *state_dir, *link_dir, *install_dir, *run_dir, *trust_dir, *program_dir; } paths;
-	struct { char *tcti; int64_t srk_handle, nv_password, nv_floor, nv_trust, nv_write_budget, sign_timeout_s, keygen_timeout_s, probe_s; } tpm;
+	struct { char *tcti; int64_t srk_handle, nv_password, nv_floor, nv_trust, nv_tickets, nv_write_budget, sign_timeout_s, keygen_timeout_s, probe_s; } tpm;
 	struct { bool allow_software; } keys;
 	struct { int64_t min_length, cost; } password;
 	struct { char *admin, *operator, *viewer; } console;

@@ -84,6 +84,8 @@ static void look_at_store(struct store *store, struct worker_news *news, bool wa
 	news->floor = store->floor_value;
 	news->has_trust = store->has_trust;
 	news->trust = store->trust_value;
+	news->has_tickets = store->has_tickets;
+	news->tickets = store->tickets_value;
 	/* RECOVERY and UNPROVISIONED are known also when nothing could be opened. */
 	if (store->password != NULL)
 		store->setup = agent_password_get_state(store->password);
@@ -141,6 +143,10 @@ static void take_news(struct core *core, const struct worker_news *news)
 		core->has_trust = true;
 		core->trust = news->trust;
 	}
+	if (news->has_tickets) {
+		core->has_tickets = true;
+		core->tickets = news->tickets;
+	}
 	/* Once known, the state of the record stays known while the TPM is away. */
 	if (news->setup != SETUP_STATE_UNKNOWN) {
 		memcpy(core->people, news->accounts, sizeof(core->people));
@@ -150,6 +156,7 @@ static void take_news(struct core *core, const struct worker_news *news)
 	if (news->reset_is_done) {
 		accounts_were_reset(core);
 		policy_forget(core);
+		updates_forget_ticket(core);
 		enrol_were_reset(core);
 	}
 }

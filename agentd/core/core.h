@@ -69,6 +69,8 @@ struct core {
 	bool has_floor;
 	uint64_t trust;		   /* lowest version of the policy of signers that may be in force, likewise */
 	bool has_trust;
+	uint64_t tickets;	   /* how many service tickets were used, likewise */
+	bool has_tickets;
 	bool https_expiry_is_told; /* since the certificate was installed: op_https.c */
 	char link_state[16];
 	char link_detail[512];

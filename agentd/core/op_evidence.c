@@ -21,7 +21,7 @@
 
 #define EK_TIMEOUT_S 300 /* an RSA key takes a small TPM minutes */
 #define HEX_MAX (2 * AGENT_ATTEST_STATEMENT_MAX + 1)
-#define N_COUNTERS 2
+#define N_COUNTERS 4
 
 struct evidence_job {
 	struct op_job base;
@@ -183,7 +183,8 @@ static int counters_run(struct store *store, struct op_job *base, struct agent_e
 	const struct {
 		const char *name;
 		struct agent_counter *counter;
-	} rows[N_COUNTERS] = { { STORE_COUNTER_FLOOR, store->floor }, { STORE_COUNTER_GENERATION, store->generation } };
+	} rows[N_COUNTERS] = { { STORE_COUNTER_FLOOR, store->floor }, { STORE_COUNTER_GENERATION, store->generation },
+				 { STORE_COUNTER_TRUST, store->trust }, { STORE_COUNTER_TICKETS, store->tickets } };
 	struct evidence_job *job = (struct evidence_job *)base;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

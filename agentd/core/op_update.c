@@ -240,6 +240,8 @@ static int begin(struct core *core, const char *from, bool is_asked, int *ret_fd
 	if (r >= 0) {
 		r = sd_bus_message_append(m, "htttbs", read_fd, core->floor, core->trust, (uint64_t)clock_now(core), (int)u->order.looks_only,
 					  u->order.release_id);
+		if (r >= 0)
+			r = updates_append_ticket(core, m);
 		if (r < 0)
 			agent_error_set(err, r, "bus.call", "cannot hand over a pipe: %s", strerror(-r));
 	}
@@ -503,6 +505,7 @@ void updates_stop(struct core *core)
 		op_call_unref(u->waiters[--u->n_waiters]);
 	agent_error_free(u->error);
 	agent_error_free(u->kept_error);
+	free(u->ticket.text);
 	free(u);
 	core->updates = NULL;
 }

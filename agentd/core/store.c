@@ -70,9 +70,10 @@ void store_close(struct store *store)
 	store->generation = agent_counter_unref(store->generation);
 	store->floor = agent_counter_unref(store->floor);
 	store->trust = agent_counter_unref(store->trust);
+	store->tickets = agent_counter_unref(store->tickets);
 	store->mac = agent_mac_unref(store->mac);
 	free(TAKE_PTR(store->device_ca_pem));
-	store->is_open = store->has_floor = store->has_trust = false;
+	store->is_open = store->has_floor = store->has_trust = store->has_tickets = false;
 }
 
 struct store *store_free(struct store *store)
@@ -192,6 +193,18 @@ static int open_trust(struct store *store, struct agent_error **err)
 	return r;
 }
 
+/* Without it no service ticket is taken, and all else works: a device of an older release has none until it is provisioned again. */
+static int open_tickets(struct store *store, struct agent_error **err)
+{
+	int r = agent_tpm_counter_open(store->tpm, (uint32_t)store->settings->tpm.nv_tickets, store->keys_fd, STORE_COUNTER_TICKETS,
+				       AGENT_TPM_FROM_ZERO, &store->tickets, err);
+
+	if (r >= 0)
+		r = agent_counter_get(store->tickets, &store->tickets_value, err);
+	store->has_tickets = r >= 0;
+	return r;
+}
+
 int store_open(struct store *store, struct agent_error **err)
 {
 	uint8_t name[STORE_NAME_MAX];
@@ -241,6 +254,11 @@ int store_open(struct store *store, struct agent_error **err)
 	r = open_trust(store, err);
 	if (r < 0 && !contradicts(r))
 		return agent_error_prefix(err, r, "version of the signers");
+	if (err != NULL)
+		*err = agent_error_free(*err);
+	r = open_tickets(store, err);
+	if (r < 0 && !contradicts(r))
+		return agent_error_prefix(err, r, "counter of service tickets");
 	if (err != NULL)
 		*err = agent_error_free(*err);
 	r = open_record(store, err);
@@ -339,6 +357,10 @@ int store_provision(struct store *store, struct agent_error **err)
 				   AGENT_TPM_FROM_ZERO | AGENT_TPM_CREATE, &store->trust, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "version of the signers");
+	r = agent_tpm_counter_open(store->tpm, (uint32_t)s->tpm.nv_tickets, store->keys_fd, STORE_COUNTER_TICKETS,
+				   AGENT_TPM_FROM_ZERO | AGENT_TPM_CREATE, &store->tickets, err);
+	if (r < 0)
+		return agent_error_prefix(err, r, "counter of service tickets");
 	r = agent_tpm_counter_open(store->tpm, (uint32_t)s->tpm.nv_password, store->keys_fd, STORE_COUNTER_GENERATION,
 				   AGENT_TPM_FROM_ZERO | AGENT_TPM_CREATE, &store->generation, err);
 	if (r < 0)

@@ -18,6 +18,7 @@
 #define STORE_COUNTER_GENERATION "generation"
 #define STORE_COUNTER_FLOOR "floor"
 #define STORE_COUNTER_TRUST "trust"
+#define STORE_COUNTER_TICKETS "tickets"
 #define STORE_FILE_SRK "srk.name"
 #define STORE_FILE_DEVICE_CA "device-ca.crt"
 #define STORE_FILE_HTTPS "https.owner" /* sealed key and chain of the owner's own HTTPS certificate: op_https.c */

@@ -46,7 +46,8 @@ bool store_key_name_is_valid(const char *name)
 
 static bool is_reserved(const char *name)
 {
-	static const char *const reserved[] = { STORE_MAC, STORE_COUNTER_GENERATION, STORE_COUNTER_FLOOR, STORE_KEY_ATTEST, STORE_KEY_RECIPIENT, "srk" };
+	static const char *const reserved[] = { STORE_MAC, STORE_COUNTER_GENERATION, STORE_COUNTER_FLOOR, STORE_COUNTER_TRUST, STORE_COUNTER_TICKETS,
+						STORE_KEY_ATTEST, STORE_KEY_RECIPIENT, "srk" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)
 		if (strcmp(name, reserved[i]) == 0)

@@ -19,6 +19,8 @@ int updates_start(struct core *core, struct agent_error **err);
 /* Once connections are possible: ask agentd-install how the last installation went, so that a fall-back is noticed. */
 void updates_look(struct core *core);
 void updates_stop(struct core *core);
+/* After a factory reset: a service ticket that waits was the old owner's decision. */
+void updates_forget_ticket(struct core *core);
 /* Signal Progress(stage, done, total) of agentd-install. */
 void updates_progress(struct core *core, sd_bus_message *msg);
 /* update_stage and booted_slot for the status, as last heard. */

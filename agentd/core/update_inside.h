@@ -17,6 +17,13 @@ struct report {
 	uint64_t trust_version; /* of the policy of signers in force, when it is no lower than it was; else 0 */
 };
 
+/* A service ticket that an administrator gave: in memory only, so a restart takes it back. op_update_ticket.c */
+struct update_ticket {
+	char *text; /* NULL: none */
+	char release_id[65];
+	uint64_t security_version, not_after_s;
+};
+
 struct updates {
 	struct report report;
 	uint64_t last_id;
@@ -27,6 +34,8 @@ struct updates {
 	bool is_confirming; /* Confirm or Rollback */
 	bool is_raising_trust;
 	bool gave_key; /* to this installation */
+	bool is_checking_ticket;
+	struct update_ticket ticket;
 	struct agent_error *error; /* why installation last_id failed, or NULL */
 	struct {
 		bool by_policy;	  /* nobody waits for it: update_run() */
@@ -34,6 +43,8 @@ struct updates {
 		char release_id[65]; /* the one to be installed; empty: any */
 		bool by_source;	  /* source.c asked; with what the source said of the bundle */
 		char from[UPDATE_ACTION_MAX + 32];
+		bool has_ticket;  /* agentd-install got it along */
+		bool used_ticket;
 	} order;
 	bool is_settling; /* what the source asked for is over, and it does not know yet */
 	struct update_look look;	/* what was seen, when order.looks_only */
@@ -59,6 +70,11 @@ int updates_check_key(const struct core *core, struct agent_error **err);
 void updates_keep_trust(struct core *core);
 /* May something be installed: is that version known, and kept? -ENODEV update.trust-floor, -EBUSY update.busy */
 int updates_check_trust(struct core *core, struct agent_error **err);
+/*
+ * Append to Begin what lets a release below the floor in: ticket, device, counter; empty for an installation that no person began, and while
+ * nobody vouches for the clock.
+ */
+int updates_append_ticket(struct core *core, sd_bus_message *m);
 /* -EBUSY update.busy */
 int updates_check_free(struct core *core, struct agent_error **err);
 /* Ask agentd-install how things are; the answer goes to @call, or is only remembered if that is NULL. */

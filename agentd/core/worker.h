@@ -36,6 +36,7 @@ struct store {
 	struct agent_counter *generation;
 	struct agent_counter *floor;
 	struct agent_counter *trust; /* version of the signers of updates */
+	struct agent_counter *tickets; /* how many service tickets were used */
 	struct agent_mac *mac;
 	struct agent_password *password;
 	struct store_key {
@@ -52,10 +53,10 @@ struct store {
 	enum agent_setup_state setup; /* while !is_open only if setup_is_known */
 	bool setup_is_known;
 	bool is_open;		    /* everything that provisioning made was found and opened */
-	bool has_floor, has_trust;
+	bool has_floor, has_trust, has_tickets;
 	bool reset_is_done;	    /* a factory reset came to its end; look_at_store() takes it */
 	bool failures_are_void;	    /* the count on disk went with a reset; account_try_run() takes it */
-	uint64_t floor_value, trust_value; /* as last read or raised */
+	uint64_t floor_value, trust_value, tickets_value; /* as last read or raised */
 };
 
 /* The password record, or the reason why there is none: -ENOKEY "setup.recovery" or "setup.unprovisioned". */

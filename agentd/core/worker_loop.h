@@ -20,8 +20,8 @@ struct worker_news {
 	struct agent_account accounts[AGENT_ACCOUNTS_MAX];
 	size_t n_accounts;
 	bool reset_is_done;
-	bool has_floor, has_trust;
-	uint64_t floor, trust;
+	bool has_floor, has_trust, has_tickets;
+	uint64_t floor, trust, tickets;
 	char *srk_name, *device_ca_pem, *device_ca_fingerprint; /* after opening only */
 };
 

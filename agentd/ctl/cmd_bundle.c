@@ -259,6 +259,16 @@ int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
 
 /* ---- sign, resign --------------------------------------------------------------------------------------------------------- */
 
+/* Does the file begin as a ticket? */
+static bool is_ticket(const char *path)
+{
+	static const char begin[] = "agent service ticket ";
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[sizeof(begin) - 1];
+
+	return fd >= 0 && read_full(fd, text, sizeof(text)) == (ssize_t)sizeof(text) && memcmp(text, begin, sizeof(text)) == 0;
+}
+
 static int sign(struct ctl *ctl, int argc, char **argv, enum agent_bundle_sign how)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
@@ -284,7 +294,9 @@ static int sign(struct ctl *ctl, int argc, char **argv, enum agent_bundle_sign h
 		r = signers_load(&b, &err);
 	if (r > 0)
 		return CTL_USAGE;
-	if (r == 0)
+	if (r == 0 && how == AGENT_BUNDLE_SIGN_ADD && is_ticket(path))
+		r = agent_bundle_ticket_sign(b.ctx, path, out, b.signers, b.keys.n, now_s, &err);
+	else if (r == 0)
 		r = agent_bundle_sign(b.ctx, path, out, b.signers, b.keys.n, how, now_s, &err);
 	return r < 0 ? refused(ctl, err) : made(ctl, out);
 }
@@ -297,6 +309,42 @@ int cmd_bundle_sign(struct ctl *ctl, int argc, char **argv)
 int cmd_bundle_resign(struct ctl *ctl, int argc, char **argv)
 {
 	return sign(ctl, argc, argv, AGENT_BUNDLE_SIGN_REPLACE);
+}
+
+/* ---- ticket --------------------------------------------------------------------------------------------------------------- */
+
+int cmd_bundle_ticket(struct ctl *ctl, int argc, char **argv)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	_cleanup_bundle_ struct bundle b = { 0 };
+	struct agent_ticket_options o = { 0 };
+	const char *used = NULL, *before = NULL, *after = NULL;
+	const struct option_row rows[] = {
+		{ .name = "--out", .value = &o.out },	    { .name = "--signer", .list = &b.certificates },
+		{ .name = "--key", .list = &b.keys },	    { .name = "--tcti", .value = &b.tcti },
+		{ .name = "--device", .value = &o.device }, { .name = "--used", .value = &used },
+		{ .name = "--not-before", .value = &before }, { .name = "--not-after", .value = &after },
+	};
+	int r;
+
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &o.bundle, 1, 1) < 0 || time_now(&o.time_s) < 0 ||
+	    number("--used", used, INT64_MAX, &o.counter) < 0 || number("--not-before", before, INT64_MAX, &o.not_before_s) < 0 ||
+	    number("--not-after", after, INT64_MAX, &o.not_after_s) < 0)
+		return CTL_USAGE;
+	if (o.out == NULL || o.device == NULL || used == NULL || after == NULL) {
+		fputs("agentctl: --out FILE, --device NAME, --used N and --not-after TIME are needed; agentctl update ticket on the device says which\n", stderr);
+		return CTL_USAGE;
+	}
+	r = context_make(&b, &err);
+	if (r == 0)
+		r = signers_load(&b, &err);
+	if (r > 0)
+		return CTL_USAGE;
+	o.signers = b.signers;
+	o.n_signers = b.keys.n;
+	if (r == 0)
+		r = agent_bundle_ticket(b.ctx, &o, &err);
+	return r < 0 ? refused(ctl, err) : made(ctl, o.out);
 }
 
 /* ---- verify --------------------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <agent/update.h>
+
 #include "agentd/ctl/commands.h"
 #include "agentd/ctl/output.h"
 #include "base/file.h"
@@ -194,6 +196,65 @@ int cmd_update_recipient(struct ctl *ctl, int argc, char **argv)
 	const struct option_row rows[] = { { .name = "--out", .value = &out } };
 
 	return options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0 ? CTL_USAGE : http_text(ctl, "/v1/update/recipient", NULL, "certificate", out);
+}
+
+static const struct field ticket_fields[] = {
+	{ "device", "device" },	      { "used", "tickets used" },  { "floor", "rollback floor" },	       { "has_ticket", "a ticket waits" },
+	{ "release_id", "for release" }, { "security_version", "security version" }, { "not_after", "not after" },
+};
+
+/* A file, or standard input; no more than a ticket may have. */
+static json_t *ticket_read(const char *path)
+{
+	_cleanup_close_ int opened = -1;
+	_cleanup_free_ char *text = malloc(AGENT_UPDATE_TICKET_MAX + 2);
+	json_t *body;
+	ssize_t size;
+
+	if (strcmp(path, "-") != 0 && (opened = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
+		fprintf(stderr, "agentctl: cannot open %s: %s\n", path, strerror(errno));
+		return NULL;
+	}
+	size = text == NULL ? -ENOMEM : read_full(opened < 0 ? STDIN_FILENO : opened, text, AGENT_UPDATE_TICKET_MAX + 1);
+	if (size < 0) {
+		fprintf(stderr, "agentctl: cannot read the ticket: %s\n", strerror((int)-size));
+		return NULL;
+	}
+	text[size] = '\0';
+	/* What a ticket cannot be is not sent: a bundle that was given by mistake has bytes that are no text. */
+	if (size == 0 || size > AGENT_UPDATE_TICKET_MAX || strlen(text) != (size_t)size) {
+		fprintf(stderr, "agentctl: %s is no service ticket\n", path);
+		return NULL;
+	}
+	body = json_pack("{s:s}", "ticket", text);
+	if (body == NULL)
+		fprintf(stderr, "agentctl: %s is no service ticket\n", path);
+	return body;
+}
+
+int cmd_update_ticket(struct ctl *ctl, int argc, char **argv)
+{
+	int is_removed = 0, r, n;
+	const struct option_row rows[] = { { .name = "--remove", .flag = &is_removed } };
+	const char *path = NULL;
+	json_t *body = NULL;
+	struct reply reply;
+
+	n = options_parse(argc, argv, rows, ARRAY_SIZE(rows), &path, 0, 1);
+	if (n < 0 || (n == 1 && is_removed)) {
+		if (n >= 0)
+			fputs("agentctl: give the file of the ticket (- is standard input), or --remove, or neither to see what there is\n", stderr);
+		return CTL_USAGE;
+	}
+	if (n == 1 && (body = ticket_read(path)) == NULL)
+		return CTL_FAILED;
+	r = http_request(ctl, is_removed ? "DELETE" : n == 1 ? "PUT" : "GET", "/v1/update/ticket", body, &reply);
+	if (r == CTL_OK && !is_removed && ctl->is_json)
+		print_json(reply.body);
+	else if (r == CTL_OK && !is_removed)
+		print_fields(reply.body, ticket_fields, ARRAY_SIZE(ticket_fields));
+	reply_free(&reply);
+	return r;
 }
 
 /* A bar on a terminal, a line for each tenth elsewhere, nothing with --json. */

@@ -57,6 +57,7 @@ const struct command commands[] = {
 	{ "update policy", "[automatic|window|approval]", "show or choose when offered updates are installed", cmd_update_policy },
 	{ "update key", "FILE|- | --remove", "the key of encrypted images, as for \"swupdate -K\"; sealed by the TPM of the device", cmd_update_key },
 	{ "update recipient", "[--out FILE]", "certificate of this device's key that bundles can be encrypted to; made in the TPM when there is none", cmd_update_recipient },
+	{ "update ticket", "[FILE|- | --remove]", "a service ticket: the next installation may be one release below the floor; without a file: what there is", cmd_update_ticket },
 	{ "update confirm", "", "the running slot is good: keep it, raise the floor", cmd_update_confirm },
 	{ "update rollback", "", "boot the other slot next time", cmd_update_rollback },
 	{ "update health", "", "wait for the health checks of agentd.conf, then confirm the new release or roll it back", cmd_update_health },
@@ -67,7 +68,9 @@ const struct command commands[] = {
 	{ "bundle inspect", "FILE", "what a bundle says of itself; nothing is verified", cmd_bundle_inspect, 1 },
 	{ "bundle verify", "FILE|- --trust FOLDER [--product BOARD:REVISION] [--floor N] [--min-signers N] [--time TIME] [--compat] [--raw rsa|rsa-pss] [--require-crl] "
 	  "[--selection SET,MODE] [--encryption-key FILE]", "would a device with this policy install it", cmd_bundle_verify, 1 },
-	{ "bundle sign", "FILE --out FILE --signer CERT --key KEY [--tcti TCTI]", "one signer more", cmd_bundle_sign, 1 },
+	{ "bundle sign", "FILE --out FILE --signer CERT --key KEY [--tcti TCTI]", "one signer more, for a bundle or a service ticket", cmd_bundle_sign, 1 },
+	{ "bundle ticket", "FILE.swu --device NAME --used N --not-after TIME [--not-before TIME] --out FILE --signer CERT --key KEY [--signer ... --key ...] [--tcti TCTI]",
+	  "a service ticket: lets one device install this release below its floor, once", cmd_bundle_ticket, 1 },
 	{ "bundle resign", "FILE --out FILE --signer CERT --key KEY [--signer ... --key ...] [--tcti TCTI]", "others sign in the place of those who did",
 	  cmd_bundle_resign, 1 },
 	{ "events", "[--follow] [--limit N]", "audit log; --limit: only the last N (default 50)", cmd_events },

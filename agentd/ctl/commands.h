@@ -86,6 +86,8 @@ int cmd_update_postpone(struct ctl *ctl, int argc, char **argv);
 int cmd_update_policy(struct ctl *ctl, int argc, char **argv);
 int cmd_update_key(struct ctl *ctl, int argc, char **argv);
 int cmd_update_recipient(struct ctl *ctl, int argc, char **argv);
+int cmd_update_ticket(struct ctl *ctl, int argc, char **argv);
+int cmd_bundle_ticket(struct ctl *ctl, int argc, char **argv);
 int cmd_update_confirm(struct ctl *ctl, int argc, char **argv);
 int cmd_update_rollback(struct ctl *ctl, int argc, char **argv);
 int cmd_update_health(struct ctl *ctl, int argc, char **argv);

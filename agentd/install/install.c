@@ -47,13 +47,14 @@ struct installer {
 	bool has_ended;
 	int result;
 	struct agent_error *error;
-	enum { KEY_NONE, KEY_WANTED, KEY_ASKED, KEY_HERE } key_state;
-	pthread_cond_t key_is_here;
-	struct secret key;	/* on its way to the engine */
+	enum { ANSWER_NONE, ANSWER_WANTED, ANSWER_ASKED, ANSWER_HERE } answer_state;
+	enum install_question question;
+	pthread_cond_t answer_is_here;
+	struct secret answer;	/* on its way to the engine */
 	const struct agent_recipient *recipients; /* what is to be opened for the key, while it is wanted; NULL: the one of the device */
 	size_t n_recipients;
-	int key_result;
-	struct agent_error *key_error;
+	int answer_result;
+	struct agent_error *answer_error;
 };
 
 static void on_log(void *userdata, const char *message)
@@ -245,27 +246,28 @@ static void on_progress(void *userdata, enum agent_update_stage stage, uint64_t 
 		wake(in);
 }
 
-/* Ask the loop, and wait for what core says; on success the answer is in in->key, and the caller wipes it. */
-static int key_ask(struct installer *in, const struct agent_recipient *recipients, size_t n, struct agent_error **err)
+/* Ask the loop, and wait for what core says; on success the answer is in in->answer, and the caller wipes it. */
+static int core_ask(struct installer *in, enum install_question question, const struct agent_recipient *recipients, size_t n, struct agent_error **err)
 {
 	struct timespec until;
 	int r = 0;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += INSTALL_KEY_S + 5; /* what the bus says of a late answer comes first */
+	until.tv_sec += INSTALL_ANSWER_S + 5; /* what the bus says of a late answer comes first */
 	pthread_mutex_lock(&in->lock);
+	in->question = question;
 	in->recipients = recipients;
 	in->n_recipients = n;
-	in->key_state = KEY_WANTED;
+	in->answer_state = ANSWER_WANTED;
 	wake(in);
-	while (in->key_state != KEY_HERE && r == 0)
-		r = -pthread_cond_timedwait(&in->key_is_here, &in->lock, &until);
-	if (in->key_state != KEY_HERE)
-		r = agent_error_set(err, -ETIMEDOUT, "update.key", "the key for updates did not come");
-	else if (in->key_result < 0)
-		r = agent_error_move(err, &in->key_error);
+	while (in->answer_state != ANSWER_HERE && r == 0)
+		r = -pthread_cond_timedwait(&in->answer_is_here, &in->lock, &until);
+	if (in->answer_state != ANSWER_HERE)
+		r = agent_error_set(err, -ETIMEDOUT, "update.answer", "agentd did not answer in the middle of the installation");
+	else if (in->answer_result < 0)
+		r = agent_error_move(err, &in->answer_error);
 	in->recipients = NULL;
-	in->key_state = KEY_NONE;
+	in->answer_state = ANSWER_NONE;
 	pthread_mutex_unlock(&in->lock);
 	return r < 0 ? r : 0;
 }
@@ -273,13 +275,13 @@ static int key_ask(struct installer *in, const struct agent_recipient *recipient
 /* Only now, when the manifest is known to be good: what parsed it up to here had no secret at hand. */
 static int key_get(struct installer *in, struct agent_error **err)
 {
-	int r = key_ask(in, NULL, 0, err);
+	int r = core_ask(in, QUESTION_KEY, NULL, 0, err);
 
-	if (r == 0 && in->key.size <= AGENT_UPDATE_IV_SIZE)
+	if (r == 0 && in->answer.size <= AGENT_UPDATE_IV_SIZE)
 		r = agent_error_set(err, -EBADMSG, "update.key", "the key for updates is too short");
 	if (r == 0)
-		r = agent_update_set_key(in->update, in->key.data + AGENT_UPDATE_IV_SIZE, in->key.size - AGENT_UPDATE_IV_SIZE, in->key.data, err);
-	secret_free(&in->key);
+		r = agent_update_set_key(in->update, in->answer.data + AGENT_UPDATE_IV_SIZE, in->answer.size - AGENT_UPDATE_IV_SIZE, in->answer.data, err);
+	secret_free(&in->answer);
 	return r;
 }
 
@@ -288,15 +290,24 @@ static int on_unwrap(void *userdata, const struct agent_recipient *recipients, s
 		     struct agent_error **err)
 {
 	struct installer *in = userdata;
-	int r = key_ask(in, recipients, n, err);
+	int r = core_ask(in, QUESTION_UNWRAP, recipients, n, err);
 
-	if (r == 0 && (in->key.size == 0 || in->key.size > AGENT_RECIPIENT_KEY_MAX))
-		r = agent_error_set(err, -EBADMSG, "update.key", "agentd sent a key of %zu bytes", in->key.size);
+	if (r == 0 && (in->answer.size == 0 || in->answer.size > AGENT_RECIPIENT_KEY_MAX))
+		r = agent_error_set(err, -EBADMSG, "update.key", "agentd sent a key of %zu bytes", in->answer.size);
 	if (r == 0) {
-		memcpy(ret_key, in->key.data, in->key.size);
-		*ret_size = in->key.size;
+		memcpy(ret_key, in->answer.data, in->answer.size);
+		*ret_size = in->answer.size;
 	}
-	secret_free(&in->key);
+	secret_free(&in->answer);
+	return r;
+}
+
+static int ticket_use(void *userdata, struct agent_error **err)
+{
+	struct installer *in = userdata;
+	int r = core_ask(in, QUESTION_TICKET, NULL, 0, err);
+
+	secret_free(&in->answer);
 	return r;
 }
 
@@ -333,6 +344,9 @@ static int bundle_install(struct installer *in, struct agent_error **err)
 	if (r < 0)
 		return r;
 	r = agent_update_set_trust_floor(in->update, in->order.trust_floor, err);
+	if (r == 0 && in->order.ticket != NULL)
+		r = agent_update_set_ticket(in->update, &(struct agent_update_ticket){ .text = in->order.ticket, .device = in->order.device,
+					    .counter = in->order.tickets_used, .use = ticket_use, .userdata = in }, err);
 	if (r < 0)
 		return r;
 	if (is_asked && !is_stream)
@@ -347,6 +361,7 @@ static void *worker(void *userdata)
 	int r = bundle_install(in, &err);
 
 	(void)!agent_update_set_key(in->update, NULL, 0, NULL, NULL); /* for one installation; wiped */
+	(void)!agent_update_set_ticket(in->update, NULL, NULL);
 
 	/* A sender that still writes learns at once that nobody listens. */
 	close_fdp(&in->bundle_fd);
@@ -418,36 +433,38 @@ static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *user
 	struct installer *in = userdata;
 	uint64_t count;
 	const struct agent_recipient *recipients;
-	bool has_ended, wants_key;
+	enum install_question question;
+	bool has_ended, wants_answer;
 	size_t n_recipients;
 
 	(void)!read(fd, &count, sizeof(count));
 	pthread_mutex_lock(&in->lock);
 	has_ended = in->has_ended;
-	wants_key = in->key_state == KEY_WANTED;
+	wants_answer = in->answer_state == ANSWER_WANTED;
+	question = in->question;
 	recipients = in->recipients; /* the worker waits, so they stay */
 	n_recipients = in->n_recipients;
-	if (wants_key)
-		in->key_state = KEY_ASKED;
+	if (wants_answer)
+		in->answer_state = ANSWER_ASKED;
 	pthread_mutex_unlock(&in->lock);
-	if (wants_key && in->is_running)
-		in->hooks.want_key(in->hooks.userdata, recipients, n_recipients);
+	if (wants_answer && in->is_running)
+		in->hooks.ask(in->hooks.userdata, question, recipients, n_recipients);
 	if (has_ended || in->news == NULL)
 		news_tell(in);
 	return 0;
 }
 
-void installer_give_key(struct installer *in, const void *key, size_t size, int r, struct agent_error **err)
+void installer_answer(struct installer *in, enum install_question question, const void *data, size_t size, int r, struct agent_error **err)
 {
 	pthread_mutex_lock(&in->lock);
-	if (in->key_state == KEY_ASKED) {
-		if (r >= 0 && secret_copy(&in->key, key, size) < 0)
-			r = agent_error_set(err, -ENOMEM, "update.memory", "no memory for a key");
-		in->key_result = r;
-		agent_error_free(in->key_error);
-		in->key_error = r < 0 ? TAKE_PTR(*err) : NULL;
-		in->key_state = KEY_HERE;
-		pthread_cond_signal(&in->key_is_here);
+	if (in->answer_state == ANSWER_ASKED && in->question == question) {
+		if (r >= 0 && size > 0 && secret_copy(&in->answer, data, size) < 0)
+			r = agent_error_set(err, -ENOMEM, "update.memory", "no memory for an answer");
+		in->answer_result = r;
+		agent_error_free(in->answer_error);
+		in->answer_error = r < 0 ? TAKE_PTR(*err) : NULL;
+		in->answer_state = ANSWER_HERE;
+		pthread_cond_signal(&in->answer_is_here);
 	}
 	pthread_mutex_unlock(&in->lock);
 }
@@ -465,7 +482,7 @@ int installer_new(sd_event *event, const struct settings *settings, const struct
 	/* Somebody may set the clock meanwhile. */
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&in->key_is_here, &attr);
+	pthread_cond_init(&in->answer_is_here, &attr);
 	pthread_condattr_destroy(&attr);
 	in->settings = settings;
 	in->event = event;
@@ -493,8 +510,9 @@ struct installer *installer_free(struct installer *in)
 	close_fdp(&in->wake_fd);
 	agent_update_free(in->update);
 	agent_context_unref(in->ctx);
-	agent_error_free(in->key_error);
-	pthread_cond_destroy(&in->key_is_here);
+	agent_error_free(in->answer_error);
+	free(in->order.ticket);
+	pthread_cond_destroy(&in->answer_is_here);
 	pthread_mutex_destroy(&in->lock);
 	free(in);
 	return NULL;
@@ -519,7 +537,7 @@ int installer_settle(struct installer *in, struct agent_error **err)
 	return r < 0 ? r : agent_update_settle(in->update, err);
 }
 
-int installer_begin(struct installer *in, int fd, const struct install_order *order, struct agent_error **err)
+int installer_begin(struct installer *in, int fd, struct install_order *order, struct agent_error **err)
 {
 	_cleanup_close_ int owned_fd = fd;
 	sigset_t all, old;
@@ -533,12 +551,14 @@ int installer_begin(struct installer *in, int fd, const struct install_order *or
 		return r;
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	in->bundle_fd = TAKE_FD(owned_fd);
+	free(in->order.ticket);
 	in->order = *order;
+	order->ticket = NULL;
 	in->offer = (struct install_status){ 0 };
 	in->stage = AGENT_UPDATE_RECEIVING;
 	in->done_bytes = in->total_bytes = 0;
 	in->has_ended = in->has_news = false;
-	in->key_state = KEY_NONE;
+	in->answer_state = ANSWER_NONE;
 	snprintf(in->status.stage, sizeof(in->status.stage), "%s", agent_update_stage_name(AGENT_UPDATE_RECEIVING));
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -551,6 +571,16 @@ int installer_begin(struct installer *in, int fd, const struct install_order *or
 	}
 	in->is_running = true;
 	return 0;
+}
+
+int installer_check_ticket(struct installer *in, const char *text, const struct install_order *order, struct agent_update_ticket_facts *ret_facts,
+			   struct agent_error **err)
+{
+	int r = idle_engine(in, err);
+
+	if (r == 0)
+		r = agent_update_set_trust_floor(in->update, order->trust_floor, err);
+	return r < 0 ? r : agent_update_check_ticket(in->update, text, order->device, order->tickets_used, order->now_s, ret_facts, err);
 }
 
 int installer_get_status(struct installer *in, struct install_status *ret_status, struct agent_error **err)

@@ -15,7 +15,7 @@
 
 #include "agentd/common/settings.h"
 
-#define INSTALL_KEY_S 180	/* for the key of encrypted images: core has a TPM to ask, which may be making another key */
+#define INSTALL_ANSWER_S 180	/* for a question: core has a TPM to ask, which may be making a key */
 #define INSTALL_TEXT 65
 
 /* What Install1 reports, copied out of the engine. Empty texts are left out. */
@@ -34,6 +34,17 @@ struct install_order {
 	uint64_t floor, trust_floor, now_s;
 	bool looks_only;	/* stop when the manifest is known to be good: -ECANCELED update.looked */
 	char release_id[INSTALL_TEXT]; /* the one that was allowed; empty: any */
+	char *ticket;	/* a service ticket, malloc()ed, or NULL */
+	char device[AGENT_UPDATE_DEVICE_MAX + 1];
+	uint64_t tickets_used;
+};
+
+/* What is asked of core in the middle of an installation. */
+enum install_question {
+	QUESTION_KEY,	 /* UpdateKey: the bundle is good and encrypted, with the key of the device */
+	QUESTION_UNWRAP, /* UpdateUnwrap: it brought its key along, for the TPM to open */
+	QUESTION_TICKET, /* UpdateTicketUse: all bytes are in the slot, and only a service ticket lets them boot */
+	QUESTIONS_
 };
 
 struct installer;
@@ -42,11 +53,8 @@ struct installer;
 struct installer_hooks {
 	void (*progress)(void *userdata, const char *stage, uint64_t done_bytes, uint64_t total_bytes); /* at most 10 in a second */
 	void (*done)(void *userdata, int r, struct agent_error **err);	/* takes *err */
-	/*
-	 * The bundle is good and encrypted: installer_give_key(). Without @recipients with the key of the device, else with what one of them is
-	 * opened to; they are lent for the call.
-	 */
-	void (*want_key)(void *userdata, const struct agent_recipient *recipients, size_t n);
+	/* installer_answer(); @recipients, of QUESTION_UNWRAP, are lent for the call */
+	void (*ask)(void *userdata, enum install_question question, const struct agent_recipient *recipients, size_t n);
 	void *userdata;
 };
 
@@ -58,11 +66,14 @@ bool installer_is_running(const struct installer *installer);
 
 /* Open the engine, if it is not open yet, and settle what a power cut left. */
 int installer_settle(struct installer *installer, struct agent_error **err);
-/* Start to install what comes from @fd, which is taken over also on failure. -EBUSY update.busy. */
-int installer_begin(struct installer *installer, int fd, const struct install_order *order, struct agent_error **err);
+/* Start to install what comes from @fd, which is taken over also on failure, as is the ticket of @order. -EBUSY update.busy. */
+int installer_begin(struct installer *installer, int fd, struct install_order *order, struct agent_error **err);
 int installer_get_status(struct installer *installer, struct install_status *ret_status, struct agent_error **err);
-/* The answer to want_key(): IV and key of the device, or the key of a recipient, copied; or @r below 0 and *err, which is taken. */
-void installer_give_key(struct installer *installer, const void *key, size_t size, int r, struct agent_error **err);
+/* The answer to @question: IV and key of the device, or the key of a recipient, copied; or @r below 0 and *err, which is taken. */
+void installer_answer(struct installer *installer, enum install_question question, const void *data, size_t size, int r, struct agent_error **err);
+/* Would the service ticket @text be good? -EBUSY update.busy while an installation runs, else as agent_update_check_ticket(). */
+int installer_check_ticket(struct installer *installer, const char *text, const struct install_order *order, struct agent_update_ticket_facts *ret_facts,
+			   struct agent_error **err);
 /* -EBUSY update.busy while an installation runs, else as agent_update_*(). */
 int installer_confirm(struct installer *installer, uint64_t *ret_floor, struct agent_error **err);
 int installer_confirm_done(struct installer *installer, struct agent_error **err);

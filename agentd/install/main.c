@@ -114,21 +114,38 @@ static void on_done(void *userdata, int r, struct agent_error **err)
 	*err = agent_error_free(*err);
 }
 
-static int on_key(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+/* What the loop asks of core for the worker. */
+static const char *const questions[QUESTIONS_] = { [QUESTION_KEY] = "UpdateKey", [QUESTION_UNWRAP] = "UpdateUnwrap", [QUESTION_TICKET] = "UpdateTicketUse" };
+
+static int take_answer(struct server *p, enum install_question question, sd_bus_message *reply)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct server *p = userdata;
-	const void *key = NULL;
+	const void *data = NULL;
 	size_t size = 0;
-	int r;
+	int r = 0;
 
 	(void)sd_bus_message_sensitive(reply); /* wiped when it goes */
 	if (sd_bus_message_is_method_error(reply, NULL))
 		r = peer_error_from_bus(sd_bus_message_get_error(reply), -sd_bus_message_get_errno(reply), &err);
-	else if ((r = sd_bus_message_read_array(reply, 'y', &key, &size)) < 0)
+	else if (question != QUESTION_TICKET && (r = sd_bus_message_read_array(reply, 'y', &data, &size)) < 0)
 		agent_error_set(&err, r, "update.key", "agentd sent a key that cannot be read");
-	installer_give_key(p->installer, key, size, r, &err);
+	installer_answer(p->installer, question, data, size, r, &err);
 	return 1;
+}
+
+static int on_key(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	return take_answer(userdata, QUESTION_KEY, reply);
+}
+
+static int on_unwrapped(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	return take_answer(userdata, QUESTION_UNWRAP, reply);
+}
+
+static int on_ticket_used(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	return take_answer(userdata, QUESTION_TICKET, reply);
 }
 
 static int append_recipient(sd_bus_message *m, const struct agent_recipient *x)
@@ -155,22 +172,23 @@ static int append_recipients(sd_bus_message *m, const struct agent_recipient *re
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static void on_want_key(void *userdata, const struct agent_recipient *recipients, size_t n)
+static void on_ask(void *userdata, enum install_question question, const struct agent_recipient *recipients, size_t n)
 {
+	static const sd_bus_message_handler_t answers[QUESTIONS_] = { [QUESTION_KEY] = on_key, [QUESTION_UNWRAP] = on_unwrapped, [QUESTION_TICKET] = on_ticket_used };
 	_cleanup_error_ struct agent_error *err = NULL;
 	sd_bus_message *m = NULL;
 	struct server *p = userdata;
 	sd_bus *bus = p->begin == NULL ? NULL : sd_bus_message_get_bus(p->begin);
-	int r = bus == NULL ? -ENOTCONN : sd_bus_message_new_method_call(bus, &m, NULL, BUS_PATH, BUS_CORE, recipients == NULL ? "UpdateKey" : "UpdateUnwrap");
+	int r = bus == NULL ? -ENOTCONN : sd_bus_message_new_method_call(bus, &m, NULL, BUS_PATH, BUS_CORE, questions[question]);
 
-	if (r >= 0 && recipients != NULL)
+	if (r >= 0 && question == QUESTION_UNWRAP)
 		r = append_recipients(m, recipients, n);
 	if (r >= 0)
-		r = sd_bus_call_async(bus, NULL, m, on_key, p, INSTALL_KEY_S * UINT64_C(1000000));
+		r = sd_bus_call_async(bus, NULL, m, answers[question], p, INSTALL_ANSWER_S * UINT64_C(1000000));
 	sd_bus_message_unref(m);
 	if (r < 0) {
-		agent_error_set(&err, r, "update.key", "agentd cannot be asked for the key for updates: %s", strerror(-r));
-		installer_give_key(p->installer, NULL, 0, r, &err);
+		agent_error_set(&err, r, "update.answer", "agentd cannot be asked in the middle of the installation: %s", strerror(-r));
+		installer_answer(p->installer, question, NULL, 0, r, &err);
 	}
 }
 
@@ -179,20 +197,27 @@ static int method_begin(sd_bus_message *call, void *userdata, sd_bus_error *ret_
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct server *p = userdata;
 	struct install_order order = { 0 };
-	const char *release_id;
+	const char *release_id, *ticket, *device;
 	int fd, own_fd, looks_only, r;
 
-	r = sd_bus_message_read(call, "htttbs", &fd, &order.floor, &order.trust_floor, &order.now_s, &looks_only, &release_id);
+	r = sd_bus_message_read(call, "htttbssst", &fd, &order.floor, &order.trust_floor, &order.now_s, &looks_only, &release_id, &ticket, &device,
+				&order.tickets_used);
 	if (r < 0)
 		return r;
-	if (strlen(release_id) >= sizeof(order.release_id))
+	if (strlen(release_id) >= sizeof(order.release_id) || strlen(device) >= sizeof(order.device))
 		return -EINVAL;
 	order.looks_only = looks_only != 0;
 	strcpy(order.release_id, release_id);
+	strcpy(order.device, device);
+	if (ticket[0] != '\0' && (order.ticket = strdup(ticket)) == NULL)
+		return -ENOMEM;
 	own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (own_fd < 0)
-		return -errno;
-	r = installer_begin(p->installer, own_fd, &order, &err);
+	r = own_fd < 0 ? -errno : 0;
+	if (r < 0)
+		agent_error_set(&err, r, "update.start", "cannot take over the bundle: %s", strerror(-r));
+	else
+		r = installer_begin(p->installer, own_fd, &order, &err);
+	free(order.ticket);
 	if (r < 0)
 		return peer_error_reply(ret_error, r, &err);
 	p->begin = sd_bus_message_ref(call);
@@ -205,6 +230,25 @@ static int method_status(sd_bus_message *call, void *userdata, sd_bus_error *ret
 	int r = reply_status(userdata, call, &err);
 
 	return r < 0 ? peer_error_reply(ret_error, r, &err) : r;
+}
+
+static int method_check_ticket(sd_bus_message *call, void *userdata, sd_bus_error *ret_error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct agent_update_ticket_facts facts;
+	struct install_order order = { 0 };
+	struct server *p = userdata;
+	const char *text, *device;
+	int r = sd_bus_message_read(call, "ssttt", &text, &device, &order.tickets_used, &order.trust_floor, &order.now_s);
+
+	if (r < 0)
+		return r;
+	if (strlen(device) >= sizeof(order.device))
+		return -EINVAL;
+	strcpy(order.device, device);
+	r = installer_check_ticket(p->installer, text, &order, &facts, &err);
+	return r < 0 ? peer_error_reply(ret_error, r, &err) :
+		       sd_bus_reply_method_return(call, "stt", facts.release_id, facts.security_version, facts.not_after_s);
 }
 
 static int method_confirm(sd_bus_message *call, void *userdata, sd_bus_error *ret_error)
@@ -241,8 +285,9 @@ static int method_rollback(sd_bus_message *call, void *userdata, sd_bus_error *r
 
 static const sd_bus_vtable install_vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_METHOD("Begin", "htttbs", "a{sv}", method_begin, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("Begin", "htttbssst", "a{sv}", method_begin, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Status", "", "a{sv}", method_status, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("CheckTicket", "ssttt", "stt", method_check_ticket, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Confirm", "", "t", method_confirm, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("ConfirmDone", "", "", method_confirm_done, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Rollback", "t", "", method_rollback, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -372,7 +417,7 @@ int main(int argc, char **argv)
 	}
 	p.peer_uid = core_uid();
 	r = installer_new(p.service.event, p.service.settings,
-			  &(struct installer_hooks){ .progress = on_progress, .done = on_done, .want_key = on_want_key, .userdata = &p }, &p.installer, &err);
+			  &(struct installer_hooks){ .progress = on_progress, .done = on_done, .ask = on_ask, .userdata = &p }, &p.installer, &err);
 	if (r >= 0)
 		r = sandbox_enter_install(p.service.settings, &err);
 	if (r < 0) {

@@ -300,7 +300,7 @@ void ep_update_rollback_post(struct request *req)
 	request_call_send(req, request_call_new(req, "UpdateRollback"), 0, reply_from_dict, NULL);
 }
 
-static void on_key_done(struct request *req, sd_bus_message *reply)
+static void on_done(struct request *req, sd_bus_message *reply)
 {
 	reply_empty(req, 204);
 }
@@ -333,12 +333,27 @@ void ep_update_key_put(struct request *req)
 		reply_problem(req, "internal", NULL, "out of memory", NULL);
 		return;
 	}
-	request_call_send(req, call, 0, on_key_done, NULL);
+	request_call_send(req, call, 0, on_done, NULL);
+}
+
+void ep_update_ticket_get(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "UpdateTicketGet"), 0, reply_from_dict, NULL);
+}
+
+void ep_update_ticket_put(struct request *req)
+{
+	request_call_text(req, "UpdateTicketSet", args_text(req->args, "ticket"), reply_from_dict);
+}
+
+void ep_update_ticket_delete(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "UpdateTicketRemove"), 0, on_done, NULL);
 }
 
 void ep_update_key_delete(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateKeyRemove"), 0, on_key_done, NULL);
+	request_call_send(req, request_call_new(req, "UpdateKeyRemove"), 0, on_done, NULL);
 }
 
 void ep_update_recipient_post(struct request *req)

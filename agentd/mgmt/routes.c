@@ -142,6 +142,11 @@ static const struct arg_rule args_update_key[] = {
 	{ NULL },
 };
 
+static const struct arg_rule args_update_ticket[] = {
+	{ "ticket", ARG_TEXT, REQUIRED, 64 * KIB, 1, .about = "a service ticket as \"agentctl bundle ticket\" made it, with its line ends" },
+	{ NULL },
+};
+
 static const struct arg_rule query_events[] = {
 	{ "after", ARG_NUMBER, OPTIONAL, INT64_MAX, .about = "only events with a greater number" },
 	{ "limit", ARG_NUMBER, OPTIONAL, 1000, 1, .about = "at most so many; 100 if left out" },
@@ -499,6 +504,17 @@ static const struct arg_rule answer_update[] = {
 	{ NULL },
 };
 
+static const struct arg_rule answer_update_ticket[] = {
+	{ "device", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "name of this device in tickets: that of the storage root key of its TPM" },
+	{ "used", ARG_NUMBER, OPTIONAL, .about = "how many tickets were used, counted by the TPM: a ticket is made for this number; left out: there is no counter, and no ticket is taken" },
+	{ "floor", ARG_NUMBER, OPTIONAL },
+	{ "has_ticket", ARG_TRUTH, REQUIRED, .about = "one waits for the next installation that a person begins" },
+	{ "release_id", ARG_TEXT, OPTIONAL, .about = "that it lets in" },
+	{ "security_version", ARG_NUMBER, OPTIONAL },
+	{ "not_after", ARG_NUMBER, OPTIONAL, .about = "seconds since 1970-01-01 UTC" },
+	{ NULL },
+};
+
 static const struct arg_rule answer_fetch[] = {
 	{ "id", ARG_NUMBER, REQUIRED },
 	{ NULL },
@@ -678,6 +694,13 @@ const struct route routes[] = {
 	{ POST,   "/v1/update/recipient",  ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_recipient_post, NULL,
 	  .answer = answer_recipient, .problems = "not-ready no-space",
 	  .summary = "Certificate of the key that bundles can be encrypted to; made in the TPM when there is none" },
+	{ GET,    "/v1/update/ticket",     ROLE_ADMIN,  GATE_CLOSED,  RATE_READ,  BODY_NONE,   NULL,             ep_update_ticket_get, NULL,
+	  .answer = answer_update_ticket, .summary = "What a service ticket for this device is made of, and the one that waits" },
+	{ PUT,    "/v1/update/ticket",     ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, 96 * KIB,    args_update_ticket, ep_update_ticket_put, NULL,
+	  .answer = answer_update_ticket, .problems = UPDATE_PROBLEMS " not-ready",
+	  .summary = "A service ticket: the next upload or fetch may be one release below the floor, once" },
+	{ DELETE, "/v1/update/ticket",     ROLE_ADMIN,  GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_ticket_delete, NULL,
+	  .status = 204, .summary = "Take a service ticket back that was not used" },
 	{ POST,   "/v1/update/confirm",    ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_confirm_post, NULL,
 	  .answer = answer_update, .problems = UPDATE_PROBLEMS " state-changed not-found",
 	  .summary = "The booted slot is good" },

@@ -24,6 +24,7 @@
 static struct temp_dir dir;
 static struct core core;
 static struct settings settings;
+static char srk_name[] = "000b00";
 static char events[4096];
 static int listen_fds[4], install_fd;
 static enum account_role role;
@@ -142,7 +143,7 @@ int service_listen_fd(const char *name)
 }
 
 /* The TPM thread: runs the job at once, tells of it in the next round of the loop. */
-static uint64_t floor_counter, trust_counter;
+static uint64_t floor_counter, trust_counter, tickets_counter;
 static int counter_result;
 
 static int counter_get(void *userdata, uint64_t *ret_value, struct agent_error **err)
@@ -182,15 +183,17 @@ int worker_submit(struct worker *worker, enum worker_priority priority, const st
 {
 	static const struct agent_counter_ops counter_ops = { .get = counter_get, .increment = counter_increment };
 	struct fake_job *job = calloc(1, sizeof(*job));
-	struct store store = { .floor_value = floor_counter, .trust_value = trust_counter };
+	struct store store = { .floor_value = floor_counter, .trust_value = trust_counter, .tickets_value = tickets_counter };
 
 	job->ops = ops;
 	job->data = data;
 	assert_int_equal(agent_counter_new(&counter_ops, &floor_counter, &store.floor, NULL), 0);
 	assert_int_equal(agent_counter_new(&counter_ops, &trust_counter, &store.trust, NULL), 0);
+	assert_int_equal(agent_counter_new(&counter_ops, &tickets_counter, &store.tickets, NULL), 0);
 	job->r = ops->run(&store, data, &job->err);
 	agent_counter_unref(store.floor);
 	agent_counter_unref(store.trust);
+	agent_counter_unref(store.tickets);
 	assert_true(sd_event_add_defer(core.event, NULL, on_job, job) >= 0);
 	return 0;
 }
@@ -205,6 +208,8 @@ static struct {
 	uint64_t confirm_floor;
 	uint64_t trust_floor;	/* of the last Begin */
 	uint64_t trust_version; /* that it reports */
+	char ticket[64], device[64];	/* of the last Begin */
+	uint64_t tickets_used;
 	char calls[256];
 	int n_connections;
 	bool refuses;
@@ -243,12 +248,28 @@ static int on_install(sd_bus_message *m, void *userdata, sd_bus_error *error)
 		uint64_t now;
 		int fd, looks_only;
 
-		assert_true(sd_bus_message_read(m, "htttbs", &fd, &install.floor, &install.trust_floor, &now, &looks_only, &release_id) > 0);
+		const char *ticket, *device;
+
+		assert_true(sd_bus_message_read(m, "htttbssst", &fd, &install.floor, &install.trust_floor, &now, &looks_only, &release_id, &ticket, &device,
+						&install.tickets_used) > 0);
+		snprintf(install.ticket, sizeof(install.ticket), "%s", ticket);
+		snprintf(install.device, sizeof(install.device), "%s", device);
 		assert_false(looks_only);
 		assert_string_equal(release_id, "");
 		install.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 		install.begin = sd_bus_message_ref(m);
 		return 1;
+	}
+	if (strcmp(member, "CheckTicket") == 0) {
+		struct agent_error *err = NULL;
+		const char *text, *device;
+		uint64_t trust, now;
+
+		assert_true(sd_bus_message_read(m, "ssttt", &text, &device, &install.tickets_used, &trust, &now) > 0);
+		if (strcmp(text, "good") == 0)
+			return sd_bus_reply_method_return(m, "stt", "r-old", UINT64_C(3), now + 60) < 0 ? -1 : 1;
+		agent_error_set(&err, -EPERM, "update.ticket-device", "for somebody else");
+		return peer_reply_error(m, -EPERM, &err) < 0 ? -1 : 1;
 	}
 	if (strcmp(member, "Status") == 0)
 		return install_report(m, "trying") < 0 ? -1 : 1;
@@ -301,6 +322,9 @@ static int setup(void **state)
 	core.floor = floor_counter = 3;
 	core.has_trust = true;
 	core.trust = trust_counter = 0;
+	core.has_tickets = true;
+	core.tickets = tickets_counter = 0;
+	core.srk_name = srk_name;
 	counter_result = 0;
 	role = ACCOUNT_ADMIN;
 	assert_true(sd_event_new(&core.event) >= 0);

@@ -297,6 +297,128 @@ static void others_sign_and_the_tpm_keeps_it_before_the_next_bundle(void **state
 	program_end(p);
 }
 
+/* ---- service tickets -------------------------------------------------------------------------------------------- */
+
+static char use_error[64];
+
+static int on_used(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	use_error[0] = '\0';
+	if (sd_bus_message_is_method_error(reply, NULL)) {
+		peer_error_from_bus(sd_bus_message_get_error(reply), -sd_bus_message_get_errno(reply), &err);
+		snprintf(use_error, sizeof(use_error), "%s", agent_error_name(err));
+	}
+	return 1;
+}
+
+/* As agentd-install asks in the middle of an installation. */
+static const char *ticket_use(void)
+{
+	strcpy(use_error, "no answer");
+	assert_true(sd_bus_call_method_async(install.bus, NULL, NULL, BUS_PATH, BUS_CORE, "UpdateTicketUse", on_used, NULL, NULL) >= 0);
+	turn(30);
+	return use_error;
+}
+
+static void a_ticket_goes_with_one_installation_and_the_counter_rises_when_it_is_used(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "bad");
+	turn(30);
+	assert_string_equal(p->error, "update.ticket-device");
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	turn(30);
+	assert_string_equal(p->error, "");
+	assert_string_equal(events, "update.ticket_refused(update.ticket-device) update.ticket_given ");
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	turn(30);
+	assert_string_equal(p->error, "");
+	assert_string_equal(install.ticket, "good");
+	assert_string_equal(install.device, "000b00");
+	assert_int_equal(install.tickets_used, 0);
+	/* The TPM says no: the ticket is not used up, and may not be asked for again in this installation. */
+	counter_result = -EIO;
+	assert_string_equal(ticket_use(), "tpm.io");
+	counter_result = 0;
+	assert_string_equal(ticket_use(), "update.ticket");
+	assert_int_equal(tickets_counter, 0);
+	assert_true(install_report(install.begin, "trying") >= 0);
+	turn(30);
+	install.begin = sd_bus_message_unref(install.begin);
+	close(install.fd);
+	/* Outside of an installation. */
+	assert_string_equal(ticket_use(), "update.ticket");
+	close(p->fd);
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	turn(30);
+	assert_string_equal(install.ticket, "good");
+	assert_string_equal(ticket_use(), "");
+	assert_int_equal(tickets_counter, 1);
+	assert_int_equal(core.tickets, 1);
+	assert_non_null(strstr(events, "update.ticket_used"));
+	assert_string_equal(ticket_use(), "update.ticket");
+	assert_int_equal(tickets_counter, 1);
+	assert_true(install_report(install.begin, "trying") >= 0);
+	turn(30);
+	install.begin = sd_bus_message_unref(install.begin);
+	close(install.fd);
+	close(p->fd);
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	turn(30);
+	assert_string_equal(install.ticket, "");
+	program_end(p);
+}
+
+static void a_ticket_that_was_taken_back_lets_nothing_in(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	turn(30);
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	turn(30);
+	assert_string_equal(install.ticket, "good");
+	call(p, BUS_CORE, "UpdateTicketRemove", "(sus)", WHO);
+	assert_string_equal(ticket_use(), "update.ticket");
+	assert_int_equal(tickets_counter, 0);
+	assert_non_null(strstr(events, "update.ticket_removed"));
+	program_end(p);
+}
+
+static void no_ticket_without_a_counter_a_clock_or_an_administrator(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	core.has_tickets = false;
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	assert_string_equal(p->error, "update.ticket-counter");
+	core.has_tickets = true;
+	assert_int_equal(agent_time_new(&core.time, NULL), 0); /* knows the build only */
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	assert_string_equal(p->error, "update.ticket-clock");
+	assert_string_equal(install.calls, "");
+	core.time = agent_time_unref(core.time);
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	turn(30);
+	assert_string_equal(p->error, "");
+	/* Nobody vouches for the clock any more: the installation goes on, and without the ticket. */
+	assert_int_equal(agent_time_new(&core.time, NULL), 0);
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	turn(30);
+	assert_string_equal(install.ticket, "");
+	assert_string_equal(ticket_use(), "update.ticket");
+	core.time = agent_time_unref(core.time);
+	role = ACCOUNT_OPERATOR;
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	assert_string_not_equal(p->error, "");
+	call(p, BUS_CORE, "UpdateTicketGet", "(sus)", WHO);
+	assert_string_not_equal(p->error, "");
+	program_end(p);
+}
+
 static void a_url_must_be_https_and_plain(void **state)
 {
 	static const char *const bad[] = { "", "http://a/b", "file:///etc/passwd", "https://a/b c", "https://a/\xc3\xa4", "HTTPS://a" };
@@ -393,6 +515,9 @@ int main(void)
 		T(install_killed_in_the_middle_ends_the_update_and_the_next_one_starts),
 		T(nothing_is_installed_without_a_floor),
 		T(others_sign_and_the_tpm_keeps_it_before_the_next_bundle),
+		T(a_ticket_goes_with_one_installation_and_the_counter_rises_when_it_is_used),
+		T(a_ticket_that_was_taken_back_lets_nothing_in),
+		T(no_ticket_without_a_counter_a_clock_or_an_administrator),
 		T(a_url_must_be_https_and_plain),
 		T(confirm_marks_the_slot_then_raises_the_floor_then_closes_the_journal),
 		T(a_floor_that_cannot_rise_leaves_the_journal_open),

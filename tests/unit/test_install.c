@@ -169,7 +169,7 @@ static int call_begin(struct daemon *m, int fd, uint64_t floor, sd_bus_error *er
 	int r;
 
 	assert_true(sd_bus_message_new_method_call(m->bus, &call, NULL, BUS_PATH, BUS_INSTALL, "Begin") >= 0);
-	assert_true(sd_bus_message_append(call, "htttbs", fd, floor, UINT64_C(0), NOW_S, 0, "") >= 0);
+	assert_true(sd_bus_message_append(call, "htttbssst", fd, floor, UINT64_C(0), NOW_S, 0, "", "", "", UINT64_C(0)) >= 0);
 	r = sd_bus_call(m->bus, call, 60 * 1000000, error, &reply);
 	if (r >= 0) {
 		char text[64];
@@ -272,7 +272,7 @@ static void questions_are_answered_while_a_bundle_is_awaited(void **state)
 	daemon_start(m);
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	assert_true(sd_bus_message_new_method_call(m->bus, &call, NULL, BUS_PATH, BUS_INSTALL, "Begin") >= 0);
-	assert_true(sd_bus_message_append(call, "htttbs", fds[0], UINT64_C(0), UINT64_C(0), NOW_S, 0, "") >= 0);
+	assert_true(sd_bus_message_append(call, "htttbssst", fds[0], UINT64_C(0), UINT64_C(0), NOW_S, 0, "", "", "", UINT64_C(0)) >= 0);
 	assert_true(sd_bus_call_async(m->bus, NULL, call, NULL, NULL, 0) >= 0);
 	sd_bus_message_unref(call);
 	assert_stage(m, "receiving");
