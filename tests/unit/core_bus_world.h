@@ -55,7 +55,7 @@ FAKE(op_key_identity) FAKE(op_key_proved) FAKE(op_key_not_proved)
 FAKE(op_key_describe) FAKE(op_key_certify) FAKE(op_tpm_quote) FAKE(op_tpm_counters) FAKE(op_tpm_ek)
 FAKE(op_tpm_status) FAKE(op_tpm_doctor)
 FAKE(op_seal) FAKE(op_unseal) FAKE(op_link_queues) FAKE(op_queue_list) FAKE(op_time_get) FAKE(op_time_evidence) FAKE(op_time_status)
-FAKE(op_update_offer) FAKE(op_update_approve) FAKE(op_update_postpone) FAKE(op_update_policy) FAKE(op_update_key_set) FAKE(op_update_key_remove) FAKE(op_update_key)
+FAKE(op_update_offer) FAKE(op_update_approve) FAKE(op_update_postpone) FAKE(op_update_policy)
 FAKE(op_update_recipient) FAKE(op_update_unwrap)
 FAKE(op_link_reconnect) FAKE(op_command_run) FAKE(op_command_signed) FAKE(op_update_check)
 FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status)
@@ -76,8 +76,6 @@ const char *policy_waits_for(const struct core *c)
 {
 	return NULL;
 }
-
-bool updates_have_key(const struct core *c) { return false; }
 
 int policy_append(struct core *c, sd_bus_message *m)
 {
@@ -183,7 +181,7 @@ int worker_submit(struct worker *worker, enum worker_priority priority, const st
 {
 	static const struct agent_counter_ops counter_ops = { .get = counter_get, .increment = counter_increment };
 	struct fake_job *job = calloc(1, sizeof(*job));
-	struct store store = { .floor_value = floor_counter, .trust_value = trust_counter, .tickets_value = tickets_counter };
+	struct store store = { .floor_value = floor_counter, .trust_value = trust_counter, .tickets_value = tickets_counter, .keys_fd = dir.fd };
 
 	job->ops = ops;
 	job->data = data;
@@ -325,6 +323,7 @@ static int setup(void **state)
 	core.has_tickets = true;
 	core.tickets = tickets_counter = 0;
 	core.srk_name = srk_name;
+	core.keys_fd = dir.fd;
 	counter_result = 0;
 	role = ACCOUNT_ADMIN;
 	assert_true(sd_event_new(&core.event) >= 0);

@@ -299,7 +299,8 @@ static void others_sign_and_the_tpm_keeps_it_before_the_next_bundle(void **state
 
 /* ---- service tickets -------------------------------------------------------------------------------------------- */
 
-static char use_error[64];
+static char use_error[128];
+static int use_result;
 
 static int on_used(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
 {
@@ -309,17 +310,43 @@ static int on_used(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 	if (sd_bus_message_is_method_error(reply, NULL)) {
 		peer_error_from_bus(sd_bus_message_get_error(reply), -sd_bus_message_get_errno(reply), &err);
 		snprintf(use_error, sizeof(use_error), "%s", agent_error_name(err));
+		use_result = agent_error_errno(err);
 	}
 	return 1;
 }
 
 /* As agentd-install asks in the middle of an installation. */
-static const char *ticket_use(void)
+static const char *install_asks(const char *method)
 {
 	strcpy(use_error, "no answer");
-	assert_true(sd_bus_call_method_async(install.bus, NULL, NULL, BUS_PATH, BUS_CORE, "UpdateTicketUse", on_used, NULL, NULL) >= 0);
+	use_result = 0;
+	assert_true(sd_bus_call_method_async(install.bus, NULL, NULL, BUS_PATH, BUS_CORE, method, on_used, NULL, NULL) >= 0);
 	turn(30);
 	return use_error;
+}
+
+static const char *ticket_use(void)
+{
+	return install_asks("UpdateTicketUse");
+}
+
+/* Here there is none: who gets as far as that would have got it. */
+static void the_key_of_images_is_for_one_installation_and_once(void **state)
+{
+	struct program_fake *p = begin_update();
+
+	assert_string_equal(install_asks("UpdateKey"), "update.key");
+	assert_int_equal(use_result, -ENOKEY);
+	assert_string_equal(install_asks("UpdateKey"), "update.key");
+	assert_int_equal(use_result, -EPERM);
+	assert_true(install_report(install.begin, "trying") >= 0);
+	turn(30);
+	assert_string_equal(install_asks("UpdateKey"), "update.key");
+	assert_int_equal(use_result, -EPERM);
+	/* Nobody else asks at all. */
+	call(p, BUS_CORE, "UpdateKey", "");
+	assert_non_null(strstr(events, "agent.peer_refused"));
+	program_end(p);
 }
 
 static void a_ticket_goes_with_one_installation_and_the_counter_rises_when_it_is_used(void **state)
@@ -515,6 +542,7 @@ int main(void)
 		T(install_killed_in_the_middle_ends_the_update_and_the_next_one_starts),
 		T(nothing_is_installed_without_a_floor),
 		T(others_sign_and_the_tpm_keeps_it_before_the_next_bundle),
+		T(the_key_of_images_is_for_one_installation_and_once),
 		T(a_ticket_goes_with_one_installation_and_the_counter_rises_when_it_is_used),
 		T(a_ticket_that_was_taken_back_lets_nothing_in),
 		T(no_ticket_without_a_counter_a_clock_or_an_administrator),

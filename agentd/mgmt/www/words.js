@@ -100,6 +100,8 @@ const eventWords = {
   "update.rolled_back": "The other system was chosen", "update.floor_raised": "Older versions cannot be installed any more",
   "update.signers": "Others sign updates from now on", "update.key_set": "Encrypted updates are read with another key from now on",
   "update.recipient_made": "A key was made that updates can be encrypted to",
+  "update.ticket_given": "A service ticket was given: an older release may be installed once", "update.ticket_refused": "A service ticket was refused",
+  "update.ticket_used": "An older release goes into service by a ticket", "update.ticket_removed": "A service ticket was taken back",
   "update.key_removed": "Encrypted updates cannot be read any more", "time.state": "The time can be relied on more or less than before",
   "time.stepped": "Somebody set the clock", "time.corrected": "A trusted source set the time right",
   "time.saved_bad": "The saved time could not be used",
