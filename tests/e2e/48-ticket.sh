@@ -19,8 +19,7 @@ now=$(date +%s)
 
 release() { # NAME SECURITY-VERSION
   head -c 300001 /dev/urandom > "$1.img"
-  "$LAB_SOURCE/examples/make-bundle.sh" --image "$1.img" --slot-class rootfs --version "$1" --release-id "r-$1" --security-version "$2" \
-    --product "$LAB_PRODUCT" --signer "$PKI/signer.pem" --key "$PKI/signer.key" --out "$1.swu" || not_ok "bundle $1"
+  lab_bundle_of "$1.swu" "$1.img" "$1" "r-$1" "$2" signer > "$LAB/out" 2>&1 || not_ok "bundle $1: $(cat "$LAB/out")"
 }
 shown() { ctl --json update ticket | jq -r ".$1"; }
 field() { ctl --json update status | jq -r ".$1"; }
