@@ -58,7 +58,7 @@ FAKE(op_seal) FAKE(op_unseal) FAKE(op_link_queues) FAKE(op_queue_list) FAKE(op_t
 FAKE(op_update_offer) FAKE(op_update_approve) FAKE(op_update_postpone) FAKE(op_update_policy)
 FAKE(op_update_recipient) FAKE(op_update_unwrap)
 FAKE(op_link_reconnect) FAKE(op_command_run) FAKE(op_command_signed) FAKE(op_update_check)
-FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status)
+FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status) FAKE(op_source_approve)
 
 void clock_greet(struct core *c, sd_bus *bus) { }
 
@@ -75,6 +75,11 @@ void policy_ended(struct core *c, const struct update_look *look, const struct a
 const char *policy_waits_for(const struct core *c)
 {
 	return NULL;
+}
+
+bool policy_approved(const struct core *c, const char *action, const char *version)
+{
+	return false;
 }
 
 int policy_append(struct core *c, sd_bus_message *m)
