@@ -109,6 +109,7 @@ static char **child_environment(const struct child *child, const char *run_dir)
 		if (getenv(kept[i]) != NULL && asprintf(&environment[n], "%s=%s", kept[i], getenv(kept[i])) >= 0)
 			n++;
 	if (asprintf(&environment[n++], "PATH=/usr/sbin:/usr/bin:/sbin:/bin") < 0 || asprintf(&environment[n++], "LC_ALL=C.UTF-8") < 0 ||
+	    asprintf(&environment[n++], "GLIBC_TUNABLES=glibc.malloc.tcache_count=0") < 0 || /* as in the units */
 	    asprintf(&environment[n++], "NOTIFY_SOCKET=%s/notify.sock", run_dir) < 0 ||
 	    asprintf(&environment[n++], "WATCHDOG_PID=%d", (int)getpid()) < 0 ||
 	    asprintf(&environment[n++], "WATCHDOG_USEC=%" PRIu64, WATCHDOG_US) < 0)
