@@ -9,9 +9,11 @@ request with its headers, every feedback with what it made of the action. DIR/st
 origin: it serves artifacts and should see no credentials. With --client-ca it stands for hawkBit behind a reverse proxy: a client
 certificate is demanded, its common name must be the controller id.
 
+Below /files/ it is a server of files, for the other kind of source: index.json and the bundles of DIR.
+
 control: {"actions": [{"id", "file", "update"?, "cancel"?, "confirm"?, "gone"?}], "sleep": "00:00:01", ...switches}
 The first action that is not finished is offered. Switches: "cut": [place, ...] (the connection ends there, once for each place), "rate": bytes/s, "wrong_size", "wrong_hash", "no_sha256", "status": N (every API answer), "status_times": how often, "feedback_status": N,
-"artifact_status": N, "retry_after": s, "redirect_api", "redirect_artifact" (to the other origin), "link_elsewhere", "chunks": N, "deep": N, "ask_attributes".
+"artifact_status": N, "retry_after": s, "redirect_index", "redirect_api", "redirect_artifact" (to the other origin), "link_elsewhere", "chunks": N, "deep": N, "ask_attributes".
 """
 import argparse
 import hashlib
@@ -242,11 +244,32 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if rate:
                 time.sleep(len(part) / rate)
 
+    def file(self, name):
+        c = control()
+        if not os.path.exists(os.path.join(ARGS.dir, name)) or "status" in c:
+            self.reply_status(c.get("status", 404))
+        elif name != "index.json":
+            self.artifact(name)
+        elif c.get("redirect_index") and not self.server.is_other:
+            self.reply(302, None, [("Location", f"https://localhost:{ARGS.other_port}{self.path}")])
+        else:
+            with open(os.path.join(ARGS.dir, name), "rb") as f:
+                data = f.read()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
     # ---- routes ----
     def route(self, body):
         path = urlsplit(self.path).path
         write_log({"request": f"{self.command} {path}", "other": self.server.is_other, "headers": dict(self.headers.items()),
                    "certificate": bool(ARGS.client_ca or self.server.is_other) and bool(self.connection.getpeercert(binary_form=True))})
+        wanted = re.fullmatch(r"/files/([\w.-]+)", path)
+        if wanted and self.command == "GET" and (self.server.is_other or self.refusal() is None):
+            self.file(wanted.group(1))
+            return
         prefix = f"/DEFAULT/controller/v1/{ARGS.controller}"
         if not path.startswith(prefix):
             self.reply_status(404)
