@@ -139,7 +139,9 @@ if [ "$(id -u)" = 0 ] && unshare -nm true 2> /dev/null; then
   cat > "$LAB/world.sh" << WORLD
 ip link set lo up
 mount --bind "$LAB/etc/resolv.conf" /etc/resolv.conf
-python3 -c 'import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 53)); print("deaf", flush=True); time.sleep(600)' > "$LAB/deaf.out" &
+python3 -c 'import os, socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 53)); print("deaf", flush=True); agent = os.getppid()
+while os.getppid() == agent: time.sleep(0.5)' > "$LAB/deaf.out" &
 exec "$AGENTD" --config "$CONF" --supervise
 WORLD
   setsid unshare -nm bash "$LAB/world.sh" < /dev/null >> "$AGENT_LOG" 2>&1 &

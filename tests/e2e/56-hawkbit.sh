@@ -165,8 +165,10 @@ is "its action and version are shown" "$(api GET /v1/status | jq -r '.source_act
 api POST /v1/update/source/approve -H 'Content-Type: application/json' -d '{"action": "19"}' > "$LAB/out"
 is "another action is not approved" "$(cat "$LAB/api.status")" 422
 is "and nothing is fetched" "$(grep -c '"artifact"' "$H/log")" 0
+kill -STOP "$DOUBLE_PID" # the approval wakes the source at once: it must not see this action any more
 succeeds "what was shown is" ctl update approve --source
 control '{"actions": [{"id": "21", "file": "5.swu", "version": "5.0"}], "redirect_artifact": 1}'
+kill -CONT "$DOUBLE_PID"
 comes "an action that takes its place waits anew" source_is '^waiting .*waits for approval'
 shows_action() { [ "$(api GET /v1/status | jq -r .source_action)" = "$1" ]; }
 comes "and is the one that is shown" shows_action 21
