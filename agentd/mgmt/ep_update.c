@@ -261,14 +261,14 @@ void ep_update_approve_post(struct request *req)
 	request_call_text(req, "UpdateApprove", args_text(req->args, "release_id"), reply_from_dict);
 }
 
-static void on_source_approved(struct request *req, sd_bus_message *reply)
+static void on_done(struct request *req, sd_bus_message *reply)
 {
 	reply_empty(req, 204);
 }
 
 void ep_update_source_approve_post(struct request *req)
 {
-	request_call_text(req, "SourceApprove", args_text(req->args, "action"), on_source_approved);
+	request_call_text(req, "SourceApprove", args_text(req->args, "action"), on_done);
 }
 
 void ep_update_policy_put(struct request *req)
@@ -298,11 +298,6 @@ void ep_update_confirm_post(struct request *req)
 void ep_update_rollback_post(struct request *req)
 {
 	request_call_send(req, request_call_new(req, "UpdateRollback"), 0, reply_from_dict, NULL);
-}
-
-static void on_done(struct request *req, sd_bus_message *reply)
-{
-	reply_empty(req, 204);
 }
 
 void ep_update_key_put(struct request *req)
