@@ -13,7 +13,7 @@ void enrol_stop(struct core *core);
 void enrol_open(struct core *core);
 /* The files are gone: what was begun for the former owner ends, too. Takes a core without EST. */
 void enrol_were_reset(struct core *core);
-/* A rotation moved; look at the state again soon. Takes a core without EST. */
+/* A rotation moved, or the device was set up; look at the state again soon. Takes a core without EST. */
 void enrol_wake(struct core *core);
 
 #endif

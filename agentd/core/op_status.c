@@ -13,6 +13,7 @@
 #include "agentd/core/bus.h"
 #include "agentd/core/clock.h"
 #include "agentd/core/core.h"
+#include "agentd/core/enrol.h"
 #include "agentd/core/source.h"
 #include "agentd/core/store.h"
 #include "agentd/core/update.h"
@@ -43,6 +44,8 @@ void core_setup_changed(struct core *core, int setup, uint64_t generation)
 	if (setup == AGENT_SETUP_RECOVERY)
 		event_add(core, EVENT_ROLLBACK_DETECTED, "reason", "password record and TPM disagree", NULL);
 	bus_emit_setup(core);
+	if (setup == AGENT_SETUP_ACTIVE)
+		enrol_wake(core);
 }
 
 int op_bootstrap(struct core *core, struct op_call *call, struct agent_error **err)
