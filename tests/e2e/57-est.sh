@@ -45,7 +45,7 @@ lab_agent_start
 lab_trust_device
 set_password
 
-events() { ctl events --json | jq -cs "map(select(.name == \"$1\"))"; }
+events() { ctl events --json --limit 1000 | jq -cs "map(select(.name == \"$1\"))"; }
 n_events() { events "$1" | jq length; }
 status() { ctl --json enrol status; }
 state() { status | jq -r .state; }
