@@ -227,7 +227,9 @@ int key_from_object(struct tpm_object *object, const char *name, TPMA_OBJECT use
 	}
 	key->n_refs = 1;
 	key->kt = key_type_of(pub);
-	if (key->kt == NULL || (pub->objectAttributes & (TPMA_OBJECT_SIGN_ENCRYPT | TPMA_OBJECT_DECRYPT)) != use)
+	/* Keys of other makers may do both; ours that decrypts must not sign. */
+	if (key->kt == NULL || (pub->objectAttributes & use) == 0 ||
+	    (use == TPMA_OBJECT_DECRYPT && (pub->objectAttributes & TPMA_OBJECT_SIGN_ENCRYPT) != 0))
 		return agent_error_set(err, -EBADMSG, "tpm.key-type", "%s.pem is not a %s key of a supported type", name,
 				       use == TPMA_OBJECT_SIGN_ENCRYPT ? "signing" : "decryption");
 	ERR_set_mark();
