@@ -98,11 +98,23 @@ static int broken(struct agent_error **err, int r, const char *what)
 	return agent_error_set(err, r, "command.window", "cannot %s STATE_DIR/commands/" COMMAND_WINDOW_FILE ": %s", what, strerror(-r));
 }
 
-/* All of its room is taken now, so that a full disk is no reason to refuse a command later. */
-static int make_file(int fd, int dir_fd, struct agent_error **err)
+/*
+ * All of its room is taken now, so that a full disk is no reason to refuse a command later. In the place of a file that was not whole the first
+ * record is a damaged one: whoever starts next must be as silent, until the first command that is taken overwrites it.
+ */
+static int make_file(int fd, int dir_fd, bool is_damaged, struct agent_error **err)
 {
 	static const uint8_t zero[FILE_SIZE];
-	int r = ftruncate(fd, 0) < 0 ? -errno : pwrite_all(fd, zero, sizeof(zero), 0);
+	uint8_t first[RECORD_SIZE];
+	int r;
+
+	memset(first, is_damaged ? 0xff : 0, sizeof(first));
+	r = pwrite_all(fd, first, sizeof(first), 0);
+	if (r >= 0)
+		r = pwrite_all(fd, zero, sizeof(zero) - sizeof(first), sizeof(first));
+	/* Last, and never to nothing: an empty file is a new one. */
+	if (r >= 0 && ftruncate(fd, FILE_SIZE) < 0)
+		r = -errno;
 
 	if (r >= 0 && fsync(fd) < 0)
 		r = -errno;
@@ -156,7 +168,7 @@ int command_window_open(int dir_fd, struct command_window **ret_window, struct a
 	} else {
 		/* Empty: new, or the power went while it was made. Anything else was not made here. */
 		w->is_damaged = st.st_size != 0;
-		r = make_file(w->fd, dir_fd, err);
+		r = make_file(w->fd, dir_fd, w->is_damaged, err);
 	}
 	if (r < 0)
 		return r;
