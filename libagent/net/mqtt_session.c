@@ -410,7 +410,7 @@ static void begin(struct session *s)
 	mqtt_queue_rewind(&mqtt->queue);
 	for (size_t i = 0; i < mqtt->n_filters; i++)
 		mqtt->filters[i].is_sent = false;
-	while (mqtt->n_ending > 0)	/* the broker forgot them with the old connection */
+	while (mqtt->session_s == 0 && mqtt->n_ending > 0)	/* the broker forgot them with the old connection */
 		free(mqtt->ending[--mqtt->n_ending]);
 	pthread_mutex_unlock(&mqtt->lock);
 }
@@ -446,7 +446,7 @@ static int try_address(struct session *s, struct agent_error **err)
 }
 
 /* May it go better at once, in another way? */
-static bool can_go_on(struct session *s)
+static bool can_go_on(struct session *s, uint64_t online_ms)
 {
 	struct agent_mqtt *mqtt = s->mqtt;
 
@@ -456,7 +456,7 @@ static bool can_go_on(struct session *s)
 		return true;
 	}
 	if (s->reason == MQTT_RC_USE_ANOTHER_SERVER || s->reason == MQTT_RC_SERVER_MOVED)
-		return turn_send_on(&mqtt->turn, mqtt_find_broker(mqtt, s->reference));
+		return turn_send_on(&mqtt->turn, mqtt_find_broker(mqtt, s->reference), online_ms);
 	return false;
 }
 
@@ -491,7 +491,7 @@ int mqtt_session(struct agent_mqtt *mqtt, uint64_t *ret_online_ms, struct agent_
 			*ret_online_ms = mqtt_now_ms() - s.online_since_ms + 1; /* 0 would say: never */
 		if (atomic_load(&mqtt->is_stopping))
 			return 0;
-		if (r < 0 && can_go_on(&s))
+		if (r < 0 && can_go_on(&s, *ret_online_ms))
 			return 1;
 		if (r >= 0 || s.is_tcp_up)
 			return r;

@@ -29,8 +29,10 @@ unsigned turn_failed(struct turn *turn, uint64_t online_ms)
 	return step;
 }
 
-bool turn_send_on(struct turn *turn, size_t to)
+bool turn_send_on(struct turn *turn, size_t to, uint64_t online_ms)
 {
+	if (online_ms >= STEADY_MS)
+		turn->n_sent_on = 0;
 	if (to >= turn->n || ++turn->n_sent_on > turn->n)
 		return false;
 	turn->at = to;
@@ -46,7 +48,6 @@ void turn_return(struct turn *turn)
 
 void turn_online(struct turn *turn)
 {
-	turn->n_sent_on = 0;
 	turn->n_good = 0;
 }
 

@@ -27,8 +27,11 @@ struct turn {
  * moves on.
  */
 unsigned turn_failed(struct turn *turn, uint64_t online_ms);
-/* The broker sends us to number @to. False when that happened too often in a row: then it is a failure. */
-bool turn_send_on(struct turn *turn, size_t to);
+/*
+ * The broker sends us to number @to, after @online_ms online as above. False when that happened too often in a row: then it is a failure. Being
+ * taken for a moment does not end the row: two brokers that take us and send us to each other would get a handshake after the other.
+ */
+bool turn_send_on(struct turn *turn, size_t to, uint64_t online_ms);
 /* The first broker is healthy again: it is next. */
 void turn_return(struct turn *turn);
 /* The broker took us. */

@@ -128,17 +128,24 @@ static void redirections_are_followed_but_not_for_ever(void **state)
 {
 	struct turn t = { .n = 2 };
 
-	assert_false(turn_send_on(&t, 2));	/* none of ours */
+	assert_false(turn_send_on(&t, 2, 0));	/* none of ours */
 	t.n_sent_on = 0;
-	assert_true(turn_send_on(&t, 1));
+	assert_true(turn_send_on(&t, 1, 0));
 	assert_int_equal(t.at, 1);
-	assert_true(turn_send_on(&t, 0));
-	assert_false(turn_send_on(&t, 1));	/* they send us to and fro */
+	assert_true(turn_send_on(&t, 0, 0));
+	assert_false(turn_send_on(&t, 1, 0));	/* they send us to and fro */
 	(void)turn_failed(&t, 0);
-	assert_true(turn_send_on(&t, 1));
+	/* The same, but each takes us first. */
+	assert_true(turn_send_on(&t, 1, 5));
 	turn_online(&t);
-	assert_true(turn_send_on(&t, 0));
-	assert_true(turn_send_on(&t, 1));
+	assert_true(turn_send_on(&t, 0, 5));
+	turn_online(&t);
+	assert_false(turn_send_on(&t, 1, 59999));
+	(void)turn_failed(&t, 5);
+	assert_true(turn_send_on(&t, 1, 0));
+	assert_true(turn_send_on(&t, 0, 0));
+	turn_online(&t);
+	assert_true(turn_send_on(&t, 1, 60000));	/* after a good connection it is a new row */
 }
 
 static void back_to_the_first_only_after_good_looks_in_a_row(void **state)
