@@ -296,8 +296,8 @@ int agent_mqtt_unsubscribe(struct agent_mqtt *mqtt, const char *filter, struct a
 
 		if (strcmp(f->filter, filter) != 0)
 			continue;
-		/* Where there is no room to remember it, the broker goes on until the next connection. */
-		if (f->is_sent && mqtt->n_ending < MQTT_FILTERS_MAX)
+		/* A session outlives its connection. Where there is no room to remember it, the broker goes on until that one ends. */
+		if ((f->is_sent || mqtt->session_s != 0) && mqtt->n_ending < MQTT_FILTERS_MAX)
 			mqtt->ending[mqtt->n_ending++] = TAKE_PTR(f->filter);
 		free(f->filter);
 		*f = mqtt->filters[--mqtt->n_filters];

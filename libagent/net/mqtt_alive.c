@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include "base/backoff.h"
@@ -82,8 +83,11 @@ static void send_ping(struct session *s)
 	/* With bytes that the kernel or libmosquitto could not get out yet, these do the asking. */
 	if (ssl == NULL || p.fd < 0 || mosquitto_want_write(s->mosq) || poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0)
 		return;
-	if (SSL_write(ssl, "\xc0\x00", 2) != 2) /* MQTT 3.1.1 and 5, section 3.12 */
+	ERR_clear_error();
+	if (SSL_write(ssl, "\xc0\x00", 2) != 2) { /* MQTT 3.1.1 and 5, section 3.12 */
+		ERR_clear_error(); /* libmosquitto would take what is left for a fault of its own next call */
 		return;
+	}
 	s->is_ping = true;
 	s->asked_ms = now;
 	s->asked_idle_ms = now - s->last_ms;
@@ -133,7 +137,7 @@ int mqtt_alive_check(struct session *s, struct agent_error **err)
 		send_ping(s);
 		mqtt_alive_count(s);
 	}
-	if (s->mqtt->turn.at != 0 && s->mqtt->return_s != 0)
+	if (s->mqtt->turn.at != 0)
 		look_at_first(s, now);
 	return 0;
 }

@@ -252,6 +252,36 @@ static void a_broker_without_5_gets_311(void **state)
 	stop(mqtt, thread);
 }
 
+static void a_filter_that_is_given_up_offline_leaves_the_session_of_the_broker(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_mqtt_options options = usual;
+	struct agent_mqtt *mqtt;
+	uint8_t body[128];
+	pthread_t thread;
+	size_t size;
+	SSL *ssl, *old;
+
+	options.session_s = 100;
+	options.backoff_min_ms = options.backoff_max_ms = 2000;
+	mqtt = make_client(f, &options);
+	assert_int_equal(agent_mqtt_subscribe(mqtt, "d/old", 1, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	old = serve_good(f);
+	assert_int_equal(read_packet(old, body, &size), 0x82);
+	hang_up(old);
+	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 1);
+	assert_int_equal(agent_mqtt_unsubscribe(mqtt, "d/old", NULL), 0);
+	assert_int_equal(agent_mqtt_subscribe(mqtt, "d/new", 1, NULL), 0);
+	ssl = serve_connect(f, body, &size, ANSWER("\1\0\0"));	/* the session is there */
+	assert_int_equal(read_packet(ssl, body, &size), 0xa2);
+	assert_true(has_bytes(body, size, "d/old", 5));
+	assert_int_equal(read_packet(ssl, body, &size), 0x82);
+	assert_true(has_bytes(body, size, "d/new", 5));
+	stop(mqtt, thread);
+	hang_up(ssl);
+}
+
 /* ---- several brokers */
 
 /* One more listener in @other; it shares all else with @f. */
@@ -441,6 +471,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_refused_message_is_not_delivered_and_holds_up_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_the_broker_says_at_the_end_has_a_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_broker_without_5_gets_311, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_filter_that_is_given_up_offline_leaves_the_session_of_the_broker, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_one_broker_did_not_acknowledge_goes_to_the_next_and_back_home, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_redirection_leads_to_brokers_of_the_list_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_silent_loss_is_noticed_and_the_next_silence_is_shorter, setup, teardown),
