@@ -25,7 +25,7 @@ trap at_end EXIT
 
 settings() { # ROLE
   echo "mqtt: { command_topic = \"~/commands\"; answer_topic = \"~/answers\";
-    rights = [ \"subscribe uid:$APP_UID ~/in/#\", \"publish uid:$APP_UID ~/#\", \"subscribe uid:$APP_UID ~/commands\" ]; };
+    rights = [ \"subscribe uid:$APP_UID ~/#\", \"publish uid:$APP_UID ~/#\", \"subscribe uid:$APP_UID ~/commands\" ]; };
   command: { role = \"$1\"; per_minute = 1200; };"
 }
 TRUST=$LAB/trust/command
@@ -161,6 +161,18 @@ succeeds "after a restart of a broker without memory commands are taken again" w
 succeeds "a program hears that something may be missing" wait_for 30 grep -q '^gap connection' "$LAB/heard"
 heard() { broker mosquitto_pub -t "$P/in/hello" -m back && wait_for 3 grep -q "^message $P/in/hello back" "$LAB/heard"; }
 succeeds "and its subscription is there again" wait_for 30 heard
+
+# ---- a right to everything is none to commands
+become "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" subscribe "~/#" > "$LAB/all" 2>&1 &
+ALL=$!; CHILDREN="$CHILDREN $ALL"
+heard_all() { broker mosquitto_pub -t "$P/in/hello" -m "$1" && wait_for 3 grep -q "^message $P/in/hello $1" "$LAB/all"; }
+succeeds "a program hears what a wildcard covers" wait_for 60 heard_all before
+# Both subscriptions match, so the broker may send the command twice: the first answer counts.
+works_at_first() { fresh; text status | send; wait_for 10 eval '[ "$(answers)" -ge 1 ]' && grep -F "\"id\":\"$ID\"" "$LAB/answers" | head -n 1 | grep -q '"result"'; }
+succeeds "a command is taken beside it" wait_for 60 works_at_first
+succeeds "the program hears what comes after the command" wait_for 60 heard_all after
+is "but neither the command nor its answer" "$(grep -c "^message $P/commands\|^message $P/answers" "$LAB/all")" 0
+kill "$ALL"; wait "$ALL" 2> /dev/null
 
 # ---- restart, and other settings
 lab_agent_stop
