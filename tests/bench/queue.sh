@@ -82,6 +82,77 @@ compare() { # MESSAGES SYNC_EVERY
 compare 2000 1
 compare 20000 100
 
+# The same for SQLite: add, then read and delete from the oldest on, with a commit for each 1000; memory above that of the interpreter.
+sqlite_scale() { # MESSAGES PAYLOAD SYNC_EVERY: seconds to add, to open and to drain, KiB
+  /usr/bin/python3 - "$work/db" "$@" << 'PY'
+import resource, sqlite3, sys, time
+path, n, size, every = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+def open_it():
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("pragma journal_mode=wal")
+    db.execute("pragma synchronous=full")
+    return db
+db = open_it()
+db.execute("create table queue (seq integer primary key, topic text, payload blob)")
+start, payload = time.monotonic(), b"x" * size
+for i in range(1, n + 1):
+    if i % every == 1 or i == 1:
+        db.execute("begin")
+    db.execute("insert into queue (topic, payload) values (?, ?)", ("meter/17/power", payload))
+    if i % every == 0 or i == n:
+        db.execute("commit")
+added = time.monotonic()
+db.close()
+db = open_it()
+opened, n_read = time.monotonic(), 0
+while True:
+    rows = db.execute("select seq, topic, payload from queue order by seq limit ?", (every,)).fetchall()
+    if not rows:
+        break
+    n_read += len(rows)
+    db.execute("delete from queue where seq <= ?", (rows[-1][0],))
+assert n_read == n
+print("%.3f %.3f %.3f %d" % (added - start, opened - added, time.monotonic() - opened, peak() - before))
+PY
+}
+
+# And the broker, for a client that is away and then comes; not with a million, which it writes as a whole each second.
+mosquitto_scale() { # MESSAGES PAYLOAD SYNC_EVERY: seconds until all are acknowledged, to start again, to drain, peak RSS in KiB
+  local t0 t1 t2 t3 port=$((20000 + $$ % 20000))
+  t0=$(mosquitto_offline "$@")
+  t1=$(date +%s.%N)
+  mosquitto -c "$work/conf" > "$work/log" 2>&1 &
+  broker=$!
+  until (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do sleep 0.01; done
+  t2=$(date +%s.%N)
+  timeout 120 mosquitto_sub -p "$port" -c -i away -q 1 -t 'meter/#' -C "$1" > "$work/got" || true
+  t3=$(date +%s.%N)
+  awk -v t0="$t0" -v t1="$t1" -v t2="$t2" -v t3="$t3" -v n="$1" -v got="$(wc -l < "$work/got")" -v rss="$(awk '/^VmHWM/ { print $2 }' "/proc/$broker/status")" \
+    'BEGIN { printf "%.3f %.3f %s %d\n", t0, t2 - t1, got == n ? sprintf("%.3f", t3 - t2) : "only-" got, rss }'
+  kill "$broker"
+  wait "$broker" 2> /dev/null || true
+  broker=
+}
+
+scale_row() { # NAME MESSAGES FIGURES
+  # shellcheck disable=SC2086
+  set -- "$1" "$2" $3
+  echo "| $1 | $2 | $3 | $4 | $5 | $6 |"
+}
+echo
+echo "| beside it: 200 bytes, commit every 1000 | messages | add, s | open, s | drain, s | peak memory, KiB |"
+echo "|---|---|---|---|---|---|"
+for n in 1 10000 1000000; do
+  scale_row "SQLite (above the interpreter)" "$n" "$(sqlite_scale "$n" 200 1000)"
+  rm -rf "${work:?}"/*
+done
+for n in 1 10000; do
+  scale_row "mosquitto (RSS when started again)" "$n" "$(mosquitto_scale "$n" 200 1000)"
+  rm -rf "${work:?}"/*
+done
+
 echo
 echo "| messages of 200 bytes, sync every 1000 | add, s | open after a crash, s | drain, s | peak RSS of open and drain, KiB |"
 echo "|---|---|---|---|---|"
