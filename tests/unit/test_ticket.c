@@ -201,7 +201,7 @@ static void a_signer_of_before_signs_no_ticket(void **state)
 static void a_signature_of_a_bundle_is_none_of_a_ticket_nor_the_other_way_round(void **state)
 {
 	struct device *d = *state;
-	_cleanup_bytes_ struct bytes bundle = { 0 }, signature = { 0 }, archive = { 0 };
+	_cleanup_bytes_ struct bytes signature = { 0 }, archive = { 0 };
 	_cleanup_engine_ struct agent_update *u = NULL;
 	_cleanup_error_ struct agent_error *err = NULL;
 	_cleanup_close_ int fd = -1;
