@@ -17,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/macro.h"
+#include "crypto/verify_dates.h"
 
 #define CERTS_MAX 64
 #define DEPTH_MAX 5
@@ -64,14 +65,9 @@ static int read_certs(const char *pem, STACK_OF(X509) *certs, struct agent_error
 
 static uint64_t seconds_of(const ASN1_TIME *time)
 {
-	ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-	int days = 0, seconds = 0;
-	int64_t s = 0;
+	int64_t s;
 
-	if (epoch != NULL && ASN1_TIME_diff(&days, &seconds, epoch, time) == 1)
-		s = (int64_t)days * 86400 + seconds;
-	ASN1_TIME_free(epoch);
-	return s > 0 ? (uint64_t)s : 0;
+	return time_from_asn1(time, &s) < 0 || s < 0 ? 0 : (uint64_t)s;
 }
 
 static void show_name(const X509_NAME *name, char ret_text[ENROL_TEXT_MAX])

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/macro.h"
+#include "crypto/verify_dates.h"
 
 #define CHAIN_MAX 8
 #define STRENGTH_MIN 112 /* bits, as NIST SP 800-57 part 1 counts: RSA 2048, P-256, SHA-256 */
@@ -66,10 +67,9 @@ static int chain_read(const char *pem, struct chain *ret_chain, struct agent_err
 
 static uint64_t seconds_of(const ASN1_TIME *time)
 {
-	struct tm tm;
-	time_t t = ASN1_TIME_to_tm(time, &tm) == 1 ? timegm(&tm) : 0;
+	int64_t s;
 
-	return t > 0 ? (uint64_t)t : 0;
+	return time_from_asn1(time, &s) < 0 || s < 0 ? 0 : (uint64_t)s;
 }
 
 static void name_text(const X509_NAME *name, char *ret_text, size_t size)
@@ -142,11 +142,9 @@ int https_describe(const char *pem, struct https_about *ret_about, struct agent_
 
 static int check_dates(X509 *cert, size_t i, int64_t now_s, struct agent_error **err)
 {
-	time_t now = (time_t)now_s;
-
-	if (X509_cmp_time(X509_get0_notBefore(cert), &now) >= 0)
+	if (time_is_early(X509_get0_notBefore(cert), now_s))
 		return agent_error_set(err, -EINVAL, "https.dates", "certificate %zu of the chain is not valid yet, or the clock of the device is wrong", i + 1);
-	if (X509_cmp_time(X509_get0_notAfter(cert), &now) <= 0)
+	if (time_is_over(X509_get0_notAfter(cert), now_s))
 		return agent_error_set(err, -EINVAL, "https.dates", "certificate %zu of the chain has expired, or the clock of the device is wrong", i + 1);
 	return 0;
 }

@@ -30,6 +30,7 @@
 #include "agentd/core/key_permit.h"
 #include "agentd/core/store.h"
 #include "base/macro.h"
+#include "crypto/verify_dates.h"
 
 #define SUBJECT_MAX 512
 
@@ -326,16 +327,16 @@ int op_key_rotate_abort(struct core *core, struct op_call *call, struct agent_er
 
 /* ---- a certificate arrives -------------------------------------------------------------------------------------- */
 
-static int check_dates(X509 *leaf, time_t now, struct agent_error **err)
+static int check_dates(X509 *leaf, int64_t now_s, struct agent_error **err)
 {
 	/* A clock that is behind must not refuse a new certificate: only what is over is refused. */
-	if (X509_cmp_time(X509_get0_notAfter(leaf), &now) < 0)
+	if (time_is_over(X509_get0_notAfter(leaf), now_s))
 		return agent_error_set(err, -EKEYEXPIRED, "rotation.certificate", "the certificate has expired, or the clock is wrong");
 	return 0;
 }
 
 /* Every certificate of the chain is one; the first is for @key and for TLS clients. */
-static int check_certificate(const struct store_key *key, const char *pem, time_t now, struct agent_error **err)
+static int check_certificate(const struct store_key *key, const char *pem, int64_t now_s, struct agent_error **err)
 {
 	_cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(pem, -1);
 	_cleanup_(X509_freep) X509 *leaf = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
@@ -354,7 +355,7 @@ static int check_certificate(const struct store_key *key, const char *pem, time_
 	}
 	if (X509_check_purpose(leaf, X509_PURPOSE_SSL_CLIENT, 0) != 1)
 		return agent_error_set(err, -EINVAL, "rotation.certificate", "the certificate may not be used by TLS clients (extended key usage)");
-	return check_dates(leaf, now, err);
+	return check_dates(leaf, now_s, err);
 }
 
 int store_take_certificate(struct store *store, const char *name, const char *pem, int64_t now_s, struct rotation *ret_rotation, bool *ret_is_begun,
@@ -372,7 +373,7 @@ int store_take_certificate(struct store *store, const char *name, const char *pe
 	is_waiting = ret_rotation->state == ROTATION_WAITING && strcmp(ret_rotation->key, name) == 0;
 	r = store_get_key(store, is_waiting ? next : name, &key, err);
 	if (r >= 0)
-		r = check_certificate(key, pem, (time_t)now_s, err);
+		r = check_certificate(key, pem, now_s, err);
 	if (r >= 0 && !is_waiting) {
 		r = rotation_begin(store->keys_fd, name, agent_signer_get_type(key->signer), true, ret_rotation, err);
 		*ret_is_begun = r >= 0;

@@ -22,6 +22,7 @@
 #include "base/buf.h"
 #include "base/macro.h"
 #include "base/secret.h"
+#include "crypto/verify_dates.h"
 
 #define CA_FILE "mgmt/clients.pem"
 #define CRL_FILE "mgmt/clients.crl"
@@ -304,16 +305,15 @@ static int append_names(sd_bus_message *call, const X509 *cert)
 	return r < 0 ? r : sd_bus_message_close_container(call);
 }
 
-/* The time may be better known than at the handshake. X509_cmp_time() says 0 for what is no time. */
+/* The time may be better known than at the handshake. */
 static bool is_valid_now(const struct conn *c)
 {
 	X509 *cert = SSL_get0_peer_certificate(c->ssl);
-	time_t now = mgmt_date(c->m);
 	struct agent_time_reading time;
 
 	agent_time_get(c->m->time, &time);
-	return cert != NULL && X509_cmp_time(X509_get0_notAfter(cert), &now) > 0 &&
-	       (time.state < AGENT_TIME_NETWORK || X509_cmp_time(X509_get0_notBefore(cert), &now) < 0);
+	return cert != NULL && !time_is_over(X509_get0_notAfter(cert), (int64_t)time.now_s) &&
+	       (time.state < AGENT_TIME_NETWORK || !time_is_early(X509_get0_notBefore(cert), (int64_t)time.now_s));
 }
 
 /* The common name, if there is exactly one and it is plain. */

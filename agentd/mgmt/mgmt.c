@@ -18,12 +18,12 @@
 #define SECOND_US UINT64_C(1000000)
 #define SUMMARY_US (60 * SECOND_US)
 
-time_t mgmt_date(const struct mgmt *m)
+int64_t mgmt_date(const struct mgmt *m)
 {
 	struct agent_time_reading now;
 
 	agent_time_get(m->time, &now);
-	return (time_t)now.now_s;
+	return (int64_t)now.now_s;
 }
 
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)

@@ -72,7 +72,7 @@ struct mgmt *mgmt_free(struct mgmt *m);
 void mgmt_idle_update(struct mgmt *m);
 uint64_t mgmt_now_us(struct mgmt *m);
 /* What certificates are checked against. */
-time_t mgmt_date(const struct mgmt *m);
+int64_t mgmt_date(const struct mgmt *m);
 /* Counts what was turned away; an event per minute says how many. */
 void mgmt_count_refused(struct mgmt *m);
 void mgmt_count_limited(struct mgmt *m);

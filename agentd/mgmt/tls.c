@@ -29,6 +29,7 @@
 #include "agentd/mgmt/conn.h"
 #include "base/buf.h"
 #include "base/macro.h"
+#include "crypto/verify_dates.h"
 
 #define SECOND_US UINT64_C(1000000)
 #define CHECK_US (3600 * SECOND_US)	/* look at the certificate's age */
@@ -133,9 +134,9 @@ static int ctx_new(EVP_PKEY *key, const char *chain_pem, enum agent_tls_profile 
 
 static bool is_leaf_due(const struct tls *t)
 {
-	time_t now = mgmt_date(t->m), renew = now + RENEW_BEFORE_S;
+	int64_t now_s = mgmt_date(t->m);
 
-	return t->leaf == NULL || X509_cmp_time(X509_get0_notAfter(t->leaf), &renew) < 0 || X509_cmp_time(X509_get0_notBefore(t->leaf), &now) > 0;
+	return t->leaf == NULL || time_is_over(X509_get0_notAfter(t->leaf), now_s + RENEW_BEFORE_S) || time_is_early(X509_get0_notBefore(t->leaf), now_s);
 }
 
 /* Without authorities, or with a revocation list that cannot be read, there is none: the door lets nobody in. */
@@ -180,22 +181,21 @@ static void check_after(struct tls *t, uint64_t delay_us)
 static void check_soon(struct tls *t)
 {
 	uint64_t delay_us = t->has_new_name ? LEARN_US : t->owner_is_waiting ? RETRY_OWNER_US : CHECK_US;
-	ASN1_TIME *now = ASN1_TIME_set(NULL, mgmt_date(t->m));
-	int days, seconds;
+	int64_t end_s, left_s;
 
-	if (now != NULL && t->owner_leaf != NULL && ASN1_TIME_diff(&days, &seconds, now, X509_get0_notAfter(t->owner_leaf)) == 1 && days == 0 &&
-	    (uint64_t)(seconds < 0 ? 0 : seconds) * SECOND_US < delay_us)
-		delay_us = (uint64_t)(seconds < 0 ? 0 : seconds) * SECOND_US + SECOND_US;
-	ASN1_TIME_free(now);
+	if (t->owner_leaf != NULL && time_from_asn1(X509_get0_notAfter(t->owner_leaf), &end_s) >= 0) {
+		left_s = end_s - mgmt_date(t->m);
+		if (left_s < (int64_t)(delay_us / SECOND_US))
+			delay_us = (uint64_t)(left_s < 0 ? 0 : left_s) * SECOND_US + SECOND_US;
+	}
 	check_after(t, delay_us);
 }
 
 static bool owner_is_over(const struct tls *t)
 {
-	time_t now = mgmt_date(t->m);
+	int64_t now_s = mgmt_date(t->m);
 
-	return t->owner_leaf != NULL && (X509_cmp_time(X509_get0_notAfter(t->owner_leaf), &now) <= 0 ||
-					 X509_cmp_time(X509_get0_notBefore(t->owner_leaf), &now) > 0);
+	return t->owner_leaf != NULL && (time_is_over(X509_get0_notAfter(t->owner_leaf), now_s) || time_is_early(X509_get0_notBefore(t->owner_leaf), now_s));
 }
 
 static void look_at_dates(struct tls *t)

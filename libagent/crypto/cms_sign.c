@@ -234,9 +234,9 @@ int cms_sign(struct agent_context *ctx, const void *old, size_t old_size, const 
 
 static uint64_t seconds_of(const ASN1_TIME *t)
 {
-	struct tm tm;
+	int64_t s;
 
-	return t == NULL || ASN1_TIME_to_tm(t, &tm) != 1 ? 0 : (uint64_t)timegm(&tm);
+	return time_from_asn1(t, &s) < 0 || s < 0 ? 0 : (uint64_t)s;
 }
 
 static void claim_fill(CMS_SignerInfo *si, STACK_OF(X509) *certs, struct cms_claim *claim)

@@ -36,6 +36,20 @@ int time_from_asn1(const ASN1_TIME *t, int64_t *ret_s)
 	return 0;
 }
 
+bool time_is_over(const ASN1_TIME *end, int64_t now_s)
+{
+	int64_t end_s;
+
+	return time_from_asn1(end, &end_s) < 0 || now_s > end_s;
+}
+
+bool time_is_early(const ASN1_TIME *begin, int64_t now_s)
+{
+	int64_t begin_s;
+
+	return time_from_asn1(begin, &begin_s) < 0 || now_s < begin_s;
+}
+
 int time_to_asn1(int64_t s, ASN1_TIME *ret_time)
 {
 	int year, month, day, hour, minute, second;

@@ -297,6 +297,17 @@ static void dates_up_to_the_year_9999_are_written_and_read(void **state)
 		assert_memory_equal(ASN1_STRING_get0_data(t), dates[i].text, strlen(dates[i].text));
 		check_date(t, dates[i].s, dates[i].type);
 	}
+	for (size_t i = 0; i < ARRAY_SIZE(dates); i++) {
+		assert_int_equal(time_to_asn1(dates[i].s, t), 0);
+		assert_false(time_is_over(t, dates[i].s) || time_is_early(t, dates[i].s));
+		assert_true(time_is_over(t, dates[i].s + 1) && time_is_early(t, dates[i].s - 1));
+		/* Nothing is lost above 32 bits. */
+		assert_true(time_is_over(t, dates[i].s + INT64_C(4294967296)) && time_is_early(t, dates[i].s - INT64_C(4294967296)));
+	}
+	/* What is no time never begins, and is over. */
+	assert_int_equal(ASN1_STRING_set(t, "991332000000Z", -1), 1);
+	assert_true(time_is_over(t, 0) && time_is_early(t, INT64_C(253402300799)));
+	assert_true(time_is_over(NULL, 0) && time_is_early(NULL, 0));
 	assert_int_equal(time_to_asn1(INT64_C(253402300800), t), -EINVAL);
 	assert_int_equal(time_to_asn1(INT64_MIN / 2, t), -EINVAL);
 	ASN1_TIME_free(t);
