@@ -20,6 +20,7 @@
 #include "agentd/core/timekeeper.h"
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/time.h"
 
 #define FILE_SAVED "saved"
 #define SECOND_US UINT64_C(1000000)
@@ -368,18 +369,38 @@ int op_time_get(struct core *core, struct op_call *call, struct agent_error **er
 	return op_reply(call, TOLD_TIME_TYPES, TOLD_TIME_ARGS(&r));
 }
 
+void clock_signed(struct core *core, enum clock_signed what, uint64_t signed_s)
+{
+	struct clock *c = core->clock;
+
+	/* A new certificate may have been issued by whom agentd-fetch named. */
+	if (signed_s != 0 && timekeeper_signed(&c->tk, what == CLOCK_SIGNED_BUNDLE ? TIMEKEEPER_SIGNER : TIMEKEEPER_AUTHORITY_FETCH, signed_s,
+					       clock_of(CLOCK_MONOTONIC)) >= 0)
+		look(c);
+}
+
+void clock_was_reset(struct core *core)
+{
+	struct clock *c = core->clock;
+
+	timekeeper_forget(&c->tk, time_build_s(), clock_of(CLOCK_MONOTONIC));
+	look(c);
+	write_saved(c);
+}
+
 int op_time_evidence(struct core *core, struct op_call *call, struct agent_error **err)
 {
 	struct clock *c = core->clock;
 	uint64_t at_s, more_s, boot_s = clock_of(CLOCK_MONOTONIC);
 	const char *kind;
+	bool is_fetch = strcmp(op_call_program(call), "fetch") == 0;
 	int r;
 
 	if (sd_bus_message_read(call->msg, "stt", &kind, &at_s, &more_s) < 0)
 		return op_unreadable(call, err);
 	if (strcmp(kind, "handshake") == 0)
-		r = timekeeper_handshake(&c->tk, at_s, more_s, clock_of(CLOCK_REALTIME), boot_s);
-	else if (strcmp(kind, "date") == 0 && core->settings->time.https_date && strcmp(op_call_program(call), "fetch") == 0)
+		r = timekeeper_handshake(&c->tk, is_fetch ? TIMEKEEPER_AUTHORITY_FETCH : TIMEKEEPER_AUTHORITY, at_s, more_s, clock_of(CLOCK_REALTIME), boot_s);
+	else if (strcmp(kind, "date") == 0 && core->settings->time.https_date && is_fetch)
 		r = timekeeper_date(&c->tk, at_s, more_s, boot_s);
 	else
 		return agent_error_set(err, -EINVAL, "time.evidence", "that says nothing about the time here");

@@ -12,6 +12,11 @@ void clock_tpm_is_open(struct core *core);
 void clock_stop(struct core *core);
 /* Seconds since 1970 for certificates: never below the floor. Any thread. */
 int64_t clock_now(const struct core *core);
+/* Something that was signed at @signed_s was found good: a certificate for us by its authority, or a bundle by its signers. Nothing is no news. */
+enum clock_signed { CLOCK_SIGNED_CERTIFICATE, CLOCK_SIGNED_BUNDLE };
+void clock_signed(struct core *core, enum clock_signed what, uint64_t signed_s);
+/* A factory reset: a floor that is too high goes with what the owner had. */
+void clock_was_reset(struct core *core);
 /* Who just connected hears what time it is. */
 void clock_greet(struct core *core, sd_bus *bus);
 /* time_state, time_source, time, time_floor for the status. */

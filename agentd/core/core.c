@@ -158,6 +158,7 @@ static void take_news(struct core *core, const struct worker_news *news)
 		policy_forget(core);
 		updates_forget_ticket(core);
 		enrol_were_reset(core);
+		clock_was_reset(core);
 	}
 }
 

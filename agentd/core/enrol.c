@@ -296,6 +296,7 @@ static void on_taken(struct core *core, struct enrol_job *job, int r, struct age
 	if (job->is_begun)
 		core_rotation_changed(core, EVENT_KEY_ROTATION_BEGUN, &job->rotation);
 	snprintf(after, sizeof(after), "%" PRIu64, job->about.not_after_s);
+	clock_signed(core, CLOCK_SIGNED_CERTIFICATE, job->about.not_before_s);
 	event_add(core, EVENT_EST_ISSUED, "subject", job->about.subject, "not_after", after, NULL);
 	end_round(core->enrol);
 	say(core->enrol, "the new certificate is on trial");

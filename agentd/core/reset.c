@@ -62,6 +62,19 @@ static int remove_offer(struct store *store, struct agent_error **err)
 	return dir_sync(fd, err);
 }
 
+/* A running agent writes it anew, from the build on. */
+static int remove_time(struct store *store, struct agent_error **err)
+{
+	_cleanup_close_ int fd = -1;
+	int r = store_open_folder(store->settings, "time", &fd, err);
+
+	if (r < 0)
+		return r;
+	if (unlinkat(fd, "saved", 0) < 0)
+		return errno == ENOENT ? 0 : agent_error_set(err, -errno, "file.write", "cannot remove time/saved: %s", strerror(errno));
+	return dir_sync(fd, err);
+}
+
 int store_finish_reset(struct store *store, struct agent_error **err)
 {
 	bool has_mark = faccessat(store->accounts_fd, FILE_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
@@ -82,6 +95,10 @@ int store_finish_reset(struct store *store, struct agent_error **err)
 	if (r < 0)
 		return agent_error_prefix(err, r, "factory reset");
 	if (has_mark) {
+		/* Not at later starts: what was learned since is not from before. */
+		r = remove_time(store, err);
+		if (r < 0)
+			return agent_error_prefix(err, r, "factory reset");
 		if (unlinkat(store->accounts_fd, STORE_FILE_FAILURES, 0) < 0 && errno != ENOENT)
 			return agent_error_set(err, -errno, "file.write", "cannot remove accounts/" STORE_FILE_FAILURES ": %s", strerror(errno));
 		store->failures_are_void = store->reset_is_done = true;

@@ -18,8 +18,9 @@
 struct timekeeper {
 	uint64_t at_s;
 	uint64_t drift_s;	/* running time of which nothing was taken off yet for the drift of the quartz */
-	uint64_t hard_s;	/* it is not earlier: build, TPM clock, authenticated time */
-	uint64_t soft_s;	/* nor than this, but an authenticated source may know better: network time, dates of certificates */
+	uint64_t hard_s;	/* it is not earlier: build, TPM clock, authenticated time as far as that is bounded */
+	uint64_t soft_s;	/* nor than this, but an authenticated source may know better: network time, dates that somebody signed */
+	uint64_t witness_s;	/* without a date and without the network: build, TPM clock, root's file, what was signed. Both are held against it */
 	bool has_evidence;	/* of more than the build */
 	uint64_t date_s, date_at_s; /* told by an authenticated server; date_s 0: none */
 	uint64_t date_off_s;	/* the answer was under way for so long */
@@ -28,7 +29,7 @@ struct timekeeper {
 	uint64_t n_changes;
 	enum agent_time_state state;
 	struct timekeeper_saved {
-		uint64_t hard_s, soft_s;
+		uint64_t hard_s, soft_s, witness_s;
 		bool has_clock;
 		struct agent_tpm_clock clock;
 		uint64_t clock_age_s;	/* read so long before the time was saved */
@@ -57,10 +58,20 @@ void timekeeper_start(struct timekeeper *tk, uint64_t build_s, uint64_t boot_s);
 int timekeeper_load(struct timekeeper *tk, const char *text, size_t size);
 /* The TPM's clock now: after the first one the time since the last save counts. False: it is not the TPM, or not the clock, of the saved time. */
 bool timekeeper_tpm(struct timekeeper *tk, const struct agent_tpm_clock *clock, uint64_t boot_s);
+/* Who says that something we trust was signed at a time. */
+enum timekeeper_signed {
+	TIMEKEEPER_AUTHORITY,	/* a pinned authority, seen by core or agentd-link: begin of a certificate, of a list, of an OCSP answer */
+	TIMEKEEPER_AUTHORITY_FETCH, /* the same, seen by agentd-fetch, which tells dates too: nobody is his own witness */
+	TIMEKEEPER_SIGNER	/* those who sign updates, by their own clocks */
+};
+/* It is not earlier than @signed_s. -ERANGE: nonsense, or too far ahead to be believed. */
+int timekeeper_signed(struct timekeeper *tk, enum timekeeper_signed who, uint64_t signed_s, uint64_t boot_s);
 /* A server was checked, and its certificates are valid from @begin_s to @end_s; -ERANGE: nonsense. */
-int timekeeper_handshake(struct timekeeper *tk, uint64_t begin_s, uint64_t end_s, uint64_t system_s, uint64_t boot_s);
+int timekeeper_handshake(struct timekeeper *tk, enum timekeeper_signed who, uint64_t begin_s, uint64_t end_s, uint64_t system_s, uint64_t boot_s);
 /* A server whose certificate was checked says that it is @date_s, or up to @off_s later. -ERANGE: nonsense, or earlier than is known. */
 int timekeeper_date(struct timekeeper *tk, uint64_t date_s, uint64_t off_s, uint64_t boot_s);
+/* Everything but the build is forgotten. */
+void timekeeper_forget(struct timekeeper *tk, uint64_t build_s, uint64_t boot_s);
 /* After a sleep: nobody knows how long ago the date was told, and a clock that went on meanwhile was not set. */
 void timekeeper_slept(struct timekeeper *tk);
 /* What all that makes now. */

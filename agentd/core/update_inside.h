@@ -14,6 +14,7 @@ struct report {
 	bool is_valid;
 	char stage[16], booted_slot[33], target_slot[33], version[65], release_id[65], failed_release_id[65];
 	uint64_t done_bytes, total_bytes, security_version, tries_left;
+	uint64_t signed_s;	/* the last good bundle was; 0: nobody says */
 	uint64_t trust_version; /* of the policy of signers in force, when it is no lower than it was; else 0 */
 };
 

@@ -13,6 +13,7 @@
 #include "agentd/common/peer.h"
 #include "agentd/core/ask.h"
 #include "agentd/core/audit.h"
+#include "agentd/core/clock.h"
 #include "agentd/core/core.h"
 #include "agentd/core/stream.h"
 #include "agentd/core/update.h"
@@ -34,6 +35,7 @@ static int read_report(sd_bus_message *m, struct report *ret_report, struct upda
 		{ "security_version", FIELD_NUMBER, &report.security_version, 0 },
 		{ "tries_left", FIELD_NUMBER, &report.tries_left, 0 },
 		{ "trust_version", FIELD_NUMBER, &report.trust_version, 0 },
+		{ "signed_s", FIELD_NUMBER, &report.signed_s, 0 },
 		{ "offer_release_id", FIELD_TEXT, ret_look->release_id, sizeof(ret_look->release_id) },
 		{ "offer_version", FIELD_TEXT, ret_look->version, sizeof(ret_look->version) },
 		{ "offer_kind", FIELD_TEXT, ret_look->kind, sizeof(ret_look->kind) },
@@ -59,6 +61,7 @@ int updates_take_report(struct core *core, sd_bus_message *reply, struct agent_e
 		return agent_error_set(err, -EBADMSG, "update.report", "agentd-install sent a status that cannot be read");
 	}
 	updates_keep_trust(core);
+	clock_signed(core, CLOCK_SIGNED_BUNDLE, u->report.signed_s);
 	if (u->report.failed_release_id[0] != '\0' && !audit_knows_fallback(core, u->report.failed_release_id))
 		event_add(core, EVENT_UPDATE_FELL_BACK, "release", u->report.failed_release_id, "slot", u->report.booted_slot, NULL);
 	return 0;

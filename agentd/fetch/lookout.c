@@ -89,7 +89,7 @@ static void note_time(struct lookout *l, const struct http_answer *answer, uint6
 
 	if (agent_tls_check_time(http_tls(l->http), &begin_s, &end_s, NULL) < 0 || begin_s <= 0 || end_s <= 0)
 		return;
-	l->time_there.begin_s = (uint64_t)begin_s;
+	l->time_there.begin_s = (uint64_t)agent_tls_signed_time(http_tls(l->http));
 	l->time_there.end_s = (uint64_t)end_s;
 	if (answer->is_cached || answer->date_s < l->time_there.begin_s || answer->date_s > l->time_there.end_s)
 		return;

@@ -28,7 +28,7 @@ bool lookout_is_done(struct lookout *lookout, struct source_result **ret_result)
 /* Seconds; 0: not known. */
 struct lookout_time {
 	uint64_t date_s, off_s;	 /* by the last answer of the server it is now @date_s, or up to @off_s later */
-	uint64_t begin_s, end_s; /* its certificates are valid */
+	uint64_t begin_s, end_s; /* newest signature on what vouches for it, and the end of its certificates */
 };
 
 /* When it is done. */

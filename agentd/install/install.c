@@ -30,7 +30,7 @@ struct installer {
 	struct agent_context *ctx;
 	struct agent_update *update;
 	struct install_status status;	/* while an installation runs */
-	struct install_status offer;	/* the worker fills its members offer_* */
+	struct install_status offer;	/* the worker fills its members offer_*, signed_s */
 	sd_event_source *wake_source;
 	int wake_fd;
 	sd_event_source *news;	/* tells what came too soon after the last report */
@@ -316,6 +316,7 @@ static int on_policy(void *userdata, const struct agent_update_release *release,
 {
 	struct installer *in = userdata;
 
+	in->offer.signed_s = release->signed_s;
 	if (in->order.looks_only) {
 		copy_text(in->offer.offer_release_id, release->release_id);
 		copy_text(in->offer.offer_version, release->version);
@@ -604,6 +605,7 @@ int installer_get_status(struct installer *in, struct install_status *ret_status
 	memcpy(ret_status->offer_advisory, in->offer.offer_advisory, sizeof(in->offer.offer_advisory));
 	ret_status->offer_security_version = in->offer.offer_security_version;
 	ret_status->offer_bytes = in->offer.offer_bytes;
+	ret_status->signed_s = in->offer.signed_s;
 	return 0;
 }
 

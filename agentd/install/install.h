@@ -27,6 +27,7 @@ struct install_status {
 	/* Of a bundle that was looked into and left alone; empty otherwise. */
 	char offer_release_id[INSTALL_TEXT], offer_version[INSTALL_TEXT], offer_kind[9], offer_advisory[256];
 	uint64_t offer_security_version, offer_bytes;
+	uint64_t signed_s;	/* when the last bundle that was good was signed; 0: nobody says */
 };
 
 /* What core lets an installation do. */

@@ -54,7 +54,7 @@ static int append_status(sd_bus_message *m, const struct install_status *s)
 	} numbers[] = {
 		{ "done_bytes", s->done_bytes }, { "total_bytes", s->total_bytes }, { "security_version", s->security_version },
 		{ "tries_left", s->n_tries_left }, { "offer_security_version", s->offer_security_version }, { "offer_bytes", s->offer_bytes },
-		{ "trust_version", s->trust_version },
+		{ "trust_version", s->trust_version }, { "signed_s", s->signed_s },
 	};
 	int r = sd_bus_message_open_container(m, 'a', "{sv}");
 

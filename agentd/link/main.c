@@ -248,9 +248,9 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *use
 	report_now(link);
 	if (status.state == AGENT_MQTT_ONLINE && status.n_connects != link->n_connects_seen) {
 		link->n_connects_seen = status.n_connects;
-		if (link->core != NULL && status.not_before_s != 0)
+		if (link->core != NULL && status.signed_s != 0)
 			(void)sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "TimeEvidence", NULL, NULL, "stt", "handshake",
-						       status.not_before_s, status.not_after_s);
+						       status.signed_s, status.not_after_s);
 		/* At once after a connect, then in rhythm from there. */
 		(void)sd_event_source_set_time_relative(link->telemetry_timer, 0);
 		(void)sd_event_source_set_enabled(link->telemetry_timer, SD_EVENT_ONESHOT);

@@ -208,12 +208,12 @@ static void look_at_time(struct worker *w, struct agent_tls *tls)
 	_cleanup_error_ struct agent_error *why = NULL;
 	int64_t begin_s = 0, end_s = 0;
 
-	w->status.not_before_s = w->status.not_after_s = 0;
+	w->status.signed_s = w->status.not_after_s = 0;
 	if (agent_tls_check_time(tls, &begin_s, &end_s, &why) < 0) {
 		service_log(LOG_WARNING, "the time is better known now: %s", agent_error_message(why));
 		agent_mqtt_reconnect(w->mqtt);
 	} else if (begin_s > 0 && end_s > 0) {
-		w->status.not_before_s = (uint64_t)begin_s;
+		w->status.signed_s = (uint64_t)agent_tls_signed_time(tls);
 		w->status.not_after_s = (uint64_t)end_s;
 	}
 }

@@ -22,8 +22,8 @@ struct worker_status {
 	char why[512];		/* what ended the last attempt, "" when there is nothing to say */
 	uint64_t n_connects;
 	int64_t round_trip_ms;	/* -1: none on this connection yet */
-	uint64_t not_before_s, not_after_s;	/* when the broker's chain is valid, 0 unknown */
 	struct agent_mqtt_info info;	/* counters: since worker_start(), over all clients */
+	uint64_t signed_s, not_after_s;	/* newest signature on what vouches for the broker, and the end of its chain; 0 unknown */
 	uint64_t canary_sent_ms;	/* CLOCK_MONOTONIC of the oldest canary without an answer, 0 if none */
 };
 

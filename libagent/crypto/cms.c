@@ -11,6 +11,7 @@
 
 #include "crypto/digest.h"
 #include "crypto/name.h"
+#include "crypto/verify_dates.h"
 
 #define EMBEDDED_MAX 16		/* certificates that came with the signature */
 #define REASONS_MAX 512
@@ -25,6 +26,7 @@ struct verification {
 	STACK_OF(X509) *embedded;
 	uint8_t keys[CMS_SIGNERS_MAX][DIGEST_SIZE];	/* SHA-256 of the SPKI of each valid signer */
 	unsigned n_valid;
+	uint64_t signed_s;				/* the earliest time that one of them gives; 0: one gives none */
 	char signer[CMS_SIGNER_SIZE];			/* name of the first of them */
 };
 
@@ -148,6 +150,28 @@ static int check_candidate(const struct verification *v, CMS_SignerInfo *si, X50
 	return check_signature(v, si, cert, signer, err);
 }
 
+uint64_t cms_signing_time(CMS_SignerInfo *si)
+{
+	const ASN1_OBJECT *oid = OBJ_nid2obj(NID_pkcs9_signingTime);
+	const ASN1_TIME *t = CMS_signed_get0_data_by_OBJ(si, oid, -3, V_ASN1_UTCTIME);
+	int64_t s;
+
+	if (t == NULL)
+		t = CMS_signed_get0_data_by_OBJ(si, oid, -3, V_ASN1_GENERALIZEDTIME);
+	return t == NULL || time_from_asn1(t, &s) < 0 || s < 0 ? 0 : (uint64_t)s;
+}
+
+/* The earliest of all: whose clock is ahead needs the others for it. Outside of the life of the certificate it is no signing time. */
+static void note_time(struct verification *v, CMS_SignerInfo *si, const X509 *cert)
+{
+	uint64_t at_s = cms_signing_time(si);
+
+	if (time_is_early(X509_get0_notBefore(cert), (int64_t)at_s) || time_is_over(X509_get0_notAfter(cert), (int64_t)at_s))
+		at_s = 0;
+	if (v->n_valid == 1 || at_s < v->signed_s)
+		v->signed_s = at_s;
+}
+
 static int count_key(struct verification *v, X509 *cert, struct agent_error **err)
 {
 	uint8_t *der = NULL;
@@ -187,9 +211,12 @@ static int check_signer(struct verification *v, CMS_SignerInfo *si, struct agent
 			r = check_candidate(v, si, cert, err);
 			ERR_clear_error();
 			if (r == 0)
-				return count_key(v, cert, err);
-			if (r == -ENOMEM)
-				return r;
+				r = count_key(v, cert, err);
+			else if (r != -ENOMEM)
+				continue;
+			if (r == 0)
+				note_time(v, si, cert);
+			return r;
 		}
 	}
 	if (r == 0) {
@@ -269,15 +296,23 @@ static int verify(struct verification *v, const void *cms_der, size_t cms_size, 
 	return r;
 }
 
-int cms_verify(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,
-	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err)
+int cms_verify_when(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,
+		    unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, uint64_t *ret_signed_s, struct agent_error **err)
 {
 	struct verification v = { .trust = trust, .content = content, .content_size = content_size, .now_s = now_s };
 	int r = verify(&v, cms_der, cms_size, n_min_signers, err);
 
 	if (r >= 0 && ret_n_valid != NULL)
 		*ret_n_valid = v.n_valid;
+	if (r >= 0 && ret_signed_s != NULL)
+		*ret_signed_s = v.signed_s;
 	return r < 0 ? r : 0;
+}
+
+int cms_verify(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,
+	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err)
+{
+	return cms_verify_when(trust, cms_der, cms_size, content, content_size, n_min_signers, now_s, ret_n_valid, NULL, err);
 }
 
 int cms_verify_signer(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,

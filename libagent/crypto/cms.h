@@ -56,6 +56,10 @@ DEFINE_CLEANUP(struct cms_trust *, cms_trust_free)
 int cms_verify(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size,
 	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err);
 
+/* The same, and when: *@ret_signed_s is the earliest signing time of all whose signature is good, 0 if one of them gives none. By their clocks. */
+int cms_verify_when(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size,
+		    unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, uint64_t *ret_signed_s, struct agent_error **err);
+
 #define CMS_SIGNER_SIZE 80
 /* The same for one signer, and who that is: @ret_signer is the common name of the first whose signature is good, made printable. */
 int cms_verify_signer(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size, uint64_t now_s,

@@ -2,6 +2,7 @@
 #ifndef CRYPTO_CMS_PRIVATE_H
 #define CRYPTO_CMS_PRIVATE_H
 /* Between cms.c (the signature) and cms_trust.c (whose it may be). */
+#include <openssl/cms.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
@@ -19,6 +20,9 @@ struct cms_trust {
 	EVP_PKEY *keys[CMS_KEYS_MAX];	/* bare ones */
 	size_t n_keys;
 };
+
+/* The one signed attribute of that type (RFC 5652 section 11.3); 0: none, several, or no time. */
+uint64_t cms_signing_time(CMS_SignerInfo *si);
 
 /* Is this very certificate pinned. */
 int cms_trust_has(const struct cms_trust *trust, const X509 *cert);

@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "crypto/cms.h"
 #include "crypto/cms_key.h"
+#include "crypto/cms_private.h"
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
 #include "crypto/verify_dates.h"
@@ -244,7 +245,6 @@ static void claim_fill(CMS_SignerInfo *si, STACK_OF(X509) *certs, struct cms_cla
 	X509_NAME *issuer = NULL;
 	X509_ALGOR *digest = NULL;
 	const ASN1_OBJECT *oid = NULL;
-	const X509_ATTRIBUTE *attr;
 	int i;
 
 	CMS_SignerInfo_get0_signer_id(si, NULL, &issuer, NULL);
@@ -253,14 +253,7 @@ static void claim_fill(CMS_SignerInfo *si, STACK_OF(X509) *certs, struct cms_cla
 	CMS_SignerInfo_get0_algs(si, NULL, NULL, &digest, NULL);
 	X509_ALGOR_get0(&oid, NULL, NULL, digest);
 	snprintf(claim->digest, sizeof(claim->digest), "%s", OBJ_nid2sn(OBJ_obj2nid(oid)));
-	i = CMS_signed_get_attr_by_NID(si, NID_pkcs9_signingTime, -1);
-	attr = i < 0 ? NULL : CMS_signed_get_attr(si, i);
-	if (attr != NULL) {
-		const ASN1_TYPE *t = X509_ATTRIBUTE_get0_type((X509_ATTRIBUTE *)attr, 0);
-
-		if (t != NULL && (t->type == V_ASN1_UTCTIME || t->type == V_ASN1_GENERALIZEDTIME))
-			claim->signed_s = seconds_of(t->value.asn1_string);
-	}
+	claim->signed_s = cms_signing_time(si);
 	for (i = 0; i < sk_X509_num(certs) && !claim->has_certificate; i++) {
 		X509 *cert = sk_X509_value(certs, i);
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include <openssl/err.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <openssl/x509_vfy.h>
@@ -197,6 +198,37 @@ int verify_at(X509_STORE_CTX *ctx, const struct agent_time_reading *now)
 	if (error != X509_V_OK)
 		return refuse(ctx, depth, sk_X509_value(X509_STORE_CTX_get0_chain(ctx), depth), error);
 	return 1;
+}
+
+/* Of the lists with the name of the issuer only those that it signed. */
+static int64_t list_signed(X509_STORE_CTX *ctx, const X509 *cert, X509 *issuer)
+{
+	STACK_OF(X509_CRL) *crls = X509_STORE_CTX_get1_crls(ctx, X509_get_issuer_name(cert));
+	int64_t at, latest = INT64_MIN;
+
+	for (int i = 0; i < sk_X509_CRL_num(crls); i++) {
+		X509_CRL *crl = sk_X509_CRL_value(crls, i);
+
+		if (time_from_asn1(X509_CRL_get0_lastUpdate(crl), &at) >= 0 && at > latest && X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1)
+			latest = at;
+	}
+	ERR_clear_error();
+	sk_X509_CRL_pop_free(crls, X509_CRL_free);
+	return latest;
+}
+
+int64_t verify_lists_signed(X509_STORE_CTX *ctx)
+{
+	unsigned long flags = X509_VERIFY_PARAM_get_flags(X509_STORE_CTX_get0_param(ctx));
+	const STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
+	int64_t at, latest = INT64_MIN;
+	int n = (flags & X509_V_FLAG_CRL_CHECK) == 0 ? 0 : (flags & X509_V_FLAG_CRL_CHECK_ALL) != 0 ? sk_X509_num(chain) : 1;
+
+	for (int i = 0; i < n && i < sk_X509_num(chain); i++) {
+		at = list_signed(ctx, sk_X509_value(chain, i), sk_X509_value(chain, i + 1 < sk_X509_num(chain) ? i + 1 : i));
+		latest = at > latest ? at : latest;
+	}
+	return latest;
 }
 
 int agent_openssl_verify(X509_STORE_CTX *ctx, void *time)

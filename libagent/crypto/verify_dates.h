@@ -21,4 +21,7 @@ int time_to_asn1(int64_t s, ASN1_TIME *ret_time);
  */
 int verify_at(X509_STORE_CTX *ctx, const struct agent_time_reading *now);
 
+/* When the newest list of authorities was signed that verify_at() has looked into for the chain in @ctx, which it found good; INT64_MIN: none. */
+int64_t verify_lists_signed(X509_STORE_CTX *ctx);
+
 #endif

@@ -398,3 +398,15 @@ int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, int64
 		return agent_error_set(err, -EINVAL, "tls.options", "no TLS profile given");
 	return tls_record_check_time(tls->record, ret_not_before_s, ret_not_after_s, err);
 }
+
+int64_t agent_tls_signed_time(struct agent_tls *tls)
+{
+	int64_t signed_s = 0;
+
+	if (tls == NULL)
+		return 0;
+	pthread_mutex_lock(&tls->record->lock);
+	signed_s = tls->record->signed_s;
+	pthread_mutex_unlock(&tls->record->lock);
+	return signed_s;
+}

@@ -29,6 +29,7 @@ struct tls_record {
 	char names[256];	/* subjectAltName of the server certificate */
 	char not_before[40], not_after[40];
 	int64_t chain_begin_s, chain_end_s;	/* of the chain that was accepted, 0 if none was */
+	int64_t signed_s;	/* the newest of what vouched for it: begin of the chain, lists, a stapled answer */
 	int alert_received;	/* TLS AlertDescription, RFC 8446 section 6; -1 if none */
 	bool is_before_hello;	/* it came instead of a ServerHello */
 	int alert_sent;

@@ -159,8 +159,11 @@ static int check_dates(const struct ocsp_question *q, const ASN1_GENERALIZEDTIME
 	if (end == NULL)
 		return REFUSE(err, "tls.ocsp-stale", "the stapled OCSP answer does not say until when it is good");
 	is_early = now_s + SKEW_S < begin_s && q->now->state >= AGENT_TIME_NETWORK;
-	if (!is_early && now_s <= end_s)
+	if (!is_early && now_s <= end_s) {
+		if (q->ret_signed_s != NULL)
+			*q->ret_signed_s = begin_s - SKEW_S;
 		return 0;
+	}
 	time_text(now_s, now);
 	time_text(is_early ? begin_s : end_s, date);
 	time_doubt(q->now, q->system_s, is_early, doubt, sizeof(doubt));

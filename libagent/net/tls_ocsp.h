@@ -15,6 +15,7 @@ struct ocsp_question {
 	const STACK_OF(X509_CRL) *crls; /* that may revoke a responder, or NULL */
 	const struct agent_time_reading *now;
 	uint64_t system_s;	      /* what the system clock shows, for the sentence */
+	int64_t *ret_signed_s;	      /* of a good answer: it is not earlier, whatever our clock says; or NULL */
 };
 
 /*

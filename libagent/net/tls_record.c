@@ -81,7 +81,7 @@ static void forget(struct tls_record *record)
 	pthread_mutex_lock(&record->lock);
 	record->verify_error = X509_V_OK;
 	record->alert_received = record->alert_sent = -1;
-	record->chain_begin_s = record->chain_end_s = 0;
+	record->chain_begin_s = record->chain_end_s = record->signed_s = 0;
 	record->reason[0] = '\0';
 	record->reason_code = 0;
 	record->signer_error = agent_error_free(record->signer_error);
@@ -211,7 +211,7 @@ static bool has_pin(struct tls_record *record, const STACK_OF(X509) *chain)
 static int verify(X509_STORE_CTX *store_ctx, void *userdata)
 {
 	struct tls_record *record = userdata;
-	int64_t begin_s = 0, end_s = INT64_MAX;
+	int64_t begin_s = 0, end_s = INT64_MAX, list_s;
 
 	if (agent_openssl_verify(store_ctx, record->time) != 1)
 		return 0;
@@ -228,19 +228,23 @@ static int verify(X509_STORE_CTX *store_ctx, void *userdata)
 		if (time_from_asn1(X509_get0_notAfter(cert), &at_s) >= 0 && at_s < end_s)
 			end_s = at_s;
 	}
+	list_s = verify_lists_signed(store_ctx);
 	pthread_mutex_lock(&record->lock);
+	record->signed_s = list_s > begin_s ? list_s : begin_s;
 	record->chain_begin_s = begin_s;
 	record->chain_end_s = end_s;
 	pthread_mutex_unlock(&record->lock);
 	return 1;
 }
 
-static int check_staple(const struct tls_record *record, const STACK_OF(X509) *chain, const uint8_t *der, long size, struct agent_error **err)
+static int check_staple(struct tls_record *record, const STACK_OF(X509) *chain, const uint8_t *der, long size, struct agent_error **err)
 {
 	X509 *cert = sk_X509_value(chain, 0), *issuer = sk_X509_value(chain, sk_X509_num(chain) > 1 ? 1 : 0);
 	bool must_staple = ocsp_must_staple(cert);
 	struct agent_time_reading now;
-	struct ocsp_question q = { .cert = cert, .issuer = issuer, .crls = record->checks.crls, .now = &now, .system_s = time_system_s() };
+	int64_t signed_s = 0;
+	struct ocsp_question q = { .cert = cert, .issuer = issuer, .crls = record->checks.crls, .now = &now, .system_s = time_system_s(),
+				   .ret_signed_s = &signed_s };
 	int r;
 
 	if (der == NULL || size <= 0) {
@@ -251,6 +255,10 @@ static int check_staple(const struct tls_record *record, const STACK_OF(X509) *c
 	}
 	agent_time_get(record->time, &now);
 	r = ocsp_check(&q, der, (size_t)size, err);
+	pthread_mutex_lock(&record->lock);
+	if (r >= 0 && signed_s > record->signed_s)
+		record->signed_s = signed_s;
+	pthread_mutex_unlock(&record->lock);
 	if (r == -EKEYREJECTED && err != NULL && strcmp(agent_error_name(*err), "tls.ocsp-missing") == 0 && !must_staple &&
 	    record->checks.ocsp != AGENT_TLS_OCSP_REQUIRED) {
 		*err = agent_error_free(*err);

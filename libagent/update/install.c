@@ -57,8 +57,10 @@ static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, st
 		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .product = u->product,
 				   .selection = in->is_trial ? in->selection : engine_selection(u, in->target), .slots = in->is_trial ? NULL : &u->slots,
 				   .target = in->target }, &in->manifest, err);
-	if (r == 0)
+	if (r == 0) {
 		in->n_signers = verified_buf_signers(verified);
+		in->signed_s = verified_buf_signed(verified);
+	}
 	if (r == 0)
 		r = admit_ticket(in, floor, now_s, err);
 	if (r == 0)

@@ -48,6 +48,7 @@ int verify_manifest(const struct verify_policy *policy, struct container *contai
 	_cleanup_free_ char *manifest = NULL, *signature = NULL;
 	size_t manifest_size = 0, signature_size = 0;
 	struct verified_buf *buf;
+	uint64_t signed_s = 0;
 	unsigned n_signers = 0;
 	bool is_raw = false;
 	int r;
@@ -61,13 +62,14 @@ int verify_manifest(const struct verify_policy *policy, struct container *contai
 	if (is_raw)
 		r = cms_verify_raw(policy->trust, policy->raw, signature, signature_size, manifest, manifest_size, policy->n_min_signers, &n_signers, err);
 	else
-		r = cms_verify(policy->trust, signature, signature_size, manifest, manifest_size, policy->n_min_signers, policy->now_s, &n_signers, err);
+		r = cms_verify_when(policy->trust, signature, signature_size, manifest, manifest_size, policy->n_min_signers, policy->now_s, &n_signers,
+				    &signed_s, err);
 	if (r < 0)
 		return r;
 	buf = calloc(1, sizeof(*buf));
 	if (buf == NULL)
 		return agent_error_set(err, -ENOMEM, "container.memory", "no memory for sw-description");
-	*buf = (struct verified_buf){ .data = TAKE_PTR(manifest), .size = manifest_size, .n_signers = n_signers, .is_raw = is_raw };
+	*buf = (struct verified_buf){ .data = TAKE_PTR(manifest), .size = manifest_size, .n_signers = n_signers, .is_raw = is_raw, .signed_s = signed_s };
 	*ret_buf = buf;
 	return 0;
 }
@@ -105,6 +107,11 @@ const char *verified_buf_data(const struct verified_buf *buf, size_t *ret_size)
 unsigned verified_buf_signers(const struct verified_buf *buf)
 {
 	return buf->n_signers;
+}
+
+uint64_t verified_buf_signed(const struct verified_buf *buf)
+{
+	return buf->signed_s;
 }
 
 bool verified_buf_is_raw(const struct verified_buf *buf)

@@ -4,12 +4,14 @@
 /* Inside of struct verified_buf, for verify.c and for tests of the parser behind it; nobody else may include this. */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct verified_buf {
 	char *data;
 	size_t size;
 	unsigned n_signers;
 	bool is_raw;
+	uint64_t signed_s;
 };
 
 #endif

@@ -131,7 +131,7 @@ double_stop
 
 # ---- saved, over a boot
 lab_agent_stop
-like "the time is saved at the end" "$(cat "$LAB/state/time/saved")" '^libagent-time 1 [0-9]+ [0-9]+ 1 '
+like "the time is saved at the end" "$(cat "$LAB/state/time/saved")" '^libagent-time 2 [0-9]+ [0-9]+ [0-9]+ 1 '
 is "for the agent alone" "$(stat -c '%U %a' "$LAB/state/time/saved")" "agentd 600"
 cp -p "$LAB/state/time/saved" "$LAB/saved.old"
 BOOT=50
@@ -146,7 +146,7 @@ lab_agent_start
 comes "an old file that was put back is no trouble" time_state floor
 is "and no way back" "$(($(value time_floor_s) >= told - 60))" 1
 lab_agent_stop
-sed -i 's/1 \([0-9]\)/1 9\1/' "$LAB/state/time/saved"
+sed -i 's/time 2 \([0-9]\)/time 2 9\1/' "$LAB/state/time/saved"
 lab_agent_start
 event_comes "a forged file is seen" 'time\.saved_bad.*damaged'
 is "and not believed" "$(($(value time_s) < told + 86400))" 1
@@ -186,4 +186,30 @@ lab_tpm_stop
 lab_agent_stop
 is "without the TPM the time is saved too" "$([ "$(cat "$LAB/state/time/saved")" != "$before" ] && echo 1)" 1
 lab_tpm_start
+
+# ---- a floor that is too high for good, and what a bundle says
+lab_broker_stop
+clock_shows $((NOW + 400 * 86400))
+lab_agent_start
+floor_from() { local floor; floor=$(value time_floor_s) && [ "${floor:-0}" -ge "$1" ]; }
+rises() { if wait_for 40 floor_from "$2"; then ok "$1"; else not_ok "$1: $(api GET /v1/time)"; fi; }
+rises "root's file raises the floor as far as it says" $((NOW + 399 * 86400))
+rm "$LAB/authenticated" "$LAB/synchronized"
+clock_shows 60
+comes "it stays when the file is gone" time_state floor
+is "for good" "$(($(value time_floor_s) >= NOW + 399 * 86400))" 1
+sleep 3.2 # one login of a source in three seconds
+succeeds "a factory reset" eval "printf '%s\n' \"\$OWNER_PASSWORD\" | ctl factory-reset --yes --stdin"
+sleep 3.2
+set_password
+is "forgets it" "$(($(value time_floor_s) < NOW + 300 * 86400))" 1
+is "and what was saved" "$(($(cut -d ' ' -f 3 "$LAB/state/time/saved") < NOW + 300 * 86400))" 1
+# The clock is right, and nobody says so: a signer's certificate that begins later than the build is good then.
+signed=$(date +%s)
+clock_shows "$signed"
+head -c 100000 /dev/urandom > "$LAB/image"
+lab_bundle 2.0 "$LAB/image" 1
+succeeds "a bundle is taken" ctl update install "$LAB/bundles/2.0.swu"
+clock_shows 60
+rises "when it was signed raises the floor, and that stays" "$signed"
 done_testing

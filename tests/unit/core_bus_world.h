@@ -61,6 +61,7 @@ FAKE(op_link_reconnect) FAKE(op_command_run) FAKE(op_command_signed) FAKE(op_upd
 FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status) FAKE(op_source_approve)
 
 void clock_greet(struct core *c, sd_bus *bus) { }
+void clock_signed(struct core *c, enum clock_signed what, uint64_t signed_s) { }
 
 int64_t clock_now(const struct core *c)
 {

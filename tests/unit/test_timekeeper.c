@@ -191,7 +191,7 @@ static void a_correction_that_is_no_step_leaves_the_state_alone(void **state)
 
 	timekeeper_start(&tk, BUILD_S, 0);
 	look(&tk, BUILD_S + 1000, 10, true, false);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, BUILD_S + DAY_S, BUILD_S + 1000, 10), 0);
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S, BUILD_S + DAY_S, BUILD_S + 1000, 10), 0);
 	for (uint64_t i = 1; i <= 3; i++)
 		assert_int_equal(look(&tk, BUILD_S + 1000 + i * 10 - i, 10 + i * 10, true, false).reading.state, AGENT_TIME_NETWORK);
 }
@@ -218,12 +218,12 @@ static void a_clock_that_no_certificate_is_good_at_raises_nothing(void **state)
 
 	timekeeper_start(&tk, BUILD_S, 0);
 	look(&tk, BUILD_S + DAY_S, 0, true, false);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, BUILD_S + 90 * DAY_S, BUILD_S + 9000 * DAY_S, 0), 0);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 10 * DAY_S, BUILD_S + 90 * DAY_S, BUILD_S + 9 * DAY_S, 0), 0);
-	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 2, BUILD_S + 1, BUILD_S + DAY_S, 0), -ERANGE);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, BUILD_S + 90 * DAY_S, BUILD_S + 90 * DAY_S, 0), 0);
-	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 90 * DAY_S - TIMEKEEPER_STEP_S);
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S, BUILD_S + 90 * DAY_S, BUILD_S + 9000 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 10 * DAY_S, BUILD_S + 90 * DAY_S, BUILD_S + 9 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 10 * DAY_S); /* the certificate alone */
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 2, BUILD_S + 1, BUILD_S + DAY_S, 0), -ERANGE);
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S, BUILD_S + 90 * DAY_S, BUILD_S + 30 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 30 * DAY_S - TIMEKEEPER_STEP_S);
 }
 
 static void an_answer_that_was_long_on_its_way_is_less_certain(void **state)
@@ -247,7 +247,7 @@ static void network_time_raises_the_floor_only_after_a_handshake(void **state)
 	news = look(&tk, BUILD_S + 900 * DAY_S, 0, true, false);
 	assert_int_equal(news.reading.state, AGENT_TIME_NETWORK);
 	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, LATEST_S, BUILD_S + 900 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 890 * DAY_S, LATEST_S, BUILD_S + 900 * DAY_S, 0), 0);
 	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 900 * DAY_S - TIMEKEEPER_STEP_S);
 	/* The clock goes back: it is not believed any more. */
 	news = look(&tk, BUILD_S + 800 * DAY_S, 0, true, false);
@@ -264,7 +264,8 @@ static void an_authenticated_source_corrects_the_network_and_not_itself(void **s
 
 	timekeeper_start(&tk, BUILD_S, 0);
 	look(&tk, BUILD_S + 900 * DAY_S, 0, true, false);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S, LATEST_S, BUILD_S + 900 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 890 * DAY_S, LATEST_S, BUILD_S + 900 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 80 * DAY_S, 0), 0);
 	assert_int_equal(timekeeper_date(&tk, BUILD_S + 100 * DAY_S, 0, 0), 0);
 	news = look(&tk, BUILD_S + 900 * DAY_S, 0, true, false);
 	assert_int_equal(news.reading.state, AGENT_TIME_AUTHENTICATED);
@@ -293,12 +294,130 @@ static void a_certificate_raises_the_floor_within_reason(void **state)
 	struct timekeeper tk;
 
 	timekeeper_start(&tk, BUILD_S, 0);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 300 * DAY_S, LATEST_S, 0, 0), 0);
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 300 * DAY_S, LATEST_S, 0, 0), 0);
 	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 300 * DAY_S);
-	assert_int_equal(timekeeper_handshake(&tk, BUILD_S + 20000 * DAY_S, LATEST_S, 0, 0), 0);
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 20000 * DAY_S, LATEST_S, 0, 0), 0);
 	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 300 * DAY_S);
-	assert_int_equal(timekeeper_handshake(&tk, UINT64_MAX, UINT64_MAX, 0, 0), -ERANGE);
+	assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, UINT64_MAX, UINT64_MAX, 0, 0), -ERANGE);
 	assert_int_equal(look(&tk, 0, 0, false, false).reading.state, AGENT_TIME_FLOOR);
+}
+
+/* Certificates may be good for decades: who spoofs the network moves the floor by a month, however often, and over restarts. */
+static void the_network_is_held_against_what_was_signed(void **state)
+{
+	char text[TIMEKEEPER_TEXT_MAX];
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	look(&tk, BUILD_S + 9000 * DAY_S, 0, true, false);
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(timekeeper_handshake(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 50 * DAY_S, LATEST_S, BUILD_S + 9000 * DAY_S, 0), 0);
+		assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 80 * DAY_S);
+		timekeeper_save(&tk, 0, text);
+		timekeeper_start(&tk, BUILD_S, 0);
+		assert_int_equal(timekeeper_load(&tk, text, strlen(text)), 0);
+		look(&tk, BUILD_S + 9000 * DAY_S, 0, true, false);
+	}
+}
+
+/* agentd-fetch alone, lying as often as it likes, about certificates too. */
+static void a_date_years_ahead_can_be_corrected(void **state)
+{
+	char text[TIMEKEEPER_TEXT_MAX];
+	struct timekeeper_news news;
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	for (uint64_t i = 1; i <= 100; i++) {
+		(void)!timekeeper_signed(&tk, TIMEKEEPER_AUTHORITY_FETCH, BUILD_S + i * 300 * DAY_S, 0);
+		assert_int_equal(timekeeper_date(&tk, BUILD_S + i * 29 * DAY_S, 0, 0), 0);
+		assert_int_equal(look(&tk, 0, 0, false, false).reading.state, AGENT_TIME_AUTHENTICATED);
+		assert_int_equal(timekeeper_date(&tk, LATEST_S, 0, 0), 0);
+		news = look(&tk, 0, 0, false, false);
+		assert_int_equal(news.reading.now_s, LATEST_S);
+		timekeeper_save(&tk, 0, text);
+		timekeeper_start(&tk, BUILD_S, 0);
+		assert_int_equal(timekeeper_load(&tk, text, strlen(text)), 0);
+		assert_true(timekeeper_floor(&tk, 0) > BUILD_S + 9000 * DAY_S);
+	}
+	assert_int_equal(tk.hard_s, BUILD_S + 30 * DAY_S);
+	/* Then it tells the truth, or somebody else does. */
+	assert_int_equal(timekeeper_date(&tk, BUILD_S + 40 * DAY_S, 0, 0), 0);
+	news = look(&tk, 0, 0, false, false);
+	assert_true(news.corrected_s > 9000 * DAY_S);
+	assert_int_equal(news.reading.now_s, BUILD_S + 40 * DAY_S);
+	assert_true(news.reading.floor_s <= BUILD_S + 40 * DAY_S);
+	assert_int_equal(timekeeper_date(&tk, BUILD_S + 20 * DAY_S, 0, 0), -ERANGE);
+	assert_int_equal(look(&tk, BUILD_S + 41 * DAY_S, 0, false, true).reading.now_s, BUILD_S + 41 * DAY_S);
+	assert_int_equal(tk.hard_s, BUILD_S + 41 * DAY_S - 1);
+}
+
+/* What agentd-link saw an authority sign and what agentd-fetch was told go together: the hard floor takes it. */
+static void two_that_agree_raise_the_hard_floor(void **state)
+{
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 1000 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_date(&tk, BUILD_S + 1010 * DAY_S, 0, 0), 0);
+	look(&tk, 0, 0, false, false);
+	assert_int_equal(tk.hard_s, BUILD_S + 1010 * DAY_S - 3);
+	/* A witness that was too high is one no more. */
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 2500 * DAY_S, 0), 0);
+	look(&tk, 0, 0, false, false);
+	assert_int_equal(timekeeper_date(&tk, BUILD_S + 2500 * DAY_S, 0, 0), 0);
+	look(&tk, 0, 0, false, false);
+	assert_int_equal(tk.hard_s, BUILD_S + 1040 * DAY_S);
+}
+
+static void a_signature_counts_as_far_as_its_signer_is_believed(void **state)
+{
+	struct timekeeper_news news;
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_SIGNER, BUILD_S + 100 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 100 * DAY_S);
+	news = look(&tk, 0, 0, false, false);
+	assert_int_equal(news.reading.state, AGENT_TIME_FLOOR);
+	/* A build machine years ahead: the part of it that is sure enough, said a hundred times. */
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_SIGNER, BUILD_S + 9000 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 365 * DAY_S);
+	assert_int_equal(tk.hard_s, BUILD_S);
+	assert_int_equal(tk.witness_s, BUILD_S);
+	/* An old one is no way back, and nonsense is none at all. */
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_SIGNER, 1, 0), 0);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 365 * DAY_S);
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_SIGNER, 0, 0), -ERANGE);
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_SIGNER, LATEST_S + 1, 0), -ERANGE);
+	/* Authorities: five years in a store, and no more. */
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 1826 * DAY_S, 0), -ERANGE);
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 1825 * DAY_S, 0), 0);
+	assert_int_equal(timekeeper_signed(&tk, TIMEKEEPER_AUTHORITY, BUILD_S + 1900 * DAY_S, 0), -ERANGE);
+	assert_int_equal(timekeeper_floor(&tk, 0), BUILD_S + 1825 * DAY_S);
+}
+
+static void all_but_the_build_can_be_forgotten(void **state)
+{
+	struct agent_tpm_clock clock = { .clock_ms = 1000000, .n_resets = 1, .is_safe = true };
+	struct timekeeper_news news;
+	struct timekeeper tk;
+
+	timekeeper_start(&tk, BUILD_S, 0);
+	assert_true(timekeeper_tpm(&tk, &clock, 0));
+	look(&tk, BUILD_S + 9000 * DAY_S, 5, false, true);
+	assert_int_equal(timekeeper_date(&tk, BUILD_S + 9000 * DAY_S, 0, 5), 0);
+	timekeeper_forget(&tk, BUILD_S, 10);
+	assert_int_equal(timekeeper_floor(&tk, 15), BUILD_S + 5);
+	news = look(&tk, 0, 10, false, false);
+	assert_int_equal(news.reading.state, AGENT_TIME_NONE);
+	assert_true(news.is_new_state);
+	assert_int_equal(news.reading.floor_s, BUILD_S);
+	/* Its clock went on; that proves nothing from before. */
+	clock.clock_ms += 9000000;
+	assert_true(timekeeper_tpm(&tk, &clock, 10));
+	assert_int_equal(timekeeper_floor(&tk, 10), BUILD_S);
 }
 
 static void a_step_counts_and_a_slew_does_not(void **state)
@@ -342,6 +461,11 @@ int main(void)
 		cmocka_unit_test(network_time_raises_the_floor_only_after_a_handshake),
 		cmocka_unit_test(an_authenticated_source_corrects_the_network_and_not_itself),
 		cmocka_unit_test(a_certificate_raises_the_floor_within_reason),
+		cmocka_unit_test(the_network_is_held_against_what_was_signed),
+		cmocka_unit_test(a_date_years_ahead_can_be_corrected),
+		cmocka_unit_test(two_that_agree_raise_the_hard_floor),
+		cmocka_unit_test(a_signature_counts_as_far_as_its_signer_is_believed),
+		cmocka_unit_test(all_but_the_build_can_be_forgotten),
 		cmocka_unit_test(a_step_counts_and_a_slew_does_not),
 		cmocka_unit_test(an_authenticated_clock_below_the_build_is_not_believed),
 	};

@@ -436,6 +436,53 @@ static void a_delegate_may_be_on_a_list(void **state)
 	SSL_CTX_free(server_ctx);
 }
 
+/* When the newest of certificates, lists and a staple was signed, in seconds against now. */
+static int64_t signed_ago(struct world *w, struct agent_tls_options options, SSL_CTX *server_ctx, int is_good)
+{
+	struct agent_tls *tls = NULL;
+	int64_t signed_s;
+
+	options.ca_file = w->root_file;
+	options.peer_name = "broker.test";
+	assert_int_equal(agent_tls_new(w->ctx, &options, &tls, NULL), 0);
+	assert_true(agent_tls_signed_time(tls) == 0);
+	assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx), is_good);
+	signed_s = agent_tls_signed_time(tls);
+	agent_tls_unref(tls);
+	return signed_s == 0 ? 0 : (int64_t)time(NULL) - signed_s;
+}
+
+static int is_near(int64_t ago_s, int64_t want_s)
+{
+	return ago_s >= want_s && ago_s < want_s + 300;
+}
+
+static void what_was_signed_says_that_it_is_later(void **state)
+{
+	struct world *w = *state;
+	SSL_CTX *server_ctx = server_context(w, w->cert, w->key, w->ca, 0);
+	const struct agent_tls_options plain = { .allow_tls12 = 0 }, lists = { .crl = CRL_NEEDED, .crl_file = w->crl_file }, staple = { .ocsp = OCSP_NEEDED };
+	FILE *f = fopen(w->crl_file, "w");
+
+	assert_true(is_near(signed_ago(w, plain, server_ctx, 1), 3600)); /* the certificates */
+	assert_non_null(f);
+	write_crl(f, 0, w->root, w->root_key, NULL, -3000, 3600);
+	write_crl(f, 0, w->ca, w->ca_key, NULL, -1800, 3600);
+	/* It names another authority, and is newer than all. */
+	write_crl(f, 0, w->delegate, w->delegate_key, NULL, -5, 3600);
+	assert_int_equal(fclose(f), 0);
+	assert_true(is_near(signed_ago(w, lists, server_ctx, 1), 1800));
+	assert_true(is_near(signed_ago(w, plain, server_ctx, 1), 3600)); /* nobody looked into them */
+	make_crls(w, CRL_FORGED);
+	assert_true(signed_ago(w, lists, server_ctx, 0) == 0);
+	make_crls(w, CRL_REVOKED);
+	assert_true(signed_ago(w, lists, server_ctx, 0) == 0);
+	make_staple(w, w->cert, STAPLE_GOOD);
+	assert_true(is_near(signed_ago(w, staple, server_ctx, 1), 60 + 300));
+	assert_true(agent_tls_signed_time(NULL) == 0);
+	SSL_CTX_free(server_ctx);
+}
+
 /* At the floor of time nobody can say that something is too early, and what is too old says what the clock has to do with it. */
 static void the_state_of_the_time_counts(void **state)
 {
@@ -640,6 +687,7 @@ int main(void)
 		cmocka_unit_test(files_of_lists_that_are_no_lists_are_refused),
 		cmocka_unit_test(stapled_answers_decide_too),
 		cmocka_unit_test(a_delegate_may_be_on_a_list),
+		cmocka_unit_test(what_was_signed_says_that_it_is_later),
 		cmocka_unit_test(the_state_of_the_time_counts),
 		cmocka_unit_test(one_of_the_pins_has_to_fit),
 		cmocka_unit_test(lists_of_pins_that_are_no_good_are_refused),

@@ -111,6 +111,15 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_tls_set_identity(struct agent_tls *tls, 
  */
 AGENT_EXPORT int agent_tls_check_time(struct agent_tls *tls, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err);
 /**
+ * agent_tls_signed_time() - when the newest of what vouched for the peer of the last handshake was signed
+ * @tls: the profile
+ *
+ * Of the certificates of its chain (begin of validity), the revocation lists they were looked up in and a stapled OCSP answer (thisUpdate,
+ * less five minutes for the responder's clock): it is later than that, says an authority that @tls trusts. Seconds since 1970 UTC; 0 if there
+ * was no handshake that came to its end, or without @tls. Any thread, does not block. Since: 0.1
+ */
+AGENT_EXPORT int64_t agent_tls_signed_time(struct agent_tls *tls);
+/**
  * agent_tls_backup_pins() - how many pins the chain of the last handshake did not use
  * @tls: the profile
  *

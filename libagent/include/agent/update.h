@@ -169,6 +169,7 @@ struct agent_update_release {
 	const char *advisory;	 /* a sentence for the owner, UTF-8 without control characters, or "" */
 	uint64_t stored_bytes;	 /* of all images, as far as the manifest says */
 	int needs_key;		 /* an image is encrypted */
+	uint64_t signed_s;	 /* the earliest signing time that a good signature gives, by the signer's clock; 0: one gives none */
 };
 /**
  * agent_update_policy_fn - may this release be installed now? 0, or a negative errno, which ends the installation with @err
