@@ -154,7 +154,8 @@ uint32_t agent_error_foreign_code(const struct agent_error *err)
 int agent_error_move(struct agent_error **to, struct agent_error **from)
 {
 	struct agent_error *e = TAKE_PTR(*from);
-	int r = agent_error_errno(e);
+	/* Who moves an error has failed. If there was no memory for it, 0 would say that he had not. */
+	int r = e == NULL ? -ENOMEM : agent_error_errno(e);
 
 	if (to == NULL) {
 		agent_error_free(e);

@@ -101,6 +101,17 @@ static void move_replaces_the_target(void **state)
 	assert_null(a);
 }
 
+/* agent_error_set() without memory leaves NULL: what failed must not look like a success to whoever returns what he moved. */
+static void an_error_that_memory_was_short_for_is_one_still(void **state)
+{
+	_cleanup_error_ struct agent_error *to = NULL, *lost = NULL;
+
+	agent_error_set(&to, -EIO, "a.a", "a");
+	assert_int_equal(agent_error_move(&to, &lost), -ENOMEM);
+	assert_null(to); /* nothing stale */
+	assert_int_equal(agent_error_move(NULL, &lost), -ENOMEM);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -112,6 +123,7 @@ int main(void)
 		cmocka_unit_test(text_that_is_no_text_is_replaced),
 		cmocka_unit_test(a_long_sentence_is_cut_between_characters),
 		cmocka_unit_test(move_replaces_the_target),
+		cmocka_unit_test(an_error_that_memory_was_short_for_is_one_still),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

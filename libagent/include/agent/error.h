@@ -75,7 +75,7 @@ AGENT_EXPORT enum agent_error_source agent_error_foreign_source(const struct age
 /** agent_error_foreign_code() - the foreign code, 0 if there is none. Since: 0.1 */
 AGENT_EXPORT uint32_t agent_error_foreign_code(const struct agent_error *err);
 
-/** agent_error_move() - hand @from over to *@to, replacing what was there; @to may be NULL. Returns the errno. Since: 0.1 */
+/** agent_error_move() - hand @from over to *@to, replacing what was there; @to may be NULL. Returns the errno; -ENOMEM without an error, which memory was short for. Since: 0.1 */
 AGENT_EXPORT int agent_error_move(struct agent_error **to, struct agent_error **from);
 
 /** agent_error_free() - free; takes NULL, returns NULL. Since: 0.1 */
