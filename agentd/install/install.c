@@ -264,12 +264,14 @@ static int core_ask(struct installer *in, enum install_question question, const 
 		r = -pthread_cond_timedwait(&in->answer_is_here, &in->lock, &until);
 	if (in->answer_state != ANSWER_HERE)
 		r = agent_error_set(err, -ETIMEDOUT, "update.answer", "agentd did not answer in the middle of the installation");
-	else if (in->answer_result < 0)
-		r = agent_error_move(err, &in->answer_error);
+	else /* also one that came with the last moment: it is not lost, and core knows that it was given */
+		r = in->answer_result < 0 ? in->answer_result : 0;
+	if (in->answer_error != NULL)
+		(void)agent_error_move(err, &in->answer_error);
 	in->recipients = NULL;
 	in->answer_state = ANSWER_NONE;
 	pthread_mutex_unlock(&in->lock);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 /* Only now, when the manifest is known to be good: what parsed it up to here had no secret at hand. */
@@ -324,7 +326,7 @@ static int on_policy(void *userdata, const struct agent_update_release *release,
 		snprintf(in->offer.offer_advisory, sizeof(in->offer.offer_advisory), "%s", release->advisory);
 		in->offer.offer_security_version = release->security_version;
 		in->offer.offer_bytes = release->stored_bytes;
-		return agent_error_set(err, -ECANCELED, "update.looked", "release %s was looked at only", release->release_id);
+		return agent_error_set(err, -ECANCELED, UPDATE_LOOKED, "release %s was looked at only", release->release_id);
 	}
 	if (in->order.release_id[0] != '\0' && strcmp(in->order.release_id, release->release_id) != 0)
 		return agent_error_set(err, -EPERM, "update.policy", "release %s was to be installed, the bundle is release %s", in->order.release_id,

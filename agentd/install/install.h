@@ -17,6 +17,7 @@
 
 #define INSTALL_ANSWER_S 180	/* for a question: core has a TPM to ask, which may be making a key */
 #define INSTALL_TEXT 65
+#define UPDATE_LOOKED "update.looked"
 
 /* What Install1 reports, copied out of the engine. Empty texts are left out. */
 struct install_status {
@@ -33,7 +34,7 @@ struct install_status {
 /* What core lets an installation do. */
 struct install_order {
 	uint64_t floor, trust_floor, now_s;
-	bool looks_only;	/* stop when the manifest is known to be good: -ECANCELED update.looked */
+	bool looks_only;	/* stop when the manifest is known to be good: -ECANCELED UPDATE_LOOKED */
 	char release_id[INSTALL_TEXT]; /* the one that was allowed; empty: any */
 	char *ticket;	/* a service ticket, malloc()ed, or NULL */
 	char device[AGENT_UPDATE_DEVICE_MAX + 1];

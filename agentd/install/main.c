@@ -96,7 +96,8 @@ static void on_done(void *userdata, int r, struct agent_error **err)
 	struct server *p = userdata;
 	sd_bus_message *call = TAKE_PTR(p->begin);
 
-	if (r == -ECANCELED) {
+	/* By its name: others are cancelled, too: by core when it stops. */
+	if (r < 0 && *err != NULL && strcmp(agent_error_name(*err), UPDATE_LOOKED) == 0) {
 		*err = agent_error_free(*err);
 		r = 0; /* a look, and its answer is what was seen */
 	} else if (r < 0)
