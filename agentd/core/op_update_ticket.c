@@ -32,9 +32,16 @@ static void ticket_drop(struct updates *u)
 	memset(&u->ticket, 0, sizeof(u->ticket));
 }
 
+/* Also the one that is being looked at. */
+static void ticket_take_back(struct updates *u)
+{
+	ticket_drop(u);
+	u->has_dropped_ticket = u->is_checking_ticket;
+}
+
 void updates_forget_ticket(struct core *core)
 {
-	ticket_drop(core->updates);
+	ticket_take_back(core->updates);
 }
 
 /* A ticket ends, so it takes a clock that somebody vouches for: one that was set back would bring it to life again. */
@@ -123,6 +130,11 @@ static int on_checked(struct core *core, struct op_call *call, sd_bus_message *r
 		if (r < 0 || strlen(release_id) >= sizeof(fresh.release_id))
 			r = agent_error_set(err, -EBADMSG, "update.report", "agentd-install sent a ticket that cannot be read");
 	}
+	if (r >= 0 && u->has_dropped_ticket)
+		r = agent_error_set(err, -EPERM, "update.ticket", "the service ticket was taken back while it was looked at");
+	/* One that is in use is not changed for another. */
+	if (r >= 0)
+		r = updates_check_free(core, err);
 	if (r < 0)
 		return refused(core, call, r, err);
 	/* The arguments were read once; from the beginning again, behind the caller. */
@@ -170,6 +182,7 @@ static int check_begin(struct core *core, struct op_call *call, const char *text
 	}
 	r = ask_send(core, PROG_INSTALL, m, CHECK_TIMEOUT_S, call, on_checked, err);
 	core->updates->is_checking_ticket = r >= 0;
+	core->updates->has_dropped_ticket = false;
 	return r;
 }
 
@@ -190,7 +203,7 @@ int op_update_ticket_remove(struct core *core, struct op_call *call, struct agen
 
 	if (u->ticket.text != NULL)
 		event_add(core, EVENT_UPDATE_TICKET_REMOVED, "release", u->ticket.release_id, "user", call->caller.user, "source", call->caller.source, NULL);
-	ticket_drop(u);
+	ticket_take_back(u);
 	return op_reply(call, NULL);
 }
 
@@ -208,12 +221,15 @@ int updates_append_ticket(struct core *core, sd_bus_message *m)
 		service_log(LOG_WARNING, "the service ticket is left out: %s", agent_error_message(err));
 		u->order.has_ticket = false;
 	}
-	return sd_bus_message_append(m, "sst", u->order.has_ticket ? u->ticket.text : "", core->srk_name == NULL ? "" : core->srk_name, core->tickets);
+	u->order.tickets = core->tickets;
+	return sd_bus_message_append(m, "sst", u->order.has_ticket ? u->ticket.text : "", core->srk_name == NULL ? "" : core->srk_name, u->order.tickets);
 }
 
 struct use_job {
 	struct op_job base;
 	uint64_t before; /* what agentd-install was told */
+	char release_id[65]; /* of the ticket, which may be taken back meanwhile */
+	uint64_t security_version;
 	uint64_t after;	 /* out */
 };
 
@@ -241,13 +257,14 @@ static int use_run(struct store *store, struct op_job *base, struct agent_error 
 
 static int use_reply(struct core *core, struct op_job *base, struct agent_error **err)
 {
+	const struct use_job *job = (const struct use_job *)base;
 	struct updates *u = core->updates;
 	char version[24], floor[24];
 
-	core->tickets = ((struct use_job *)base)->after;
-	snprintf(version, sizeof(version), "%" PRIu64, u->ticket.security_version);
+	core->tickets = job->after;
+	snprintf(version, sizeof(version), "%" PRIu64, job->security_version);
 	snprintf(floor, sizeof(floor), "%" PRIu64, core->floor);
-	event_add(core, EVENT_UPDATE_TICKET_USED, "release", u->ticket.release_id, "security_version", version, "floor", floor, "user", u->user, "source",
+	event_add(core, EVENT_UPDATE_TICKET_USED, "release", job->release_id, "security_version", version, "floor", floor, "user", u->user, "source",
 		  update_text(u->source), NULL);
 	ticket_drop(u);
 	return op_reply(base->call, NULL);
@@ -260,16 +277,20 @@ int op_update_ticket_use(struct core *core, struct op_call *call, struct agent_e
 {
 	struct updates *u = core->updates;
 	struct op_job *base;
+	struct use_job *job;
 	int r;
 
 	if (!u->is_installing || !u->order.has_ticket || u->order.used_ticket)
 		return agent_error_set(err, -EPERM, "update.ticket", "a service ticket is used by the installation that was begun with one, and once");
 	if (u->ticket.text == NULL)
-		return agent_error_set(err, -ECANCELED, "update.ticket", "the service ticket was taken back during the installation");
+		return agent_error_set(err, -EPERM, "update.ticket", "the service ticket was taken back during the installation");
 	r = op_job_new(call, &job_use, sizeof(struct use_job), &base, err);
 	if (r < 0)
 		return r;
-	((struct use_job *)base)->before = core->tickets;
+	job = (struct use_job *)base;
+	job->before = u->order.tickets;
+	strcpy(job->release_id, u->ticket.release_id);
+	job->security_version = u->ticket.security_version;
 	u->order.used_ticket = true;
 	return op_job_end(base, r, WORKER_WORK, USE_TIMEOUT_S, err);
 }

@@ -36,6 +36,7 @@ struct updates {
 	bool is_raising_trust;
 	bool gave_key; /* to this installation */
 	bool is_checking_ticket;
+	bool has_dropped_ticket; /* the one that is being looked at was taken back meanwhile */
 	struct update_ticket ticket;
 	struct agent_error *error; /* why installation last_id failed, or NULL */
 	struct {
@@ -46,6 +47,7 @@ struct updates {
 		char from[UPDATE_ACTION_MAX + 32];
 		bool has_ticket;  /* agentd-install got it along */
 		bool used_ticket;
+		uint64_t tickets; /* the counter that it was told */
 	} order;
 	bool is_settling; /* what the source asked for is over, and it does not know yet */
 	struct update_look look;	/* what was seen, when order.looks_only */

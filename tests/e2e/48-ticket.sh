@@ -110,6 +110,23 @@ succeeds "what is offered uses no ticket" wait_for 100 refused_offer
 like "  it is below the floor" "$(field offer_error_name)" '^update.stale$'
 is "  the ticket waits still" "$(shown has_ticket)" true
 
+# ---- taken back while the bundle is on its way
+mkfifo half
+ctl update install - < half > "$LAB/half.out" 2>&1 &
+half_pid=$!
+exec 7> half
+head -c 100000 old.swu >&7
+is_under_way() { [[ $(field stage) =~ ^(receiving|writing)$ ]]; }
+succeeds "a bundle is on its way" wait_for 60 is_under_way
+succeeds "  and its ticket is taken back" ctl update ticket --remove
+tail -c +100001 old.swu >&7
+exec 7>&-
+exits "it is refused at its end" 8 wait "$half_pid"
+is "  the status says so" "$(field stage) $(field error_name)" "failed update.ticket"
+is "  no ticket was used" "$(shown used) $(shown has_ticket)" "0 false"
+like "  and the slot does not boot" "$(grep -c 'slot.a.good=0' "$BOOT_ENV")$(grep -c 'primary=a' "$BOOT_ENV")" '^10$'
+succeeds "it is given once more" ctl update ticket good.ticket
+
 # ---- another release, then this one
 before=$(slot "$SLOT_A")
 exits "it lets no other release in" 8 ctl update install older.swu

@@ -214,6 +214,8 @@ static struct {
 	uint64_t trust_version; /* that it reports */
 	char ticket[64], device[64];	/* of the last Begin */
 	uint64_t tickets_used;
+	bool holds_check;
+	sd_bus_message *check;		/* CheckTicket that waits for install_check_ends() */
 	char calls[256];
 	int n_connections;
 	bool refuses;
@@ -235,6 +237,11 @@ static int install_report(sd_bus_message *call, const char *stage)
 	r = sd_bus_send(install.bus, m, NULL);
 	sd_bus_message_unref(m);
 	return r;
+}
+
+static int check_reply(sd_bus_message *call)
+{
+	return sd_bus_reply_method_return(call, "stt", "r-old", UINT64_C(3), UINT64_C(4102444800)) < 0 ? -1 : 1;
 }
 
 static int on_install(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -270,8 +277,12 @@ static int on_install(sd_bus_message *m, void *userdata, sd_bus_error *error)
 		uint64_t trust, now;
 
 		assert_true(sd_bus_message_read(m, "ssttt", &text, &device, &install.tickets_used, &trust, &now) > 0);
+		if (install.holds_check) {
+			install.check = sd_bus_message_ref(m);
+			return 1;
+		}
 		if (strcmp(text, "good") == 0)
-			return sd_bus_reply_method_return(m, "stt", "r-old", UINT64_C(3), now + 60) < 0 ? -1 : 1;
+			return check_reply(m);
 		agent_error_set(&err, -EPERM, "update.ticket-device", "for somebody else");
 		return peer_reply_error(m, -EPERM, &err) < 0 ? -1 : 1;
 	}
@@ -368,6 +379,15 @@ static void turn(int n)
 {
 	for (int i = 0; i < n; i++)
 		sd_event_run(core.event, 2000);
+}
+
+/* The answer to a ticket that install.holds_check kept back: it is good. */
+static void install_check_ends(void)
+{
+	assert_non_null(install.check);
+	assert_int_equal(check_reply(install.check), 1);
+	install.check = sd_bus_message_unref(install.check);
+	turn(30);
 }
 
 /* A program, and the outcome of its last call. */

@@ -415,6 +415,51 @@ static void a_ticket_that_was_taken_back_lets_nothing_in(void **state)
 	program_end(p);
 }
 
+/* agentd-install compared the ticket with what the counter was when it began: raised by whomever since then, it is another use. */
+static void a_ticket_is_used_at_the_count_that_the_installation_began_with(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock");
+
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	turn(30);
+	call(p, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	turn(30);
+	assert_int_equal(install.tickets_used, 0);
+	core.tickets = tickets_counter = 1; /* an attempt of before that the TPM finished late */
+	assert_string_equal(ticket_use(), "update.ticket-used");
+	assert_int_equal(tickets_counter, 1);
+	assert_null(strstr(events, "update.ticket_used"));
+	program_end(p);
+}
+
+/* The answer of agentd-install to a ticket comes when it is not wanted any more, or when an installation has begun. */
+static void a_ticket_that_is_looked_at_is_not_kept_over_what_happens_meanwhile(void **state)
+{
+	struct program_fake *p = program_start("core-mgmt.sock"), *other = program_start("core-mgmt.sock");
+
+	install.holds_check = true;
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	turn(30);
+	assert_non_null(install.check);
+	call(other, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	assert_string_equal(other->error, "update.busy");
+	call(other, BUS_CORE, "UpdateTicketRemove", "(sus)", WHO);
+	assert_string_equal(other->error, "");
+	install_check_ends();
+	assert_string_equal(p->error, "update.ticket");
+	call(p, BUS_CORE, "UpdateTicketSet", "(sus)s", WHO, "good");
+	turn(30);
+	call(other, BUS_CORE, "UpdateBegin", "(sus)t", WHO, (uint64_t)0);
+	turn(30);
+	assert_string_equal(install.ticket, "");
+	install_check_ends();
+	assert_string_equal(p->error, "update.busy");
+	assert_null(strstr(events, "update.ticket_given"));
+	assert_string_equal(ticket_use(), "update.ticket");
+	program_end(other);
+	program_end(p);
+}
+
 static void no_ticket_without_a_counter_a_clock_or_an_administrator(void **state)
 {
 	struct program_fake *p = program_start("core-mgmt.sock");
@@ -545,6 +590,8 @@ int main(void)
 		T(the_key_of_images_is_for_one_installation_and_once),
 		T(a_ticket_goes_with_one_installation_and_the_counter_rises_when_it_is_used),
 		T(a_ticket_that_was_taken_back_lets_nothing_in),
+		T(a_ticket_is_used_at_the_count_that_the_installation_began_with),
+		T(a_ticket_that_is_looked_at_is_not_kept_over_what_happens_meanwhile),
 		T(no_ticket_without_a_counter_a_clock_or_an_administrator),
 		T(a_url_must_be_https_and_plain),
 		T(confirm_marks_the_slot_then_raises_the_floor_then_closes_the_journal),
