@@ -162,6 +162,10 @@ static int signers_load(struct bundle *b, struct agent_error **err)
 		fputs("agentctl: each --signer CERTIFICATE needs its --key KEY, and there must be one\n", stderr);
 		return 1;
 	}
+	if (b->keys.n > AGENT_BUNDLE_SIGNERS_MAX) {
+		fprintf(stderr, "agentctl: at most %d sign together\n", AGENT_BUNDLE_SIGNERS_MAX);
+		return 1;
+	}
 	for (size_t i = 0; i < b->keys.n; i++) {
 		b->signers[i].certificate = b->certificates.items[i];
 		if (strncmp(b->keys.items[i], "tpm:", 4) == 0) {

@@ -167,6 +167,9 @@ refused "a key with a pass phrase" 'bundle.key: .*encrypted' x.swu sh -c 'openss
   "$0" bundle create src --out x.swu --signer "$3" --key "$2/locked.key"' "$AGENTCTL" "$PKI/signer.key" "$W" "$PKI/signer.pem"
 refused "a PIN among the arguments" 'bundle.key: .*pin-source' x.swu bundle create src --out x.swu --signer "$PKI/signer.pem" --key 'pkcs11:token=t;object=o?pin-value=1234'
 refused "no signer at all" 'needs its --key' x.swu bundle create src --out x.swu
+many=()
+for ((i = 0; i < 100; i++)); do many+=(--signer "$PKI/signer.pem" --key "$PKI/signer.key"); done
+refused "more signers than a bundle may have" 'at most 8' x.swu bundle create src --out x.swu "${many[@]}"
 refused "a folder that nobody can write" 'bundle.write: ' x.swu bundle create src --out /proc/x.swu "${signer[@]}"
 refused "an image that is missing" 'bundle.source: .*no-such' x.swu sh -c 'mkdir empty && sed s/rootfs.img/no-such/ src/sw-description > empty/sw-description
   "$0" bundle create empty --out x.swu "$@"' "$AGENTCTL" "${signer[@]}"
