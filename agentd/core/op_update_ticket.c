@@ -242,6 +242,8 @@ static int use_run(struct store *store, struct op_job *base, struct agent_error 
 	if (store->tickets == NULL)
 		return agent_error_set(err, -EKEYREJECTED, "update.ticket-counter", "the counter of service tickets in the TPM was made again by somebody else");
 	r = agent_counter_get(store->tickets, &value, err);
+	if (r >= 0)
+		store->tickets_value = value; /* also of an attempt that the TPM ended late: the loop hears of it */
 	if (r >= 0 && value != job->before)
 		r = agent_error_set(err, -ESTALE, "update.ticket-used", "the counter of service tickets is at %" PRIu64 ", not at %" PRIu64, value, job->before);
 	if (r >= 0)
