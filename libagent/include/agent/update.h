@@ -131,7 +131,8 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_key(struct agent_update *upda
  * @ret_key: at most AGENT_RECIPIENT_KEY_MAX bytes, how many in @ret_size; wiped by the engine
  *
  * Called from within agent_update_install(), once, after everything was found good that agent_update_policy_fn is told of, the envelope had the hash
- * that was signed, and before anything on the device was changed. A negative errno, with @err set, ends the installation with that error. Since: 0.1
+ * that was signed, and before a slot or what boots was changed; a change of signers may have been kept already.
+ * A negative errno, with @err set, ends the installation with that error. Since: 0.1
  */
 typedef int (*agent_update_unwrap_fn)(void *userdata, const struct agent_recipient *recipients, size_t n, uint8_t ret_key[AGENT_RECIPIENT_KEY_MAX],
 				      size_t *ret_size, struct agent_error **err);
