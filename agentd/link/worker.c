@@ -32,6 +32,7 @@
 #include "agentd/common/service.h"
 #include "agentd/common/tls_policy.h"
 #include "agentd/link/identity.h"
+#include "agentd/link/inbox.h"
 #include "agentd/link/telemetry.h"
 #include "base/file.h"
 #include "base/macro.h"
@@ -40,8 +41,6 @@
 #define QUEUE_MESSAGES 64	/* of the MQTT client: what the store has under way, and canaries */
 #define QUEUE_BYTES (STORE_IN_FLIGHT_BYTES + 2 * STORE_MESSAGE_MAX)
 #define FILTERS_MAX 48
-#define INBOX_MESSAGES 256	/* that the event loop has not taken yet */
-#define INBOX_BYTES (512 * KIB)
 #define STOP_WAIT_S 5
 #define CERT_FILE_MAX (256 * KIB)
 #define PACKET_MAX (1024 * KIB)	/* a broker may send no longer packet, where it can be told (MQTT 5) */
@@ -90,8 +89,7 @@ struct worker {
 		int qos;
 	} filters[FILTERS_MAX];	/* of applications */
 	size_t n_filters;
-	struct worker_message *inbox, **inbox_end;
-	size_t n_inbox, inbox_bytes;
+	struct inbox inbox;
 	bool wants_trial;	/* a new certificate waits for another try */
 };
 
@@ -133,55 +131,12 @@ static bool files_changed(const struct worker *w)
 	return !is_same(&ca, &w->ca_stamp) || !is_same(&cert, &w->cert_stamp) || !is_same(&crl, &w->crl_stamp);
 }
 
-void worker_message_free(struct worker_message *m)
-{
-	if (m == NULL)
-		return;
-	free(m->topic);
-	free(m->payload);
-	free(m);
-}
-
-/* Locked. Without room or memory what comes is lost, and that is told in its place; a gap itself needs no room but memory. */
-static void inbox_put(struct worker *w, const char *gap, const char *topic, const void *payload, size_t size)
-{
-	bool is_full = w->n_inbox >= INBOX_MESSAGES || w->inbox_bytes + size > INBOX_BYTES;
-	struct worker_message *m;
-
-	if (gap == NULL && is_full)
-		gap = "slow";
-	if (gap != NULL && w->n_inbox > INBOX_MESSAGES)
-		return;	/* the last one there is a gap */
-	m = calloc(1, sizeof(*m));
-	if (m == NULL)
-		return;
-	m->gap = gap;
-	if (gap == NULL && ((m->topic = strdup(topic)) == NULL || (size > 0 && (m->payload = malloc(size)) == NULL))) {
-		m->gap = "slow";
-		size = 0;
-	}
-	if (m->gap == NULL && size > 0)
-		memcpy(m->payload, payload, size);
-	m->size = m->gap == NULL ? size : 0;
-	*w->inbox_end = m;
-	w->inbox_end = &m->next;
-	w->n_inbox++;
-	w->inbox_bytes += m->size;
-}
-
 struct worker_message *worker_next_message(struct worker *w)
 {
 	struct worker_message *m;
 
 	pthread_mutex_lock(&w->lock);
-	m = w->inbox;
-	if (m != NULL) {
-		w->inbox = m->next;
-		if (w->inbox == NULL)
-			w->inbox_end = &w->inbox;
-		w->n_inbox--;
-		w->inbox_bytes -= m->size;
-	}
+	m = inbox_take(&w->inbox);
 	pthread_mutex_unlock(&w->lock);
 	return m;
 }
@@ -231,7 +186,7 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 		w->status.canary_sent_ms = 0;
 		w->status.why[0] = '\0';
 		if (!w->status.info.session_present)
-			inbox_put(w, "connection", NULL, NULL, 0);
+			inbox_put(&w->inbox, "connection", NULL, NULL, 0);
 	}
 	w->status.state = state;
 	if (why != NULL)	/* otherwise the last reason stays visible while we try again */
@@ -247,7 +202,7 @@ static void on_message(void *userdata, const char *topic, const void *payload, s
 
 	pthread_mutex_lock(&w->lock);
 	if (strcmp(topic, w->canary_topic) != 0)
-		inbox_put(w, size > STORE_MESSAGE_MAX ? "size" : NULL, topic, payload, size);
+		inbox_put(&w->inbox, size > STORE_MESSAGE_MAX ? "size" : NULL, topic, payload, size);
 	else if (n != 0 && n == w->canary && w->status.canary_sent_ms != 0) {
 		w->status.round_trip_ms = (int64_t)(now_ms() - w->status.canary_sent_ms);
 		w->status.canary_sent_ms = 0;
@@ -559,8 +514,6 @@ static void log_debug(void *userdata, const char *line)
 
 static void worker_free(struct worker *w)
 {
-	struct worker_message *m;
-
 	if (w == NULL)
 		return;
 	if (w->stop_fd >= 0)
@@ -570,8 +523,7 @@ static void worker_free(struct worker *w)
 	agent_time_unref(w->time);
 	for (size_t i = 0; i < w->n_filters; i++)
 		free(w->filters[i].text);
-	while ((m = worker_next_message(w)) != NULL)
-		worker_message_free(m);
+	inbox_clear(&w->inbox);
 	pthread_mutex_destroy(&w->lock);
 	tls_policy_clear(&w->policy);
 	free(w->ca_file);
@@ -607,7 +559,7 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 	if (w == NULL)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
 	pthread_mutex_init(&w->lock, NULL);
-	w->inbox_end = &w->inbox;
+	inbox_init(&w->inbox);
 	w->settings = settings;
 	w->time = agent_time_ref(time);
 	w->store = store;

@@ -12,6 +12,7 @@
 #include <agent/time.h>
 
 #include "agentd/common/settings.h"
+#include "agentd/link/inbox.h"
 #include "agentd/link/store.h"
 
 struct worker;
@@ -39,21 +40,11 @@ void worker_get_status(struct worker *worker, struct worker_status *ret_status);
 /* Send a message to ourselves, unless one is still under way. -ENOTCONN when there is no client. */
 int worker_send_canary(struct worker *worker, struct agent_error **err);
 
-/* Something from the broker; the receiver frees it. */
-struct worker_message {
-	struct worker_message *next;
-	const char *gap;	/* constant: why messages may be missing here; NULL: this is one */
-	char *topic;
-	void *payload;
-	size_t size;
-};
-
 /* Remembered for later connections. Returns 0, or as agent_mqtt_subscribe(). */
 int worker_subscribe(struct worker *worker, const char *filter, int qos, struct agent_error **err);
 void worker_unsubscribe(struct worker *worker, const char *filter);
 /* Oldest that arrived, or NULL. @notify_fd rings when there are some. */
 struct worker_message *worker_next_message(struct worker *worker);
-void worker_message_free(struct worker_message *message);
 
 /* Core has another certificate in use or on trial (ids as in KeyIdentity): connect again unless the one that is shown is all there is. */
 void worker_identity_changed(struct worker *worker, const char *current_id, const char *next_id);
