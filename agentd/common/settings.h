@@ -37,7 +37,8 @@ struct settings {
 		int64_t port;
 		char **brokers, *version, *client_id, *username, *alpn;
 		int64_t return_s, session_s, keepalive_min_s, keepalive_max_s;
-		bool retain, canary;
+		int64_t canary_s, canary_timeout_s;
+		bool retain;
 		char *ca_file, *crl_file, *crl, *ocsp, **pins, *cert_file, *key, *topic_prefix, **queues, **rights, *command_topic, *answer_topic;
 		int64_t flash_endurance_gib, telemetry_s, app_calls_per_s, keepalive_s, backoff_min_ms, backoff_max_ms;
 		bool allow_tls12;

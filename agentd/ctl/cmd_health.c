@@ -85,17 +85,23 @@ static bool unit_is_active(const char *unit, int64_t timeout_ms)
 	return ends_well(argv, timeout_ms);
 }
 
-static bool link_is_up(struct ctl *ctl)
+static const char *text_of(const struct reply *reply, const char *member)
+{
+	const char *text = json_string_value(json_object_get(reply->body, member));
+
+	return text == NULL ? "" : text;
+}
+
+/* Connected is not enough: something has to have come through. All of it is kept in RAM, so it was since this boot. */
+static bool link_is_alive(struct ctl *ctl)
 {
 	struct reply reply;
-	const char *state;
-	bool is_up;
+	bool is_alive;
 	int r = http_request(ctl, "GET", "/v1/status", NULL, &reply);
 
-	state = r == CTL_OK ? json_string_value(json_object_get(reply.body, "link_state")) : NULL;
-	is_up = state != NULL && strcmp(state, "online") == 0;
+	is_alive = r == CTL_OK && strcmp(text_of(&reply, "link_state"), "online") == 0 && strcmp(text_of(&reply, "link_alive"), "alive") == 0;
 	reply_free(&reply);
-	return is_up;
+	return is_alive;
 }
 
 /* What is not well yet, or NULL. */
@@ -109,19 +115,12 @@ static const char *first_complaint(struct ctl *ctl, const struct settings *s)
 	for (char **command = s->health.commands; command != NULL && *command != NULL; command++)
 		if (!command_is_well(*command, timeout_ms))
 			return *command;
-	if (s->health.mqtt && s->mqtt.enable && !link_is_up(ctl))
-		return "the broker connection";
+	if (s->health.mqtt && s->mqtt.enable && !link_is_alive(ctl))
+		return "the broker has not brought a message back yet";
 	return NULL;
 }
 
 enum trial { TRIAL_NONE, TRIAL_RUNNING, TRIAL_CONFIRMED, TRIAL_UNKNOWN };
-
-static const char *text_of(const struct reply *reply, const char *member)
-{
-	const char *text = json_string_value(json_object_get(reply->body, member));
-
-	return text == NULL ? "" : text;
-}
 
 /*
  * Before the owner's first password nothing can be installed or confirmed, and no reboot would change that. In every other state the

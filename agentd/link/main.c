@@ -33,12 +33,19 @@
 #define QUEUES_REPORT_US (2 * 1000000ull)
 #define FRESH_BOOT_S 300	/* devices that start within this after boot may be a fleet after a power cut */
 #define FIRST_DELAY_MS 30000
-#define CANARY_LATE_MS 30000	/* a message to ourselves that takes longer means the link does not carry any */
+#define LOOK_ALIVE_US (60 * 1000000ull)	/* at the latest */
+
+/* What core is told of a connection besides state and reason. */
+struct liveness_report {
+	enum liveness_state alive;
+	int64_t round_trip_ms;
+	uint64_t n_deaf, n_refused;
+};
 
 struct link {
 	struct service service;
 	sd_bus *core;
-	sd_event_source *core_timer, *telemetry_timer, *queues_timer, *notify;
+	sd_event_source *core_timer, *telemetry_timer, *queues_timer, *alive_timer, *notify;
 	int notify_fd;
 	struct agent_time *time;	/* as core tells it */
 	char *prefix;			/* of topics */
@@ -51,6 +58,7 @@ struct link {
 	uint64_t seq;
 	uint64_t n_connects_seen;
 	char reported_state[16], reported_why[512];
+	struct liveness_report reported;
 	bool core_missing_logged;
 	uint64_t reported_queues[QUEUE_CLASSES_MAX][STORE_COUNTERS];
 	size_t n_reported_queues;
@@ -73,20 +81,17 @@ static const char *state_word(enum agent_mqtt_state state)
 	return "offline";
 }
 
-static uint64_t now_ms(void)
-{
-	uint64_t us = 0;
-
-	return sd_event_now(NULL, CLOCK_MONOTONIC, &us) < 0 ? 0 : us / 1000;
-}
-
 /* The latest state, to core; again after core was restarted, because reported_state is empty then. */
-static void report(struct link *link, const char *state, const char *why)
+static void report(struct link *link, const char *state, const char *why, const struct worker_status *status)
 {
+	struct liveness_report news = { .alive = status->alive, .round_trip_ms = status->round_trip_ms, .n_deaf = status->n_deaf, .n_refused = status->n_refused };
 	bool is_new_state = strcmp(state, link->reported_state) != 0, is_new_why = strcmp(why, link->reported_why) != 0;
+	const struct liveness_report *old = &link->reported;
 
-	if (!is_new_state && !is_new_why)
+	if (!is_new_state && !is_new_why && old->alive == news.alive && old->round_trip_ms == news.round_trip_ms && old->n_deaf == news.n_deaf &&
+	    old->n_refused == news.n_refused)
 		return;
+	link->reported = news;
 	/* While it tries again and again, a reason is one line in the log and not one per attempt. */
 	if (strcmp(state, "online") == 0 ? is_new_state : is_new_why && strcmp(state, "connecting") != 0)
 		service_log(strcmp(state, "waiting") == 0 ? LOG_WARNING : LOG_INFO, "%s%s%s", state, why[0] == '\0' ? "" : ": ", why);
@@ -94,35 +99,34 @@ static void report(struct link *link, const char *state, const char *why)
 	snprintf(link->reported_why, sizeof(link->reported_why), "%s", why);
 	service_status("%s%s%s", state, why[0] == '\0' ? "" : ": ", why);
 	if (link->core != NULL)
-		(void)sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "LinkReport", NULL, NULL, "ss", state, why);
+		(void)sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "LinkReport", NULL, NULL, "sssxtt", state, why,
+					       liveness_word(news.alive), news.round_trip_ms, news.n_deaf, news.n_refused);
 }
 
 static void report_now(struct link *link)
 {
-	struct worker_status status;
+	struct worker_status status = { .round_trip_ms = -1 };
 	char why[512];
 
 	if (!link->service.settings->mqtt.enable) {
-		report(link, "disabled", "mqtt.enable is false");
+		report(link, "disabled", "mqtt.enable is false", &status);
 		return;
 	}
 	if (link->worker == NULL) {
-		report(link, "waiting", link->setup[0] == '\0' ? "agentd does not answer yet" : "setup is not finished: set the password first");
+		report(link, "waiting", link->setup[0] == '\0' ? "agentd does not answer yet" : "setup is not finished: set the password first",
+		       &status);
 		return;
 	}
 	worker_get_status(link->worker, &status);
 	if (status.state == AGENT_MQTT_ONLINE && status.why[0] == '\0') {
-		if (status.canary_sent_ms != 0 && now_ms() > status.canary_sent_ms + CANARY_LATE_MS)
-			snprintf(why, sizeof(why), "the broker took a message to ourselves %" PRIu64 " s ago and has not brought it back",
-				 (now_ms() - status.canary_sent_ms) / 1000);
-		else if (status.round_trip_ms >= 0)
+		if (status.round_trip_ms >= 0)
 			snprintf(why, sizeof(why), "last round trip %" PRId64 " ms", status.round_trip_ms);
 		else
 			why[0] = '\0';
-		report(link, "online", why);
+		report(link, "online", why, &status);
 		return;
 	}
-	report(link, state_word(status.state), status.why);
+	report(link, state_word(status.state), status.why, &status);
 }
 
 /* Counters of all queues, when they are others than core knows. */
@@ -200,9 +204,7 @@ static void send_telemetry(struct link *link)
 	/* Without a connection it waits in its queue. */
 	if (r >= 0)
 		r = store_put(link->store, topic, json, strlen(json), AGENT_MQTT_QOS1, 0, 0, &err);
-	if (r >= 0 && status.state == AGENT_MQTT_ONLINE)
-		r = worker_send_canary(link->worker, &err);
-	if (r < 0 && r != -ENOTCONN)
+	if (r < 0)
 		service_log(LOG_WARNING, "telemetry %" PRIu64 " not queued: %s", link->seq, err == NULL ? strerror(-r) : agent_error_message(err));
 }
 
@@ -233,6 +235,26 @@ static void hand_out(struct link *link)
 	apps_wake(link->apps);
 }
 
+/* Canaries, and what they say. */
+static void look_alive(struct link *link)
+{
+	uint64_t wait_ms = worker_look_alive(link->worker), wait_us = wait_ms < LOOK_ALIVE_US / 1000 ? wait_ms * 1000 : LOOK_ALIVE_US;
+
+	(void)sd_event_source_set_time_relative(link->alive_timer, wait_us);
+	(void)sd_event_source_set_enabled(link->alive_timer, SD_EVENT_ONESHOT);
+}
+
+static int on_alive_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct link *link = userdata;
+
+	if (link->worker == NULL)
+		return 0; /* the first notice of the next worker starts it again */
+	look_alive(link);
+	report_now(link);
+	return 0;
+}
+
 static int on_notify(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct link *link = userdata;
@@ -244,6 +266,7 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *use
 	if (link->worker == NULL)
 		return 0;
 	hand_out(link);
+	look_alive(link);
 	worker_get_status(link->worker, &status);
 	report_now(link);
 	if (status.state == AGENT_MQTT_ONLINE && status.n_connects != link->n_connects_seen) {
@@ -525,6 +548,8 @@ static int set_up(struct link *link, struct agent_error **err)
 		r = sd_event_add_time_relative(link->service.event, &link->telemetry_timer, CLOCK_MONOTONIC,
 					       (uint64_t)settings->mqtt.telemetry_s * 1000000, 0, on_telemetry_time, link);
 	if (r >= 0)
+		r = sd_event_add_time_relative(link->service.event, &link->alive_timer, CLOCK_MONOTONIC, LOOK_ALIVE_US, 0, on_alive_time, link);
+	if (r >= 0)
 		r = sd_event_add_time_relative(link->service.event, &link->queues_timer, CLOCK_MONOTONIC, QUEUES_REPORT_US, 0, on_queues_time, link);
 	if (r < 0)
 		return agent_error_set(err, r, "link.setup", "cannot set up the event loop: %s", strerror(-r));
@@ -560,6 +585,7 @@ int main(int argc, char **argv)
 	sd_event_source_unref(link.core_timer);
 	sd_event_source_unref(link.telemetry_timer);
 	sd_event_source_unref(link.queues_timer);
+	sd_event_source_unref(link.alive_timer);
 	close(link.notify_fd);
 	free(link.prefix);
 	agent_time_unref(link.time);

@@ -45,18 +45,3 @@ uint64_t telemetry_uptime_s(void)
 	clock_gettime(CLOCK_BOOTTIME, &ts);
 	return (uint64_t)ts.tv_sec;
 }
-
-uint64_t canary_parse(const void *payload, size_t size)
-{
-	const char *digits = payload;
-	uint64_t n = 0;
-
-	if (size == 0 || size > 18)	/* 18 digits cannot overflow */
-		return 0;
-	for (size_t i = 0; i < size; i++) {
-		if (digits[i] < '0' || digits[i] > '9')
-			return 0;
-		n = n * 10 + (uint64_t)(digits[i] - '0');
-	}
-	return n;
-}

@@ -20,7 +20,4 @@ int telemetry_json(const struct telemetry *t, char **ret_json);
 int telemetry_boot_id(char ret_id[33]);
 uint64_t telemetry_uptime_s(void);
 
-/* Number in a canary message, 0 if it is not one of ours. */
-uint64_t canary_parse(const void *payload, size_t size);
-
 #endif

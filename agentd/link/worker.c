@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
@@ -33,7 +34,6 @@
 #include "agentd/common/tls_policy.h"
 #include "agentd/link/identity.h"
 #include "agentd/link/inbox.h"
-#include "agentd/link/telemetry.h"
 #include "base/file.h"
 #include "base/macro.h"
 
@@ -81,7 +81,8 @@ struct worker {
 	struct agent_mqtt_info past;	/* counters of clients that are gone */
 	struct stamp live_crl;		/* revocation lists that it looked at */
 	struct worker_status status;
-	uint64_t canary;	/* number of the last one sent */
+	struct liveness alive;
+	bool told_foreign;	/* on this connection */
 	char shown[IDENTITY_ID_MAX];	/* id of the certificate on the connection, "" for the file's */
 	bool has_shown;
 	struct {
@@ -173,6 +174,18 @@ static void look_at_time(struct worker *w, struct agent_tls *tls)
 	}
 }
 
+/* With the lock. */
+static void begin_liveness(struct worker *w)
+{
+	uint8_t nonce[LIVENESS_NONCE];
+
+	/* Without random bytes somebody who guesses them could let a deaf connection look alive, and no more. */
+	if (getrandom(nonce, sizeof(nonce), GRND_NONBLOCK) != (ssize_t)sizeof(nonce))
+		memset(nonce, 0, sizeof(nonce));
+	liveness_online(&w->alive, now_ms(), nonce);
+	w->told_foreign = false;
+}
+
 static void set_status(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)
 {
 	pthread_mutex_lock(&w->lock);
@@ -182,12 +195,15 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 		if (agent_tls_backup_pins(w->tls[w->status.info.broker]) == 0)
 			service_log(LOG_WARNING, "each pin of mqtt.pins is a key of the broker's chain now: there is no backup pin");
 		w->status.n_connects++;
-		w->status.round_trip_ms = -1;
-		w->status.canary_sent_ms = 0;
 		w->status.why[0] = '\0';
+		begin_liveness(w);
 		if (!w->status.info.session_present)
 			inbox_put(&w->inbox, "connection", NULL, NULL, 0);
 	}
+	if (state != AGENT_MQTT_ONLINE)
+		liveness_offline(&w->alive);
+	else if (why != NULL)
+		w->status.n_refused++;	/* the only thing that is told of a connection that goes on */
 	w->status.state = state;
 	if (why != NULL)	/* otherwise the last reason stays visible while we try again */
 		snprintf(w->status.why, sizeof(w->status.why), "%s (%s)", agent_error_message(why), agent_error_name(why));
@@ -198,14 +214,17 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 static void on_message(void *userdata, const char *topic, const void *payload, size_t size)
 {
 	struct worker *w = userdata;
-	uint64_t n = canary_parse(payload, size);
+	bool is_foreign = false;
 
 	pthread_mutex_lock(&w->lock);
-	if (strcmp(topic, w->canary_topic) != 0)
+	if (strcmp(topic, w->canary_topic) == 0) {
+		if (!liveness_canary(&w->alive, now_ms(), payload, size, &is_foreign) && is_foreign && !w->told_foreign) {
+			w->told_foreign = true;
+			service_log(LOG_NOTICE, "a message on %s is not ours of this connection: it does not count", topic);
+		}
+	} else {
+		liveness_message(&w->alive, now_ms());
 		inbox_put(&w->inbox, size > STORE_MESSAGE_MAX ? "size" : NULL, topic, payload, size);
-	else if (n != 0 && n == w->canary && w->status.canary_sent_ms != 0) {
-		w->status.round_trip_ms = (int64_t)(now_ms() - w->status.canary_sent_ms);
-		w->status.canary_sent_ms = 0;
 	}
 	pthread_mutex_unlock(&w->lock);
 	ring(w->notify_fd);
@@ -331,15 +350,30 @@ static void on_state(void *userdata, enum agent_mqtt_state state, const struct a
 static void on_acked(void *userdata, uint64_t id)
 {
 	struct worker *w = userdata;
+	bool is_news;
 
+	pthread_mutex_lock(&w->lock);
+	is_news = liveness_acked(&w->alive, now_ms(), id);
+	pthread_mutex_unlock(&w->lock);
+	if (is_news)
+		ring(w->notify_fd);
 	store_acked(w->store, id);
 }
 
 static void on_refused(void *userdata, uint64_t id, const struct agent_error *why)
 {
 	struct worker *w = userdata;
+	bool is_ours;
 
-	store_refused(w->store, id, agent_error_message(why));
+	pthread_mutex_lock(&w->lock);
+	is_ours = liveness_refused(&w->alive, id);
+	pthread_mutex_unlock(&w->lock);
+	if (is_ours) {
+		service_log(LOG_WARNING, "%s (%s)", agent_error_message(why), agent_error_name(why));
+		ring(w->notify_fd);
+	} else {
+		store_refused(w->store, id, agent_error_message(why));
+	}
 }
 
 static void drop_profiles(struct worker *w)
@@ -437,7 +471,7 @@ static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct ag
 	r = open_client(w, brokers, &mqtt, err);
 	if (r < 0)
 		return r;
-	r = w->settings->mqtt.canary ? agent_mqtt_subscribe(mqtt, w->canary_topic, 0, err) : 0;
+	r = w->settings->mqtt.canary_s > 0 ? agent_mqtt_subscribe(mqtt, w->canary_topic, 1, err) : 0;
 	if (r < 0) {
 		agent_mqtt_free(mqtt);
 		return r;
@@ -468,7 +502,7 @@ static void hand_over(struct worker *w, struct agent_mqtt *mqtt)
 	for (size_t i = 0; mqtt != NULL && i < w->n_filters; i++)
 		if (agent_mqtt_subscribe(mqtt, w->filters[i].text, w->filters[i].qos, NULL) < 0)
 			service_log(LOG_ERR, "out of memory: a subscription of an application is not repeated");
-	w->status.canary_sent_ms = 0;
+	liveness_forget(&w->alive);
 	pthread_mutex_unlock(&w->lock);
 	store_attach(w->store, mqtt);
 	/* A stop that came before there was a client to tell. */
@@ -565,7 +599,7 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 	w->store = store;
 	w->notify_fd = notify_fd;
 	w->delay_ms = delay_ms;
-	w->status.round_trip_ms = -1;
+	liveness_init(&w->alive, (uint64_t)settings->mqtt.canary_s, (uint64_t)settings->mqtt.canary_timeout_s);
 	w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->stop_fd < 0 || make_names(w, prefix) < 0 || agent_context_new(&w->ctx) < 0)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory or descriptors");
@@ -608,31 +642,44 @@ void worker_get_status(struct worker *w, struct worker_status *ret_status)
 {
 	pthread_mutex_lock(&w->lock);
 	read_info(w);
+	w->status.round_trip_ms = w->alive.round_trip_ms;
+	w->status.alive = w->alive.state;
+	w->status.n_deaf = w->alive.n_deaf;
 	*ret_status = w->status;
 	pthread_mutex_unlock(&w->lock);
 }
 
-int worker_send_canary(struct worker *w, struct agent_error **err)
+/* With the lock. */
+static void send_canary(struct worker *w)
 {
-	char number[24];
-	int r = 0;
+	_cleanup_error_ struct agent_error *err = NULL;
+	char text[LIVENESS_TEXT];
+	uint64_t id;
 
-	if (!w->settings->mqtt.canary)
-		return 0;
+	liveness_text(&w->alive, text);
+	if (w->mqtt == NULL)
+		return;
+	if (agent_mqtt_publish_ttl(w->mqtt, w->canary_topic, text, strlen(text), AGENT_MQTT_QOS1, (uint32_t)w->settings->mqtt.canary_timeout_s, &id, &err) < 0)
+		service_log(LOG_DEBUG, "a message to ourselves has to wait: %s", agent_error_message(err));
+	else
+		liveness_sent(&w->alive, now_ms(), id);
+}
+
+uint64_t worker_look_alive(struct worker *w)
+{
+	enum liveness_action action;
+	uint64_t wait_ms;
+
 	pthread_mutex_lock(&w->lock);
-	if (w->status.canary_sent_ms == 0) {
-		snprintf(number, sizeof(number), "%" PRIu64, w->canary + 1);
-		if (w->mqtt == NULL)
-			r = agent_error_set(err, -ENOTCONN, "link.offline", "there is no broker connection");
-		else
-			r = agent_mqtt_publish(w->mqtt, w->canary_topic, number, strlen(number), 0, NULL, err);
-		if (r >= 0) {
-			w->canary++;
-			w->status.canary_sent_ms = now_ms();
-		}
+	action = liveness_check(&w->alive, now_ms(), &wait_ms);
+	if (action == LIVENESS_SEND) {
+		send_canary(w);
+	} else if (action == LIVENESS_REJECT) {
+		service_log(LOG_WARNING, "the broker does not bring back what we send to ourselves: another connection is made");
+		agent_mqtt_reject(w->mqtt, w->alive.was_good);
 	}
 	pthread_mutex_unlock(&w->lock);
-	return r;
+	return wait_ms;
 }
 
 int worker_subscribe(struct worker *w, const char *filter, int qos, struct agent_error **err)

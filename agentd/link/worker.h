@@ -13,6 +13,7 @@
 
 #include "agentd/common/settings.h"
 #include "agentd/link/inbox.h"
+#include "agentd/link/liveness.h"
 #include "agentd/link/store.h"
 
 struct worker;
@@ -22,10 +23,12 @@ struct worker_status {
 	enum agent_mqtt_state state;
 	char why[512];		/* what ended the last attempt, "" when there is nothing to say */
 	uint64_t n_connects;
-	int64_t round_trip_ms;	/* -1: none on this connection yet */
-	struct agent_mqtt_info info;	/* counters: since worker_start(), over all clients */
+	int64_t round_trip_ms;	/* of the last canary; -1: none on this connection yet */
+	enum liveness_state alive;
+	uint64_t n_deaf;	/* connections that were left because nothing came back */
+	uint64_t n_refused;	/* subscriptions that a broker refused */
 	uint64_t signed_s, not_after_s;	/* newest signature on what vouches for the broker, and the end of its chain; 0 unknown */
-	uint64_t canary_sent_ms;	/* CLOCK_MONOTONIC of the oldest canary without an answer, 0 if none */
+	struct agent_mqtt_info info;	/* counters: since worker_start(), over all clients */
 };
 
 /*
@@ -37,8 +40,8 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 /* Say goodbye to the broker and end the thread; 5 s at most, then it is left to the end of the process: false, and @store stays in use. */
 bool worker_stop(struct worker *worker);
 void worker_get_status(struct worker *worker, struct worker_status *ret_status);
-/* Send a message to ourselves, unless one is still under way. -ENOTCONN when there is no client. */
-int worker_send_canary(struct worker *worker, struct agent_error **err);
+/* Send a canary or leave a broker that brings none back, where it is time for it. Returns after how many ms to call again; also when @notify_fd rings. */
+uint64_t worker_look_alive(struct worker *worker);
 
 /* Remembered for later connections. Returns 0, or as agent_mqtt_subscribe(). */
 int worker_subscribe(struct worker *worker, const char *filter, int qos, struct agent_error **err);

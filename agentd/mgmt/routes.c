@@ -2,6 +2,7 @@
 /* Every endpoint, once. A path that is not here is treated like the strictest row. */
 #include "agentd/mgmt/route.h"
 #include "agentd/mgmt/routes_enrol.h"
+#include "agentd/mgmt/routes_link.h"
 #include "base/macro.h"
 
 #define GET METHOD_GET
@@ -280,8 +281,7 @@ static const struct arg_rule answer_status[] = {
 	{ "srk_name", ARG_TEXT, OPTIONAL, .bytes = HEX },
 	{ "floor", ARG_NUMBER, OPTIONAL, .about = "lowest security version that may be installed" },
 	{ "software_keys", ARG_NUMBER, REQUIRED, .about = "keys that are files without a TPM" },
-	{ "link_state", ARG_TEXT, REQUIRED, .values = "offline connecting online waiting disabled" },
-	{ "link_detail", ARG_TEXT, OPTIONAL, .about = "why" },
+	LINK_MEMBERS,
 	TIME_MEMBERS,
 	{ "update_stage", ARG_TEXT, REQUIRED, .values = UPDATE_STAGES },
 	{ "booted_slot", ARG_TEXT, OPTIONAL },

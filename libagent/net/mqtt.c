@@ -200,6 +200,14 @@ void agent_mqtt_reconnect(struct agent_mqtt *mqtt)
 	wake(mqtt);
 }
 
+void agent_mqtt_reject(struct agent_mqtt *mqtt, int was_good)
+{
+	if (mqtt == NULL)
+		return;
+	atomic_store(&mqtt->rejected, was_good ? MQTT_REJECTED_WAS_GOOD : MQTT_REJECTED);
+	wake(mqtt);
+}
+
 enum agent_mqtt_state agent_mqtt_get_state(const struct agent_mqtt *mqtt)
 {
 	return mqtt == NULL ? AGENT_MQTT_OFFLINE : (enum agent_mqtt_state)atomic_load(&mqtt->state);
@@ -363,6 +371,7 @@ int agent_mqtt_run(struct agent_mqtt *mqtt, struct agent_error **err)
 		int r;
 
 		atomic_store(&mqtt->wants_reconnect, false);
+		atomic_store(&mqtt->rejected, MQTT_NOT_REJECTED);
 		mqtt_set_state(mqtt, AGENT_MQTT_CONNECTING, NULL);
 		/* The handler may have stopped us. */
 		if (atomic_load(&mqtt->is_stopping) || (r = mqtt_session(mqtt, &online_ms, &why)) == 0)

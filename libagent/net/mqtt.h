@@ -21,6 +21,8 @@
 #define MQTT_FILTERS_MAX 64
 #define MQTT_BROKERS_MAX 8
 
+enum mqtt_rejected { MQTT_NOT_REJECTED, MQTT_REJECTED, MQTT_REJECTED_WAS_GOOD };
+
 struct mqtt_filter {
 	char *filter;
 	int qos;
@@ -54,6 +56,7 @@ struct agent_mqtt {
 	int wake_fd;		/* eventfd: something was queued, or stop */
 	atomic_bool is_stopping, is_running;
 	atomic_bool wants_reconnect; /* agent_mqtt_reconnect() */
+	atomic_int rejected;	/* agent_mqtt_reject(): enum mqtt_rejected */
 	atomic_int state;
 
 	pthread_mutex_t lock;	/* guards queue, filters and info */

@@ -383,6 +383,11 @@ static int serve(struct session *s, struct agent_error **err)
 			say_farewell(s, false);
 			return 1;
 		}
+		if (s->is_online && atomic_load(&s->mqtt->rejected) != MQTT_NOT_REJECTED) {
+			say_farewell(s, true);
+			return agent_error_set(err, -EIO, "mqtt.deaf", "%s:%u keeps the connection, but what we send to ourselves does not come back",
+					       s->broker->host, s->broker->port);
+		}
 		if (s->wants_return) {
 			context_log(s->mqtt->ctx, "mqtt: back to %s:%u", s->mqtt->brokers[0].host, s->mqtt->brokers[0].port);
 			turn_return(&s->mqtt->turn);
@@ -487,7 +492,7 @@ int mqtt_session(struct agent_mqtt *mqtt, uint64_t *ret_online_ms, struct agent_
 		if (getnameinfo(a->ai_addr, a->ai_addrlen, s.address, sizeof(s.address), NULL, 0, NI_NUMERICHOST) != 0)
 			continue;
 		r = try_address(&s, err);
-		if (s.is_online)
+		if (s.is_online && atomic_load(&mqtt->rejected) != MQTT_REJECTED)
 			*ret_online_ms = mqtt_now_ms() - s.online_since_ms + 1; /* 0 would say: never */
 		if (atomic_load(&mqtt->is_stopping))
 			return 0;

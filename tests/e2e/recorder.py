@@ -3,6 +3,7 @@
 """A broker for tests that says PUBACK only after the message is in a file, so that the file tells what was acknowledged.
 
 usage: recorder.py PORT CERT KEY CLIENT-CA FILE [TIMES]   (MQTT 3.1.1, TLS 1.3 with client certificates; forwards to subscribers)
+REFUSE in the environment: a filter that nobody may subscribe.
 TIMES: a file that says when each message was in FILE, still before its PUBACK: "SECONDS TOPIC NUMBER"
 """
 import os
@@ -98,9 +99,11 @@ class Client(threading.Thread):
                 at, codes = 2, b""
                 while at < len(body):
                     n = struct.unpack(">H", body[at:at + 2])[0]
-                    self.filters.append(body[at + 2:at + 2 + n].decode())
+                    wanted = body[at + 2:at + 2 + n].decode()
                     at += 3 + n
-                    codes += b"\0"
+                    codes += b"\x80" if wanted == os.environ.get("REFUSE") else b"\0"
+                    if codes[-1] == 0:
+                        self.filters.append(wanted)
                 with lock:
                     if self not in subscribers:
                         subscribers.append(self)

@@ -51,21 +51,6 @@ static void text_that_is_not_utf8_is_refused(void **state)
 	assert_null(text);
 }
 
-static void only_our_canaries_are_counted(void **state)
-{
-	static const struct {
-		const char *payload;
-		uint64_t n;
-	} cases[] = {
-		{ "1", 1 }, { "42", 42 }, { "999999999999999999", UINT64_C(999999999999999999) },
-		{ "", 0 }, { "-1", 0 }, { "1 ", 0 }, { "0x1", 0 }, { "1000000000000000000", 0 }, { "9999999999999999999999999", 0 }, { "one", 0 },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		assert_int_equal(canary_parse(cases[i].payload, strlen(cases[i].payload)), cases[i].n);
-	assert_int_equal(canary_parse("1\0002", 3), 0);
-}
-
 static void this_machine_has_a_boot_id_and_an_uptime(void **state)
 {
 	char id[33] = "";
@@ -81,7 +66,6 @@ int main(void)
 		cmocka_unit_test(every_value_is_in_the_json),
 		cmocka_unit_test(text_from_the_configuration_is_escaped),
 		cmocka_unit_test(text_that_is_not_utf8_is_refused),
-		cmocka_unit_test(only_our_canaries_are_counted),
 		cmocka_unit_test(this_machine_has_a_boot_id_and_an_uptime),
 	};
 

@@ -109,6 +109,8 @@ const eventWords = {
   "est.refused": "A new device certificate was refused; the old one stays", "est.failed": "No new device certificate could be had; the old one stays",
   "est.trusted": "The authority of a certificate server was confirmed", "est.secret": "The secret for a certificate server was stored or wiped",
   "cert.expiring": "The device certificate runs out", "link.state": "Cloud connection changed",
+  "link.deaf": "The cloud keeps the connection and brings nothing back", "link.alive": "The cloud brings messages back again",
+  "link.subscription_refused": "The cloud refused a subscription",
   "command.accepted": "A command from the cloud was carried out", "command.refused": "A command from the cloud was refused",
 };
 

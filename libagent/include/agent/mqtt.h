@@ -172,6 +172,16 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_run(struct agent_mqtt *mqtt, struct
  * thread, also from a handler; does not block. Since: 0.1
  */
 AGENT_EXPORT void agent_mqtt_reconnect(struct agent_mqtt *mqtt);
+/**
+ * agent_mqtt_reject() - the caller found out that the connection carries nothing, though the broker keeps it: leave it as a failed one
+ * @mqtt:     the client; NULL is ignored
+ * @was_good: something came through on this connection before, so it counts as one that broke; 0: as an attempt that failed, and the next broker is
+ *            tried where there are several
+ *
+ * The state handler hears AGENT_MQTT_WAITING with mqtt.deaf, and the back-off goes on. Without a connection it does nothing. From any thread, also from a
+ * handler; does not block. Since: 0.1
+ */
+AGENT_EXPORT void agent_mqtt_reject(struct agent_mqtt *mqtt, int was_good);
 /** agent_mqtt_stop() - end agent_mqtt_run(), also a coming one; may be called from any thread or a signal handler. Since: 0.1 */
 AGENT_EXPORT void agent_mqtt_stop(struct agent_mqtt *mqtt);
 /**
