@@ -164,6 +164,39 @@ static void what_was_not_acknowledged_is_sent_again_and_birth_and_will_frame_it(
 	hang_up(ssl);
 }
 
+static void a_connection_that_the_caller_rejects_is_left_as_a_failed_one(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_mqtt *mqtt = make_client(f);
+	uint8_t body[128];
+	pthread_t thread;
+	size_t size;
+	int head;
+	SSL *ssl;
+
+	agent_mqtt_reject(NULL, 0);
+	agent_mqtt_reject(mqtt, 0);	/* no connection: nothing */
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	for (int was_good = 0; was_good < 2; was_good++) {
+		bool has_offline = false;
+
+		ssl = accept_mqtt(f, 0);
+		wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 1 + (unsigned)was_good);
+		agent_mqtt_reject(mqtt, was_good);
+		while ((head = read_packet(ssl, body, &size)) > 0 && head != 0xe0)
+			has_offline |= head == 0x31 && size == 16 && memcmp(body + 9, "offline", 7) == 0;
+		assert_int_equal(head, 0xe0);
+		assert_true(has_offline);	/* others see that the device cannot be reached */
+		hang_up(ssl);
+		wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 1 + (unsigned)was_good);
+		assert_string_equal(f->why, "mqtt.deaf");
+	}
+	ssl = accept_mqtt(f, 0);	/* and it comes back */
+	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 3);
+	stop(mqtt, thread);
+	hang_up(ssl);
+}
+
 static void stop_before_run_and_a_second_run_work(void **state)
 {
 	struct fixture *f = *state;
@@ -276,6 +309,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_client_comes_back_after_every_kind_of_failure, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_listening_and_wrong_peers_are_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_not_acknowledged_is_sent_again_and_birth_and_will_frame_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_connection_that_the_caller_rejects_is_left_as_a_failed_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(stop_before_run_and_a_second_run_work, setup, teardown),
 		cmocka_unit_test_setup_teardown(tcp_may_take_a_moment_to_come_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(bad_arguments_are_refused, setup, teardown),
