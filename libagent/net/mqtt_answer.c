@@ -11,12 +11,14 @@
 
 #include <agent/openssl.h>
 
+#include "base/backoff.h"
 #include "base/macro.h"
 #include "context.h"
 #include "net/mqtt_reason.h"
 
 #define TRIES_MAX 5		/* of a message that the broker refuses, perhaps not for ever */
 #define TRY_AGAIN_MS 1000	/* doubled each time */
+#define TRY_AGAIN_MAX_MS 64000
 
 /* ---- what libmosquitto calls */
 
@@ -61,6 +63,11 @@ static void on_disconnect(struct mosquitto *mosq, void *userdata, int code, cons
 	take_reference(s, properties);	/* libmosquitto 2.0.11 drops them */
 }
 
+static bool comes_again(const struct mqtt_message *m, const struct mqtt_reason *reason)
+{
+	return reason->outlook == MQTT_PASSING || (reason->outlook == MQTT_MAYBE && m->n_refused + 1 < TRIES_MAX);
+}
+
 /* A message is out, refused, or to be tried again. */
 static void on_publish(struct mosquitto *mosq, void *userdata, int mid, int code, const mosquitto_property *properties)
 {
@@ -74,9 +81,9 @@ static void on_publish(struct mosquitto *mosq, void *userdata, int mid, int code
 
 	pthread_mutex_lock(&mqtt->lock);
 	m = mqtt_queue_find(&mqtt->queue, mid);
-	if (m != NULL && reason != NULL && !reason->is_final && m->n_refused + 1 < TRIES_MAX) {
+	if (m != NULL && reason != NULL && comes_again(m, reason)) {
 		context_log(mqtt->ctx, "mqtt: message to %s refused for now: %s", m->topic, reason->text);
-		mqtt_queue_postpone(&mqtt->queue, m, mqtt_now_ms() + ((uint64_t)TRY_AGAIN_MS << m->n_refused));
+		mqtt_queue_postpone(&mqtt->queue, m, mqtt_now_ms() + backoff_ceiling(m->n_refused, TRY_AGAIN_MS, TRY_AGAIN_MAX_MS));
 	} else if (m != NULL) {
 		if (reason != NULL) {
 			agent_error_set(&why, -reason->errnum, reason->name, "%s:%u does not take a message to %s: %s", s->broker->host,

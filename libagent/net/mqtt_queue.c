@@ -134,7 +134,10 @@ void mqtt_queue_drop(struct mqtt_queue *queue, struct mqtt_message *message)
 
 void mqtt_queue_rewind(struct mqtt_queue *queue)
 {
-	for (struct mqtt_message *m = queue->first; m != NULL; m = m->next)
+	for (struct mqtt_message *m = queue->first; m != NULL; m = m->next) {
 		m->is_sent = false;
+		m->n_refused = 0;	/* the next broker may be another one */
+		m->not_before_ms = 0;
+	}
 	queue->n_sent = 0;
 }

@@ -2,14 +2,19 @@
 #ifndef NET_MQTT_REASON_H
 #define NET_MQTT_REASON_H
 /* Reason codes of MQTT 5 (OASIS Standard, 7 March 2019, section 2.4) and what we make of them. */
-#include <stdbool.h>
+/* What a refusal says of the message that was refused. */
+enum mqtt_outlook {
+	MQTT_MAYBE,	/* nothing: it is tried again a few times */
+	MQTT_FINAL,	/* the same message fares no better later */
+	MQTT_PASSING,	/* the refusal is not about the message, and ends */
+};
 
 struct mqtt_reason {
 	int code;
 	int errnum;
 	const char *name;	/* of the error */
 	const char *text;
-	bool is_final;		/* for a PUBACK: the same message fares no better later */
+	enum mqtt_outlook outlook;	/* in a PUBACK */
 };
 
 /* Never NULL: an unknown code has a row of its own. */

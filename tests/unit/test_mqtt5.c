@@ -159,7 +159,7 @@ static void a_refused_message_is_not_delivered_and_holds_up_nothing(void **state
 	answer_puback(ssl, body, (char)0x87);
 	assert_int_equal(read_packet(ssl, body, &size), 0x32);
 	assert_memory_equal(body + 2, "d/later", 7);
-	answer_puback(ssl, body, (char)0x97);	/* quota: maybe later */
+	answer_puback(ssl, body, (char)0x83);	/* maybe later */
 	assert_int_equal(read_packet(ssl, body, &size), 0x32);
 	assert_memory_equal(body + 2, "d/yes", 5);
 	/* Message expiry interval: 100 s, or a little less when we come late. */
@@ -175,14 +175,42 @@ static void a_refused_message_is_not_delivered_and_holds_up_nothing(void **state
 	for (int i = 1; i < 5; i++) {
 		assert_int_equal(read_packet(ssl, body, &size), 0x32);
 		assert_memory_equal(body + 2, "d/later", 7);
-		answer_puback(ssl, body, (char)0x97);
+		answer_puback(ssl, body, (char)0x83);
 	}
 	wait_for(f, &f->n_refused, 3);
 	assert_int_equal(f->refused[2], later);
-	assert_string_equal(f->refusal, "mqtt.quota");
+	assert_string_equal(f->refusal, "mqtt.broker-rule");
 	assert_int_equal(f->n_acked, 1);
 	agent_mqtt_get_info(mqtt, &info);
 	assert_int_equal(info.payload_sent, 1 + 5 + 1);
+	stop(mqtt, thread);
+	hang_up(ssl);
+}
+
+/* Nothing is given up because of it: the fault is not the message's, and it ends. */
+static void a_quota_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_mqtt *mqtt = make_client(f, &usual);
+	uint64_t id;
+	uint8_t body[128];
+	pthread_t thread;
+	size_t size;
+	SSL *ssl;
+
+	assert_int_equal(agent_mqtt_publish(mqtt, "d/quota", "1", 1, AGENT_MQTT_QOS1, &id, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	ssl = serve_connect(f, body, &size, ANSWER("\0\0\0"));
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(read_packet(ssl, body, &size), 0x32);
+		answer_puback(ssl, body, (char)0x97);
+	}
+	assert_int_equal(read_packet(ssl, body, &size), 0x32);
+	assert_memory_equal(body + 2, "d/quota", 7);
+	answer_puback(ssl, body, 0);
+	wait_for(f, &f->n_acked, 1);
+	assert_int_equal(f->acked[0], id);
+	assert_int_equal(f->n_refused, 0);
 	stop(mqtt, thread);
 	hang_up(ssl);
 }
@@ -469,6 +497,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(connect_says_what_was_asked_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_protocol_name_is_asked_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refused_message_is_not_delivered_and_holds_up_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_quota_is_waited_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_the_broker_says_at_the_end_has_a_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_broker_without_5_gets_311, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_filter_that_is_given_up_offline_leaves_the_session_of_the_broker, setup, teardown),

@@ -127,7 +127,7 @@ struct agent_mqtt_info {
  * @acked:   message @id is out: written for QoS 0, PUBACK received for QoS 1
  * @message: a subscribed message arrived; pointers are lent for the call
  * @refused: message @id is given up: the broker does not take it (MQTT 5 only: with 3.1.1 a broker cannot say so) or the connection cannot carry
- *           it; @why is lent. What may go better later is tried five times before
+ *           it; @why is lent. What may go better later is tried five times on one connection before; a quota that is used up is waited for
  *
  * Handlers may publish, subscribe and stop. Since: 0.1
  */
