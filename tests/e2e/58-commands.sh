@@ -20,7 +20,7 @@ fi
 P=devices/$LAB_SERIAL
 EKU=2.25.142388606680879834795550567071369127937
 CHILDREN=
-at_end() { local code=$?; for p in $CHILDREN; do kill "$p" 2> /dev/null; done; (exit "$code"); e2e_end; }
+at_end() { local code=$?; for p in $CHILDREN; do pkill -P "$p"; kill "$p" 2> /dev/null; done; (exit "$code"); e2e_end; }
 trap at_end EXIT
 
 settings() { # ROLE
