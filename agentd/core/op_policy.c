@@ -17,6 +17,7 @@
 #include "agentd/core/store.h"
 #include "agentd/core/stream.h"
 #include "agentd/core/update.h"
+#include "agentd/core/update_inside.h"
 #include "agentd/core/update_policy.h"
 #include "base/macro.h"
 
@@ -324,21 +325,6 @@ int policy_append(struct core *core, sd_bus_message *m)
 	return r < 0 ? r : append_text(m, "offer_error", p->error);
 }
 
-static int answer(struct core *core, struct op_call *call, struct agent_error **err)
-{
-	sd_bus_message *reply;
-	int r = op_reply_new(call, &reply, err);
-
-	if (r < 0)
-		return r;
-	r = updates_append(core, reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the update status: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
-}
-
 /* ---- what is asked ------------------------------------------------------------------------------------------------ */
 
 static int announce(struct core *core, struct op_call *call, const char *url, const char *reference, struct agent_error **err)
@@ -359,7 +345,7 @@ static int announce(struct core *core, struct op_call *call, const char *url, co
 	if (r > 0)
 		changed(core);
 	tick_soon(core);
-	return answer(core, call, err);
+	return updates_send_report(core, call, err);
 }
 
 int op_update_offer(struct core *core, struct op_call *call, struct agent_error **err)
@@ -398,7 +384,7 @@ int op_offer_withdraw(struct core *core, struct op_call *call, struct agent_erro
 
 int op_offer_status(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	return answer(core, call, err);
+	return updates_send_report(core, call, err);
 }
 
 int op_update_approve(struct core *core, struct op_call *call, struct agent_error **err)
@@ -415,7 +401,7 @@ int op_update_approve(struct core *core, struct op_call *call, struct agent_erro
 	event_add(core, EVENT_UPDATE_APPROVED, "release", p->release_id, "user", call->caller.user, "source", call->caller.source, NULL);
 	changed(core);
 	tick_soon(core);
-	return answer(core, call, err);
+	return updates_send_report(core, call, err);
 }
 
 int op_update_postpone(struct core *core, struct op_call *call, struct agent_error **err)
@@ -434,7 +420,7 @@ int op_update_postpone(struct core *core, struct op_call *call, struct agent_err
 	snprintf(text, sizeof(text), "%" PRIu64, hours);
 	event_add(core, EVENT_UPDATE_POSTPONED, "release", ps->policy.release_id, "hours", text, "user", call->caller.user, "source", call->caller.source, NULL);
 	changed(core);
-	return answer(core, call, err);
+	return updates_send_report(core, call, err);
 }
 
 int op_update_policy(struct core *core, struct op_call *call, struct agent_error **err)
@@ -457,7 +443,7 @@ int op_update_policy(struct core *core, struct op_call *call, struct agent_error
 			  "user", call->caller.user, "source", call->caller.source, NULL);
 	changed(core);
 	tick_soon(core);
-	return answer(core, call, err);
+	return updates_send_report(core, call, err);
 }
 
 /* ---- start and stop ----------------------------------------------------------------------------------------------- */

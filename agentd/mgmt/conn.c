@@ -153,6 +153,18 @@ void conn_reap(struct mgmt *m)
 #endif
 }
 
+/* What came and was not read, what was to be sent, and the request that is under way. */
+static void drop_work(struct conn *c)
+{
+	bytes_drop(&c->in);
+	bytes_drop(&c->out);
+	conn_close_relay(c);
+	if (c->req != NULL)
+		request_abandon(c->req);
+	if (c->mhd_open)
+		http_kick(c->m);
+}
+
 void conn_close(struct conn *c, bool is_rude)
 {
 	struct linger reset = { .l_onoff = 1, .l_linger = 0 };
@@ -179,13 +191,7 @@ void conn_close(struct conn *c, bool is_rude)
 		c->m->n_unix--;
 	else
 		c->m->n_network--;
-	bytes_drop(&c->in);
-	bytes_drop(&c->out);
-	conn_close_relay(c);
-	if (c->req != NULL)
-		request_abandon(c->req);
-	if (c->mhd_open)
-		http_kick(c->m);
+	drop_work(c);
 	free_when_done(c);
 }
 
@@ -305,13 +311,7 @@ void conn_linger_after_alert(struct conn *c)
 	SSL_free(c->ssl);
 	c->ssl = NULL;
 	c->out_eof = true;
-	bytes_drop(&c->in);
-	bytes_drop(&c->out);
-	conn_close_relay(c);
-	if (c->req != NULL)
-		request_abandon(c->req);
-	if (c->mhd_open)
-		http_kick(c->m);
+	drop_work(c);
 	shutdown(c->net_fd, SHUT_WR);
 	conn_set_state(c, CONN_LINGER);
 	conn_update_events(c);
