@@ -347,8 +347,11 @@ enum MHD_Result reply_queue(struct request *req)
 		result &= MHD_add_response_header(response, "Content-Type", reply->type);
 	for (size_t i = 0; i < reply->n_headers; i++)
 		result &= MHD_add_response_header(response, reply->headers[i][0], reply->headers[i][1]);
-	/* Only the parser knows where it ended, so what came behind it in the same packet was not looked at: conn.c. */
-	if (req->is_chunked || conn_ends_soon(req->conn))
+	/*
+	 * Only the parser knows where it ended, so what came behind it in the same packet was not looked at: conn.c. A stranger who asks too
+	 * often pays for his next answer with a handshake, of which there are few; on the same connection he could have hundreds a second.
+	 */
+	if (req->is_chunked || conn_ends_soon(req->conn) || (reply->status == 429 && !req->conn->is_known && !req->conn->is_unix))
 		result &= MHD_add_response_header(response, "Connection", "close");
 	if (result == MHD_YES)
 		result = MHD_queue_response(req->mhd, reply->status, response);

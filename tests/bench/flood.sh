@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# flood.sh [SECONDS]: floods on loopback against agentd-mgmt on a tenth of a core, and the same against lighttpd for scale.
+# flood.sh [SECONDS [ROUNDS]]: floods on loopback against agentd-mgmt on a tenth of a core, and the same against lighttpd for scale.
 #   BUILD   top of the build tree, installed (make tests/bench/flood there first); root, for the CPU quota
-# For each flood: owner known (has logged in from his address) and unknown, a new connection each 200 ms: served, failed, p50, p99.
+# For each flood: owner known (has logged in from his address) and unknown, a new connection each 200 ms: served, failed, p50, p99. The column of
+# what the host stole says whether the machine was quiet enough to believe times at all: above some 50 ms each s it was not.
 . "$(dirname "$0")/../e2e/lib.sh"
 need swtpm mosquitto curl openssl lighttpd
 seconds=${1:-12}
+rounds=${2:-3}
 flood=$BUILD/tests/bench/flood
 [ -x "$flood" ] || { echo "SKIP: make -C $BUILD tests/bench/flood first"; exit 77; }
 [ "$(id -u)" = 0 ] || { echo "SKIP: the CPU quota needs root"; exit 77; }
@@ -75,6 +77,9 @@ CONF
 lighttpd -D -f "$LAB/lighttpd.conf" > "$LAB/log/lighttpd.out" 2>&1 &
 LIGHTTPD_PID=$!
 
+cpu_us() { awk '{ print int($1 / 1000) }' "/proc/$1/schedstat"; }
+throttled_us() { awk '/^throttled_(usec|time)/ { print $1 == "throttled_time" ? int($2 / 1000) : $2 }' "$QUOTA/cpu.stat"; }
+stolen() { awk '/^cpu / { print $9 }' /proc/stat; }
 rss() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
 peak() { awk '/^VmHWM/ { print $2 }' "/proc/$1/status"; }
 files() { find "/proc/$1/fd" -mindepth 1 | wc -l; }
@@ -86,12 +91,12 @@ TOKEN=$(token 127.0.0.1)
 [ -n "$TOKEN" ] || { echo "the owner cannot log in"; exit 1; }
 
 # row NAME SERVER-PID PORT MODE SOURCES IN-FLIGHT
-IDLE_P99=
 row() {
-  local name=$1 pid=$2 port=$3 mode=$4 sources=$5 in_flight=$6 known=- unknown cpu flood_pid=
+  local name=$1 pid=$2 port=$3 mode=$4 sources=$5 in_flight=$6 known=- unknown cpu flood_pid stolen throttled
   echo 5 > "/proc/$pid/clear_refs"
-  ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
-  cpu=$(ticks "$pid")
+  cpu=$(cpu_us "$pid")
+  stolen=$(stolen)
+  throttled=$(throttled_us)
   if [ "$mode" != none ]; then "$flood" "$mode" "$port" "$host" 127.1.0.1 "$sources" "$in_flight" "$seconds" > "$LAB/flood.out" & flood_pid=$!; fi
   sleep 1
   if [ "$pid" = "$mgmt" ]; then
@@ -103,30 +108,39 @@ row() {
   [ "$mode" = none ] || wait "$flood_pid"
   sleep 2
   unknown=$(cat "$LAB/unknown.out")
-  cpu=$((($(ticks "$pid") - cpu) * 100 / $(getconf CLK_TCK) / seconds))
+  cpu=$((($(cpu_us "$pid") - cpu) / seconds / 1000))
+  stolen=$((($(stolen) - stolen) * 1000 / $(getconf CLK_TCK) / seconds))
+  throttled=$((($(throttled_us) - throttled) / seconds / 1000))
   show() { if [ "$1" = - ]; then echo "- | -"; else echo "$1 of $(($1 + $2)) | $3 / $4"; fi; }
   # shellcheck disable=SC2086
-  echo "| $name | $([ "$mode" = none ] && echo - || awk '{ print $1 " / " $2 }' "$LAB/flood.out") | $(show $known) | $(show $unknown) | $cpu | $(peak "$pid") |"
-  if [ "$pid" = "$mgmt" ] && [ "$mode" = none ]; then IDLE_P99=${known##* }; fi
-  if [ "$pid" = "$mgmt" ] && [ "$mode" != none ]; then
-    awk -v idle="$IDLE_P99" -v p="${known##* }" -v name="$name" 'BEGIN { printf "# %s: p99 of the known owner is %.1f times idle\n", name, p / idle }' >> "$LAB/ratios"
-  fi
+  echo "| $name | $([ "$mode" = none ] && echo - || awk '{ print $1 " / " $2 }' "$LAB/flood.out") | $(show $known) | $(show $unknown) | $cpu | $throttled | $stolen | $(peak "$pid") |"
+  if [ "$pid" = "$mgmt" ]; then printf '%s\t%s\n' "${name#agentd-mgmt, }" "${known##* }" >> "$LAB/p99"; fi
 }
-: > "$LAB/ratios"
-echo "| server, flood | flood: tried/s / through/s | known owner served | p50 / p99 ms | unknown owner served | p50 / p99 ms | CPU, % of a core | peak RSS, KiB |"
-echo "|---|---|---|---|---|---|---|---|"
+echo "| server, flood | flood: tried/s / through/s | known owner served | p50 / p99 ms | unknown owner served | p50 / p99 ms | CPU, ms each s | held back by the quota, ms each s | stolen by the host, ms each s | peak RSS, KiB |"
+echo "|---|---|---|---|---|---|---|---|---|---|"
 before="$(rss "$mgmt") $(files "$mgmt")"
 quota_put "$mgmt"
-row "agentd-mgmt, none" "$mgmt" "$HTTPS_PORT" none 1 1
-row "agentd-mgmt, 500 slow clients" "$mgmt" "$HTTPS_PORT" slow 100 500
-row "agentd-mgmt, handshakes from 1 source" "$mgmt" "$HTTPS_PORT" handshake 1 200
-row "agentd-mgmt, handshakes from 200 sources" "$mgmt" "$HTTPS_PORT" handshake 200 200
-row "agentd-mgmt, logins from 20 sources" "$mgmt" "$HTTPS_PORT" login 20 20
+for _ in $(seq "$rounds"); do
+  row "agentd-mgmt, none" "$mgmt" "$HTTPS_PORT" none 1 1
+  row "agentd-mgmt, 500 slow clients" "$mgmt" "$HTTPS_PORT" slow 100 500
+  row "agentd-mgmt, handshakes from 1 source" "$mgmt" "$HTTPS_PORT" handshake 1 200
+  row "agentd-mgmt, handshakes from 200 sources" "$mgmt" "$HTTPS_PORT" handshake 200 200
+  row "agentd-mgmt, logins from 20 sources" "$mgmt" "$HTTPS_PORT" login 20 20
+done
 quota_put "$LIGHTTPD_PID"
 row "lighttpd, none" "$LIGHTTPD_PID" "$LIGHTTPD_PORT" none 1 1
 row "lighttpd, 500 slow clients" "$LIGHTTPD_PID" "$LIGHTTPD_PORT" slow 100 500
 row "lighttpd, handshakes from 1 source" "$LIGHTTPD_PID" "$LIGHTTPD_PORT" handshake 1 200
 row "lighttpd, handshakes from 200 sources" "$LIGHTTPD_PID" "$LIGHTTPD_PORT" handshake 200 200
-cat "$LAB/ratios"
+# One bad moment of a virtual machine decides a p99 of a hundred requests: the median of the rounds.
+awk -F '\t' -v n="$rounds" '
+  { p99[$1, ++seen[$1]] = $2 }
+  seen[$1] == 1 { order[++names] = $1 }
+  function median(name,   i, j, v, m) {
+    for (i = 1; i <= n; i++) v[i] = p99[name, i]
+    for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (v[j] < v[i]) { m = v[i]; v[i] = v[j]; v[j] = m }
+    return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
+  }
+  END { for (i = 2; i <= names; i++) printf "# agentd-mgmt, %s: p99 of the known owner is %.1f times idle (median of %d)\n", order[i], median(order[i]) / median("none"), n }' "$LAB/p99"
 sleep 20
 echo "# agentd-mgmt, RSS in KiB and descriptors: $before before, $(rss "$mgmt") $(files "$mgmt") 20 s after all floods"
