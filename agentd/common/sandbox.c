@@ -12,7 +12,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
@@ -43,6 +45,7 @@ enum where {
 	AT_TOKEN,      /* of hawkBit */
 	AT_TPM,	       /* folder of the device of the TCTI */
 	AT_SLOTS,      /* every slot */
+	AT_UBI,	       /* what sysfs says of those that are UBI volumes */
 	AT_BUTTON,
 };
 
@@ -118,6 +121,7 @@ static const struct {
 	{ AT_INSTALL, NULL, RW, INSTALL },
 	{ AT_TRUST, "update", SANDBOX_READ, INSTALL },
 	{ AT_SLOTS, NULL, RW | SANDBOX_DEVICE, INSTALL },
+	{ AT_UBI, NULL, SANDBOX_READ, INSTALL },
 	{ AT_PATH, "/proc/cmdline", SANDBOX_READ, INSTALL }, /* agent.slot= */
 #if defined(AGENT_COVERAGE)
 	{ AT_PATH, "/", RW, ALL }, /* profile files lie beside the objects */
@@ -130,7 +134,7 @@ static const struct {
 struct rules {
 	struct path_rule items[RULES_MAX];
 	size_t n;
-	char *owned[16];
+	char *owned[32];
 	size_t n_owned;
 };
 
@@ -175,6 +179,38 @@ static int put_device(struct rules *rules, const char *path, unsigned access, st
 	}
 	slash[slash == folder] = '\0';
 	return put_owned(rules, folder, access, err);
+}
+
+/* The folder of a character device in sysfs; false for anything else. */
+static bool sysfs_of(const char *path, char ret_folder[64])
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0 || !S_ISCHR(st.st_mode))
+		return false;
+	snprintf(ret_folder, 64, "/sys/dev/char/%u:%u", major(st.st_rdev), minor(st.st_rdev));
+	return true;
+}
+
+static bool is_ubi_volume(const char *path)
+{
+	char folder[64], attribute[96];
+
+	if (!sysfs_of(path, folder))
+		return false;
+	snprintf(attribute, sizeof(attribute), "%s/reserved_ebs", folder);
+	return access(attribute, F_OK) == 0;
+}
+
+static int put_ubi(struct rules *rules, const struct settings *s, unsigned access, struct agent_error **err)
+{
+	char folder[64];
+	int r = 0;
+
+	for (size_t i = 0; i < s->update.slots.n && r >= 0; i++)
+		if (sysfs_of(s->update.slots.items[i].path, folder))
+			r = put_owned(rules, strdup(folder), access, err);
+	return r;
 }
 
 static int put_row(struct rules *rules, enum where where, const char *text, unsigned access, const struct settings *s,
@@ -222,6 +258,8 @@ static int put_row(struct rules *rules, enum where where, const char *text, unsi
 		for (size_t i = 0; i < s->update.slots.n && r >= 0; i++)
 			r = put(rules, s->update.slots.items[i].path, access, err);
 		return r;
+	case AT_UBI:
+		return put_ubi(rules, s, access, err);
 	}
 	return 0;
 }
@@ -312,11 +350,27 @@ static int enter_supervisor(struct agent_error **err)
 	return r < 0 ? r : seccomp_enter_supervisor(err);
 }
 
+/*
+ * The kernel asks for it when a UBI volume is updated, in ioctl UBI_IOCVOLUP, which no other program may call. It is kept only where a slot or the
+ * boot environment is such a volume, and only if the service manager gave it.
+ */
+static uint64_t keep_for_flash(const struct settings *s, const struct sandbox_path *extra, size_t n_extra)
+{
+	bool has_volume = false;
+
+	for (size_t i = 0; i < s->update.slots.n; i++)
+		has_volume = has_volume || is_ubi_volume(s->update.slots.items[i].path);
+	for (size_t i = 0; i < n_extra; i++)
+		has_volume = has_volume || ((extra[i].access & SANDBOX_DEVICE) != 0 && is_ubi_volume(extra[i].path));
+	return has_volume ? UINT64_C(1) << CAP_SYS_RESOURCE : 0;
+}
+
 int sandbox_enter(enum sandbox_program program, const struct settings *settings, const struct sandbox_path *extra,
 		  size_t n_extra, struct agent_error **err)
 {
 	_cleanup_(rules_free) struct rules rules = { 0 };
 	unsigned groups = 0;
+	uint64_t keep;
 	int r;
 
 	r = refuse_threads(err);
@@ -343,10 +397,11 @@ int sandbox_enter(enum sandbox_program program, const struct settings *settings,
 		if (r < 0)
 			return r;
 	}
+	keep = program == SANDBOX_INSTALL ? keep_for_flash(settings, extra, n_extra) : 0;
 	r = forbid_privileges(err);
 	if (r >= 0)
 		r = landlock_enter(rules.items, rules.n, (groups & CALLS_NETWORK) != 0, err);
 	if (r >= 0)
-		r = drop_capabilities(0, err);
+		r = drop_capabilities(keep, err);
 	return r < 0 ? r : seccomp_enter(groups, err);
 }

@@ -148,7 +148,7 @@ static int add_common_with_arguments(scmp_filter_ctx ctx, unsigned groups)
 	/* isatty() of stdio, bytes waiting, non-blocking as OpenSSL and curl set it */
 	const uint64_t ioctls[] = { TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIOCLEX, TIOCOUTQ };
 	const uint64_t block_ioctls[] = { BLKGETSIZE64, BLKSSZGET, BLKPBSZGET, BLKROGET, BLKFLSBUF, BLKDISCARD, BLKZEROOUT };
-	/* a U-Boot environment in flash: erase, unlock, bad blocks; update of a UBI volume */
+	/* a U-Boot environment in flash: erase, unlock, bad blocks; update of a UBI volume, also of one that is a slot */
 	const uint64_t flash_ioctls[] = { MEMGETINFO, MEMERASE, MEMUNLOCK, MEMLOCK, MEMGETBADBLOCK, UBI_IOCVOLUP };
 	/* an EFI variable that is marked immutable; without the capability the answer is no */
 	const uint64_t efi_ioctls[] = { FS_IOC_GETFLAGS, FS_IOC_SETFLAGS };

@@ -430,7 +430,7 @@ static void image_print(const json_t *image)
 {
 	static const struct field fields[] = {
 		{ "selection", "  selection" },	  { "type", "  type" },		    { "slot_class", "  slot class" },
-		{ "device", "  device" },	  { "path", "  path" },		    { "compressed", "  compressed" },
+		{ "device", "  device" }, { "volume", "  volume" }, { "path", "  path" },		    { "compressed", "  compressed" },
 		{ "encrypted", "  encrypted" },	  { "size", "  bytes" },	    { "decompressed_size", "  unpacked" },
 		{ "decrypted_size", "  decrypted" }, { "sha256", "  SHA-256" },	    { "sha256_matches", "  found" },
 		{ "chunk_size", "  chunk bytes" }, { "chunk_table_matches", "  chunk table found" },

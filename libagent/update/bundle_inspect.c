@@ -156,7 +156,7 @@ static json_t *same(const char *declared, const char *is)
 
 static void image_show(const struct inspection *in, const json_t *element, const char *kind, json_t *list)
 {
-	static const char *const keys[] = { "filename", "type", "device", "path", "compressed", "encrypted", "size", "sha256", "version", "name" };
+	static const char *const keys[] = { "filename", "type", "device", "volume", "path", "compressed", "encrypted", "size", "sha256", "version", "name" };
 	static const char *const properties[] = { "slot-class", "decompressed-size", "decrypted-size", "chunk-table", "chunk-size" };
 	const json_t *p = json_object_get(element, "properties");
 	json_t *one = json_pack("{s:s}", "section", kind);

@@ -11,6 +11,9 @@ static const struct update_handler *const update_handlers[] = {
 	&handler_raw,
 	&handler_rawfile,
 	&handler_archive,
+#if defined(HAVE_UBI)
+	&handler_ubivol,
+#endif
 };
 
 const struct update_handler *handler_find(const char *type)

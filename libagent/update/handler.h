@@ -44,6 +44,7 @@ struct update_handler {
 extern const struct update_handler handler_raw;
 extern const struct update_handler handler_rawfile;
 extern const struct update_handler handler_archive;
+extern const struct update_handler handler_ubivol; /* with --enable-ubi */
 /* Not in the table, so that no bundle can name it: takes all bytes and keeps none. */
 extern const struct update_handler handler_nowhere;
 

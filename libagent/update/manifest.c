@@ -140,16 +140,49 @@ int part_products(const json_t *list, const char *where, struct manifest *m, str
 	return 0;
 }
 
+int part_type(const json_t *element, const char *where, struct manifest_image *image, char ret_volume[PART_VOLUME_MAX], struct agent_error **err)
+{
+	bool has_volume = json_object_get(element, "volume") != NULL;
+	int r = 0;
+
+	ret_volume[0] = '\0';
+	strcpy(image->type, image->is_file ? "rawfile" : has_volume ? "ubivol" : "raw");
+	if (json_object_get(element, "type") != NULL)
+		r = field_get_string(element, where, "type", image->type, sizeof(image->type), err);
+	if (r == 0 && has_volume)
+		r = field_get_string(element, where, "volume", ret_volume, PART_VOLUME_MAX, err);
+	for (const char *p = ret_volume; r == 0 && *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: volume holds a control character", where);
+	if (r == 0 && has_volume && strcmp(image->type, "ubivol") != 0)
+		r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: volume has a meaning for images of type ubivol only, not %s", where, image->type);
+	if (r == 0 && image->is_file && strcmp(image->type, "ubivol") == 0)
+		r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: type ubivol is for images, not for files", where);
+	return r;
+}
+
+int part_volume_check(const char *where, const struct manifest_image *image, struct agent_error **err)
+{
+	if (strcmp(image->type, "ubivol") != 0)
+		return 0;
+	if (image->offset != 0)
+		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: a UBI volume is written from its beginning, so there is no offset", where);
+	if (image->plain_bytes == 0)
+		return agent_error_set(err, -EBADMSG, "manifest.missing", "%s: a UBI volume needs the number of bytes before the first: %s is missing", where,
+				       manifest_image_is_plain(image) ? "size" : strcmp(image->filter, "none") != 0 ? "properties.decompressed-size" : "properties.decrypted-size");
+	return 0;
+}
+
 /* ---- one image of the strict profile ------------------------------------------------------------------------------- */
 
 static const char *const image_keys[] = { "filename", "type", "device", "sha256", "size", "compressed", "installed-directly", "name", "version",
-					  "properties", "encrypted", "ivt", NULL };
+					  "properties", "encrypted", "ivt", "volume", NULL };
 static const char *const file_keys[] = { "filename", "type", "device", "sha256", "size", "compressed", "installed-directly", "name", "version",
 					 "properties", "encrypted", "ivt", "path", "filesystem", NULL };
 static const char *const property_keys[] = { "slot-class", "chunk-table", "chunk-table-sha256", "chunk-size", "decompressed-size", "decrypted-size",
 					     "create-destination", NULL };
 /* Keys with a meaning in stock SWUpdate that is never followed here, so that the message can say so. */
-static const char *const unsupported_keys[] = { "hook", "preinstall", "postinstall", "aes-key", "offset", "volume", "mtdname",
+static const char *const unsupported_keys[] = { "hook", "preinstall", "postinstall", "aes-key", "offset", "mtdname",
 						"install-if-different", "install-if-higher", "preserve-attributes", "ref",
 						"data", "embedded-script", NULL };
 
@@ -231,11 +264,10 @@ static int file_path_parse(const json_t *element, const char *where, struct mani
 
 static int image_parse(const json_t *element, size_t index, bool is_file, struct manifest_image *image, struct agent_error **err)
 {
-	char where[FIELD_WHERE_MAX];
+	char where[FIELD_WHERE_MAX], volume[PART_VOLUME_MAX];
 	int r;
 
 	part_where(element, is_file ? "file" : "image", index, where);
-	strcpy(image->type, is_file ? "rawfile" : "raw");
 	image->is_file = is_file;
 	if (!json_is_object(element))
 		return agent_error_set(err, -EBADMSG, "manifest.type", "%s must be a group", where);
@@ -246,8 +278,9 @@ static int image_parse(const json_t *element, size_t index, bool is_file, struct
 		r = part_member(element, where, "filename", image->member, err);
 	if (r == 0)
 		r = field_get_sha256(element, where, "sha256", image->sha256, err);
-	if (r == 0 && json_object_get(element, "type") != NULL)
-		r = field_get_string(element, where, "type", image->type, sizeof(image->type), err);
+	/* The name of the volume is for stock SWUpdate, as "device" is: here the class of slots counts. */
+	if (r == 0)
+		r = part_type(element, where, image, volume, err);
 	if (r == 0)
 		r = part_filters(element, where, image, err);
 	if (r == 0)
@@ -257,7 +290,7 @@ static int image_parse(const json_t *element, size_t index, bool is_file, struct
 		r = properties_parse(element, where, image, err);
 	if (r == 0)
 		r = file_path_parse(element, where, image, err);
-	return r;
+	return r < 0 ? r : part_volume_check(where, image, err);
 }
 
 /* ---- the software group --------------------------------------------------------------------------------------------- */
@@ -464,6 +497,11 @@ static int agent_parse(const json_t *agent, struct manifest *m, struct agent_err
 	return r < 0 ? r : notice_parse(agent, m, err);
 }
 
+static bool is_whole_slot(const struct manifest_image *image)
+{
+	return strcmp(image->type, "raw") == 0 || strcmp(image->type, "ubivol") == 0;
+}
+
 /* No member serves twice, none shadows the first two, and no image lies on another. */
 static int members_check(const struct manifest *m, struct agent_error **err)
 {
@@ -490,7 +528,7 @@ static int members_check(const struct manifest *m, struct agent_error **err)
 
 			if (strcmp(image->slot_class, other->slot_class) != 0)
 				continue;
-			if (strcmp(image->type, "raw") != 0 && strcmp(other->type, "raw") != 0)
+			if (!is_whole_slot(image) && !is_whole_slot(other))
 				continue;	/* files beside each other */
 			if (strcmp(image->type, other->type) != 0 || image->offset == other->offset)
 				return agent_error_set(err, -EBADMSG, "manifest.duplicate", "%s and %s are both for the slot class %s", other->member,

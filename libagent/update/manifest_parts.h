@@ -4,12 +4,21 @@
 /* Between manifest.c (the strict profile, and what both have in common) and manifest_stock.c. */
 #include "update/fields.h"
 
+#define PART_VOLUME_MAX 128
+
 /* "compressed", "encrypted" and "ivt" of an element. */
 int part_filters(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err);
 /* "path" of a file: where in the slot; a leading slash is the slot's. -EBADMSG manifest.value for "..". */
 int part_path(const char *text, const char *where, struct manifest_image *image, struct agent_error **err);
 /* A name a member of the archive can have. */
 int part_member(const json_t *element, const char *where, const char *key, char ret_name[256], struct agent_error **err);
+/*
+ * "type" of an element, or what stock SWUpdate takes without one; "volume", the name of a UBI volume, or empty. -EBADMSG manifest.value where
+ * a volume is meant and the element is no image for one.
+ */
+int part_type(const json_t *element, const char *where, struct manifest_image *image, char ret_volume[PART_VOLUME_MAX], struct agent_error **err);
+/* When all of the element is known: an image for a UBI volume needs its size before the first byte, and begins at 0. */
+int part_volume_check(const char *where, const struct manifest_image *image, struct agent_error **err);
 /* A list of 1 to MANIFEST_PRODUCTS_MAX strings into m->products. */
 int part_products(const json_t *list, const char *where, struct manifest *m, struct agent_error **err);
 /* One variable of "bootenv"; an empty value, or none, removes it. */

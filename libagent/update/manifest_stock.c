@@ -14,6 +14,7 @@
 #include "update/lookup.h"
 #include "update/manifest_parts.h"
 #include "update/slot.h"
+#include "update/ubi.h"
 
 struct stock {
 	struct lookup lookup;
@@ -95,6 +96,20 @@ static int section_walk(struct stock *s, const char *section, element_fn fn, str
 	return r < 0 || list == NULL ? r : list_walk(s, section, list, &path, fn, err);
 }
 
+/* The bundle means @slot by its @what ("device", "volume"): only the one that is being written will do. */
+static int slot_place(struct stock *s, const struct slot *slot, const char *what, const char *name, const char *where, struct manifest_image *image,
+		      struct agent_error **err)
+{
+	if (strcmp(slot->name, s->policy->target) != 0)
+		return agent_error_set(err, -EPERM, "update.device", "%s: %s %s is slot %s, which runs; the slot to write is %s: see update.selections",
+				       where, what, name, slot->name, s->policy->target);
+	if (image->slot_class[0] != '\0' && strcmp(image->slot_class, slot->slot_class) != 0)
+		return agent_error_set(err, -EPERM, "update.device", "%s: %s %s is of class %s, the element says %s", where, what, name, slot->slot_class,
+				       image->slot_class);
+	strcpy(image->slot_class, slot->slot_class);
+	return 0;
+}
+
 /* Which class of slots the element is for; only in the slot that is being written. */
 static int device_place(struct stock *s, const char *device, const char *where, struct manifest_image *image, struct agent_error **err)
 {
@@ -103,18 +118,25 @@ static int device_place(struct stock *s, const char *device, const char *where, 
 	if (s->policy->slots == NULL)
 		return 0;
 	slot = slot_table_by_device(s->policy->slots, device);
-	if (slot == NULL) {
-		s->is_placed = false;
-		return 0;
-	}
-	if (strcmp(slot->name, s->policy->target) != 0)
-		return agent_error_set(err, -EPERM, "update.device", "%s: device %s is slot %s, which runs; the slot to write is %s: see update.selections",
-				       where, device, slot->name, s->policy->target);
-	if (image->slot_class[0] != '\0' && strcmp(image->slot_class, slot->slot_class) != 0)
-		return agent_error_set(err, -EPERM, "update.device", "%s: device %s is of class %s, slot-class says %s", where, device, slot->slot_class,
-				       image->slot_class);
-	strcpy(image->slot_class, slot->slot_class);
+	if (slot != NULL)
+		return slot_place(s, slot, "device", device, where, image, err);
+	s->is_placed = false;
 	return 0;
+}
+
+/* A UBI volume by its name: one that is a slot here, never another one of this device, whatever the bundle says. */
+static int volume_place(struct stock *s, const char *volume, const char *where, struct manifest_image *image, struct agent_error **err)
+{
+	const struct slot *slot = NULL;
+
+	if (s->policy->slots == NULL)
+		return 0;
+#if defined(HAVE_UBI)
+	slot = ubi_slot_by_name(s->policy->slots, volume, s->policy->target);
+#endif
+	if (slot != NULL)
+		return slot_place(s, slot, "volume", volume, where, image, err);
+	return agent_error_set(err, -EPERM, "update.device", "%s: no slot of this device is a UBI volume named %s: update.slots has paths as /dev/ubi0_1", where, volume);
 }
 
 /* Where a file goes without a device: below the folder of a slot, never into the system that runs. */
@@ -190,12 +212,14 @@ static int sizes_parse(const json_t *element, const char *where, struct manifest
 	return r;
 }
 
-static const char *const unsupported_keys[] = { "hook", "preinstall", "postinstall", "aes-key", "volume", "mtdname", "embedded-script", NULL };
+static const char *const unsupported_keys[] = { "hook", "preinstall", "postinstall", "aes-key", "mtdname", "embedded-script", NULL };
+/* Of images for UBI volumes: names are swapped and volumes made anew, neither of which leaves the other slot alone. */
+static const char *const unsupported_properties[] = { "replaces", "auto-resize", "always-remove", NULL };
 
 static int element_parse(struct stock *s, const json_t *element, size_t index, bool is_file, struct agent_error **err)
 {
 	struct manifest_image *image = &s->m->images[s->m->n_images];
-	char where[FIELD_WHERE_MAX], text[256];
+	char where[FIELD_WHERE_MAX], volume[PART_VOLUME_MAX] = "", text[256];
 	int r;
 
 	part_where(element, is_file ? "file" : "image", index, where);
@@ -203,14 +227,13 @@ static int element_parse(struct stock *s, const json_t *element, size_t index, b
 		return agent_error_set(err, -EMSGSIZE, "manifest.images", "more than %d images and files", MANIFEST_IMAGES_MAX);
 	memset(image, 0, sizeof(*image));
 	image->is_file = is_file;
-	strcpy(image->type, is_file ? "rawfile" : "raw");
 	r = fields_refuse(element, where, unsupported_keys, err);
 	if (r == 0)
 		r = part_member(element, where, "filename", image->member, err);
 	if (r == 0)
 		r = field_get_sha256(element, where, "sha256", image->sha256, err);
-	if (r == 0 && json_object_get(element, "type") != NULL)
-		r = field_get_string(element, where, "type", image->type, sizeof(image->type), err);
+	if (r == 0)
+		r = part_type(element, where, image, volume, err);
 	if (strcmp(image->type, "tar") == 0) /* its old name */
 		strcpy(image->type, "archive");
 	if (r == 0)
@@ -221,11 +244,21 @@ static int element_parse(struct stock *s, const json_t *element, size_t index, b
 		r = offset_parse(element, where, image, err);
 	if (r == 0)
 		r = identity_parse(element, where, image, err);
+	if (r == 0 && strcmp(image->type, "ubivol") == 0)
+		r = fields_refuse(json_object_get(element, "properties"), where, unsupported_properties, err);
+	if (r == 0)
+		r = part_volume_check(where, image, err);
+	if (r == 0 && volume[0] != '\0')
+		r = volume_place(s, volume, where, image, err);
 	if (r == 0 && json_object_get(element, "device") != NULL) {
+		bool was_placed = s->is_placed;
+
 		r = field_get_string(element, where, "device", text, sizeof(text), err);
 		if (r == 0)
 			r = device_place(s, text, where, image, err);
-	} else if (image->slot_class[0] == '\0') {
+		if (volume[0] != '\0') /* says it already; SWUpdate looks at the volume alone */
+			s->is_placed = was_placed;
+	} else if (r == 0 && volume[0] == '\0' && image->slot_class[0] == '\0') {
 		s->is_placed = false;
 	}
 	if (r == 0 && is_file) {

@@ -112,6 +112,8 @@ const struct slot *slot_table_by_device(const struct slot_table *table, const ch
 			continue;
 		if (S_ISBLK(wanted.st_mode) && S_ISBLK(st.st_mode) && wanted.st_rdev == st.st_rdev)
 			return &table->items[i];
+		if (S_ISCHR(wanted.st_mode) && S_ISCHR(st.st_mode) && wanted.st_rdev == st.st_rdev)
+			return &table->items[i];
 		if (S_ISBLK(wanted.st_mode) && S_ISDIR(st.st_mode) && wanted.st_rdev == st.st_dev)
 			return &table->items[i];
 		if (!S_ISBLK(wanted.st_mode) && wanted.st_dev == st.st_dev && wanted.st_ino == st.st_ino)
@@ -143,6 +145,8 @@ static int open_as(const struct slot *slot, bool is_for_writing, int *ret_fd, ui
 
 	if (stat(slot->path, &st) < 0)
 		return agent_error_set(err, -errno, "slot.open", "slot %s: cannot find %s: %s", slot->name, slot->path, strerror(errno));
+	if (S_ISCHR(st.st_mode))
+		return agent_error_set(err, -EINVAL, "slot.type", "slot %s: %s is a character device; a UBI volume takes images of type ubivol", slot->name, slot->path);
 	if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode))
 		return agent_error_set(err, -EINVAL, "slot.type", "slot %s: %s is neither a block device nor a regular file", slot->name, slot->path);
 	/* O_EXCL on a block device: the kernel refuses while it is mounted or part of something else. */

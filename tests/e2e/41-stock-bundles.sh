@@ -166,6 +166,24 @@ sign_cms
 pack far.swu crc image
 refuses "an offset that leaves no room for a size that is not signed" slot.size far.swu --compat
 
+# UBI volumes: none is a slot here, and none of the bundle's choice becomes one.
+volume() { printf '{ filename = "image"; volume = "rootfs_b"; sha256 = "%s"; %s }' "$hash" "$1"; }
+describe "images: ( $(volume "size = 3000001;") );"
+sign_cms
+pack volume.swu crc image
+refuses "a UBI volume that is no slot" update.device volume.swu --compat
+out=$(swupdate -v -c -k "$PKI/update-ca.pem" -H gw:1 -e stable,copy-2 -M -m -i volume.swu 2>&1)
+like "swupdate reads the same volume in it" "$out" "image in volume : rootfs_b for handler ubivol"
+describe "images: ( $(volume "") );"
+sign_cms
+pack volume.swu crc image
+refuses "a UBI volume without a signed size" manifest.missing volume.swu --compat
+printf '{"software":{"version":"2.0","hardware-compatibility":["1"],"images":[{"filename":"image","volume":"rootfs_b","sha256":"%s","size":3000001}]}}' "$hash" > sw-description
+sign_cms
+pack volume.swu crc image
+device
+like "JSON, and what to do" "$(probe volume.swu --compat 2>&1)" "^update.device: image 0 \(image\): no slot of this device is a UBI volume named rootfs_b: update.slots has paths as /dev/ubi0_1"
+
 # ---- versions: what swupdate leaves alone, we leave alone ------------------------------------------------------------------
 printf 'globals = { loglevel = 3; };\nversions = ( { name = "system"; version = "1.0"; } );\n' > swupdate.cfg
 while read -r version rule; do

@@ -13,6 +13,7 @@
 #define ELEMENT_(device, more, properties) \
 	"{ filename = \"i\"; type = \"raw\"; device = \"" device "\"; installed-directly = true; sha256 = \"" HASH_A "\"; size = 100000L; " more \
 	" properties = { " properties " }; }"
+#define UBI_ELEMENT(more) "{ filename = \"i\"; sha256 = \"" HASH_A "\"; size = 100000L; " more " properties = { " PROPERTIES " }; }"
 #define ELEMENT(device) ELEMENT_(device, "", PROPERTIES)
 #define AGENT "agent = { profile = \"1\"; release-id = \"r-1\"; security-version = 7L; products = [ \"gw:1\", \"gw:2\" ]; };"
 #define SOFTWARE(body) "software = { version = \"1.0\"; " body " };"
@@ -62,6 +63,24 @@ static void libconfig_and_json_say_the_same(void **state)
 	check_good(a);
 	assert_int_equal(parse(json, false, &b, NULL), 0);
 	check_good(b);
+}
+
+static void a_ubi_volume_is_chosen_by_the_class_of_slots_in_both_syntaxes(void **state)
+{
+	static const char json[] =
+		"{\"software\":{\"version\":\"1.0\",\"stable\":{\"m\":{\"images\":[{\"filename\":\"i\",\"type\":\"ubivol\",\"sha256\":\"" HASH_A
+		"\",\"size\":100000,\"properties\":{\"slot-class\":\"rootfs\",\"chunk-table\":\"t\",\"chunk-table-sha256\":\"" HASH_B
+		"\",\"chunk-size\":65536}}]}}},\"agent\":{\"profile\":\"1\",\"release-id\":\"r-1\",\"security-version\":7,\"products\":[\"gw:1\",\"gw:2\"]}}";
+	_cleanup_(manifest_freep) struct manifest *a = NULL, *b = NULL;
+
+	/* Selections for stock SWUpdate may differ in the volume, as in the device. */
+	assert_int_equal(parse(SOFTWARE("stable = { copy-1 = { images = ( " UBI_ELEMENT("volume = \"rootfs_a\";") " ); }; "
+					"copy-2 = { images = ( " UBI_ELEMENT("volume = \"rootfs_b\"; type = \"ubivol\";") " ); }; };") AGENT, false, &a, NULL), 0);
+	check_good(a);
+	assert_string_equal(a->images[0].type, "ubivol");
+	assert_int_equal(parse(json, false, &b, NULL), 0);
+	check_good(b);
+	assert_memory_equal(a->images, b->images, sizeof(a->images));
 }
 
 static void the_agent_group_carries_limits(void **state)
@@ -157,7 +176,14 @@ static void what_is_not_the_profile_is_refused(void **state)
 		{ ONE("ivt = \"00112233445566778899aabbccddeeff\";"), -EBADMSG, "manifest.value" },
 		{ ONE("encrypted = \"aes-cbc\"; ivt = \"0011\";"), -EBADMSG, "manifest.value" },
 		{ ONE("offset = \"4K\";"), -EOPNOTSUPP, "manifest.unsupported" },
-		{ ONE("volume = \"v\";"), -EOPNOTSUPP, "manifest.unsupported" },
+		{ ONE("volume = \"v\";"), -EBADMSG, "manifest.value" }, /* type "raw" */
+		{ SOFTWARE("images = ( " UBI_ELEMENT("volume = \"\";") " );") AGENT, -EBADMSG, "manifest.value" },
+		{ SOFTWARE("images = ( " UBI_ELEMENT("volume = 1;") " );") AGENT, -EBADMSG, "manifest.type" },
+		{ SOFTWARE("images = ( " UBI_ELEMENT("volume = \"a\\nb\";") " );") AGENT, -EBADMSG, "manifest.value" },
+		{ SOFTWARE("images = ( " UBI_ELEMENT("type = \"ubivol\"; offset = \"4K\";") " );") AGENT, -EOPNOTSUPP, "manifest.unsupported" },
+		{ SOFTWARE("files = ( " UBI_ELEMENT("type = \"ubivol\"; path = \"/x\";") " );") AGENT, -EBADMSG, "manifest.value" },
+		{ SOFTWARE("images = ( " UBI_ELEMENT("volume = \"v\";") ", " UBI_ELEMENT("type = \"ubivol\";") " );") AGENT, -EBADMSG, "manifest.duplicate" },
+		{ SOFTWARE("images = ( " UBI_ELEMENT("volume = \"v\";") ", " ELEMENT("x") " );") AGENT, -EBADMSG, "manifest.duplicate" },
 		{ ONE("install-if-different = true;"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ ONE("ref = \"#./x\";"), -EOPNOTSUPP, "manifest.unsupported" },
 		{ ONE("preinstall = \"f\";"), -EOPNOTSUPP, "manifest.unsupported" },
@@ -276,6 +302,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(libconfig_and_json_say_the_same),
+		cmocka_unit_test(a_ubi_volume_is_chosen_by_the_class_of_slots_in_both_syntaxes),
 		cmocka_unit_test(the_agent_group_carries_limits),
 		cmocka_unit_test(compressed_images_need_their_plain_size),
 		cmocka_unit_test(what_is_not_the_profile_is_refused),

@@ -167,7 +167,7 @@ static inline struct agent_update *engine(struct device *d)
 /* ---- bundles ------------------------------------------------------------------------------------------------------------ */
 
 struct bundle {
-	const char *release, *product, *extra_agent, *compressed, *stock_element, *sections;
+	const char *release, *product, *extra_agent, *compressed, *element /* more in that of the image, strict */, *stock_element, *sections;
 	uint64_t security_version;	/* 0: 5 */
 	bool two_signers, by_stranger, twice_the_same, edit_after_signing, is_stock;
 	bool image_before_table, no_image, extra_member, table_changed, short_plain_size;
@@ -247,10 +247,10 @@ static inline void bundle_make(struct device *d, const struct bundle *b, struct 
 			 image_sha, b->stock_element == NULL ? "" : b->stock_element, b->sections == NULL ? "" : b->sections);
 	else
 		snprintf(text, sizeof(text),
-			 "software = { version = \"2.0\"; stable = { copy-1 = { images = ( { filename = \"image\"; device = \"/dev/null\";%s sha256 = \"%s\"; size = %zuL; "
+			 "software = { version = \"2.0\"; stable = { copy-1 = { images = ( { filename = \"image\"; device = \"/dev/null\";%s%s sha256 = \"%s\"; size = %zuL; "
 			 "properties = { slot-class = \"rootfs\"; decompressed-size = \"%zu\"; chunk-table = \"table\"; chunk-table-sha256 = \"%s\"; chunk-size = \"65536\"; }; } ); %s }; }; };\n"
 			 "agent = { profile = \"1\"; release-id = \"%s\"; security-version = %lluL; products = [ \"%s\" ]; %s };\n",
-			 compressed, image_sha, stored.size, plain, table_sha, b->sections == NULL ? "" : b->sections, b->release == NULL ? "r-1" : b->release,
+			 compressed, b->element == NULL ? "" : b->element, image_sha, stored.size, plain, table_sha, b->sections == NULL ? "" : b->sections, b->release == NULL ? "r-1" : b->release,
 			 (unsigned long long)(b->security_version == 0 ? 5 : b->security_version), b->product == NULL ? "gw:1" : b->product,
 			 b->extra_agent == NULL ? "" : b->extra_agent);
 	sign(d, b, text, &signature);
