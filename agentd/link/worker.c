@@ -1,98 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "agentd/link/worker.h"
+#include "agentd/link/worker_inside.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #ifdef HAVE_MALLOC_TRIM
 #include <malloc.h>
 #endif
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 
 #include <openssl/crypto.h>
 
-#include <agent/client.h>
 #include <agent/openssl.h>
-#include <agent/tls.h>
 
-#include "agentd/common/fill_in.h"
-#include "agentd/common/mqtt_settings.h"
 #include "agentd/common/service.h"
-#include "agentd/common/tls_policy.h"
-#include "agentd/link/identity.h"
-#include "agentd/link/inbox.h"
-#include "base/file.h"
 #include "base/macro.h"
 
 #define RETRY_MS 5000		/* look again for a file or for core */
-#define QUEUE_MESSAGES 64	/* of the MQTT client: what the store has under way, and canaries */
-#define QUEUE_BYTES (STORE_IN_FLIGHT_BYTES + 2 * STORE_MESSAGE_MAX)
-#define FILTERS_MAX 48
 #define STOP_WAIT_S 5
-#define CERT_FILE_MAX (256 * KIB)
-#define PACKET_MAX (1024 * KIB)	/* a broker may send no longer packet, where it can be told (MQTT 5) */
-
-DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
-DEFINE_CLEANUP(struct agent_tls *, agent_tls_unref)
-
-/* Which file it was that we read. */
-struct stamp {
-	dev_t device;
-	ino_t inode;
-	struct timespec changed;
-	off_t size;
-};
-
-struct worker {
-	const struct settings *settings;
-	struct agent_time *time;
-	struct store *store;	/* lent */
-	int notify_fd;	/* lent: to main */
-	int stop_fd;	/* from main: ends a wait */
-	unsigned delay_ms;
-	pthread_t thread;
-	atomic_bool is_stopping;
-
-	char *ca_file, *cert_file, *state_topic, *canary_topic;
-	struct tls_policy policy;
-	struct stamp ca_stamp, cert_stamp, crl_stamp;	/* thread only */
-	struct agent_context *ctx;		/* thread only */
-	struct agent_tls *tls[BROKER_ROWS_MAX + 1];	/* thread only: of mqtt, lent; one for each broker */
-	size_t n_tls;
-	struct identity identity;		/* thread only */
-	char signer_key[IDENTITY_KEY_MAX];	/* thread only: key of the pair in use */
-
-	pthread_mutex_t lock;	/* guards the rest */
-	struct agent_mqtt *mqtt;
-	bool has_live_tls;		/* tls belongs to mqtt */
-	struct agent_mqtt_info past;	/* counters of clients that are gone */
-	struct stamp live_crl;		/* revocation lists that it looked at */
-	struct worker_status status;
-	struct liveness alive;
-	bool told_foreign;	/* on this connection */
-	char shown[IDENTITY_ID_MAX];	/* id of the certificate on the connection, "" for the file's */
-	bool has_shown;
-	struct {
-		char *text;
-		int qos;
-	} filters[FILTERS_MAX];	/* of applications */
-	size_t n_filters;
-	struct inbox inbox;
-	bool wants_trial;	/* a new certificate waits for another try */
-};
 
 static uint64_t now_ms(void)
 {
@@ -108,28 +42,6 @@ static void ring(int fd)
 
 	if (write(fd, &one, sizeof(one)) < 0)
 		return;	/* the counter is full: it rings already */
-}
-
-static struct stamp take_stamp(const char *path)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0)
-		return (struct stamp){ 0 };
-	return (struct stamp){ .device = st.st_dev, .inode = st.st_ino, .changed = st.st_ctim, .size = st.st_size };
-}
-
-static bool is_same(const struct stamp *a, const struct stamp *b)
-{
-	return a->device == b->device && a->inode == b->inode && a->size == b->size && a->changed.tv_sec == b->changed.tv_sec &&
-	       a->changed.tv_nsec == b->changed.tv_nsec;
-}
-
-static bool files_changed(const struct worker *w)
-{
-	struct stamp ca = take_stamp(w->ca_file), cert = take_stamp(w->cert_file), crl = take_stamp(w->policy.crl_file);
-
-	return !is_same(&ca, &w->ca_stamp) || !is_same(&cert, &w->cert_stamp) || !is_same(&crl, &w->crl_stamp);
 }
 
 struct worker_message *worker_next_message(struct worker *w)
@@ -230,97 +142,6 @@ static void on_message(void *userdata, const char *topic, const void *payload, s
 	ring(w->notify_fd);
 }
 
-/* Over a connection of the thread's own, made anew when core was restarted. */
-static int open_signer(struct worker *w, const char *key, struct agent_signer **ret_signer, struct agent_error **err)
-{
-	const struct settings *s = w->settings;
-	_cleanup_free_ char *path = NULL;
-	struct agent_client *client;
-	int r;
-
-	if (asprintf(&path, "%s/core-link.sock", s->paths.run_dir) < 0) {
-		path = NULL;
-		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
-	}
-	r = agent_client_open(w->ctx, path, &client, err);
-	if (r < 0)
-		return r;
-	/* Core gives up first; its reason is better than "no answer". */
-	agent_client_set_timeout(client, ((unsigned)s->tpm.sign_timeout_s + 5) * 1000);
-	r = agent_client_signer(client, key, ret_signer, err);
-	agent_client_unref(client);
-	return r;
-}
-
-/* The profile shows this pair from the next connection on. */
-static int apply_identity(struct worker *w, const struct identity_pair *pair, struct agent_error **err)
-{
-	_cleanup_(agent_signer_unrefp) struct agent_signer *signer = NULL;
-	_cleanup_free_ char *text = NULL;
-	size_t size;
-	int r;
-
-	if (pair->id[0] == '\0')
-		r = file_read_at(AT_FDCWD, w->cert_file, CERT_FILE_MAX, &text, &size, err);
-	else
-		r = (text = strdup(pair->pem)) == NULL ? agent_error_set(err, -ENOMEM, "link.memory", "out of memory") : 0;
-	if (r >= 0)
-		r = open_signer(w, pair->key, &signer, err);
-	for (size_t i = 0; r >= 0 && i < w->n_tls; i++)
-		r = agent_tls_set_identity(w->tls[i], text, strlen(text), signer, err);
-	if (r < 0)
-		return agent_error_prefix(err, r, "%s", pair->id[0] == '\0' ? w->cert_file : "client certificate");
-	pthread_mutex_lock(&w->lock);
-	strcpy(w->shown, pair->id);
-	w->has_shown = true;
-	pthread_mutex_unlock(&w->lock);
-	strcpy(w->signer_key, pair->key);
-	return 0;
-}
-
-/* What the outcome of an attempt says about a new pair on trial. */
-static void judge(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)
-{
-	_cleanup_error_ struct agent_error *err = NULL;
-	enum identity_verdict verdict;
-
-	if (state == AGENT_MQTT_WAITING && why != NULL)
-		identity_failed(&w->identity, agent_error_name(why), agent_error_message(why));
-	if (state != AGENT_MQTT_ONLINE || why != NULL)
-		return;
-	verdict = identity_succeeded(&w->identity);
-	if (verdict == IDENTITY_PROVED || verdict == IDENTITY_NOT_PROVED) {
-		service_log(LOG_NOTICE, verdict == IDENTITY_PROVED ? "the broker took the new certificate" :
-								     "the broker refused the new certificate and took the old one");
-		if (identity_tell(&w->identity, verdict, w->settings->paths.run_dir, w->settings->mqtt.key, &err) < 0)
-			service_log(LOG_WARNING, "agentd was not told about the new certificate: %s", agent_error_message(err));
-	}
-	pthread_mutex_lock(&w->lock);
-	w->wants_trial = verdict == IDENTITY_AGAIN;
-	pthread_mutex_unlock(&w->lock);
-}
-
-/* The certificate for the next attempt: what core says now, if it can be asked. */
-static void renew_identity(struct worker *w)
-{
-	_cleanup_error_ struct agent_error *err = NULL;
-	const struct identity_pair *pair;
-
-	if (identity_refresh(&w->identity, w->settings->paths.run_dir, w->settings->mqtt.key, NULL) < 0)
-		return; /* the one we have may still do */
-	pair = identity_choose(&w->identity);
-	if (strcmp(pair->id, w->shown) == 0 && strcmp(pair->key, w->signer_key) == 0)
-		return;
-	if (apply_identity(w, pair, &err) >= 0)
-		return;
-	service_log(LOG_WARNING, "%s certificate cannot be used: %s", w->identity.uses_next ? "the new" : "our", agent_error_message(err));
-	if (w->identity.uses_next)
-		identity_failed(&w->identity, agent_error_name(err), agent_error_message(err));
-	err = agent_error_free(err);
-	if (apply_identity(w, identity_choose(&w->identity), &err) < 0)
-		service_log(LOG_ERR, "our certificate cannot be used: %s", agent_error_message(err));
-}
-
 /* A handshake touches much that the connection after it does not need. */
 static void give_memory_back(void)
 {
@@ -335,14 +156,14 @@ static void on_state(void *userdata, enum agent_mqtt_state state, const struct a
 
 	if (state == AGENT_MQTT_OFFLINE && !atomic_load(&w->is_stopping))
 		return;	/* only to read the files again */
-	if (state == AGENT_MQTT_CONNECTING && !files_changed(w))
-		renew_identity(w);
+	if (state == AGENT_MQTT_CONNECTING && !worker_files_changed(w))
+		worker_renew_identity(w);
 	set_status(w, state, why);
 	store_set_online(w->store, state == AGENT_MQTT_ONLINE);
 	/* A certificate or anchor that was replaced counts at the next attempt, not at the next start. */
-	if (state == AGENT_MQTT_CONNECTING && files_changed(w))
+	if (state == AGENT_MQTT_CONNECTING && worker_files_changed(w))
 		agent_mqtt_stop(w->mqtt);
-	judge(w, state, why);
+	worker_judge(w, state, why);
 	if (state == AGENT_MQTT_ONLINE)
 		give_memory_back();
 }
@@ -374,110 +195,6 @@ static void on_refused(void *userdata, uint64_t id, const struct agent_error *wh
 	} else {
 		store_refused(w->store, id, agent_error_message(why));
 	}
-}
-
-static void drop_profiles(struct worker *w)
-{
-	for (; w->n_tls > 0; w->n_tls--) {
-		agent_tls_unref(w->tls[w->n_tls - 1]);
-		w->tls[w->n_tls - 1] = NULL;
-	}
-}
-
-static int add_profile(struct worker *w, const char *name, struct agent_error **err)
-{
-	struct agent_tls_options options = {
-		.ca_file = w->ca_file, .peer_name = name, .allow_tls12 = w->settings->mqtt.allow_tls12, .time = w->time,
-	};
-	int r;
-
-	tls_policy_put(&w->policy, &options);
-	r = agent_tls_new(w->ctx, &options, &w->tls[w->n_tls], err);
-	if (r >= 0)
-		w->n_tls++;
-	return r;
-}
-
-/* Profiles of all brokers; @rows and @brokers are filled in for those after the first. */
-static int make_profiles(struct worker *w, struct broker_row *rows, struct agent_mqtt_broker *brokers, struct agent_error **err)
-{
-	const struct settings *s = w->settings;
-	int r = add_profile(w, s->mqtt.host, err);
-
-	for (size_t i = 0; r >= 0 && s->mqtt.brokers != NULL && s->mqtt.brokers[i] != NULL && i < BROKER_ROWS_MAX; i++) {
-		r = broker_row_parse(s->mqtt.brokers[i], (uint16_t)s->mqtt.port, &rows[i], err);
-		if (r >= 0)
-			r = add_profile(w, rows[i].name, err);
-		if (r >= 0)
-			brokers[i] = (struct agent_mqtt_broker){ .host = rows[i].host, .port = rows[i].port, .tls = w->tls[i + 1] };
-	}
-	return r;
-}
-
-static enum agent_mqtt_version version_of(const char *text)
-{
-	if (strcmp(text, "5") == 0)
-		return AGENT_MQTT_5;
-	return strcmp(text, "auto") == 0 ? AGENT_MQTT_ANY : AGENT_MQTT_3_1_1;
-}
-
-/* The client, once the profiles are there. */
-static int open_client(struct worker *w, const struct agent_mqtt_broker *brokers, struct agent_mqtt **ret_mqtt, struct agent_error **err)
-{
-	static const struct agent_mqtt_handlers handlers = { .state = on_state, .acked = on_acked, .message = on_message, .refused = on_refused };
-	const struct settings *s = w->settings;
-	int64_t start_s = s->mqtt.keepalive_s;
-	_cleanup_free_ char *client_id = settings_fill_in(s, s->mqtt.client_id[0] != '\0' ? s->mqtt.client_id : "{serial}", false);
-	_cleanup_free_ char *username = settings_fill_in(s, s->mqtt.username, false);
-	struct agent_mqtt_options options = {
-		.host = s->mqtt.host, .port = (uint16_t)s->mqtt.port, .client_id = client_id,
-		.keepalive_s = (unsigned)start_s, .backoff_min_ms = (unsigned)s->mqtt.backoff_min_ms,
-		.backoff_max_ms = (unsigned)s->mqtt.backoff_max_ms, .will_topic = w->state_topic, .will_payload = "offline",
-		.birth_payload = "online", .queue_max_messages = QUEUE_MESSAGES, .queue_max_bytes = QUEUE_BYTES,
-		.brokers = brokers, .n_brokers = w->n_tls - 1, .return_s = (unsigned)s->mqtt.return_s,
-		.version = version_of(s->mqtt.version), .session_s = (uint32_t)s->mqtt.session_s, .max_packet = PACKET_MAX,
-		.username = username != NULL && username[0] != '\0' ? username : NULL,
-		.alpn = s->mqtt.alpn[0] != '\0' ? s->mqtt.alpn : NULL, .no_retain = !s->mqtt.retain,
-		/* keepalive_s may have been set outside of the others' defaults. */
-		.keepalive_min_s = (unsigned)(start_s < s->mqtt.keepalive_min_s ? start_s : s->mqtt.keepalive_min_s),
-		.keepalive_max_s = (unsigned)(start_s > s->mqtt.keepalive_max_s ? start_s : s->mqtt.keepalive_max_s),
-	};
-
-	if (client_id == NULL || username == NULL)
-		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
-	return agent_mqtt_new(w->ctx, w->tls[0], &options, &handlers, w, ret_mqtt, err);
-}
-
-static int make_client(struct worker *w, struct agent_mqtt **ret_mqtt, struct agent_error **err)
-{
-	struct agent_mqtt_broker brokers[BROKER_ROWS_MAX];
-	struct broker_row rows[BROKER_ROWS_MAX];
-	struct agent_mqtt *mqtt;
-	int r;
-
-	w->ca_stamp = take_stamp(w->ca_file);
-	w->cert_stamp = take_stamp(w->cert_file);
-	w->crl_stamp = take_stamp(w->policy.crl_file);
-	r = identity_refresh(&w->identity, w->settings->paths.run_dir, w->settings->mqtt.key, err);
-	if (r >= 0)
-		r = make_profiles(w, rows, brokers, err);
-	if (r < 0)
-		return r;
-	r = apply_identity(w, identity_choose(&w->identity), err);
-	if (r < 0) {
-		identity_failed(&w->identity, agent_error_name(*err), agent_error_message(*err));
-		return r;
-	}
-	r = open_client(w, brokers, &mqtt, err);
-	if (r < 0)
-		return r;
-	r = w->settings->mqtt.canary_s > 0 ? agent_mqtt_subscribe(mqtt, w->canary_topic, 1, err) : 0;
-	if (r < 0) {
-		agent_mqtt_free(mqtt);
-		return r;
-	}
-	*ret_mqtt = mqtt;
-	return 0;
 }
 
 static void wait_ms(struct worker *w, unsigned ms)
@@ -512,6 +229,7 @@ static void hand_over(struct worker *w, struct agent_mqtt *mqtt)
 
 static void *work(void *userdata)
 {
+	static const struct agent_mqtt_handlers handlers = { .state = on_state, .acked = on_acked, .message = on_message, .refused = on_refused };
 	struct worker *w = userdata;
 	OSSL_LIB_CTX *libctx;
 
@@ -523,8 +241,8 @@ static void *work(void *userdata)
 		_cleanup_error_ struct agent_error *err = NULL;
 		struct agent_mqtt *mqtt = NULL;
 
-		if (make_client(w, &mqtt, &err) < 0) {
-			drop_profiles(w);
+		if (worker_make_client(w, &handlers, &mqtt, &err) < 0) {
+			worker_drop_profiles(w);
 			set_status(w, AGENT_MQTT_WAITING, err);
 			wait_ms(w, RETRY_MS);
 			continue;
@@ -536,7 +254,7 @@ static void *work(void *userdata)
 		}
 		hand_over(w, NULL);
 		agent_mqtt_free(mqtt);
-		drop_profiles(w);
+		worker_drop_profiles(w);
 	}
 	return NULL;
 }
@@ -745,10 +463,10 @@ void worker_try_again(struct worker *w)
 
 void worker_look_at_lists(struct worker *w)
 {
-	struct stamp crl = take_stamp(w->policy.crl_file);
+	struct stamp crl = worker_take_stamp(w->policy.crl_file);
 
 	pthread_mutex_lock(&w->lock);
-	if (w->has_live_tls && w->status.state == AGENT_MQTT_ONLINE && w->policy.crl != AGENT_TLS_CRL_OFF && !is_same(&crl, &w->live_crl)) {
+	if (w->has_live_tls && w->status.state == AGENT_MQTT_ONLINE && w->policy.crl != AGENT_TLS_CRL_OFF && !worker_is_same(&crl, &w->live_crl)) {
 		w->live_crl = crl; /* once */
 		service_log(LOG_NOTICE, "%s changed: the broker is looked at again", w->policy.crl_file);
 		agent_mqtt_reconnect(w->mqtt);
