@@ -23,7 +23,7 @@
 #define QUEUE_MESSAGES 64	/* of the MQTT client: what the store has under way, and canaries */
 #define QUEUE_BYTES (STORE_IN_FLIGHT_BYTES + 2 * STORE_MESSAGE_MAX)
 #define CERT_FILE_MAX (256 * KIB)
-#define PACKET_MAX (1024 * KIB)	/* a broker may send no longer packet, where it can be told (MQTT 5) */
+#define PACKET_MAX (256 * KIB)	/* from the broker: the longest message that anybody here is given, and four times that */
 
 DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
 

@@ -3,7 +3,7 @@
 #define NET_MQTT_H
 /*
  * Inside of struct agent_mqtt: mqtt.c holds the object and what other threads call, mqtt_session.c one connection, mqtt_answer.c what the broker
- * says, mqtt_alive.c whether it still does.
+ * says, mqtt_alive.c whether it still does, mqtt_guard.c how much it may send.
  */
 #include <netdb.h>
 #include <pthread.h>
@@ -20,6 +20,9 @@
 
 #define MQTT_FILTERS_MAX 64
 #define MQTT_BROKERS_MAX 8
+
+/* What no broker does that means well. */
+enum mqtt_violation { MQTT_NO_VIOLATION, MQTT_TOO_LONG, MQTT_QOS_2 };
 
 enum mqtt_rejected { MQTT_NOT_REJECTED, MQTT_REJECTED, MQTT_REJECTED_WAS_GOOD };
 
@@ -89,6 +92,10 @@ struct session {
 	unsigned server_keepalive_s; /* the broker allows no more; 0 if it did not say */
 	uint64_t deadline_ms;
 	uint64_t online_since_ms;
+	/* mqtt_guard.c */
+	bool is_guarded;
+	uint64_t unfinished;	/* bytes that came since the last packet that was whole */
+	enum mqtt_violation violation;
 	/* mqtt_alive.c */
 	uint64_t seen_sent, seen_received;	/* bytes of this connection */
 	uint64_t last_ms;	/* something went in or out */
@@ -111,6 +118,15 @@ int mqtt_session_open(struct session *session, struct agent_error **err);
 int mqtt_session_explain(const struct session *session, int rc, int saved_errno, struct agent_error **err);
 /* Number of the first broker of the list in @reference, or n_brokers. */
 size_t mqtt_find_broker(const struct agent_mqtt *mqtt, const char *reference);
+
+/* mqtt_guard.c */
+
+/* Count from now on, as soon as there is a TLS connection. */
+void mqtt_guard_watch(struct session *session);
+/* A packet came to its end. */
+void mqtt_guard_whole(struct session *session);
+void mqtt_guard_log(struct session *session, const char *line);
+int mqtt_guard_explain(const struct session *session, struct agent_error **err);
 
 /* mqtt_alive.c */
 

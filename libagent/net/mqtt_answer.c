@@ -40,6 +40,7 @@ static void on_connect(struct mosquitto *mosq, void *userdata, int code, int fla
 	struct session *s = userdata;
 	uint16_t keepalive_s = 0;
 
+	mqtt_guard_whole(s);
 	if (code == 0) {
 		s->is_accepted = true;
 		s->is_session_present = (flags & 1) != 0;
@@ -81,6 +82,8 @@ static void on_publish(struct mosquitto *mosq, void *userdata, int mid, int code
 
 	pthread_mutex_lock(&mqtt->lock);
 	m = mqtt_queue_find(&mqtt->queue, mid);
+	if (m != NULL && (m->flags & AGENT_MQTT_QOS1) != 0)	/* of one without, this says that it was written */
+		mqtt_guard_whole(s);
 	if (m != NULL && reason != NULL && comes_again(m, reason)) {
 		context_log(mqtt->ctx, "mqtt: message to %s refused for now: %s", m->topic, reason->text);
 		mqtt_queue_postpone(&mqtt->queue, m, mqtt_now_ms() + backoff_ceiling(m->n_refused, TRY_AGAIN_MS, TRY_AGAIN_MAX_MS));
@@ -106,6 +109,7 @@ static void on_message(struct mosquitto *mosq, void *userdata, const struct mosq
 	struct session *s = userdata;
 	struct agent_mqtt *mqtt = s->mqtt;
 
+	mqtt_guard_whole(s);
 	if (message->payloadlen < 0)
 		return;
 	pthread_mutex_lock(&mqtt->lock);
@@ -121,6 +125,7 @@ static void on_subscribe(struct mosquitto *mosq, void *userdata, int mid, int n_
 	struct agent_mqtt *mqtt = s->mqtt;
 	_cleanup_error_ struct agent_error *why = NULL;
 
+	mqtt_guard_whole(s);
 	if (n_qos < 1 || qos[0] < 0x80)	/* MQTT 3.1.1 section 3.9.3: 0x80 is a refusal; MQTT 5 has more of them */
 		return;
 	pthread_mutex_lock(&mqtt->lock);
@@ -137,6 +142,7 @@ static void on_log(struct mosquitto *mosq, void *userdata, int level, const char
 {
 	struct session *s = userdata;
 
+	mqtt_guard_log(s, line);
 	context_log(s->mqtt->ctx, "mqtt: %s", line);
 }
 
@@ -288,6 +294,8 @@ int mqtt_session_explain(const struct session *s, int rc, int saved_errno, struc
 	const struct mqtt_broker *b = s->broker;
 	int r;
 
+	if (s->violation != MQTT_NO_VIOLATION)
+		return mqtt_guard_explain(s, err);
 	if (s->reason != 0)
 		return explain_reason(s, err);
 	r = agent_tls_explain(b->tls, err);

@@ -352,6 +352,7 @@ static int step(struct session *s, struct agent_error **err)
 	if (r < 0)
 		return r;
 
+	mqtt_guard_watch(s);
 	mqtt_alive_count(s);	/* before libmosquitto may close it */
 	errno = 0;
 	if ((p[0].revents & (POLLIN | POLLERR | POLLHUP)) ||
@@ -361,7 +362,7 @@ static int step(struct session *s, struct agent_error **err)
 		rc = mosquitto_loop_write(s->mosq, 1);
 	if (rc == MOSQ_ERR_SUCCESS && s->is_tcp_up)
 		rc = mosquitto_loop_misc(s->mosq);
-	if (rc != MOSQ_ERR_SUCCESS || s->reason != 0)
+	if (rc != MOSQ_ERR_SUCCESS || s->reason != 0 || s->violation != MQTT_NO_VIOLATION)
 		return mqtt_session_explain(s, rc, errno, err);
 	/* Dead, though libmosquitto has not noticed: a reset during the TLS handshake is "not yet" to 2.0. */
 	if ((p[0].revents & (POLLERR | POLLHUP)) && (!s->is_accepted || !(p[0].revents & POLLIN)))

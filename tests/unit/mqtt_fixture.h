@@ -39,7 +39,7 @@ struct fixture {
 	uint64_t acked[MESSAGES_MAX];
 	unsigned n_acked;
 	uint64_t refused[MESSAGES_MAX];
-	unsigned n_refused;
+	unsigned n_refused, n_messages;
 	char refusal[64];
 };
 

@@ -215,6 +215,81 @@ static void a_quota_is_waited_for(void **state)
 	hang_up(ssl);
 }
 
+static void saw_message(void *userdata, const char *topic, const void *payload, size_t size)
+{
+	struct fixture *f = userdata;
+
+	(void)topic;
+	(void)payload;
+	(void)size;
+	pthread_mutex_lock(&f->lock);
+	f->n_messages++;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+}
+
+/* PUBLISH to "d" with @size bytes of payload (128 to 16000), QoS 0. */
+static void send_message(SSL *ssl, size_t size)
+{
+	size_t remaining = 3 + 1 + size;
+	uint8_t packet[16 * 1024] = { 0x30, (uint8_t)(0x80 | (remaining & 0x7f)), (uint8_t)(remaining >> 7), 0, 1, 'd', 0 };
+
+	assert_int_equal(SSL_write(ssl, packet, (int)(3 + remaining)), (int)(3 + remaining));
+}
+
+/* As much as the other side takes of @size bytes. */
+static void send_zeros(SSL *ssl, size_t size)
+{
+	static const uint8_t zeros[4096];
+
+	while (size > 0 && SSL_write(ssl, zeros, sizeof(zeros)) == (int)sizeof(zeros))
+		size -= sizeof(zeros);
+}
+
+static void a_packet_without_end_is_not_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_mqtt_handlers with_messages = handlers;
+	struct agent_mqtt_options options = usual;
+	struct agent_mqtt_info before, info;
+	struct agent_mqtt *mqtt = NULL;
+	pthread_t thread;
+	SSL *ssl;
+
+	signal(SIGPIPE, SIG_IGN);
+	with_messages.message = saw_message;
+	options.port = f->port;
+	options.max_packet = 16 * 1024;
+	assert_int_equal(agent_mqtt_new(f->ctx, f->tls, &options, &with_messages, f, &mqtt, NULL), 0);
+	assert_int_equal(agent_mqtt_subscribe(mqtt, "d", 0, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	ssl = serve_good(f);
+	/* Much more than the limit, but each of them is whole. */
+	for (unsigned i = 0; i < 50; i++)
+		send_message(ssl, 15000);
+	wait_for(f, &f->n_messages, 50);
+	agent_mqtt_get_info(mqtt, &before);
+	assert_int_equal(f->n_states[AGENT_MQTT_WAITING], 0);
+	assert_int_equal(SSL_write(ssl, "\x30\xff\xff\xff\x7f\0\1d\0", 9), 9);	/* 256 MiB follow */
+	send_zeros(ssl, 64 * MIB);
+	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 1);
+	assert_string_equal(f->why, "mqtt.packet-size");
+	agent_mqtt_get_info(mqtt, &info);
+	assert_true(info.wire_received - before.wire_received < 128 * KIB);
+	hang_up(ssl);
+	/* Kept by libmosquitto until the broker lets go of it. */
+	ssl = serve_good(f);
+	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 2);
+	assert_int_equal(SSL_write(ssl, "\x34\6\0\1d\0\1\0", 8), 8);
+	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 2);
+	assert_string_equal(f->why, "mqtt.protocol");
+	hang_up(ssl);
+	ssl = serve_good(f);
+	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 3);
+	stop(mqtt, thread);
+	hang_up(ssl);
+}
+
 static void what_the_broker_says_at_the_end_has_a_name(void **state)
 {
 	static const struct {
@@ -498,6 +573,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_protocol_name_is_asked_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refused_message_is_not_delivered_and_holds_up_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_quota_is_waited_for, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_packet_without_end_is_not_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_the_broker_says_at_the_end_has_a_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_broker_without_5_gets_311, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_filter_that_is_given_up_offline_leaves_the_session_of_the_broker, setup, teardown),

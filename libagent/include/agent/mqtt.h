@@ -66,7 +66,8 @@ struct agent_mqtt_broker {
  * @alpn:          TLS protocol name (RFC 7301) to ask for, up to 64 bytes, or NULL
  * @keepalive_min_s, @keepalive_max_s: @keepalive_s is where we begin, and time and again the silence is made longer after it went well or shorter after the
  *                 connection was found dead, between these. The broker is told the longest. 0: always @keepalive_s
- * @max_packet:    longest packet that the broker may send, told with MQTT 5; 0: any
+ * @max_packet:    longest packet that the broker may send; told with MQTT 5, and with any version a broker that sends a longer one is left before it was
+ *                 kept (mqtt.packet-size). 0: any, which is up to 256 MiB of memory
  * @no_retain:     will and birth are not retained
  *
  * Since: 0.1

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a broker may make us keep. libmosquitto (2.0 to 2.1) takes the length that a packet announces, up to 256 MiB, and keeps messages of QoS 2 until
+ * the broker lets go of them; MQTT 3.1.1 has no word for a limit, and nothing holds a broker of MQTT 5 to ours. So what TLS reads is counted below
+ * OpenSSL, which libmosquitto cannot pass by, and the count begins anew with each packet that is known to be whole.
+ */
+#include "net/mqtt.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/ssl.h>
+
+#include "base/macro.h"
+
+#define SLACK (32 * KIB)	/* what else may be in a record of TLS, and small packets that nobody tells us of */
+
+static uint64_t limit_of(const struct session *s)
+{
+	return (uint64_t)s->mqtt->max_packet + s->mqtt->max_packet / 4 + SLACK;	/* with what TLS adds */
+}
+
+static long on_bio(BIO *bio, int oper, const char *data, size_t size, int argi, long argl, int ret, size_t *processed)
+{
+	struct session *s = (struct session *)(void *)BIO_get_callback_arg(bio);
+
+	(void)data;
+	(void)size;
+	(void)argi;
+	(void)argl;
+	if (oper == (BIO_CB_READ | BIO_CB_RETURN) && ret > 0 && processed != NULL)
+		s->unfinished += *processed;
+	if (oper != BIO_CB_READ || s->unfinished <= limit_of(s))
+		return ret;
+	s->violation = MQTT_TOO_LONG;
+	BIO_clear_retry_flags(bio);
+	errno = EMSGSIZE;
+	return -1;
+}
+
+void mqtt_guard_watch(struct session *s)
+{
+	SSL *ssl = s->is_guarded || s->mqtt->max_packet == 0 ? NULL : mosquitto_ssl_get(s->mosq);
+	BIO *bio = ssl == NULL ? NULL : SSL_get_rbio(ssl);
+
+	if (bio == NULL)
+		return;
+	BIO_set_callback_arg(bio, (char *)s);
+	BIO_set_callback_ex(bio, on_bio);
+	s->is_guarded = true;
+}
+
+void mqtt_guard_whole(struct session *s)
+{
+	s->unfinished = 0;
+}
+
+/* Some packets have no handler but this. */
+void mqtt_guard_log(struct session *s, const char *line)
+{
+	static const char begin[] = "Client ", middle[] = " received ";
+	size_t n = strlen(s->mqtt->client_id);
+
+	if (strncmp(line, begin, sizeof(begin) - 1) != 0 || strncmp(line + sizeof(begin) - 1, s->mqtt->client_id, n) != 0)
+		return;
+	line += sizeof(begin) - 1 + n;
+	if (strncmp(line, middle, sizeof(middle) - 1) != 0)
+		return;
+	line += sizeof(middle) - 1;
+	if (strncmp(line, "PINGRESP", 8) == 0)
+		mqtt_guard_whole(s);
+	else if (strncmp(line, "PUBLISH (d", 10) == 0 && line[10] != '\0' && strncmp(line + 11, ", q2", 4) == 0)
+		s->violation = MQTT_QOS_2;
+}
+
+int mqtt_guard_explain(const struct session *s, struct agent_error **err)
+{
+	const struct mqtt_broker *b = s->broker;
+
+	if (s->violation == MQTT_TOO_LONG)
+		return agent_error_set(err, -EMSGSIZE, "mqtt.packet-size", "%s:%u sends a packet that is longer than %u bytes", b->host, b->port,
+				       s->mqtt->max_packet);
+	return agent_error_set(err, -EBADMSG, "mqtt.protocol", "%s:%u sends a message with QoS 2, and nothing was subscribed with that", b->host, b->port);
+}
