@@ -187,6 +187,15 @@ static struct slot *find_room(struct command_window *w, uint64_t now_s)
 	return first->expires_s <= now_s ? first : NULL;
 }
 
+static size_t count_live(const struct command_window *w, uint64_t now_s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < COMMAND_WINDOW_SLOTS; i++)
+		n += w->slots[i].expires_s > now_s;
+	return n;
+}
+
 static int write_slot(struct command_window *w, const struct slot *slot, struct agent_error **err)
 {
 	uint8_t record[RECORD_SIZE];
@@ -200,7 +209,7 @@ static int write_slot(struct command_window *w, const struct slot *slot, struct 
 }
 
 int command_window_take(struct command_window *w, const char *id, uint64_t expires_s, uint64_t now_s, uint64_t ahead_s,
-			struct agent_error **err)
+			size_t keep, struct agent_error **err)
 {
 	struct slot fresh = { .expires_s = expires_s }, *slot;
 
@@ -217,9 +226,9 @@ int command_window_take(struct command_window *w, const char *id, uint64_t expir
 	if (expires_s <= w->forgotten_s)
 		return agent_error_set(err, -ESTALE, "command.forgotten",
 				       "it is not known any more which commands that end by %" PRIu64 " were taken; send it again with a later end", w->forgotten_s);
-	slot = find_room(w, now_s);
+	slot = count_live(w, now_s) + keep < COMMAND_WINDOW_SLOTS ? find_room(w, now_s) : NULL;
 	if (slot == NULL)
-		return agent_error_set(err, -EBUSY, "command.window", "%d commands have not ended yet, and no more can be remembered", COMMAND_WINDOW_SLOTS);
+		return agent_error_set(err, -EBUSY, "command.window", "%zu commands have not ended yet, and no more can be remembered", COMMAND_WINDOW_SLOTS - keep);
 	if (slot->expires_s > w->forgotten_s)
 		w->forgotten_s = slot->expires_s;
 	*slot = fresh; /* also when it cannot be written: nobody knows then what is on the disk */

@@ -27,6 +27,7 @@
 #include "base/macro.h"
 
 #define BURST 10
+#define KEEP_FOR_SIGNED (COMMAND_WINDOW_SLOTS / 2)
 #define REFUSALS_BURST 10
 #define REFUSALS_INTERVAL_US (60 * UINT64_C(1000000))
 #define REASON_MAX 400
@@ -35,7 +36,7 @@ struct commands {
 	struct agent_context *ctx;
 	struct command_window *window;
 	enum account_role role;	/* of bare commands; ACCOUNT_NONE: there are none */
-	uint64_t rate_tat_us, refusals_tat_us;
+	uint64_t rate_tat_us[2], refusals_tat_us;	/* who may publish there must not use up the rate of signers */
 	uint64_t n_left_out;	/* refusals that were not written down */
 	int dir_fd;
 };
@@ -65,7 +66,7 @@ static int find_signer(struct core *core, const void *text, size_t size, const v
 		       struct sender *ret_sender, struct agent_error **err)
 {
 	char reasons[REASON_MAX] = "";
-	bool is_forged = false;
+	bool is_forged = false, is_broken = false;
 	int last = -ENOKEY;
 
 	for (enum account_role role = ACCOUNT_ADMIN; role >= ACCOUNT_VIEWER; role--) {
@@ -89,11 +90,13 @@ static int find_signer(struct core *core, const void *text, size_t size, const v
 			continue;
 		last = r;
 		is_forged |= strcmp(agent_error_name(why), "command.signature") == 0;
+		is_broken |= strcmp(agent_error_name(why), "command.trust-broken") == 0;
 		snprintf(reasons + n, sizeof(reasons) - n, "%sas %s: %s", n == 0 ? "" : "; ", account_role_name(role), agent_error_message(why));
 	}
 	if (reasons[0] == '\0')
 		return agent_error_set(err, -ENOKEY, "command.trust", "nobody is pinned as a signer of commands; see TRUST_DIR/command in agentd.conf(5)");
-	return agent_error_set(err, last, is_forged ? "command.signature" : "command.signer", "%s", reasons);
+	/* Nobody can say who the signer is while a folder cannot be read. */
+	return agent_error_set(err, last, is_forged ? "command.signature" : is_broken ? "command.trust-broken" : "command.signer", "%s", reasons);
 }
 
 /* No account can have such a name. It is written into files and lines. */
@@ -231,7 +234,7 @@ static int admit(struct core *core, struct op_call *outer, const struct sender *
 		return agent_error_set(err, -EPERM, "session.role", "this needs the role '%s'", account_role_name(c->type->role));
 	r = operation_check(op, core->setup, &caller, err);
 	if (r >= 0)
-		r = command_window_take(core->commands->window, c->id, c->expires_s, time->now_s, ahead_s, err);
+		r = command_window_take(core->commands->window, c->id, c->expires_s, time->now_s, ahead_s, sender->is_signed ? 0 : KEEP_FOR_SIGNED, err);
 	if (r < 0)
 		return r;
 	event_add(core, EVENT_COMMAND_ACCEPTED, "command", c->type->name, "id", c->id, "user", caller.user, "role", account_role_name(sender->role),
@@ -243,15 +246,15 @@ static int admit(struct core *core, struct op_call *outer, const struct sender *
 
 /* ---- the two ways in ------------------------------------------------------------------------------------------------ */
 
-static int begin(struct core *core, struct agent_time_reading *ret_time, struct agent_error **err)
+static int begin(struct core *core, bool is_signed, struct agent_time_reading *ret_time, struct agent_error **err)
 {
 	struct commands *cs = core->commands;
 
 	if (cs == NULL)
 		return agent_error_set(err, -EOPNOTSUPP, "command.disabled", "mqtt.command_topic is empty: this device takes no commands");
-	if (!gcra_take(&cs->rate_tat_us, now_us(), UINT64_C(60000000) / (uint64_t)core->settings->command.per_minute, BURST))
-		return agent_error_set(err, -EDQUOT, "command.rate", "more than %" PRId64 " commands a minute (command.per_minute)",
-				       core->settings->command.per_minute);
+	if (!gcra_take(&cs->rate_tat_us[is_signed], now_us(), UINT64_C(60000000) / (uint64_t)core->settings->command.per_minute, BURST))
+		return agent_error_set(err, -EDQUOT, "command.rate", "more than %" PRId64 " %s commands a minute (command.per_minute)",
+				       core->settings->command.per_minute, is_signed ? "signed" : "unsigned");
 	agent_time_get(core->time, ret_time);
 	return command_check_clock(ret_time, err);
 }
@@ -288,7 +291,7 @@ int op_command_run(struct core *core, struct op_call *call, struct agent_error *
 	char id[COMMAND_ID_MAX + 1] = "";
 	struct agent_time_reading time;
 	struct command c = { 0 };
-	int r = begin(core, &time, err);
+	int r = begin(core, false, &time, err);
 
 	if (r >= 0)
 		r = read_bare(call, &c, id, err);
@@ -307,7 +310,7 @@ int op_command_signed(struct core *core, struct op_call *call, struct agent_erro
 	const void *text, *signature;
 	size_t size, signature_size;
 	struct command c = { 0 };
-	int r = begin(core, &time, err);
+	int r = begin(core, true, &time, err);
 
 	if (r >= 0 && (sd_bus_message_read_array(call->msg, 'y', &text, &size) < 0 ||
 		       sd_bus_message_read_array(call->msg, 'y', &signature, &signature_size) < 0))

@@ -22,6 +22,7 @@
 #include "base/macro.h"
 
 #define PENDING_MAX 8		/* that core has not answered yet */
+#define PENDING_BARE_MAX 4	/* of these without a signature */
 #define RATE_FACTOR 2		/* core counts as well and writes down who is too fast; what is more than this does not get so far */
 #define BURST 20
 #define ANSWER_TTL_S 3600
@@ -35,8 +36,8 @@ struct commands {
 	struct store *store;
 	sd_bus *core;
 	struct pending *pending;
-	size_t n_pending;
-	uint64_t rate_tat_us, told_tat_us;
+	size_t n_pending, n_pending_bare;
+	uint64_t rate_tat_us[2], told_tat_us;	/* the rate: unsigned, signed; a flood of the ones does not shut out the others */
 	uint64_t n_dropped;
 };
 
@@ -44,6 +45,7 @@ struct pending {
 	struct pending *next;
 	struct commands *commands;
 	sd_bus_slot *slot;
+	bool is_signed;
 	char id[COMMAND_ID_MAX + 1];
 };
 
@@ -114,6 +116,7 @@ static void forget(struct pending *pending)
 		}
 	}
 	cs->n_pending--;
+	cs->n_pending_bare -= pending->is_signed ? 0 : 1;
 	sd_bus_slot_unref(pending->slot);
 	free(pending);
 }
@@ -160,12 +163,13 @@ static int pass_on(struct commands *cs, const struct command_message *message, s
 
 	if (cs->core == NULL)
 		return agent_error_set(err, -ENOTCONN, "bus.lost", "agentd does not answer; try again");
-	if (cs->n_pending == PENDING_MAX)
-		return agent_error_set(err, -EBUSY, "command.busy", "%d commands are being carried out; try again", PENDING_MAX);
+	if (cs->n_pending == PENDING_MAX || (!message->is_signed && cs->n_pending_bare == PENDING_BARE_MAX))
+		return agent_error_set(err, -EBUSY, "command.busy", "%zu commands are being carried out; try again", cs->n_pending);
 	pending = calloc(1, sizeof(*pending));
 	if (pending == NULL)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
 	pending->commands = cs;
+	pending->is_signed = message->is_signed;
 	strcpy(pending->id, message->id);
 	r = sd_bus_message_new_method_call(cs->core, &m, NULL, BUS_PATH, BUS_CORE, message->is_signed ? "CommandSigned" : "CommandRun");
 	if (r >= 0)
@@ -180,26 +184,24 @@ static int pass_on(struct commands *cs, const struct command_message *message, s
 	pending->next = cs->pending;
 	cs->pending = pending;
 	cs->n_pending++;
+	cs->n_pending_bare += pending->is_signed ? 0 : 1;
 	return 0;
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------------------- */
 
 /* More than even core would count: one in a while is told so. */
-static void drop(struct commands *cs, const struct worker_message *message)
+static void drop(struct commands *cs, const char *id)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct command_message m;
 
 	cs->n_dropped++;
 	if (!gcra_take(&cs->told_tat_us, now_us(), TOLD_INTERVAL_US, TOLD_BURST))
 		return;
-	(void)!command_message_parse(message->payload == NULL ? "" : message->payload, message->size, &m, NULL);
 	agent_error_set(&err, -EDQUOT, "command.rate", "commands come too fast; %" PRIu64 " were dropped since the last answer like this", cs->n_dropped);
-	answer_problem(cs, m.id, -EDQUOT, err);
+	answer_problem(cs, id, -EDQUOT, err);
 	service_log(LOG_NOTICE, "commands come too fast: %" PRIu64 " were dropped", cs->n_dropped);
 	cs->n_dropped = 0;
-	command_message_clear(&m);
 }
 
 void commands_take(struct commands *cs, const struct worker_message *message)
@@ -210,15 +212,15 @@ void commands_take(struct commands *cs, const struct worker_message *message)
 
 	if (cs == NULL || message->gap != NULL || strcmp(message->topic, cs->topic) != 0)
 		return;
-	if (!gcra_take(&cs->rate_tat_us, now_us(), UINT64_C(60000000) / (uint64_t)(cs->settings->command.per_minute * RATE_FACTOR), BURST)) {
-		drop(cs, message);
-		return;
-	}
 	r = command_message_parse(message->payload == NULL ? "" : message->payload, message->size, &m, &err);
-	if (r >= 0)
-		r = pass_on(cs, &m, &err);
-	if (r < 0)
-		answer_problem(cs, m.id, r, err);
+	if (!gcra_take(&cs->rate_tat_us[m.is_signed], now_us(), UINT64_C(60000000) / (uint64_t)(cs->settings->command.per_minute * RATE_FACTOR), BURST)) {
+		drop(cs, m.id);
+	} else {
+		if (r >= 0)
+			r = pass_on(cs, &m, &err);
+		if (r < 0)
+			answer_problem(cs, m.id, r, err);
+	}
 	command_message_clear(&m);
 }
 

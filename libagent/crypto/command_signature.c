@@ -4,15 +4,10 @@
 #include <agent/command.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "crypto/cms.h"
-
-/* The names of cms.h speak of updates. */
-static const char *own_name(const char *name)
-{
-	return strcmp(name, "update.trust") == 0 ? "command.trust" : strcmp(name, "update.signer") == 0 ? "command.signer" : "command.signature";
-}
 
 int agent_command_verify(struct agent_context *ctx, const char *trust_dir, const void *text, size_t size, const void *signature,
 			 size_t signature_size, uint64_t now_s, char ret_signer[AGENT_COMMAND_SIGNER_MAX + 1], struct agent_error **err)
@@ -25,14 +20,21 @@ int agent_command_verify(struct agent_context *ctx, const char *trust_dir, const
 	if (ctx == NULL || trust_dir == NULL || (text == NULL && size > 0) || (signature == NULL && signature_size > 0) || ret_signer == NULL)
 		return agent_error_set(err, -EINVAL, "command.argument", "a context, a folder of signers, a text and its signature are needed");
 	r = cms_trust_load(ctx, trust_dir, &trust, &why);
-	if (r >= 0) {
-		cms_trust_set_purpose(trust, CMS_PURPOSE_COMMAND);
-		r = cms_verify_signer(trust, signature, signature_size, text, size, now_s, signer, &why);
+	if (r == -ENOMEM)
+		return agent_error_move(err, &why);
+	/* Whatever is wrong with the folder, the sender can do nothing about it. */
+	if (r < 0) {
+		bool is_empty = (r == -ENOENT || r == -ENOKEY) && strcmp(agent_error_name(why), "update.trust") == 0;
+
+		return agent_error_set(err, r, is_empty ? "command.trust" : "command.trust-broken", "%s", agent_error_message(why));
 	}
+	cms_trust_set_purpose(trust, CMS_PURPOSE_COMMAND);
+	r = cms_verify_signer(trust, signature, signature_size, text, size, now_s, signer, &why);
 	if (r == -ENOMEM)
 		return agent_error_move(err, &why);
 	if (r < 0)
-		return agent_error_set(err, r, own_name(agent_error_name(why)), "%s", agent_error_message(why));
+		return agent_error_set(err, r, strcmp(agent_error_name(why), "update.signer") == 0 ? "command.signer" : "command.signature", "%s",
+				       agent_error_message(why));
 	memcpy(ret_signer, signer, sizeof(signer));
 	return 0;
 }

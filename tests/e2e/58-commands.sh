@@ -113,6 +113,13 @@ send < "$LAB/signed"
 is "a signed one once more is refused" "$(problem 2)" command.replayed
 fresh; refused "a signer that nobody pinned" command.signer < <(text status | sign thief)
 fresh; refused "one who may sign updates, pinned or not" command.signer < <(text status | sign signer)
+echo "no certificate" > "$TRUST/admin/broken.pem"
+chmod a+r "$TRUST/admin/broken.pem"
+fresh; refused "with a broken folder nobody can say who is unknown: it is told by its own name" command.trust-broken < <(text status | sign thief)
+fresh; refused "the signers of that folder are nobody" command.trust-broken < <(text status | sign boss)
+fresh; taken "those of another are" < <(text status | sign ops)
+rm "$TRUST/admin/broken.pem"
+fresh; taken "mended, it counts at once" < <(text status | sign boss)
 fresh; refused "signed for another device" command.device < <(text status '{}' 120 GW-0002 | sign ops)
 fresh; refused "signed and over" command.expired < <(text status '{}' -5 | sign ops)
 fresh; text update.check | sign ops > "$LAB/other"
@@ -186,11 +193,14 @@ ID=$(jq -r .signed "$LAB/signed" | base64 -d | jq -r .id); before=$(answers); se
 is "none of before the restart" "$(problem $((before + 1)))" command.replayed
 
 # ---- a flood
+fresh; text status | sign ops > "$LAB/among"; SIGNED=$ID
 fresh
-for _ in $(seq 300); do text status; echo; done | broker mosquitto_pub -t "$P/commands" -l
+{ for _ in $(seq 200); do text status; echo; done; cat "$LAB/among"; echo; } | broker mosquitto_pub -t "$P/commands" -l
 succeeds "a flood is refused by its name" wait_for 30 grep -q '"error":"command.rate"' "$LAB/answers"
+ID=$SIGNED
+is "a signed command in the midst of unsigned ones is carried out" "$(problem)" none
 works_signed() { fresh; text status | sign ops | send; wait_for 3 eval '[ "$(answers)" -ge 1 ]' && [ "$(problem)" = none ]; }
-succeeds "and over when it is over" wait_for 60 works_signed
+succeeds "and others after it" wait_for 60 works_signed
 ID=$EARLY
 is "what came too early was never answered" "$(answers)" 0
 done_testing

@@ -711,7 +711,9 @@ static void a_command_is_refused_for_its_reason(void **state)
 	_cleanup_error_ struct agent_error *err = NULL;
 	char name[AGENT_COMMAND_SIGNER_MAX + 1];
 	struct temp_dir none;
+	char path[160];
 	size_t size;
+	FILE *f;
 	uint8_t *der;
 
 	spec.ext_key_usage = AGENT_COMMAND_EKU;
@@ -728,6 +730,21 @@ static void a_command_is_refused_for_its_reason(void **state)
 	temp_dir_make(&none);
 	assert_int_equal(agent_command_verify(ctx, none.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err), -ENOKEY);
 	assert_error(&err, -ENOKEY, "command.trust");
+	/* What is wrong with the folder is not the signer's fault. */
+	snprintf(path, sizeof(path), "%s/broken.pem", none.path);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("no certificate", f);
+	fclose(f);
+	assert_int_equal(agent_command_verify(ctx, none.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err), -EBADMSG);
+	assert_error(&err, -EBADMSG, "command.trust-broken");
+	assert_int_equal(agent_command_verify(ctx, path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err), -ENOTDIR);
+	assert_error(&err, -ENOTDIR, "command.trust-broken");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink("nowhere", path), 0);
+	assert_true(agent_command_verify(ctx, none.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err) < 0);
+	assert_error(&err, agent_error_errno(err), "command.trust-broken");
+	assert_int_equal(unlink(path), 0);
 	temp_dir_remove(&none);
 	assert_int_equal(agent_command_verify(ctx, none.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err), -ENOENT);
 	assert_error(&err, -ENOENT, "command.trust");

@@ -299,7 +299,7 @@ static int take(unsigned n, uint64_t expires_s, uint64_t now_s, struct agent_err
 	char id[32];
 
 	snprintf(id, sizeof(id), "command-%u", n);
-	return command_window_take(window, id, expires_s, now_s, AHEAD_S, err);
+	return command_window_take(window, id, expires_s, now_s, AHEAD_S, 0, err);
 }
 
 static void refused(unsigned n, uint64_t expires_s, uint64_t now_s, int r, const char *name)
@@ -324,9 +324,14 @@ static void an_id_is_taken_once_also_after_a_restart(void **state)
 
 static void a_full_window_takes_none_before_one_has_ended(void **state)
 {
+	_cleanup_error_ struct agent_error *err = NULL;
+
 	for (unsigned i = 0; i < COMMAND_WINDOW_SLOTS; i++)
 		assert_int_equal(take(i, NOW_S + 60 + i, NOW_S, NULL), 0);
 	refused(9000, NOW_S + 800, NOW_S, -EBUSY, "command.window");
+	/* What has ended by then makes room for others, but not for those who have to leave some. */
+	assert_int_equal(command_window_take(window, "left-for-others", NOW_S + 800, NOW_S + 61, AHEAD_S, COMMAND_WINDOW_SLOTS / 2, &err), -EBUSY);
+	assert_error(&err, -EBUSY, "command.window");
 	again();
 	refused(9000, NOW_S + 800, NOW_S + 59, -EBUSY, "command.window");
 	for (unsigned i = 0; i < COMMAND_WINDOW_SLOTS; i++)

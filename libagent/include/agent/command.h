@@ -41,7 +41,8 @@ extern "C" {
  *
  * Returns 0, -EBADMSG or -EMSGSIZE (command.signature: no detached DER SignedData, or too large), -EKEYREJECTED (command.signature: a trusted
  * key did not sign this text; command.signer: the signer is not trusted, and why), -ENOENT, -ENOKEY (command.trust: there is no folder, or
- * nobody in it), -EBADMSG and others of a folder that cannot be used (command.trust), -EINVAL (command.argument), -ENOMEM.
+ * nobody in it), -EBADMSG and others of a folder that cannot be read or holds something else than PEM (command.trust-broken: nobody of it is trusted
+ * then), -EINVAL (command.argument), -ENOMEM.
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_command_verify(struct agent_context *ctx, const char *trust_dir, const void *text, size_t size,
 						       const void *signature, size_t signature_size, uint64_t now_s,
