@@ -23,7 +23,6 @@
 #define PENDING_BYTES (512 * KIB)
 #define BURST_US 100000		/* a queue with a rate may catch up so much */
 #define STOP_WAIT_S 5
-#define TELL_REFUSAL_US (60 * 1000000ull)
 #define STACK_SIZE (128 * KIB)	/* the deepest call is a search of a ring; 8 MiB of address space for each would be silly */
 
 uint64_t store_now_us(void)
@@ -100,35 +99,25 @@ static void wake_class(struct class *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* A wrong access list refuses every message: a line in the log for the first, then one a minute with the number left out. pump_lock is held. */
-static void class_tell_refusal(struct class *c, const char *why)
-{
-	uint64_t now = store_now_us();
-
-	if (c->told_refusal_us != 0 && now - c->told_refusal_us < TELL_REFUSAL_US) {
-		c->n_refusals_untold++;
-		return;
-	}
-	service_log(LOG_WARNING, "queue %s: a message is given up: %s (%u more since the last such line)", c->rules->name, why, c->n_refusals_untold);
-	c->told_refusal_us = now;
-	c->n_refusals_untold = 0;
-}
-
-/* The queue needs to be opened again, by its thread. */
-static void break_class(struct class *c)
+void class_break(struct class *c)
 {
 	if (!atomic_exchange(&c->is_broken, true))
 		wake_class(c);
+}
+
+void class_pump_at(struct class *c, uint64_t at_us)
+{
+	if (atomic_load(&c->pump_at_us) <= at_us)
+		return;
+	atomic_store(&c->pump_at_us, at_us);
+	wake_class(c);
 }
 
 static bool may_send(struct class *c, uint64_t now)
 {
 	if (c->rules->rate_per_s == 0 || now >= c->next_send_us)
 		return true;
-	if (atomic_load(&c->pump_at_us) > c->next_send_us) {
-		atomic_store(&c->pump_at_us, c->next_send_us);
-		wake_class(c);
-	}
+	class_pump_at(c, c->next_send_us);
 	return false;
 }
 
@@ -149,18 +138,18 @@ static int send_one(struct store *store, struct class *c, uint64_t now)
 	uint64_t id;
 	int r;
 
-	if (c->queue == NULL || atomic_load(&c->is_broken) || !may_send(c, now))
+	if (c->queue == NULL || atomic_load(&c->is_broken) || !may_send(c, now) || !denial_lets_go(c, now))
 		return 0;
 	r = agent_queue_next(c->queue, &m, NULL);
 	if (r < 0 && r != -EAGAIN)
-		break_class(c);
+		class_break(c);
 	if (r <= 0)
 		return 0;
 	r = agent_mqtt_publish_ttl(store->mqtt, m.topic, m.payload, m.size, m.flags, m.ttl_s, &id, &err);
 	if (r == -EINVAL || r == -EMSGSIZE) { /* bytes of another version, or somebody's who can write the file */
 		class_count(c, STORE_undeliverable);
 		if (agent_queue_done(c->queue, m.seq, NULL) < 0)
-			break_class(c);
+			class_break(c);
 		return 1;
 	}
 	if (r < 0) { /* no room or memory now: it comes again, perhaps with some that are under way */
@@ -172,6 +161,7 @@ static int send_one(struct store *store, struct class *c, uint64_t now)
 	*slot = (struct slot){ .id = id, .seq = m.seq, .class = c, .size = m.size };
 	store->n_slots++;
 	store->slot_bytes += m.size;
+	denial_sent(c);
 	count_rate(c, now);
 	return 1;
 }
@@ -216,10 +206,11 @@ static void settle(struct store *store, uint64_t id, enum store_counter counter,
 			continue;
 		store_free_slot(store, slot);
 		if (c->queue != NULL && !atomic_load(&c->is_broken) && agent_queue_done(c->queue, slot->seq, NULL) < 0)
-			break_class(c);
+			class_break(c);
+		denial_settled(c);
 		class_count(c, counter);
 		if (why != NULL)
-			class_tell_refusal(c, why);
+			class_tell_given_up(c, why);
 		class_refresh(c);
 		break;
 	}
@@ -241,6 +232,8 @@ void store_set_online(struct store *store, bool is_online)
 {
 	pthread_mutex_lock(&store->pump_lock);
 	store->is_online = is_online;
+	for (size_t i = 0; is_online && i < store->rules.n; i++)
+		denial_ask_anew(&store->classes[i]);
 	pump_locked(store);
 	pthread_mutex_unlock(&store->pump_lock);
 }
@@ -253,9 +246,11 @@ void store_attach(struct store *store, struct agent_mqtt *mqtt)
 	for (size_t i = 0; i < WINDOW; i++)
 		if (store->slots[i].class != NULL)
 			store_free_slot(store, &store->slots[i]);
-	for (size_t i = 0; i < store->rules.n; i++)
+	for (size_t i = 0; i < store->rules.n; i++) {
+		denial_forget(&store->classes[i]);
 		if (store->classes[i].queue != NULL)
 			agent_queue_rewind(store->classes[i].queue);
+	}
 	pthread_mutex_unlock(&store->pump_lock);
 }
 
@@ -329,7 +324,7 @@ void store_get_counters(struct store *store, size_t i, uint64_t ret_counters[STO
 
 	pthread_mutex_lock(&c->lock);
 	memcpy(ret_counters, c->counters, sizeof(c->counters));
-	snprintf(ret_error, error_size, "%s", c->error);
+	snprintf(ret_error, error_size, "%s", c->error[0] != '\0' ? c->error : c->denial);
 	pthread_mutex_unlock(&c->lock);
 }
 

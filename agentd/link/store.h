@@ -64,6 +64,11 @@ void store_set_online(struct store *store, bool is_online);
 void store_acked(struct store *store, uint64_t id);
 /* agent_mqtt gave @id up, because the broker does not take it: it leaves its queue, is counted, and @why is kept and told. */
 void store_refused(struct store *store, uint64_t id, const char *why);
+/*
+ * The same, because the access list of this broker does not allow it: the message stays, and its queue waits with it, until a single message of it is
+ * taken. @is_last_word: after some more tries the message is given up; else another broker has to be asked.
+ */
+void store_denied(struct store *store, uint64_t id, bool is_last_word, const char *why);
 
 /* ---- what there is to see */
 

@@ -72,6 +72,7 @@ static struct agent_queue *exchange(struct class *c, struct agent_queue *queue)
 	for (size_t i = 0; i < WINDOW; i++)
 		if (store->slots[i].class == c)
 			store_free_slot(store, &store->slots[i]);
+	denial_forget(c);
 	pthread_mutex_unlock(&store->pump_lock);
 	return old;
 }

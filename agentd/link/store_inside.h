@@ -33,8 +33,13 @@ struct class {
 
 	struct agent_queue *queue;	/* changed by the class's thread with pump_lock held */
 	uint64_t next_send_us;		/* pump_lock: before this the rate allows none */
-	uint64_t told_refusal_us;	/* pump_lock: when the log had the last refusal of a broker */
-	unsigned n_refusals_untold;	/* pump_lock */
+	struct {
+		uint64_t told_us;	/* when the log had the last one */
+		unsigned n_untold;
+	} given_up, denials;		/* pump_lock */
+	bool is_denied, has_probe;	/* pump_lock: a broker's access list refused a message; one is on its way to see whether it still does */
+	uint64_t denied_seq, retry_us;	/* pump_lock */
+	unsigned n_denials;		/* pump_lock: of that message, in a row */
 	_Atomic uint64_t pump_at_us;	/* the class's thread is to pump then */
 	atomic_bool is_broken;		/* the queue said that it has to be opened again */
 
@@ -49,6 +54,7 @@ struct class {
 	bool is_stopping;
 	uint64_t counters[STORE_COUNTERS];
 	char error[256];
+	char denial[256];
 };
 
 struct slot {
@@ -84,6 +90,25 @@ void class_answer(struct class *c, uint64_t ticket, int r, struct agent_error *w
 void store_pump(struct store *store);
 /* pump_lock is held. */
 void store_free_slot(struct store *store, struct slot *slot);
+
+/* store_denial.c; pump_lock is held */
+
+/* May a message of this queue go, as far as refused ones let it? */
+bool denial_lets_go(struct class *c, uint64_t now);
+/* A message went out. */
+void denial_sent(struct class *c);
+/* One came to its end. */
+void denial_settled(struct class *c);
+/* Another connection, perhaps to another broker: asked anew, one message first. */
+void denial_ask_anew(struct class *c);
+/* The queue and what was sent of it are nobody's any more. */
+void denial_forget(struct class *c);
+/* A line in the log, for the first and then one a minute. */
+void class_tell_given_up(struct class *c, const char *why);
+/* Pump then. */
+void class_pump_at(struct class *c, uint64_t at_us);
+/* The queue needs to be opened again, by its thread. */
+void class_break(struct class *c);
 
 /* store_class.c */
 void *class_run(void *userdata);

@@ -184,14 +184,18 @@ static void on_acked(void *userdata, uint64_t id)
 static void on_refused(void *userdata, uint64_t id, const struct agent_error *why)
 {
 	struct worker *w = userdata;
-	bool is_ours;
+	bool is_ours, is_first;
 
 	pthread_mutex_lock(&w->lock);
 	is_ours = liveness_refused(&w->alive, id);
+	read_info(w);
+	is_first = w->status.info.broker == 0;
 	pthread_mutex_unlock(&w->lock);
 	if (is_ours) {
 		service_log(LOG_WARNING, "%s (%s)", agent_error_message(why), agent_error_name(why));
 		ring(w->notify_fd);
+	} else if (strcmp(agent_error_name(why), "mqtt.not-authorised") == 0) {
+		store_denied(w->store, id, is_first, agent_error_message(why));
 	} else {
 		store_refused(w->store, id, agent_error_message(why));
 	}

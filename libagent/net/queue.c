@@ -30,6 +30,8 @@ struct agent_queue {
 	struct ring_buffer lent, work;
 	struct in_flight *in_flight;		/* in order; released from the front */
 	size_t n_in_flight, max_in_flight;
+	uint64_t *done_early;			/* numbers of what was done while something before it was not, and is behind the cursor again */
+	size_t n_done_early;
 	enum agent_queue_full full;
 	uint32_t ttl_s, stamp_base_s;
 	uint64_t opened_s, loss_messages;
@@ -275,11 +277,26 @@ static int next_record(struct agent_queue *queue, struct ring_record *ret_record
 	return r;
 }
 
+/* Was it done before a rewind? What has a lower number is not there any more. */
+static bool was_done(struct agent_queue *queue, uint64_t seq)
+{
+	bool is_there = false;
+	size_t n = 0;
+
+	for (size_t i = 0; i < queue->n_done_early; i++) {
+		is_there |= queue->done_early[i] == seq;
+		if (queue->done_early[i] > seq)
+			queue->done_early[n++] = queue->done_early[i];
+	}
+	queue->n_done_early = n;
+	return is_there;
+}
+
 static int next(struct agent_queue *queue, struct agent_queue_message *ret_message)
 {
 	struct ring_record record;
 	uint32_t age_s;
-	bool is_expired;
+	bool is_expired, is_done;
 	int stage = DISK, r;
 
 	do {
@@ -289,14 +306,14 @@ static int next(struct agent_queue *queue, struct agent_queue_message *ret_messa
 		if (r <= 0)
 			return r;
 		age_s = stamp_now(queue) - record.stamp_s;
-		is_expired = record.ttl_s != 0 && age_s >= record.ttl_s;
+		is_done = was_done(queue, record.seq);
+		is_expired = !is_done && record.ttl_s != 0 && age_s >= record.ttl_s;
 		queue->sent_seq = record.seq;
-		queue->in_flight[queue->n_in_flight++] = (struct in_flight){ record.seq, stage, queue->cursors[stage], is_expired };
-		if (is_expired) {
-			queue->n_expired++;
+		queue->in_flight[queue->n_in_flight++] = (struct in_flight){ record.seq, stage, queue->cursors[stage], is_done || is_expired };
+		queue->n_expired += is_expired;
+		if (is_done || is_expired)
 			r = release_done(queue);
-		}
-	} while (is_expired && r >= 0);
+	} while ((is_done || is_expired) && r >= 0);
 	if (r < 0)
 		return r;
 	*ret_message = (struct agent_queue_message){
@@ -332,6 +349,10 @@ int agent_queue_done(struct agent_queue *queue, uint64_t seq, struct agent_error
 void agent_queue_rewind(struct agent_queue *queue)
 {
 	pthread_mutex_lock(&queue->lock);
+	/* There is room for all: they are among the first max_in_flight of the queue. */
+	for (size_t i = 0; i < queue->n_in_flight; i++)
+		if (queue->in_flight[i].is_done && queue->n_done_early < queue->max_in_flight)
+			queue->done_early[queue->n_done_early++] = queue->in_flight[i].seq;
 	queue->n_in_flight = 0;
 	queue->sent_seq = 0;
 	for (int stage = 0; stage < N_STAGES; stage++)
@@ -397,12 +418,13 @@ int queue_open(const struct agent_queue_options *options, const struct ring_io *
 	pthread_mutex_init(&queue->lock, NULL);
 	queue->file = strdup(options->file);
 	queue->in_flight = calloc(options->max_in_flight, sizeof(*queue->in_flight));
+	queue->done_early = calloc(options->max_in_flight, sizeof(*queue->done_early));
 	queue->max_in_flight = options->max_in_flight;
 	queue->full = options->full;
 	queue->ttl_s = options->ttl_s;
 	queue->loss_messages = options->loss_messages;
 	queue->opened_s = running_s();
-	if (queue->file == NULL || queue->in_flight == NULL)
+	if (queue->file == NULL || queue->in_flight == NULL || queue->done_early == NULL)
 		r = agent_error_set(err, -ENOMEM, "queue.memory", "no memory");
 	else
 		r = open_rings(queue, options, io, err);
@@ -452,6 +474,7 @@ struct agent_queue *agent_queue_free(struct agent_queue *queue)
 	ring_buffer_free(&queue->work);
 	pthread_mutex_destroy(&queue->lock);
 	free(queue->in_flight);
+	free(queue->done_early);
 	free(queue->file);
 	free(queue);
 	return NULL;

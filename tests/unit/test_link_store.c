@@ -389,6 +389,91 @@ static void what_the_broker_refuses_is_gone_and_counted(void **state)
 	assert_string_equal(sent.topics[2], "c");
 }
 
+static void error_of(struct world *w, const char *queue, char *ret_error, size_t size)
+{
+	uint64_t counters[STORE_COUNTERS];
+
+	for (size_t i = 0; i < store_count(w->store); i++)
+		if (strcmp(store_name(w->store, i), queue) == 0)
+			store_get_counters(w->store, i, counters, ret_error, size);
+}
+
+/* A list of a broker can be wrong: nothing is lost for it, and only that queue waits. */
+static void what_an_access_list_refuses_waits(void **state)
+{
+	struct world *w = *state;
+	char error[256] = "";
+
+	add_row(w, "alarms topic=a/#");
+	start(w);
+	put_and_wait(w, "a/1", 1);
+	put_and_wait(w, "a/2", 2);
+	put_and_wait(w, "a/3", 3);
+	store_attach(w->store, fake);
+	store_set_online(w->store, true);
+	wait_sent(3);
+	store_denied(w->store, 1, false, "not here");
+	store_denied(w->store, 2, false, "not here");
+	put_and_wait(w, "b", 4);
+	wait_sent(4);
+	assert_string_equal(sent.topics[3], "b");
+	/* One of that queue is on its way still: before it has come to its end nothing of it is sent again. */
+	store_acked(w->store, 3);
+	wait_sent(5);
+	assert_string_equal(sent.topics[4], "a/1");
+	assert_int_equal(counter(w, "alarms", STORE_denied), 2);
+	error_of(w, "alarms", error, sizeof(error));
+	assert_string_equal(error, "waits: not here");
+	/* Another try, alone; then another broker, which takes it. */
+	store_denied(w->store, 5, false, "not here");
+	store_denied(w->store, 99, false, "nobody's");
+	store_set_online(w->store, false);
+	store_set_online(w->store, true);
+	wait_sent(6);
+	assert_string_equal(sent.topics[5], "a/1");
+	store_acked(w->store, 6);
+	wait_sent(7);
+	assert_string_equal(sent.topics[6], "a/2");
+	store_acked(w->store, 7);
+	wait_counter(w, "alarms", STORE_delivered, 3);
+	/* a/3 was delivered while others of it were not: it is not sent again. */
+	put_and_wait(w, "a/4", 5);
+	wait_sent(8);
+	assert_string_equal(sent.topics[7], "a/4");
+	store_acked(w->store, 8);
+	wait_counter(w, "alarms", STORE_messages, 0);
+	assert_int_equal(counter(w, "alarms", STORE_rejected), 0);
+	error_of(w, "alarms", error, sizeof(error));
+	assert_string_equal(error, "");
+}
+
+static void the_first_broker_has_the_last_word(void **state)
+{
+	struct world *w = *state;
+
+	start(w);
+	put_and_wait(w, "a/1", 1);
+	put_and_wait(w, "a/2", 2);
+	store_attach(w->store, fake);
+	store_set_online(w->store, true);
+	wait_sent(2);
+	store_denied(w->store, 1, true, "never");
+	store_acked(w->store, 2);
+	for (uint64_t id = 3; id <= 6; id++) {
+		wait_sent(id);
+		assert_string_equal(sent.topics[id - 1], "a/1");
+		assert_int_equal(counter(w, "default", STORE_rejected), 0);
+		store_denied(w->store, id, true, "never");
+	}
+	wait_counter(w, "default", STORE_rejected, 1);
+	assert_int_equal(counter(w, "default", STORE_denied), 5);
+	put_and_wait(w, "a/3", 3);
+	wait_sent(7);
+	assert_string_equal(sent.topics[6], "a/3");
+	store_acked(w->store, 7);
+	wait_counter(w, "default", STORE_messages, 0);
+}
+
 static void nothing_of_a_former_owner_stays(void **state)
 {
 	struct world *w = *state;
@@ -424,6 +509,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(without_a_folder_there_is_a_reason_and_later_a_queue, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_no_broker_takes_does_not_stop_the_rest, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_the_broker_refuses_is_gone_and_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_an_access_list_refuses_waits, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_first_broker_has_the_last_word, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_of_a_former_owner_stays, set_up, tear_down),
 		cmocka_unit_test(flash_lives_as_long_as_its_writes_allow),
 	};

@@ -29,8 +29,9 @@ static void messages_come_in_order_and_again_until_done(void **state)
 	assert_int_equal(agent_queue_next(queue, &m, NULL), 1);	/* 2 */
 	assert_int_equal(agent_queue_done(queue, m.seq, NULL), 0);	/* before 1 */
 	agent_queue_rewind(queue);
+	agent_queue_rewind(queue);	/* also a second time */
 	expect_done(queue, 1);
-	expect_done(queue, 2);
+	expect_next(queue, 3);
 	queue = agent_queue_free(queue);
 	queue = open_queue(&options);
 	for (uint64_t n = 3; n <= 5; n++)
@@ -316,7 +317,6 @@ static void ram_is_enough_while_messages_leave(void **state)
 	expect_done(queue, 8);
 	agent_queue_rewind(queue);
 	expect_done(queue, 7);
-	expect_done(queue, 8);
 	expect_done(queue, 9);
 	expect_empty(queue);
 	agent_queue_free(queue);

@@ -158,7 +158,7 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_queue_next(struct agent_queue *queue, st
  * In any order. A number that is not in flight (any more) is fine. Returns 0, -EIO (queue.io). Since: 0.1
  */
 AGENT_EXPORT int agent_queue_done(struct agent_queue *queue, uint64_t seq, struct agent_error **err);
-/** agent_queue_rewind() - the connection broke: hand out again all that is not done. Since: 0.1 */
+/** agent_queue_rewind() - the connection broke: hand out again all that is not done; what is done is not, whatever was before it. Since: 0.1 */
 AGENT_EXPORT void agent_queue_rewind(struct agent_queue *queue);
 /** agent_queue_get_stats() - counters. Since: 0.1 */
 AGENT_EXPORT void agent_queue_get_stats(struct agent_queue *queue, struct agent_queue_stats *ret_stats);
