@@ -10,7 +10,7 @@
 
 /* Exit codes, documented in agentd(8); after sysexits. */
 enum {
-	EXIT_CODE_UNHEALTHY = 10,   /* of agentctl update health, and of a supervisor that it told so: reboot */
+	EXIT_CODE_REBOOT = 10,	    /* of agentctl update health, of a supervisor that it told so, and of one that core asked: reboot */
 	EXIT_CODE_USAGE = 64,
 	EXIT_CODE_UNAVAILABLE = 69, /* something outside is missing: program, peer, TPM at provisioning */
 	EXIT_CODE_OS = 71,

@@ -62,6 +62,8 @@ struct settings {
 		char *boot_backend, *boot_config, *booted_slot;
 		char *policy, **windows, *time_zone, *clock_file;
 		int64_t postpone_max, postpone_total_h;
+		char *reboot, **reboot_holders;
+		int64_t reboot_notice_s, reboot_hold_s;
 		struct slot_settings slots;
 	} update;
 	struct { bool at_start; char **units, **commands; bool mqtt; int64_t deadline_s, command_timeout_s; } health;

@@ -340,7 +340,7 @@ static bool is_in_group(const struct key_caller *caller, uint32_t gid)
 	return caller->gid == gid;
 }
 
-static bool rule_matches(const struct key_rule *rule, const struct key_caller *caller)
+bool key_rule_matches(const struct key_rule *rule, const struct key_caller *caller)
 {
 	/* Our own programs come through their own doors and have no other rights. */
 	if ((rule->kind == RULE_PROGRAM) != (caller->program != NULL))
@@ -363,7 +363,7 @@ const struct key_rule *key_meta_match(const struct key_meta *meta, const struct 
 	if ((meta->purposes & purpose) == 0)
 		return NULL;
 	for (size_t i = 0; i < meta->n_rules; i++)
-		if ((meta->rules[i].purposes & purpose) != 0 && rule_matches(&meta->rules[i], caller))
+		if ((meta->rules[i].purposes & purpose) != 0 && key_rule_matches(&meta->rules[i], caller))
 			return &meta->rules[i];
 	return NULL;
 }

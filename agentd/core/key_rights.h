@@ -74,6 +74,8 @@ int key_meta_format(const struct key_meta *meta, char **ret_text, struct agent_e
 int key_meta_read(int dir_fd, const char *key, struct key_meta *ret_meta, struct agent_error **err);
 int key_meta_write(int dir_fd, const char *key, const struct key_meta *meta, struct agent_error **err);
 
+/* Is that the caller of the rule? */
+bool key_rule_matches(const struct key_rule *rule, const struct key_caller *caller);
 /* First rule that lets @caller use the key for @purpose, or NULL. */
 const struct key_rule *key_meta_match(const struct key_meta *meta, const struct key_caller *caller, enum key_purpose purpose);
 

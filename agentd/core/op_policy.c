@@ -14,26 +14,18 @@
 
 #include "agentd/common/peer.h"
 #include "agentd/core/core.h"
+#include "agentd/core/policy_inside.h"
 #include "agentd/core/store.h"
 #include "agentd/core/stream.h"
 #include "agentd/core/update.h"
 #include "agentd/core/update_inside.h"
-#include "agentd/core/update_policy.h"
 #include "base/macro.h"
 
 #define TICK_US (UINT64_C(1000000) * 5)
 #define SAVE_S 600	/* a postponement is longer by at most this after a power cut */
 #define OLDEST_S INT64_C(1767225600) /* 2026-01-01: no clock is right that says less */
 
-struct policies {
-	struct policy policy;
-	sd_event_source *timer;
-	uint64_t ticked_s, saved_s; /* of the running clock */
-	bool is_running;	    /* updates_run() is under way */
-	bool is_unsaved;
-};
-
-static uint64_t running_s(void)
+uint64_t policies_running_s(void)
 {
 	struct timespec ts;
 
@@ -41,10 +33,10 @@ static uint64_t running_s(void)
 	return (uint64_t)ts.tv_sec;
 }
 
-static struct policy_now now_get(const struct core *core)
+struct policy_now policies_now(const struct core *core)
 {
 	const char *file = core->settings->update.clock_file;
-	struct policy_now now = { .running_s = running_s() };
+	struct policy_now now = { .running_s = policies_running_s() };
 	time_t wall = time(NULL);
 	struct stat st;
 
@@ -55,11 +47,11 @@ static struct policy_now now_get(const struct core *core)
 }
 
 /* What cannot be saved is tried again with the next tick, and said once. */
-static void save(struct core *core)
+void policies_save(struct core *core)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct policies *ps = core->policies;
-	struct policy_now now = now_get(core);
+	struct policy_now now = policies_now(core);
 
 	if (policy_clock_is_trusted(&ps->policy, &now))
 		ps->policy.seen_s = now.wall_s;
@@ -73,9 +65,9 @@ static void save(struct core *core)
 	ps->saved_s = now.running_s;
 }
 
-static void changed(struct core *core)
+void policies_changed(struct core *core)
 {
-	save(core);
+	policies_save(core);
 	stream_wake(core);
 }
 
@@ -115,14 +107,14 @@ static void run(struct core *core)
 	/* It came by another way, or was installed just before a power cut. */
 	if (!looks && updates_has_release(core, p->release_id)) {
 		(void)!policy_move(p, OFFER_INSTALLED, NULL);
-		changed(core);
+		policies_changed(core);
 		return;
 	}
 	r = updates_run(core, p->url, looks ? NULL : p->release_id, p->approved_by[0] != '\0' ? p->approved_by : "policy", &err);
 	if (r == -EBUSY)
 		return; /* with the next tick */
 	if (r < 0) {
-		policy_put_off(p, running_s(), err);
+		policy_put_off(p, policies_running_s(), err);
 		stream_wake(core);
 		return;
 	}
@@ -130,32 +122,36 @@ static void run(struct core *core)
 	if (looks)
 		return;
 	(void)!policy_move(p, OFFER_INSTALLING, NULL);
-	changed(core);
+	policies_changed(core);
 }
 
-static void count_down(struct policies *ps, uint64_t now_s)
+static void count_down(struct policy *p, uint64_t gone_s)
 {
-	uint64_t gone_s = now_s - ps->ticked_s;
+	p->postponed_s -= gone_s < p->postponed_s ? gone_s : p->postponed_s;
+}
 
-	ps->ticked_s = now_s;
-	ps->policy.postponed_s -= gone_s < ps->policy.postponed_s ? gone_s : ps->policy.postponed_s;
+/* What is only counted is not written at each tick. */
+static bool is_counting(const struct policies *ps)
+{
+	return ps->policy.postponed_s > 0 || ps->reboot_wait == REBOOT_POSTPONED || ps->reboot_wait == REBOOT_HELD;
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct core *core = userdata;
 	struct policies *ps = core->policies;
-	struct policy_now now = now_get(core);
+	struct policy_now now = policies_now(core);
 	bool was_postponed = ps->policy.postponed_s > 0;
+	uint64_t gone_s = now.running_s - ps->ticked_s;
 
 	sd_event_source_set_time(source, usec + TICK_US);
 	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	ps->ticked_s = now.running_s;
 	if (ps->policy.state == OFFER_WAITING)
-		count_down(ps, now.running_s);
-	else
-		ps->ticked_s = now.running_s;
-	if (ps->is_unsaved || (was_postponed && (ps->policy.postponed_s == 0 || now.running_s - ps->saved_s >= SAVE_S)))
-		save(core);
+		count_down(&ps->policy, gone_s);
+	reboots_tick(core, gone_s);
+	if (ps->is_unsaved || (was_postponed && ps->policy.postponed_s == 0) || (is_counting(ps) && now.running_s - ps->saved_s >= SAVE_S))
+		policies_save(core);
 	if (ps->is_running || core->setup != AGENT_SETUP_ACTIVE || (ps->policy.state != OFFER_ANNOUNCED && ps->policy.state != OFFER_WAITING))
 		return 0;
 	if (policy_decide(&ps->policy, &now) == WAIT_NOTHING)
@@ -163,13 +159,18 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+void policies_tick_in(struct core *core, uint64_t us)
+{
+	if (core->policies->timer != NULL) {
+		sd_event_source_set_time_relative(core->policies->timer, us);
+		sd_event_source_set_enabled(core->policies->timer, SD_EVENT_ONESHOT);
+	}
+}
+
 /* A caller just said something: no need to wait for the next tick. */
 static void tick_soon(struct core *core)
 {
-	if (core->policies->timer != NULL) {
-		sd_event_source_set_time_relative(core->policies->timer, 0);
-		sd_event_source_set_enabled(core->policies->timer, SD_EVENT_ONESHOT);
-	}
+	policies_tick_in(core, 0);
 }
 
 static void look_ended(struct core *core, const struct update_look *look, const struct agent_error *error)
@@ -188,7 +189,7 @@ static void look_ended(struct core *core, const struct update_look *look, const 
 	if (err != NULL)
 		error = err;
 	if (error != NULL && is_passing(error)) {
-		policy_put_off(p, running_s(), error);
+		policy_put_off(p, policies_running_s(), error);
 	} else if (error != NULL) {
 		refuse(core, error);
 		event_add(core, EVENT_UPDATE_REFUSED, "error", agent_error_name(error), "reason", agent_error_message(error), "user", "policy", NULL);
@@ -196,7 +197,7 @@ static void look_ended(struct core *core, const struct update_look *look, const 
 		event_add(core, EVENT_UPDATE_OFFERED, "release", p->release_id, "version", p->version, "kind", p->kind[0] != '\0' ? p->kind : NULL, "advisory",
 			  p->advisory[0] != '\0' ? p->advisory : NULL, NULL);
 	}
-	changed(core);
+	policies_changed(core);
 	tick_soon(core);
 }
 
@@ -217,11 +218,11 @@ void policy_ended(struct core *core, const struct update_look *look, const struc
 		(void)!policy_move(p, OFFER_INSTALLED, NULL);
 	} else if (is_passing(error)) {
 		(void)!policy_move(p, OFFER_WAITING, NULL);
-		policy_put_off(p, running_s(), error);
+		policy_put_off(p, policies_running_s(), error);
 	} else {
 		refuse(core, error);
 	}
-	changed(core);
+	policies_changed(core);
 }
 
 /* A source has no release id before it installs: what is approved is its action. */
@@ -259,14 +260,14 @@ int policy_approve_source(struct core *core, const char *action, const char *ver
 	name_action(core, action, name);
 	r = policy_approve_action(&core->policies->policy, name, version, err);
 	if (r >= 0)
-		changed(core);
+		policies_changed(core);
 	return r;
 }
 
 const char *policy_waits_for(const struct core *core)
 {
 	const struct policy *p = &core->policies->policy;
-	struct policy_now now = now_get(core);
+	struct policy_now now = policies_now(core);
 
 	switch (policy_mode_now(p)) {
 	case POLICY_AUTOMATIC:
@@ -274,10 +275,7 @@ const char *policy_waits_for(const struct core *core)
 	case POLICY_WINDOW:
 		if (!policy_clock_is_trusted(p, &now))
 			return "clock";
-		for (unsigned i = 0; i < p->n_windows; i++)
-			if (policy_window_is_open(&p->windows[i], &now.local))
-				return NULL;
-		return "window";
+		return policy_in_window(p, &now) ? NULL : "window";
 	default:
 		return "approval";
 	}
@@ -293,7 +291,7 @@ static int append_text(sd_bus_message *m, const char *key, const char *text)
 int policy_append(struct core *core, sd_bus_message *m)
 {
 	const struct policy *p = &core->policies->policy;
-	struct policy_now now = now_get(core);
+	struct policy_now now = policies_now(core);
 	uint64_t left_s = p->postpone_total_s - (p->postponed_total_s < p->postpone_total_s ? p->postponed_total_s : p->postpone_total_s);
 	int r;
 
@@ -322,7 +320,9 @@ int policy_append(struct core *core, sd_bus_message *m)
 		r = peer_append_u64(m, "offer_postpones_left", p->n_postponed < p->n_postpone_max && left_s >= 3600 ? p->n_postpone_max - p->n_postponed : 0);
 	if (r >= 0)
 		r = append_text(m, "offer_error_name", p->error_name);
-	return r < 0 ? r : append_text(m, "offer_error", p->error);
+	if (r >= 0)
+		r = append_text(m, "offer_error", p->error);
+	return r < 0 ? r : reboots_append(core, m);
 }
 
 /* ---- what is asked ------------------------------------------------------------------------------------------------ */
@@ -343,7 +343,7 @@ static int announce(struct core *core, struct op_call *call, const char *url, co
 	if (r < 0)
 		return r;
 	if (r > 0)
-		changed(core);
+		policies_changed(core);
 	tick_soon(core);
 	return updates_send_report(core, call, err);
 }
@@ -378,7 +378,7 @@ int op_offer_withdraw(struct core *core, struct op_call *call, struct agent_erro
 	if (r < 0)
 		return r;
 	event_add(core, EVENT_UPDATE_WITHDRAWN, "release", release_id, NULL);
-	changed(core);
+	policies_changed(core);
 	return op_reply(call, NULL);
 }
 
@@ -399,7 +399,7 @@ int op_update_approve(struct core *core, struct op_call *call, struct agent_erro
 	if (r < 0)
 		return r;
 	event_add(core, EVENT_UPDATE_APPROVED, "release", p->release_id, "user", call->caller.user, "source", call->caller.source, NULL);
-	changed(core);
+	policies_changed(core);
 	tick_soon(core);
 	return updates_send_report(core, call, err);
 }
@@ -407,19 +407,23 @@ int op_update_approve(struct core *core, struct op_call *call, struct agent_erro
 int op_update_postpone(struct core *core, struct op_call *call, struct agent_error **err)
 {
 	struct policies *ps = core->policies;
+	bool is_restart = ps->policy.state != OFFER_WAITING && reboots_can_postpone(core);
 	uint64_t hours;
 	char text[24];
 	int r;
 
 	if (sd_bus_message_read(call->msg, "t", &hours) < 0)
 		return op_unreadable(call, err);
-	r = policy_postpone(&ps->policy, hours, err);
+	r = is_restart ? reboot_postpone(&ps->policy, hours, err) : policy_postpone(&ps->policy, hours, err);
 	if (r < 0)
 		return r;
-	ps->ticked_s = running_s();
+	if (is_restart)
+		tick_soon(core);
+	else
+		ps->ticked_s = policies_running_s();
 	snprintf(text, sizeof(text), "%" PRIu64, hours);
-	event_add(core, EVENT_UPDATE_POSTPONED, "release", ps->policy.release_id, "hours", text, "user", call->caller.user, "source", call->caller.source, NULL);
-	changed(core);
+	event_add(core, EVENT_UPDATE_POSTPONED, "release", is_restart ? ps->policy.reboot_release : ps->policy.release_id, "hours", text, "user", call->caller.user, "source", call->caller.source, NULL);
+	policies_changed(core);
 	return updates_send_report(core, call, err);
 }
 
@@ -441,7 +445,7 @@ int op_update_policy(struct core *core, struct op_call *call, struct agent_error
 	if (mode != before)
 		event_add(core, mode == POLICY_APPROVAL ? EVENT_UPDATE_OPT_OUT : EVENT_UPDATE_POLICY, "from", policy_mode_name(before), "to", policy_mode_name(mode),
 			  "user", call->caller.user, "source", call->caller.source, NULL);
-	changed(core);
+	policies_changed(core);
 	tick_soon(core);
 	return updates_send_report(core, call, err);
 }
@@ -480,8 +484,10 @@ int policy_start(struct core *core, struct agent_error **err)
 	if (ps == NULL)
 		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for the policy of updates");
 	core->policies = ps;
-	ps->policy.dir_fd = -1;
+	ps->policy.dir_fd = ps->reboot_fd = -1;
 	r = configure(&ps->policy, core->settings, err);
+	if (r >= 0)
+		r = reboots_configure(ps, core->settings, err);
 	if (r >= 0)
 		r = store_open_folder(core->settings, "update", &ps->policy.dir_fd, err);
 	if (r < 0)
@@ -492,7 +498,7 @@ int policy_start(struct core *core, struct agent_error **err)
 	if (setenv("TZ", core->settings->update.time_zone, 1) < 0)
 		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for the time zone");
 	tzset();
-	ps->ticked_s = ps->saved_s = running_s();
+	ps->ticked_s = ps->saved_s = policies_running_s();
 	r = sd_event_add_time_relative(core->event, &ps->timer, CLOCK_MONOTONIC, TICK_US, 0, on_tick, core);
 	return r < 0 ? agent_error_set(err, r, "core.start", "cannot watch over the policy of updates: %s", strerror(-r)) : 0;
 }
@@ -504,7 +510,8 @@ void policy_forget(struct core *core)
 	(void)policy_withdraw(p, NULL); /* not what is being installed: its approval goes, too */
 	p->approved_by[0] = p->source_action[0] = p->source_version[0] = '\0';
 	p->has_mode = false;
-	changed(core);
+	reboot_begin(&core->policies->reboot, p, "", false);
+	policies_changed(core);
 }
 
 void policy_stop(struct core *core)
@@ -514,6 +521,7 @@ void policy_stop(struct core *core)
 	if (ps == NULL)
 		return;
 	sd_event_source_disable_unref(ps->timer);
+	reboots_stop(ps);
 	if (ps->policy.dir_fd >= 0)
 		close(ps->policy.dir_fd);
 	free(ps);

@@ -138,6 +138,8 @@ static void finish_half(struct core *core)
 	else
 		event_add(core, EVENT_UPDATE_INSTALLED, "id", id, "release", u->report.release_id, "version", u->report.version,
 			  "security_version", version, "slot", u->report.target_slot, "user", u->user, "source", update_text(u->source), NULL);
+	if (u->error == NULL)
+		reboots_installed(core, u->report.release_id, u->order.by_policy || u->order.by_source);
 	if (u->order.by_policy)
 		policy_ended(core, NULL, u->error);
 	answer_waiters(core);

@@ -56,7 +56,8 @@ struct child {
 struct supervisor {
 	struct service service;
 	char *config;
-	int notify_fd;
+	int notify_fd, reboot_fd;
+	bool wants_reboot;
 	struct child children[CHILD_COUNT_];
 	struct health health;
 };
@@ -396,6 +397,19 @@ static int on_notice(sd_event_source *source, int fd, uint32_t revents, void *us
 	return 0;
 }
 
+/* Core is asked for a restart of the device, or its policy wants one: all ends in order, and who started us reads it from the code. */
+static int on_reboot(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct supervisor *s = userdata;
+	_cleanup_close_ int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+	if (peer < 0)
+		return 0;
+	service_log(LOG_WARNING, "stopping with code %d, for a reboot into an update", EXIT_CODE_REBOOT);
+	s->wants_reboot = true;
+	return sd_event_exit(s->service.event, 0);
+}
+
 /* ---- start and stop ------------------------------------------------------------------------------------------------ */
 
 static char *binary_of(enum child_id id, const char *program_dir)
@@ -419,6 +433,8 @@ static int prepare(struct supervisor *s, struct agent_error **err)
 		r = sockets_make(settings, identities, handed, err);
 	if (r >= 0)
 		r = notify_socket_make(settings, &s->notify_fd, err);
+	if (r >= 0)
+		r = reboot_socket_make(settings, &identities[CHILD_CORE], &s->reboot_fd, err);
 	if (r < 0)
 		return r;
 	s->config = realpath(settings->file, NULL);
@@ -512,6 +528,8 @@ static void release(struct supervisor *s)
 	}
 	if (s->notify_fd >= 0)
 		close(s->notify_fd);
+	if (s->reboot_fd >= 0)
+		close(s->reboot_fd);
 	free(s->config);
 }
 
@@ -560,6 +578,8 @@ static int run(struct supervisor *s, struct agent_error **err)
 	if (r < 0)
 		return r;
 	r = sd_event_add_io(event, NULL, s->notify_fd, EPOLLIN, on_notice, s);
+	if (r >= 0)
+		r = sd_event_add_io(event, NULL, s->reboot_fd, EPOLLIN, on_reboot, s);
 	if (r < 0)
 		return agent_error_set(err, r, "supervise.loop", "cannot watch a socket: %s", strerror(-r));
 	r = health_watch(&s->health, event, err);
@@ -587,7 +607,7 @@ static int run(struct supervisor *s, struct agent_error **err)
 int supervise_main(int argc, char **argv)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct supervisor s = { .notify_fd = -1, .health.go_fd = -1 };
+	struct supervisor s = { .notify_fd = -1, .reboot_fd = -1, .health.go_fd = -1 };
 	int r, n = 0;
 
 	/* Already understood by main(). */
@@ -602,5 +622,5 @@ int supervise_main(int argc, char **argv)
 	health_stop(&s.health);
 	release(&s);
 	service_stop(&s.service);
-	return r < 0 ? exit_code_of(r) : s.health.is_unhealthy ? EXIT_CODE_UNHEALTHY : EXIT_SUCCESS;
+	return r < 0 ? exit_code_of(r) : s.health.is_unhealthy || s.wants_reboot ? EXIT_CODE_REBOOT : EXIT_SUCCESS;
 }

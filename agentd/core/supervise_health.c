@@ -92,8 +92,8 @@ static int on_end(sd_event_source *source, const siginfo_t *info, void *userdata
 	struct health *h = userdata;
 
 	h->pid = 0;
-	if (info->si_code == CLD_EXITED && info->si_status == EXIT_CODE_UNHEALTHY) {
-		service_log(LOG_ERR, "the new release is not healthy: stopping with code %d, for a reboot", EXIT_CODE_UNHEALTHY);
+	if (info->si_code == CLD_EXITED && info->si_status == EXIT_CODE_REBOOT) {
+		service_log(LOG_ERR, "the new release is not healthy: stopping with code %d, for a reboot", EXIT_CODE_REBOOT);
 		h->is_unhealthy = true;
 		return sd_event_exit(sd_event_source_get_event(source), 0);
 	}

@@ -49,6 +49,8 @@ int sockets_make(const struct settings *settings, const struct identity identiti
 		 struct handed_list ret_handed[CHILD_COUNT_], struct agent_error **err);
 /* Datagram socket RUN_DIR/notify.sock, sd_notify(3), with SO_PASSCRED. */
 int notify_socket_make(const struct settings *settings, int *ret_fd, struct agent_error **err);
+/* Stream socket RUN_DIR/reboot.sock, of core's user alone: who connects wants the device to restart (op_reboot.c). */
+int reboot_socket_make(const struct settings *settings, const struct identity *core, int *ret_fd, struct agent_error **err);
 void sockets_remove(const struct settings *settings);
 
 const char *child_name(enum child_id id);
@@ -61,7 +63,7 @@ struct health {
 };
 /* Before the sandbox, which the check must not inherit. It waits for health_go(). Error name: supervise.health. */
 int health_prepare(struct health *health, const struct settings *settings, const char *config, struct agent_error **err);
-/* When it ends with EXIT_CODE_UNHEALTHY, @event is left. */
+/* When it ends with EXIT_CODE_REBOOT, @event is left. */
 int health_watch(struct health *health, sd_event *event, struct agent_error **err);
 /* The agent answers: begin. Once. */
 void health_go(struct health *health);

@@ -24,6 +24,7 @@
 #define BACKLOG_TCP 1024 /* a burst of strangers must not shut out the owner before we can count them */
 #define BACKLOG_UNIX 64
 #define NOTIFY_FILE "notify.sock"
+#define REBOOT_FILE "reboot.sock"
 
 static const struct {
 	const char *user, *extra_group;
@@ -321,6 +322,18 @@ int notify_socket_make(const struct settings *settings, int *ret_fd, struct agen
 	return r;
 }
 
+int reboot_socket_make(const struct settings *settings, const struct identity *core, int *ret_fd, struct agent_error **err)
+{
+	struct sockaddr_un address;
+	int r = socket_address(settings->paths.run_dir, REBOOT_FILE, &address, err);
+
+	if (r >= 0)
+		r = bound_socket(&address, SOCK_STREAM, core, 0600, ret_fd, err);
+	if (r >= 0 && listen(*ret_fd, 1) < 0)
+		r = agent_error_set(err, -errno, "supervise.socket", "cannot listen on %s: %s", address.sun_path, strerror(errno));
+	return r;
+}
+
 void sockets_remove(const struct settings *settings)
 {
 	_cleanup_close_ int fd = open(settings->paths.run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -330,4 +343,5 @@ void sockets_remove(const struct settings *settings)
 	for (size_t i = 0; i < ARRAY_SIZE(sockets); i++)
 		(void)unlinkat(fd, sockets[i].file, 0);
 	(void)unlinkat(fd, NOTIFY_FILE, 0);
+	(void)unlinkat(fd, REBOOT_FILE, 0);
 }

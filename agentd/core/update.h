@@ -57,6 +57,11 @@ bool updates_has_failed(const struct core *core, const char *release_id);
 /* Does a release await its reboot or the end of its confirmation? */
 bool updates_is_pending(const struct core *core);
 
+/* The release that is installed and tried at the next boot, while the slot of before runs; NULL: there is none. Lent. */
+const char *updates_awaits_reboot(const struct core *core);
+/* It was installed just now: without a person, so that the restart into it is ours (op_reboot.c), or by one. */
+void reboots_installed(struct core *core, const char *release_id, bool is_ours);
+
 /* It came to its end: @look is NULL for an installation, @error for a success. */
 void policy_ended(struct core *core, const struct update_look *look, const struct agent_error *error);
 /* The members of the update status that tell of the policy and of an offer. */

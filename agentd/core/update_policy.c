@@ -169,6 +169,14 @@ bool policy_clock_is_trusted(const struct policy *p, const struct policy_now *no
 	return now->clock_is_set && now->wall_s >= p->seen_s;
 }
 
+bool policy_in_window(const struct policy *p, const struct policy_now *now)
+{
+	for (unsigned i = 0; i < p->n_windows; i++)
+		if (policy_window_is_open(&p->windows[i], &now->local))
+			return true;
+	return false;
+}
+
 enum offer_wait policy_decide(const struct policy *p, const struct policy_now *now)
 {
 	/* Looking into a bundle changes nothing on the device, so only a server that does not answer puts it off. */
@@ -184,10 +192,7 @@ enum offer_wait policy_decide(const struct policy *p, const struct policy_now *n
 	case POLICY_WINDOW:
 		if (!policy_clock_is_trusted(p, now))
 			return WAIT_CLOCK;
-		for (unsigned i = 0; i < p->n_windows; i++)
-			if (policy_window_is_open(&p->windows[i], &now->local))
-				return WAIT_NOTHING;
-		return WAIT_WINDOW;
+		return policy_in_window(p, now) ? WAIT_NOTHING : WAIT_WINDOW;
 	default:
 		return WAIT_APPROVAL;
 	}
@@ -247,6 +252,7 @@ static bool take_pair(struct policy *p, const char *key, const char *value)
 		{ "source_action", p->source_action, sizeof(p->source_action) },
 		{ "source_version", p->source_version, sizeof(p->source_version) },
 		{ "error_name", p->error_name, sizeof(p->error_name) }, { "error", p->error, sizeof(p->error) },
+		{ "reboot_release", p->reboot_release, sizeof(p->reboot_release) },
 	};
 	const struct {
 		const char *key;
@@ -254,6 +260,9 @@ static bool take_pair(struct policy *p, const char *key, const char *value)
 	} numbers[] = {
 		{ "security_version", &p->security_version }, { "postponed_total_s", &p->postponed_total_s },
 		{ "postponed_s", &p->postponed_s }, { "seen_s", &p->seen_s },
+		{ "reboot_asked", &p->reboot_asked }, { "reboot_held_s", &p->reboot_held_s },
+		{ "n_reboot_postponed", &p->n_reboot_postponed }, { "reboot_postponed_total_s", &p->reboot_postponed_total_s },
+		{ "reboot_postponed_s", &p->reboot_postponed_s },
 	};
 	uint64_t n;
 
@@ -334,9 +343,12 @@ int policy_save(const struct policy *p, struct agent_error **err)
 	if (p->has_mode)
 		snprintf(policy, sizeof(policy), "policy=%s\n", mode_names[p->mode]);
 	n = asprintf(&text, "%sstate=%s\nurl=%s\nreference=%s\nrelease=%s\nversion=%s\nkind=%s\nadvisory=%s\nsecurity_version=%" PRIu64
-		     "\napproved_by=%s\nsource_action=%s\nsource_version=%s\nerror_name=%s\nerror=%s\nn_postponed=%u\npostponed_total_s=%" PRIu64 "\npostponed_s=%" PRIu64 "\nseen_s=%" PRIu64 "\nend\n",
+		     "\napproved_by=%s\nsource_action=%s\nsource_version=%s\nerror_name=%s\nerror=%s\nn_postponed=%u\npostponed_total_s=%" PRIu64 "\npostponed_s=%" PRIu64 "\nseen_s=%" PRIu64
+		     "\nreboot_release=%s\nreboot_asked=%" PRIu64 "\nreboot_held_s=%" PRIu64 "\nn_reboot_postponed=%" PRIu64
+		     "\nreboot_postponed_total_s=%" PRIu64 "\nreboot_postponed_s=%" PRIu64 "\nend\n",
 		     policy, state_names[p->state], p->url, p->reference, p->release_id, p->version, p->kind, p->advisory, p->security_version,
-		     p->approved_by, p->source_action, p->source_version, p->error_name, is_text(p->error) ? p->error : "", p->n_postponed, p->postponed_total_s, p->postponed_s, p->seen_s);
+		     p->approved_by, p->source_action, p->source_version, p->error_name, is_text(p->error) ? p->error : "", p->n_postponed, p->postponed_total_s, p->postponed_s, p->seen_s,
+		     p->reboot_release, p->reboot_asked, p->reboot_held_s, p->n_reboot_postponed, p->reboot_postponed_total_s, p->reboot_postponed_s);
 	if (n < 0) {
 		text = NULL;
 		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for the offer of an update");
@@ -472,20 +484,29 @@ bool policy_action_is_approved(const struct policy *p, const char *action, const
 	return p->source_action[0] != '\0' && strcmp(p->source_action, action) == 0 && strcmp(p->source_version, version) == 0;
 }
 
+int policy_postpone_check(const struct policy *p, const char *release_id, uint64_t n, uint64_t total_s, uint64_t hours, struct agent_error **err)
+{
+	uint64_t left_s = total_s < p->postpone_total_s ? p->postpone_total_s - total_s : 0;
+
+	if (hours == 0)
+		return agent_error_set(err, -EINVAL, "update.postpone", "an update is postponed by at least one hour");
+	if (n >= p->n_postpone_max)
+		return agent_error_set(err, -EDQUOT, "update.postpone", "release %s was postponed %" PRIu64 " times, which is as often as this device allows",
+				       release_id, n);
+	if (hours > left_s / HOUR_S)
+		return agent_error_set(err, -EDQUOT, "update.postpone", "release %s can be postponed by %" PRIu64 " more hours, not by %" PRIu64, release_id,
+				       left_s / HOUR_S, hours);
+	return 0;
+}
+
 int policy_postpone(struct policy *p, uint64_t hours, struct agent_error **err)
 {
 	int r = waiting_check(p, err);
 
+	if (r == 0)
+		r = policy_postpone_check(p, p->release_id, p->n_postponed, p->postponed_total_s, hours, err);
 	if (r < 0)
 		return r;
-	if (hours == 0)
-		return agent_error_set(err, -EINVAL, "update.postpone", "an update is postponed by at least one hour");
-	if (p->n_postponed >= p->n_postpone_max)
-		return agent_error_set(err, -EDQUOT, "update.postpone", "release %s was postponed %u times, which is as often as this device allows", p->release_id,
-				       p->n_postponed);
-	if (hours > p->postpone_total_s / HOUR_S || p->postponed_total_s + hours * HOUR_S > p->postpone_total_s)
-		return agent_error_set(err, -EDQUOT, "update.postpone", "release %s can be postponed by %" PRIu64 " more hours, not by %" PRIu64, p->release_id,
-				       (p->postpone_total_s - p->postponed_total_s) / HOUR_S, hours);
 	p->n_postponed++;
 	p->postponed_total_s += hours * HOUR_S;
 	p->postponed_s = hours * HOUR_S;

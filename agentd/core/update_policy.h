@@ -62,6 +62,9 @@ struct policy {
 	char source_action[POLICY_ACTION_MAX + 1], source_version[POLICY_NAME_MAX + 1];
 	unsigned n_postponed;
 	uint64_t postponed_total_s, postponed_s; /* in all; still to go, counted while the device runs */
+	/* The restart into what was installed without a person: update_reboot.h. */
+	char reboot_release[POLICY_NAME_MAX + 1];
+	uint64_t reboot_asked, reboot_held_s, n_reboot_postponed, reboot_postponed_total_s, reboot_postponed_s;
 	uint64_t seen_s;	/* latest time that was believed */
 	char error_name[64], error[256];
 
@@ -93,6 +96,8 @@ int policy_zone_check(const char *zone, struct agent_error **err);
 enum policy_mode policy_mode_now(const struct policy *policy);
 /* Is the time neither before what was seen already nor unknown? */
 bool policy_clock_is_trusted(const struct policy *policy, const struct policy_now *now);
+/* Is one of the windows open by that clock? */
+bool policy_in_window(const struct policy *policy, const struct policy_now *now);
 /* Why the offer, which is in state WAITING (or ANNOUNCED, to be looked into), is not gone on with now. */
 enum offer_wait policy_decide(const struct policy *policy, const struct policy_now *now);
 
@@ -118,5 +123,7 @@ int policy_approve_action(struct policy *policy, const char *action, const char 
 bool policy_action_is_approved(const struct policy *policy, const char *action, const char *version);
 /* -ENOENT update.nothing, -EINVAL update.postpone (0 hours), -EDQUOT update.postpone (often enough, or long enough). */
 int policy_postpone(struct policy *policy, uint64_t hours, struct agent_error **err);
+/* May @release_id, put off so often and by so much, be put off by @hours more? */
+int policy_postpone_check(const struct policy *policy, const char *release_id, uint64_t n, uint64_t total_s, uint64_t hours, struct agent_error **err);
 
 #endif

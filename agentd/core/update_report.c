@@ -226,6 +226,14 @@ bool updates_is_pending(const struct core *core)
 	return strcmp(stage, "written") == 0 || strcmp(stage, "trying") == 0 || strcmp(stage, "confirmed") == 0;
 }
 
+const char *updates_awaits_reboot(const struct core *core)
+{
+	const struct report *report = &core->updates->report;
+	bool awaits = strcmp(report->stage, "trying") == 0 && report->booted_slot[0] != '\0' && strcmp(report->booted_slot, report->target_slot) != 0;
+
+	return awaits ? report->release_id : NULL;
+}
+
 bool updates_has_failed(const struct core *core, const char *release_id)
 {
 	return strcmp(core->updates->report.failed_release_id, release_id) == 0;

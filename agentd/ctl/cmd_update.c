@@ -43,6 +43,11 @@ static const struct field fields[] = {
 	{ "offer_postponed_s", "postponed for another (s)" },
 	{ "offer_postpones_left", "can be postponed" },
 	{ "offer_error", "trouble with the offer" },
+	{ "reboot_waits_for", "restart waits for" },
+	{ "reboot_in_s", "restarts in (s)" },
+	{ "reboot_held_by", "restart held back by" },
+	{ "reboot_postponed_s", "restart put off for (s)" },
+	{ "reboot_error", "trouble with the restart" },
 };
 
 int cmd_update_status(struct ctl *ctl, int argc, char **argv)
@@ -58,6 +63,11 @@ int cmd_update_confirm(struct ctl *ctl, int argc, char **argv)
 int cmd_update_rollback(struct ctl *ctl, int argc, char **argv)
 {
 	return command_show(ctl, argc, argv, "POST", "/v1/update/rollback", fields, ARRAY_SIZE(fields));
+}
+
+int cmd_update_reboot(struct ctl *ctl, int argc, char **argv)
+{
+	return command_show(ctl, argc, argv, "POST", "/v1/update/reboot", fields, ARRAY_SIZE(fields));
 }
 
 /* @body is taken. */
@@ -309,7 +319,7 @@ static int installed(const struct ctl *ctl, const json_t *status)
 	print_text(stdout, json_string_value(json_object_get(status, "version")));
 	fputs(" in slot ", stdout);
 	print_text(stdout, json_string_value(json_object_get(status, "target_slot")));
-	fputs(". Reboot to try it, then: agentctl update confirm\n", stdout);
+	fputs(". To try it: agentctl update reboot, then: agentctl update confirm\n", stdout);
 	return CTL_OK;
 }
 

@@ -58,6 +58,7 @@ const struct command commands[] = {
 	{ "update key", "FILE|- | --remove", "the key of encrypted images, as for \"swupdate -K\"; sealed by the TPM of the device", cmd_update_key },
 	{ "update recipient", "[--out FILE]", "certificate of this device's key that bundles can be encrypted to; made in the TPM when there is none", cmd_update_recipient },
 	{ "update ticket", "[FILE|- | --remove]", "a service ticket: the next installation may be one release below the floor; without a file: what there is", cmd_update_ticket },
+	{ "update reboot", "", "restart the device now, into the release that is installed", cmd_update_reboot },
 	{ "update confirm", "", "the running slot is good: keep it, raise the floor", cmd_update_confirm },
 	{ "update rollback", "", "boot the other slot next time", cmd_update_rollback },
 	{ "update health", "", "wait for the health checks of agentd.conf, then confirm the new release or roll it back", cmd_update_health },

@@ -89,6 +89,7 @@ int cmd_update_recipient(struct ctl *ctl, int argc, char **argv);
 int cmd_update_ticket(struct ctl *ctl, int argc, char **argv);
 int cmd_bundle_ticket(struct ctl *ctl, int argc, char **argv);
 int cmd_update_confirm(struct ctl *ctl, int argc, char **argv);
+int cmd_update_reboot(struct ctl *ctl, int argc, char **argv);
 int cmd_update_rollback(struct ctl *ctl, int argc, char **argv);
 int cmd_update_health(struct ctl *ctl, int argc, char **argv);
 int cmd_bundle_create(struct ctl *ctl, int argc, char **argv);

@@ -300,6 +300,11 @@ void ep_update_rollback_post(struct request *req)
 	request_call_send(req, request_call_new(req, "UpdateRollback"), 0, reply_from_dict, NULL);
 }
 
+void ep_update_reboot_post(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "UpdateReboot"), 0, reply_from_dict, NULL);
+}
+
 void ep_update_key_put(struct request *req)
 {
 	const char *key = args_text(req->args, "key"), *iv = args_text(req->args, "iv");

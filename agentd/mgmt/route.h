@@ -120,6 +120,7 @@ ENDPOINT(ep_update_fetch_post);
 ENDPOINT(ep_update_offer_post);
 ENDPOINT(ep_update_approve_post);
 ENDPOINT(ep_update_source_approve_post);
+ENDPOINT(ep_update_reboot_post);
 ENDPOINT(ep_update_postpone_post);
 ENDPOINT(ep_update_policy_put);
 ENDPOINT(ep_update_key_put);

@@ -33,6 +33,7 @@ struct agent_client {
 struct arguments {
 	const char *first, *second;
 	const uint32_t *numbers; /* two */
+	const uint64_t *seconds;
 	struct {
 		const void *data;
 		size_t size;
@@ -51,6 +52,8 @@ static int new_call(struct agent_client *c, const char *method, const struct arg
 		r = sd_bus_message_append_basic(*ret_call, 's', a->second);
 	if (r >= 0 && a->numbers != NULL)
 		r = sd_bus_message_append(*ret_call, "uu", a->numbers[0], a->numbers[1]);
+	if (r >= 0 && a->seconds != NULL)
+		r = sd_bus_message_append_basic(*ret_call, 't', a->seconds);
 	for (size_t i = 0; i < a->n_bytes && r >= 0; i++)
 		r = sd_bus_message_append_array(*ret_call, 'y', a->bytes[i].data == NULL ? "" : a->bytes[i].data, a->bytes[i].size);
 	if (r >= 0 && a->is_secret)
@@ -235,6 +238,49 @@ int agent_client_wait_time(struct agent_client *client, uint64_t n_changes, unsi
 		if (r < 0 && r != -EINTR)
 			channel_drop(&client->channel); /* the next look connects again, or says why not */
 	}
+}
+
+/* ---- restart of the device ------------------------------------------------------------------------------------------ */
+
+static int ask_reboot(struct agent_client *client, const char *method, const struct arguments *a, struct agent_client_reboot *ret_reboot,
+		      struct agent_error **err)
+{
+	struct agent_client_reboot reboot = { 0 };
+	const char *waits_for, *release_id;
+	sd_bus_message *reply = NULL;
+	int r;
+
+	if (client == NULL)
+		return agent_error_set(err, -EINVAL, "client.argument", "no client");
+	r = call(client, method, a, &reply, err);
+	if (r < 0)
+		return r;
+	if (sd_bus_message_read(reply, "sstt", &waits_for, &release_id, &reboot.in_s, &reboot.hold_left_s) <= 0 ||
+	    strlen(waits_for) >= sizeof(reboot.waits_for) || strlen(release_id) >= sizeof(reboot.release_id)) {
+		r = agent_error_set(err, -EPROTO, "bus.protocol", "agentd answered with something else than what a restart waits for");
+	} else if (ret_reboot != NULL) {
+		strcpy(reboot.waits_for, waits_for);
+		strcpy(reboot.release_id, release_id);
+		*ret_reboot = reboot;
+	}
+	sd_bus_message_unref(reply);
+	return r;
+}
+
+int agent_client_get_reboot(struct agent_client *client, struct agent_client_reboot *ret_reboot, struct agent_error **err)
+{
+	static const struct arguments none;
+
+	if (ret_reboot == NULL)
+		return agent_error_set(err, -EINVAL, "client.argument", "nowhere to put the answer");
+	return ask_reboot(client, "RebootGet", &none, ret_reboot, err);
+}
+
+int agent_client_hold_reboot(struct agent_client *client, uint64_t hold_s, struct agent_client_reboot *ret_reboot, struct agent_error **err)
+{
+	const struct arguments a = { .seconds = &hold_s };
+
+	return ask_reboot(client, "RebootHold", &a, ret_reboot, err);
 }
 
 /* ---- signer ----------------------------------------------------------------------------------------------------- */

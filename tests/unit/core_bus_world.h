@@ -59,6 +59,7 @@ FAKE(op_update_offer) FAKE(op_update_approve) FAKE(op_update_postpone) FAKE(op_u
 FAKE(op_update_recipient) FAKE(op_update_unwrap)
 FAKE(op_link_reconnect) FAKE(op_command_run) FAKE(op_command_signed) FAKE(op_update_check)
 FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status) FAKE(op_source_approve)
+FAKE(op_update_reboot) FAKE(op_reboot_get) FAKE(op_reboot_hold)
 
 void clock_greet(struct core *c, sd_bus *bus) { }
 void clock_signed(struct core *c, enum clock_signed what, uint64_t signed_s) { }
@@ -67,6 +68,8 @@ int64_t clock_now(const struct core *c)
 {
 	return 1800000000;
 }
+
+void reboots_installed(struct core *c, const char *release_id, bool is_ours) { }
 
 void policy_ended(struct core *c, const struct update_look *look, const struct agent_error *error)
 {

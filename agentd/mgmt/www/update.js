@@ -18,7 +18,7 @@ function drawUpdate(update) {
   if (!role) return;
   const isTrial = update.stage === "trying", isNew = isTrial && update.booted_slot === update.target_slot;
   $("stage").textContent = isNew ? "A new system is running on trial. Keep it if the device works as it should." :
-    isTrial ? "The update is in place. It starts at the next restart of the device." : stages[update.stage] || update.stage;
+    isTrial ? `The update is in place. ${rebootText(update)}` : stages[update.stage] || update.stage;
   if (update.stage === "writing") progress("Writing", update.done_bytes, update.total_bytes);
   else if (!upload) $("bar").hidden = true;
   const facts = [["Running system", update.booted_slot], ["Version of the update", update.version],
@@ -28,7 +28,14 @@ function drawUpdate(update) {
   drawOffer(update);
   drawPolicy(update.policy);
   $("confirm").hidden = !isNew;
+  $("reboot").hidden = !update.reboot_waits_for || update.reboot_waits_for === "asked";
+  $("reboot-postpone").hidden = !update.reboot_postpones_left;
   $("rollback").hidden = !(isTrial || update.stage === "confirmed" || update.stage === "written");
+}
+
+function rebootText(update) {
+  const announced = update.reboot_in_s === undefined ? "The device restarts soon." : `The device restarts in ${update.reboot_in_s} seconds.`;
+  return update.reboot_waits_for === "notice" ? `${announced} Then it starts.` : rebootWaits[update.reboot_waits_for] || rebootWaits.person;
 }
 
 let offered = "";
@@ -74,7 +81,7 @@ onSubmit("update-form", "app-problem", async () => {
   try {
     const update = await send(file);
     if (!role) return;
-    verdict("good", "Accepted.", `Version ${update.version} is in place. Restart the device to start it.`);
+    verdict("good", "Accepted.", `Version ${update.version} is in place. It starts at the next restart of the device.`);
     $("update-form").reset();
   } catch (error) {
     if (!role) return;
@@ -119,6 +126,12 @@ function send(file) {
 
 $("cancel").addEventListener("click", () => { if (upload) upload.abort(); });
 $("confirm").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/confirm"))));
+$("reboot").addEventListener("click", () => $("ask-reboot").showModal());
+$("ask-reboot").addEventListener("close", () => {
+  if ($("ask-reboot").returnValue === "yes") attempt(async () => drawUpdate(await call("POST", "/v1/update/reboot")));
+  $("ask-reboot").returnValue = "";
+});
+$("reboot-postpone").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/postpone", { hours: 24 }))));
 $("rollback").addEventListener("click", () => $("ask").showModal());
 $("ask").addEventListener("close", () => {
   if ($("ask").returnValue === "yes") attempt(async () => drawUpdate(await call("POST", "/v1/update/rollback")));

@@ -52,6 +52,16 @@ const stages = {
   failed: "The last update was not installed.",
 };
 
+const rebootWaits = {
+  person: "It starts at the next restart of the device.",
+  window: "The device restarts by itself in the next maintenance window, and then it starts.",
+  clock: "The device would restart in the maintenance window, which cannot be known, as its clock was not set. Restart it yourself.",
+  postponed: "The restart of the device was put off.",
+  held: "A program of this device is holding the restart back until its work is done.",
+  retry: "The device could not be restarted. It is tried again in a while.",
+  asked: "The device is restarting. If it is not, restart it yourself.",
+};
+
 const offerKinds = { security: "A security update", feature: "An update with new functions" };
 const offerWaits = {
   approval: "It waits for somebody to approve it.",
@@ -82,7 +92,8 @@ const eventWords = {
   "evidence.given": "Evidence was given", "source.offered": "The update server has an update for this device", "source.reported": "The update server was told a result", "update.begun": "An update is arriving", "update.refused": "An update was refused",
   "update.installed": "An update is in place", "update.confirmed": "The new system was kept", "update.fell_back": "The new system did not start; the old one runs",
   "update.offered": "An update can be had", "update.approved": "An update was approved", "update.postponed": "An update was put off",
-  "update.policy": "Updates are installed by another rule", "update.opt_out": "Automatic updates were turned off", "update.withdrawn": "An update is not offered any more",
+  "update.policy": "Updates are installed by another rule", "update.reboot_due": "The device restarts soon, for an update", "update.reboot_held": "A program holds the restart back", "update.reboot": "The device restarts for an update",
+  "update.reboot_failed": "The device could not be restarted", "update.opt_out": "Automatic updates were turned off", "update.withdrawn": "An update is not offered any more",
   "config.changed": "The settings are others than at the last start", "agent.provision_refused": "A code for the label was not stored",
   "agent.activated": "The first password came from a signed file", "agent.activation_refused": "A file with a first password was refused",
   "login.accepted": "Login on the device itself", "backoff.left": "A source that had to wait gave the right password",

@@ -88,6 +88,42 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_client_get_time(struct agent_client *cli
 AGENT_EXPORT AGENT_MUST_CHECK int agent_client_wait_time(struct agent_client *client, uint64_t n_changes, unsigned timeout_ms,
 							 struct agent_time_reading *ret_reading, struct agent_error **err);
 /**
+ * struct agent_client_reboot - will the device restart into an update
+ * @waits_for:  "" while nothing waits for a restart; "person" (the device does not do it by itself), "window", "clock", "postponed", "held", "retry",
+ *              "notice" (it is announced), "asked" (it is on its way)
+ * @release_id: that is started then, or ""
+ * @in_s:       seconds until then; of "notice" only
+ * @hold_left_s: for how long it can still be held back, by all applications together
+ *
+ * Since: 0.1
+ */
+struct agent_client_reboot {
+	char waits_for[16];
+	char release_id[72];
+	uint64_t in_s;
+	uint64_t hold_left_s;
+};
+/**
+ * agent_client_get_reboot() - will the device restart into an update
+ *
+ * For any program. Blocks as long as agentd needs, some ms. Returns 0, -EKEYEXPIRED (setup.password-change-required: before the owner set a
+ * password nothing is installed), -EDQUOT (vendor.rate), -ENOTCONN (bus.lost), -ETIMEDOUT (bus.timeout), -EPROTO. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_client_get_reboot(struct agent_client *client, struct agent_client_reboot *ret_reboot, struct agent_error **err);
+/**
+ * agent_client_hold_reboot() - hold the restart into an update that was installed without a person back
+ * @hold_s:     from now on, in seconds; 0: no longer. A later word takes the place of this one
+ * @ret_reboot: as agent_client_get_reboot(), after it; or NULL
+ *
+ * For programs that update.reboot_holders of agentd.conf names. May be said before anything is installed, and again and again: what counts against
+ * update.reboot_hold_s is the time by which a restart is later for it; when that is used up, the device restarts. agentd forgets it when it is restarted,
+ * and announces a restart update.reboot_notice_s ahead: say it more often than that. A restart that a person asks for is not held back. Blocks some ms.
+ * Returns as agent_client_get_reboot() does, -EPERM (update.hold: not named), -EDQUOT (update.hold: used up for this release), -EBUSY (update.hold: too many
+ * programs do). Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_client_hold_reboot(struct agent_client *client, uint64_t hold_s, struct agent_client_reboot *ret_reboot,
+							   struct agent_error **err);
+/**
  * agent_client_signer() - signer of backend "agentd" for a key with purpose tls-client
  * @client:     kept by the signer
  * @key_name:   such as "device"
