@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/macro.h"
+#include "base/text.h"
 
 #define NAME_MAX_BYTES 64
 #define MESSAGE_MAX_BYTES 1024	/* a sentence; a peer's text in it is cut here */
@@ -21,28 +22,6 @@ struct agent_error {
 	char message[MESSAGE_MAX_BYTES];
 };
 
-/* Length of the character at @s that a log, a terminal and D-Bus take: RFC 3629 without controls and noncharacters. 0: none. */
-static size_t printable(const unsigned char *s)
-{
-	uint32_t c = s[0];
-	size_t n = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-	static const uint32_t least[] = { 0, 0x20, 0xa0, 0x800, 0x10000 };
-
-	if (n == 1)
-		return c >= 0x20 && c != 0x7f ? 1 : 0;
-	if (c < 0xc0 || c > 0xf4)
-		return 0;
-	c &= 0x7fu >> n;
-	for (size_t i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (s[i] & 0x3fu);
-	}
-	if (c < least[n] || c > 0x10ffff || (c & 0xfffff800u) == 0xd800 || (c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe)
-		return 0;
-	return n;
-}
-
 /*
  * What a peer sent may be part of the sentence: it must not steer a terminal or forge a log line, and a sentence that
  * D-Bus does not take would leave the caller without any answer.
@@ -50,7 +29,7 @@ static size_t printable(const unsigned char *s)
 static void make_printable(char *s)
 {
 	while (*s != '\0') {
-		size_t n = printable((const unsigned char *)s);
+		size_t n = text_printable(s);
 
 		if (n == 0)
 			*s = '?';

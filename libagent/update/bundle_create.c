@@ -127,11 +127,8 @@ static int source_open(struct creation *c, struct agent_error **err)
 	if (r == 0)
 		r = description_load(c, &text, &size, err);
 	if (r == 0)
-		r = syntax_parse(text, size, &c->root, err);
-	if (r < 0)
-		return r;
-	c->is_json = text[strspn(text, " \t\r\n")] == '{';
-	return 0;
+		r = syntax_parse(text, size, &c->root, &c->is_json, err);
+	return r;
 }
 
 /* The file itself, before anything is done to it. */

@@ -213,7 +213,7 @@ static int description_show(struct inspection *in, struct agent_error **err)
 	json_object_set_new(in->out, "images", images);
 	if (in->description == NULL)
 		return agent_error_set(err, -EBADMSG, "container.order", "the bundle has no %s of 1 to %d bytes", MANIFEST_NAME, MANIFEST_MAX);
-	r = syntax_parse(in->description, in->description_size, &root, err);
+	r = syntax_parse(in->description, in->description_size, &root, NULL, err);
 	if (r < 0)
 		return r;
 	software = json_object_get(root, "software");

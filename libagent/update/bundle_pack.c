@@ -255,8 +255,8 @@ static int unpack_block(struct unpacking *u, const uint8_t *in, size_t size, uin
 	int r = 0;
 
 	do {
-		if (u->at_end)
-			return size == 0 ? 0 : agent_error_set(err, -EBADMSG, "update.compression", "bytes follow the end of the compressed stream");
+		if (u->at_end && size == 0)
+			return 0;
 		r = u->filter->run(u->state, &in, &size, out, BLOCK_BYTES, &n_out, &u->at_end, err);
 		u->n += r == 0 ? n_out : 0;
 	} while (r == 0 && (size > 0 || n_out == BLOCK_BYTES));

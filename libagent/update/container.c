@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/text.h"
 
 #define HEADER_BYTES 110	/* "newc": 6 bytes of magic and thirteen fields of 8 digits, cpio(5) */
 #define TRAILER_NAME "TRAILER!!!"
@@ -118,19 +119,23 @@ static int read_tail(struct container *c, struct agent_error **err)
 	return 0;
 }
 
+bool container_is_name(const char *text)
+{
+	size_t n = strlen(text);
+
+	return n > 0 && n < CONTAINER_NAME_MAX && text_is_printable(text) && strchr(text, '/') == NULL && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+}
+
 static int name_check(struct container *c, size_t size, struct agent_error **err)
 {
 	if (c->name[size - 1] != '\0' || strlen(c->name) != size - 1 || size < 2)
 		return agent_error_set(err, -EBADMSG, "container.name", "member name before byte %" PRIu64 " is not one string of %zu bytes", c->position, size);
-	for (const char *p = c->name; *p != '\0'; p++)
-		if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || *p == '/')
-			return agent_error_set(err, -EBADMSG, "container.name",
-					       "member name before byte %" PRIu64 " holds a slash, a blank or a byte that is not printable ASCII", c->position);
+	if (!container_is_name(c->name))
+		return agent_error_set(err, -EBADMSG, "container.name", "member name \"%.60s\" before byte %" PRIu64 " is no plain name: no slash, no control character, UTF-8",
+				       c->name, c->position);
 	for (size_t i = 0; i < c->n_names; i++)
 		if (strcmp(c->names[i], c->name) == 0)
 			return agent_error_set(err, -EBADMSG, "container.duplicate", "member %s appears twice", c->name);
-	if (strcmp(c->name, ".") == 0 || strcmp(c->name, "..") == 0)
-		return agent_error_set(err, -EBADMSG, "container.name", "%s is no member name", c->name);
 	return 0;
 }
 

@@ -19,6 +19,9 @@
 
 struct container;
 
+/* Can it be a member? 1 to CONTAINER_NAME_MAX - 1 bytes of printable UTF-8, no slash, neither "." nor "..". */
+bool container_is_name(const char *text);
+
 struct member {
 	const char *name;	/* lent until the next container_next() */
 	uint64_t size_bytes;

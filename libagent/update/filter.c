@@ -20,25 +20,34 @@ static int no_memory(struct agent_error **err)
 	return agent_error_set(err, -ENOMEM, "update.memory", "no memory to decompress");
 }
 
+struct gzip {
+	z_stream z;
+	bool at_end;
+};
+
 static int gzip_open(void **ret_state, struct agent_error **err)
 {
-	z_stream *z = calloc(1, sizeof(*z));
+	struct gzip *gzip = calloc(1, sizeof(*gzip));
 
 	/* 16 + MAX_WBITS: a gzip stream and nothing else, which is what stock SWUpdate means by "zlib" (zlib.h, inflateInit2). */
-	if (z == NULL || inflateInit2(z, 16 + MAX_WBITS) != Z_OK) {
-		free(z);
+	if (gzip == NULL || inflateInit2(&gzip->z, 16 + MAX_WBITS) != Z_OK) {
+		free(gzip);
 		return no_memory(err);
 	}
-	*ret_state = z;
+	*ret_state = gzip;
 	return 0;
 }
 
 static int gzip_run(void *state, const uint8_t **in, size_t *n_in, uint8_t *out, size_t n_out, size_t *ret_out, bool *ret_end,
 		    struct agent_error **err)
 {
-	z_stream *z = state;
+	struct gzip *gzip = state;
+	z_stream *z = &gzip->z;
 	int r;
 
+	/* A second member, too: stock SWUpdate stops after the first, and the same bundle must not mean two things. */
+	if (gzip->at_end)
+		return agent_error_set(err, -EBADMSG, "update.compression", "bytes follow the end of the gzip stream");
 	z->next_in = *in;
 	z->avail_in = (uInt)*n_in;
 	z->next_out = out;
@@ -49,7 +58,7 @@ static int gzip_run(void *state, const uint8_t **in, size_t *n_in, uint8_t *out,
 	*in = z->next_in;
 	*n_in = z->avail_in;
 	*ret_out = n_out - z->avail_out;
-	*ret_end = r == Z_STREAM_END;
+	*ret_end = gzip->at_end = r == Z_STREAM_END;
 	return 0;
 }
 
@@ -57,7 +66,7 @@ static void gzip_close(void *state)
 {
 	if (state == NULL)
 		return;
-	inflateEnd(state);
+	inflateEnd(&((struct gzip *)state)->z);
 	free(state);
 }
 
@@ -81,7 +90,7 @@ static int zstd_run(void *state, const uint8_t **in, size_t *n_in, uint8_t *out,
 	size_t r = ZSTD_decompressStream(state, &output, &input);
 
 	if (ZSTD_isError(r))
-		return agent_error_set(err, -EBADMSG, "update.compression", "the zstd stream is damaged or wants a window above %d MiB: %s",
+		return agent_error_set(err, -EBADMSG, "update.compression", "the zstd stream is damaged, is followed by something, or wants a window above %d MiB: %s",
 				       1 << (ZSTD_WINDOW_LOG - 20), ZSTD_getErrorName(r));
 	*in += input.pos;
 	*n_in -= input.pos;

@@ -97,8 +97,8 @@ static int archive_put_block(void *handle, size_t size, struct agent_error **err
 	if (r < 0)
 		return r;
 	do {
-		if (x->at_end)
-			return size == 0 ? 0 : agent_error_set(err, -EBADMSG, "update.compression", "bytes follow the end of the compressed archive");
+		if (x->at_end && size == 0)
+			return 0;
 		r = x->filter->run(x->state, &in, &size, x->plain, PLAIN_BYTES, &n_out, &x->at_end, err);
 		if (r == 0)
 			r = tar_push(x->tar, x->plain, n_out, err);

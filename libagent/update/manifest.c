@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "update/bootenv.h"
 #include "update/cipher.h"
+#include "update/container.h"
 #include "update/manifest_parts.h"
 #include "update/syntax.h"
 
@@ -29,9 +30,8 @@ int part_member(const json_t *element, const char *where, const char *key, char 
 {
 	int r = field_get_string(element, where, key, ret_name, 256, err);
 
-	for (const char *p = ret_name; r == 0 && *p != '\0'; p++)
-		if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || *p == '/')
-			r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: %s must be printable ASCII without blanks and slashes", where, key);
+	if (r == 0 && !container_is_name(ret_name))
+		r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: %s must be a plain name: no slash, no control character", where, key);
 	return r;
 }
 
@@ -588,7 +588,7 @@ int manifest_parse(const struct verified_buf *buf, const struct manifest_policy 
 	if (m == NULL)
 		return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
 	text = verified_buf_data(buf, &size);
-	r = syntax_parse(text, size, &root, err);
+	r = syntax_parse(text, size, &root, NULL, err);
 	if (r == 0)
 		r = tree_parse(root, policy, verified_buf_is_raw(buf), m, err);
 	if (r < 0)

@@ -10,7 +10,9 @@
 #include <regex.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "update/container.h"
+#include "update/hash.h"
 #include "update/lookup.h"
 #include "update/manifest_parts.h"
 #include "update/slot.h"
@@ -28,8 +30,8 @@ struct stock {
 
 static bool pattern_fits(const char *pattern, const char *text)
 {
-	char anchored[FIELD_STRING_MAX + 8];
 	unsigned n_bounds = 0;
+	regmatch_t match;
 	regex_t regex;
 	bool fits;
 
@@ -37,11 +39,13 @@ static bool pattern_fits(const char *pattern, const char *text)
 	for (const char *p = strchr(pattern, '{'); p != NULL; p = strchr(p + 1, '{'))
 		if (++n_bounds > 2 || strspn(p + 1, "0123456789") > 2 || (strchr(p, ',') != NULL && strspn(strchr(p, ',') + 1, "0123456789") > 2))
 			return false;
-	/* SWUpdate does not anchor: "#RE:1.0" fits 21x07 there. */
-	snprintf(anchored, sizeof(anchored), "^(%s)$", pattern);
-	if (regcomp(&regex, anchored, REG_EXTENDED | REG_NOSUB) != 0)
+	if (regcomp(&regex, pattern, REG_EXTENDED) != 0)
 		return false;
-	fits = regexec(&regex, text, 0, NULL, 0) == 0;
+	/*
+	 * SWUpdate does not anchor: "#RE:1.0" fits 21x07 there. Of all matches regexec() gives the first, and of those the longest (POSIX), so
+	 * all of @text if that is one. "^(" and ")$" around it would not do: "2)|(.*" fits anything then.
+	 */
+	fits = regexec(&regex, text, 1, &match, 0) == 0 && match.rm_so == 0 && (size_t)match.rm_eo == strlen(text);
 	regfree(&regex);
 	return fits;
 }
@@ -157,20 +161,34 @@ static int path_place(struct stock *s, const char *path, const char *where, stru
 			       s->policy->target == NULL ? "?" : s->policy->target);
 }
 
+/* What may stand behind a number; "KiB" is how newer SWUpdate spells it. */
+static uint64_t unit_of(const char *text)
+{
+	static const char letters[] = "KMG";
+	const char *found = *text == '\0' ? NULL : strchr(letters, *text == 'k' ? 'K' : *text);
+
+	if (*text == '\0')
+		return 1;
+	if (found == NULL || (text[1] != '\0' && strcmp(text + 1, "iB") != 0))
+		return 0;
+	return UINT64_C(1) << 10 * (found - letters + 1);
+}
+
+/* A number as in C, which is how SWUpdate reads it: "0x1000" and, with a leading zero, octal digits. */
 static int offset_parse(const json_t *element, const char *where, struct manifest_image *image, struct agent_error **err)
 {
 	const json_t *node = json_object_get(element, "offset");
-	const char *text = json_string_value(node), *end;
-	uint64_t value = 0, unit = 1;
+	const char *text = json_string_value(node);
+	uint64_t value, unit;
+	char *end = NULL;
 
 	if (text == NULL)
 		return node == NULL ? 0 : field_get_u64(element, where, "offset", 0, INT64_MAX, &image->offset, err);
-	for (end = text; *end >= '0' && *end <= '9'; end++)
-		if (__builtin_mul_overflow(value, UINT64_C(10), &value) || __builtin_add_overflow(value, (uint64_t)(*end - '0'), &value))
-			break;
-	if (end > text && *end != '\0' && end[1] == '\0')
-		unit = *end == 'K' || *end == 'k' ? UINT64_C(1) << 10 : *end == 'M' ? UINT64_C(1) << 20 : *end == 'G' ? UINT64_C(1) << 30 : 0;
-	if (end == text || unit == 0 || (unit == 1 && *end != '\0') || __builtin_mul_overflow(value, unit, &value) || value > INT64_MAX)
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	unit = unit_of(end);
+	/* strtoull() would take blanks and signs. */
+	if (text[0] < '0' || text[0] > '9' || errno != 0 || unit == 0 || __builtin_mul_overflow(value, unit, &value) || value > INT64_MAX)
 		return agent_error_set(err, -EBADMSG, "manifest.value", "%s: offset \"%s\" is no number with K, M or G", where, text);
 	image->offset = value;
 	return 0;
@@ -196,7 +214,7 @@ static int sizes_parse(const json_t *element, const char *where, struct manifest
 	int r = 0;
 
 	if (json_object_get(element, "size") != NULL) {
-		r = field_get_u64(element, where, "size", 1, UINT32_MAX, &image->stored_bytes, err);
+		r = field_get_u64(element, where, "size", image->is_file ? 0 : 1, UINT32_MAX, &image->stored_bytes, err);
 		image->has_stored_bytes = r == 0;
 	}
 	if (r == 0 && properties != NULL && !json_is_object(properties))
@@ -316,46 +334,75 @@ static int selection_parse(struct stock *s, struct agent_error **err)
 	return r;
 }
 
+struct guess {
+	const char *set, *mode;
+	unsigned n_fit, n_elsewhere;	/* elsewhere: some device is none of the slots */
+	struct agent_error *why;	/* why one that would have been asked for does not fit */
+};
+
+/* One that is for the slot that runs does not fit by design; what is wrong with another one is what to tell. */
+static void guess_note(struct guess *guess, struct agent_error **why)
+{
+	if (guess->why != NULL && strcmp(agent_error_name(guess->why), "update.device") != 0)
+		return;
+	if (guess->why != NULL && strcmp(agent_error_name(*why), "update.device") == 0)
+		return;
+	agent_error_free(guess->why);
+	guess->why = TAKE_PTR(*why);
+}
+
 /* Nobody named a selection: the only one whose devices are all in the slot being written. */
-static int selection_guess(struct stock *s, const json_t *group, const char **ret_set, const char **ret_mode, unsigned *n_fit)
+static void selection_guess(struct stock *s, const json_t *group, struct guess *guess)
 {
 	const char *set, *mode;
 	json_t *modes, *body;
 
 	json_object_foreach((json_t *)group, set, modes) {
 		json_object_foreach(modes, mode, body) {
+			_cleanup_error_ struct agent_error *why = NULL;
+			int r;
+
 			if (!json_is_object(body))
 				continue;
 			s->lookup.set = set;
 			s->lookup.mode = mode;
-			if (selection_parse(s, NULL) == 0 && s->is_placed && s->m->n_images > 0) {
-				*ret_set = set;
-				*ret_mode = mode;
-				(*n_fit)++;
+			r = selection_parse(s, &why);
+			if (r < 0)
+				(void)agent_error_prefix(&why, r, "selection %s,%s", set, mode);
+			if (r < 0 && why != NULL)
+				guess_note(guess, &why);
+			if (r == 0 && !s->is_placed)
+				guess->n_elsewhere++;
+			if (r == 0 && s->is_placed && s->m->n_images > 0) {
+				guess->set = set;
+				guess->mode = mode;
+				guess->n_fit++;
 			}
 		}
 	}
-	return 0;
 }
 
 static int selection_find(struct stock *s, const json_t *software, struct agent_error **err)
 {
-	const char *set = NULL, *mode = NULL;
-	unsigned n_fit = 0;
+	struct guess guess = { 0 };
 	int r = selection_parse(s, err);
 
 	/* Images that are in no set: there is nothing to select. */
 	if (r < 0 || s->m->n_images > 0)
 		return r;
-	selection_guess(s, software, &set, &mode, &n_fit);
+	selection_guess(s, software, &guess);
 	if (s->lookup.board != NULL)
-		selection_guess(s, json_object_get(software, s->lookup.board), &set, &mode, &n_fit);
-	if (n_fit != 1)
+		selection_guess(s, json_object_get(software, s->lookup.board), &guess);
+	/* A device that is no slot is more likely the mistake than the other slot's selection, which every bundle has. */
+	if (guess.n_fit == 0 && guess.why != NULL && (guess.n_elsewhere == 0 || strcmp(agent_error_name(guess.why), "update.device") != 0))
+		return agent_error_move(err, &guess.why);
+	agent_error_free(guess.why);
+	if (guess.n_fit != 1)
 		return agent_error_set(err, -EBADMSG, "manifest.selection",
-				       "%u selections of the bundle name devices of slot %s only; say which is meant in update.selections", n_fit,
+				       "%u selections of the bundle name devices of slot %s only; say which is meant in update.selections", guess.n_fit,
 				       s->policy->target == NULL ? "?" : s->policy->target);
-	s->lookup.set = set;
-	s->lookup.mode = mode;
+	s->lookup.set = guess.set;
+	s->lookup.mode = guess.mode;
 	return selection_parse(s, err);
 }
 
@@ -390,6 +437,31 @@ static int tree_walk(const json_t *node, struct manifest *m, struct agent_error 
 	return 0;
 }
 
+/* Journal, boot environment and topics hold names; a version that is none gets one, with its hash, so that two of them stay two. */
+static int release_name(const char *text, struct manifest *m, struct agent_error **err)
+{
+	uint8_t digest[DIGEST_SIZE];
+	char hex[17];
+	size_t n = 0;
+	int r;
+
+	for (const char *p = text; *p != '\0' && n < MANIFEST_TEXT_MAX; p++, n++) {
+		const char one[2] = { *p, '\0' };
+
+		m->version[n] = manifest_is_name(one) ? *p : '_';
+	}
+	m->version[n] = '\0';
+	strcpy(m->release_id, m->version);
+	if (strcmp(text, m->version) == 0)
+		return 0;
+	r = digest_sha256(text, strlen(text), digest);
+	if (r < 0)
+		return hash_failed(r, err);
+	hex_encode(digest, 8, hex);
+	snprintf(m->release_id, sizeof(m->release_id), "%.47s-%s", m->version, hex);
+	return 0;
+}
+
 static int version_parse(struct stock *s, struct agent_error **err)
 {
 	struct lookup_path path;
@@ -400,12 +472,10 @@ static int version_parse(struct stock *s, struct agent_error **err)
 		return r;
 	if (node == NULL)
 		return field_missing("software", "version", err);
-	if (!json_is_string(node) || !manifest_is_name(json_string_value(node)))
-		return agent_error_set(err, -EBADMSG, "manifest.value", "software: version must be a string of 1 to %d letters, digits and ._+:-",
-				       MANIFEST_TEXT_MAX);
-	strcpy(s->m->version, json_string_value(node));
-	strcpy(s->m->release_id, s->m->version);
-	return 0;
+	if (!json_is_string(node) || json_string_length(node) == 0 || json_string_length(node) > FIELD_STRING_MAX ||
+	    strlen(json_string_value(node)) != json_string_length(node))
+		return agent_error_set(err, -EBADMSG, "manifest.value", "software: version must be a string of 1 to %d characters", FIELD_STRING_MAX);
+	return release_name(json_string_value(node), s->m, err);
 }
 
 static int hardware_parse(struct stock *s, struct agent_error **err)

@@ -81,7 +81,8 @@ static int image_install(struct install *in, size_t i, struct container *contain
 			image->plain_bytes = member_bytes;
 		in->total_bytes += member_bytes;
 	}
-	if (member_bytes == 0)
+	/* A file may be empty; an image of nothing is a mistake. */
+	if (member_bytes == 0 && !image->is_file)
 		return agent_error_set(err, -EBADMSG, "update.size", "%s is empty", image->member);
 	if (image->plain_bytes > in->max_bytes[i])
 		return agent_error_set(err, -ENOSPC, "slot.size", "%s: image of %" PRIu64 " bytes at offset %" PRIu64 " does not fit, there is room for %" PRIu64,

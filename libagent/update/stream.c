@@ -205,11 +205,9 @@ static int unpack_chunk(struct stream *s, struct unpack *u, const uint8_t *in, s
 	int r = 0;
 
 	do {
-		if (u->at_end && n_in > 0)
-			return agent_error_set(err, -EBADMSG, "update.compression", "bytes follow the end of the compressed stream");
 		if (u->block == NULL)
 			r = s->handler->get_block(s->handle, &u->block, err);
-		if (r == 0 && !u->at_end)
+		if (r == 0 && (!u->at_end || n_in > 0))
 			r = u->filter->run(u->state, &in, &n_in, u->block + u->fill, u->block_bytes - u->fill, &n_out, &u->at_end, err);
 		if (r < 0)
 			return r;
@@ -221,8 +219,8 @@ static int unpack_chunk(struct stream *s, struct unpack *u, const uint8_t *in, s
 		if (u->fill == u->block_bytes)
 			r = unpack_flush(s, u, err);
 		/* A full block may mean that the filter holds more. */
-	} while (r == 0 && !u->at_end && (n_in > 0 || u->block == NULL));
-	return r < 0 || n_in == 0 ? r : agent_error_set(err, -EBADMSG, "update.compression", "bytes follow the end of the compressed stream");
+	} while (r == 0 && (n_in > 0 || (u->block == NULL && !u->at_end)));
+	return r;
 }
 
 static int unpack_init(struct stream *s, struct unpack *u, size_t block_bytes, struct agent_error **err)

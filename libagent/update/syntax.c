@@ -5,13 +5,58 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <libconfig.h>
 
 #include "base/macro.h"
 
-/* Before any parser recurses: how deep are brackets nested outside of strings? Comments only make this stricter. */
+/* The end of the comment at @text, or @text where there is none. "#" is one of libconfig alone. */
+static char *comment_end(char *text, bool is_json)
+{
+	char *end;
+
+	if ((text[0] == '#' && !is_json) || (text[0] == '/' && text[1] == '/'))
+		return text + strcspn(text, "\n");
+	if (text[0] != '/' || text[1] != '*')
+		return text;
+	end = strstr(text + 2, "*/");
+	return end == NULL ? text + strlen(text) : end + 2;
+}
+
+/*
+ * Comments become blanks, so that nothing behind takes them for text and lines keep their numbers. Stock SWUpdate reads them in JSON as well.
+ * Is it JSON? No libconfig file begins with a brace, every JSON manifest does.
+ */
+static bool comments_blank(char *text)
+{
+	bool in_string = false, has_begun = false, is_json = false;
+
+	for (char *p = text; *p != '\0'; p++) {
+		char *end = in_string ? p : comment_end(p, is_json);
+
+		if (end > p) {
+			for (; p < end; p++)
+				if (*p != '\n')
+					*p = ' ';
+			p--;
+			continue;
+		}
+		if (!has_begun && strchr(" \t\r\n", *p) == NULL) {
+			has_begun = true;
+			is_json = *p == '{';
+		}
+		if (in_string && *p == '\\' && p[1] != '\0')
+			p++;
+		else if (*p == '"')
+			in_string = !in_string;
+	}
+	return is_json;
+}
+
+/* Before any parser recurses: how deep are brackets nested outside of strings? */
 static int depth_check(const char *text, size_t size, struct agent_error **err)
 {
 	bool in_string = false;
@@ -99,11 +144,69 @@ static int tree_convert(const config_setting_t *in, unsigned depth, json_t **ret
 	return 0;
 }
 
-static int libconfig_parse(const char *text, json_t **ret_root, struct agent_error **err)
-{
-	config_t config;
-	int r;
+#define WORD "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-*.+"
 
+/* Is the word of @n bytes at @text a number, and does it need 64 bits without saying so? -ERANGE when those are too few. */
+static int needs_long(const char *text, size_t n)
+{
+	size_t sign = *text == '-' || *text == '+', at = sign;
+	bool is_hex = n > sign + 2 && text[at] == '0' && (text[at + 1] == 'x' || text[at + 1] == 'X');
+	char *end = NULL;
+	long long value;
+
+	if (text[at] < '0' || text[at] > '9')
+		return 0;
+	errno = 0;
+	value = strtoll(text, &end, is_hex ? 16 : 10);
+	if (end != text + n && *end != 'L')
+		return 0;	/* a fraction, or no number at all */
+	return errno != 0 ? -ERANGE : end == text + n && (value > INT32_MAX || value < INT32_MIN);
+}
+
+/*
+ * libconfig before 1.7 drops the upper half of a number without "L" behind it, and all of them stop at the highest of 64 bits: offset 4294967296
+ * would be the beginning of the slot. So what needs an "L" gets one here.
+ */
+static int numbers_widen(const char *text, char **ret_text, struct agent_error **err)
+{
+	char *out = malloc(strlen(text) * 2 + 1), *to = out;
+	bool in_string = false;
+	unsigned line = 1;
+
+	if (out == NULL)
+		return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
+	while (*text != '\0') {
+		size_t n = in_string ? 0 : strspn(text, WORD);
+		int r = n == 0 ? 0 : needs_long(text, n);
+
+		if (r < 0) {
+			free(out);
+			return agent_error_set(err, -EBADMSG, "manifest.syntax", "line %u of sw-description: %.40s has more than 64 bits", line, text);
+		}
+		line += *text == '\n';
+		if (*text == '"')
+			in_string = !in_string;
+		if (n == 0)
+			n = in_string && *text == '\\' && text[1] != '\0' ? 2 : 1;
+		memcpy(to, text, n);
+		to += n;
+		text += n;
+		if (r > 0)
+			*to++ = 'L';
+	}
+	*to = '\0';
+	*ret_text = out;
+	return 0;
+}
+
+static int libconfig_parse(const char *given, json_t **ret_root, struct agent_error **err)
+{
+	_cleanup_free_ char *text = NULL;
+	config_t config;
+	int r = numbers_widen(given, &text, err);
+
+	if (r < 0)
+		return r;
 	config_init(&config);
 	if (config_read_string(&config, text) != CONFIG_TRUE) {
 		const char *why = config_error_text(&config);
@@ -152,19 +255,25 @@ static int json_parse(const char *text, size_t size, json_t **ret_root, struct a
 	return 0;
 }
 
-int syntax_parse(const char *text, size_t size, json_t **ret_root, struct agent_error **err)
+int syntax_parse(const char *given, size_t size, json_t **ret_root, bool *ret_is_json, struct agent_error **err)
 {
-	size_t blank = strspn(text, " \t\r\n");
+	_cleanup_free_ char *text = NULL;
+	bool is_json;
 	int r;
 
-	if (memchr(text, '\0', size) != NULL)
+	if (memchr(given, '\0', size) != NULL)
 		return agent_error_set(err, -EBADMSG, "manifest.syntax", "sw-description holds a NUL byte");
+	text = strdup(given);
+	if (text == NULL)
+		return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
+	is_json = comments_blank(text);
 	/* libconfig would open files for it. No bundle needs the word, so it is refused even inside strings. */
 	if (strstr(text, "@include") != NULL)
 		return agent_error_set(err, -EBADMSG, "manifest.include", "sw-description must not include other files");
 	r = depth_check(text, size, err);
 	if (r < 0)
 		return r;
-	/* No libconfig file begins with a brace, every JSON manifest does. */
-	return text[blank] == '{' ? json_parse(text, size, ret_root, err) : libconfig_parse(text, ret_root, err);
+	if (ret_is_json != NULL)
+		*ret_is_json = is_json;
+	return is_json ? json_parse(text, size, ret_root, err) : libconfig_parse(text, ret_root, err);
 }

@@ -64,7 +64,7 @@ static int lines_make(const struct agent_ticket_options *o, char ret_text[TICKET
 	if (r < 0)
 		return hash_failed(r, err);
 	hex_encode(digest, sizeof(digest), sha256);
-	r = syntax_parse(description, size, &root, err);
+	r = syntax_parse(description, size, &root, NULL, err);
 	if (r < 0)
 		return r;
 	agent = json_object_get(root, "agent");

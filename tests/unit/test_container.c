@@ -153,11 +153,14 @@ static void bad_members_are_refused(void **state)
 		{ "/etc", { 0 }, "container.name" },
 		{ "..", { 0 }, "container.name" },
 		{ ".", { 0 }, "container.name" },
-		{ "a b", { 0 }, "container.name" },
+		{ "a b", { 0 }, NULL },
+		{ "gr\xc3\xb6\xc3\x9f""e", { 0 }, NULL },
+		{ "a\xc3", { 0 }, "container.name" },
+		{ "a\xe4z", { 0 }, "container.name" },
 		{ "a\x01", { 0 }, "container.name" },
 		{ "a\n", { 0 }, "container.name" },
 		{ "a\x7f", { 0 }, "container.name" },
-		{ "\xc3\xa4", { 0 }, "container.name" },
+		{ "a\xc2\x85", { 0 }, "container.name" },
 		{ "", { 0 }, "container.name" },
 	};
 

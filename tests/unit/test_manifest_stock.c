@@ -114,7 +114,8 @@ static void patterns_of_hardware_are_anchored(void **state)
 		{ "gw:1.0", "xx:1.0", false },	   { "#RE:1.0", "gw:1.0", true }, { "#RE:1.0", "gw:21x07", false }, { "#RE:1.0", "gw:1x0", true },
 		{ "#RE:^1\\\\.[023]$", "gw:1.2", true }, { "#RE:^1\\\\.[023]$", "gw:1.1", false }, { "#RE:a|b", "gw:xb", false }, { "#RE:a|b", "gw:b", true },
 		{ "#RE:(", "gw:(", false },	   { "#RE:[0-9]{2}", "gw:12", true }, { "#RE:(a{99}){99}", "gw:a", false },
-		{ "#RE:((a{9}){9}){9}", "gw:a", false }, { "#RE:a{32767}", "gw:a", false }, { "", "gw:", false },
+		{ "#RE:2)|(.*", "gw:1", false }, { "#RE:^0|1$", "gw:1", true }, { "#RE:^0|1$", "gw:01", false },
+		{ "#RE:a|ab", "gw:ab", true }, { "#RE:((a{9}){9}){9}", "gw:a", false }, { "#RE:a{32767}", "gw:a", false }, { "", "gw:", false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -159,6 +160,103 @@ static void elements_say_what_swupdate_understands(void **state)
 	assert_string_equal(m->env[2].value, "");
 }
 
+static void numbers_are_read_as_swupdate_reads_them(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t offset;
+	} cases[] = {
+		{ "offset = \"0x10000\";", 65536 }, { "offset = \"010000\";", 4096 }, { "offset = \"0x10K\";", 16384 }, { "offset = \"64KiB\";", 65536 },
+		{ "offset = \"1MiB\";", 1048576 }, { "offset = 0x10000;", 65536 }, { "offset = 4294967296;", UINT64_C(4294967296) },
+		{ "offset = 0x80000000;", UINT64_C(2147483648) }, { "offset = 3000000000L;", UINT64_C(3000000000) }, { "offset = 2147483647;", 2147483647 },
+		{ "name = \"x 4294967296\"; offset = 1; /* 99999999999999999999 */", 1 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		_cleanup_error_ struct agent_error *err = NULL;
+		char text[512];
+
+		snprintf(text, sizeof(text), SOFTWARE(IMAGES(IMAGE("i", "%s"))), cases[i].text);
+		if (parse(text, "gw:1", NULL, &m, &err) != 0)
+			fail_msg("%s: %s", cases[i].text, agent_error_message(err));
+		assert_int_equal(m->images[0].offset, cases[i].offset);
+	}
+}
+
+static void comments_are_no_text(void **state)
+{
+	static const char body[] = "\"software\":{\"version\":\"1 // no # comment /* here\",\"hardware-compatibility\":[\"1\"], // \"\n\"images\":[{\"filename\":\"i\",\"sha256\":\"" HASH "\"}]}}";
+	static const char *const before[] = { "{", "/* a *//* b */ {", "// [[[[[[[[[[[[[[[[[\n{ /* \" */", " \n# @include \"x\"\n{" };
+	char text[1024];
+
+	for (size_t i = 0; i < ARRAY_SIZE(before); i++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		snprintf(text, sizeof(text), "%s%s", before[i], body);
+		if (parse(text, "gw:1", NULL, &m, &err) != 0)
+			fail_msg("%s: %s", text, agent_error_message(err));
+		assert_string_equal(m->version, "1____no___comment____here");
+	}
+}
+
+static void a_version_that_is_no_name_becomes_one(void **state)
+{
+	static const struct {
+		const char *version, *name;
+	} cases[] = { { "1.0", "1.0" }, { "1.0 beta", "1.0_beta" }, { "1.0~beta", "1.0_beta" } };
+	char first[MANIFEST_TEXT_MAX + 1] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		char text[512];
+
+		snprintf(text, sizeof(text), "software = { version = \"%s\"; " HW IMAGES(IMAGE("i", "")) " };", cases[i].version);
+		assert_int_equal(parse(text, "gw:1", NULL, &m, NULL), 0);
+		assert_string_equal(m->version, cases[i].name);
+		assert_true(manifest_is_name(m->release_id));
+		assert_int_equal(strcmp(m->release_id, m->version) == 0, i == 0);
+		assert_string_not_equal(m->release_id, first);
+		strcpy(first, m->release_id);
+	}
+}
+
+/* What is wrong with the only selection for the slot is the answer, not that none was found. */
+static void a_selection_that_is_wrong_is_named(void **state)
+{
+	struct temp_dir dir;
+	struct slot_table table = { 0 };
+	const struct manifest_policy policy = { .allow_compat = true, .product = "gw:1", .slots = &table, .target = "b" };
+	static const struct {
+		const char *more, *device, *error, *says;
+	} cases[] = {
+		{ "size = 0;", "r-b", "manifest.value", "selection s,two: image 0 (r): size" }, { "hook = \"f\";", "r-b", "manifest.unsupported", "hook" },
+		{ "", "r-a", "update.device", "is slot a, which runs" }, { "", "elsewhere", "manifest.selection", "update.selections" },
+	};
+	char paths[2][96], text[1024];
+
+	temp_dir_make(&dir);
+	for (int i = 0; i < 2; i++) {
+		snprintf(paths[i], sizeof(paths[i]), "%s/r-%c", dir.path, "ab"[i]);
+		assert_int_equal(file_replace_at(AT_FDCWD, paths[i], 0600, "x", 1, NULL), 0);
+		assert_int_equal(slot_table_add(&table, "rootfs", i == 0 ? "a" : "b", paths[i], NULL), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		snprintf(text, sizeof(text), SOFTWARE("s = { one = { " IMAGES(IMAGE("r", "device = \"%s\";")) " }; two = { " IMAGES(IMAGE("r", "device = \"%s/%s\"; %s")) " }; };"),
+			 paths[0], dir.path, cases[i].device, cases[i].more);
+		assert_true(parse_with(text, &policy, &m, &err) < 0);
+		assert_string_equal(agent_error_name(err), cases[i].error);
+		if (strstr(agent_error_message(err), cases[i].says) == NULL)
+			fail_msg("%s", agent_error_message(err));
+	}
+	slot_table_clear(&table);
+	temp_dir_remove(&dir);
+}
+
 static void what_runs_code_or_has_no_meaning_is_refused(void **state)
 {
 #define ONE(more) SOFTWARE(IMAGES(IMAGE("i", more)))
@@ -193,6 +291,10 @@ static void what_runs_code_or_has_no_meaning_is_refused(void **state)
 		{ ONE("offset = \"4KK\";"), -EBADMSG, "manifest.value", "offset" },
 		{ ONE("offset = \"K\";"), -EBADMSG, "manifest.value", "offset" },
 		{ ONE("offset = \"\";"), -EBADMSG, "manifest.value", "offset" },
+		{ ONE("offset = \"0x\";"), -EBADMSG, "manifest.value", "offset" },
+		{ ONE("offset = \"08\";"), -EBADMSG, "manifest.value", "offset" },
+		{ ONE("offset = \" 4\";"), -EBADMSG, "manifest.value", "offset" },
+		{ ONE("offset = 9223372036854775808;"), -EBADMSG, "manifest.syntax", "64 bits" },
 		{ ONE("offset = \"-4\";"), -EBADMSG, "manifest.value", "offset" },
 		{ ONE("offset = \"18446744073709551616\";"), -EBADMSG, "manifest.value", "offset" },
 		{ ONE("offset = \"17179869184G\";"), -EBADMSG, "manifest.value", "offset" },
@@ -214,7 +316,7 @@ static void what_runs_code_or_has_no_meaning_is_refused(void **state)
 		{ SOFTWARE(IMAGES(IMAGE("i", "")) "bootenv = ( { name = \"a=b\"; } );"), -EBADMSG, "manifest.value", "name" },
 		{ SOFTWARE(IMAGES(IMAGE("i", "")) "bootenv = ( { name = \"a\"; value = \"x\\n\"; } );"), -EBADMSG, "manifest.value", "control" },
 		{ "software = { " HW IMAGES(IMAGE("i", "")) " };", -EBADMSG, "manifest.missing", "version" },
-		{ "software = { version = \"a b\"; " HW IMAGES(IMAGE("i", "")) " };", -EBADMSG, "manifest.value", "version" },
+		{ "software = { version = \"\"; " HW IMAGES(IMAGE("i", "")) " };", -EBADMSG, "manifest.value", "version" },
 		{ "software = { version = \"1\"; " IMAGES(IMAGE("i", "")) " };", -EBADMSG, "manifest.missing", "hardware-compatibility" },
 	};
 
@@ -318,6 +420,10 @@ int main(void)
 		cmocka_unit_test(links_that_lead_nowhere_or_in_circles_are_refused),
 		cmocka_unit_test(patterns_of_hardware_are_anchored),
 		cmocka_unit_test(elements_say_what_swupdate_understands),
+		cmocka_unit_test(numbers_are_read_as_swupdate_reads_them),
+		cmocka_unit_test(comments_are_no_text),
+		cmocka_unit_test(a_version_that_is_no_name_becomes_one),
+		cmocka_unit_test(a_selection_that_is_wrong_is_named),
 		cmocka_unit_test(what_runs_code_or_has_no_meaning_is_refused),
 		cmocka_unit_test(devices_choose_the_selection_and_never_the_running_slot),
 		cmocka_unit_test(libconfig_and_json_say_the_same),

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/text.h"
+
+#include <stdint.h>
+
+size_t text_printable(const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	uint32_t c = s[0];
+	size_t n = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+	static const uint32_t least[] = { 0, 0x20, 0xa0, 0x800, 0x10000 };
+
+	if (n == 1)
+		return c >= 0x20 && c != 0x7f ? 1 : 0;
+	if (c < 0xc0 || c > 0xf4)
+		return 0;
+	c &= 0x7fu >> n;
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3fu);
+	}
+	if (c < least[n] || c > 0x10ffff || (c & 0xfffff800u) == 0xd800 || (c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe)
+		return 0;
+	return n;
+}
+
+bool text_is_printable(const char *text)
+{
+	while (*text != '\0') {
+		size_t n = text_printable(text);
+
+		if (n == 0)
+			return false;
+		text += n;
+	}
+	return true;
+}

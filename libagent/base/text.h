@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_TEXT_H
+#define BASE_TEXT_H
+/* Text of others, before it goes into a log, a terminal or a D-Bus message. */
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Length of the character at @text that all of those take: RFC 3629 without controls and noncharacters. 0: none, also at the NUL. */
+size_t text_printable(const char *text);
+/* All of it, up to the NUL. */
+bool text_is_printable(const char *text);
+
+#endif
