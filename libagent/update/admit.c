@@ -8,6 +8,7 @@
 #include "update/bootenv.h"
 #include "update/handler.h"
 #include "update/install.h"
+#include "update/stream.h"
 #include "update/ticket.h"
 
 /* Policies that need the slots: not for a trial. */
@@ -148,10 +149,19 @@ int admit_trial(struct install *in, struct agent_error **err)
 int admit_keys(const struct install *in, struct agent_error **err)
 {
 	const struct manifest_image *image = manifest_encrypted(in->manifest);
+	const struct stream_key *key = (const struct stream_key *)(const void *)in->u->key.data;
 	bool may_open = in->manifest->key_member[0] != '\0' && in->u->unwrap != NULL;
 
 	if (image != NULL && in->u->key.size == 0 && !may_open)
 		return agent_error_set(err, -ENOKEY, "update.key", "%s is encrypted, and this device has no key for updates", image->member);
+	/* A key that the bundle brings along is known later. */
+	for (size_t i = 0; in->u->key.size > 0 && in->manifest->key_member[0] == '\0' && i < in->manifest->n_images; i++) {
+		const struct cipher_type *type = cipher_find(in->manifest->images[i].cipher);
+
+		if (type != NULL && type->key_size != 0 && type->key_size != key->key_size)
+			return agent_error_set(err, -EINVAL, "update.key", "%s is encrypted with %s, but the key of this device has %zu bits", in->manifest->images[i].member,
+					       type->name, key->key_size * 8);
+	}
 	return 0;
 }
 

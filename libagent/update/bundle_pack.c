@@ -19,7 +19,7 @@
 
 #define BLOCK_BYTES ((size_t)256 * 1024)
 #define ZSTD_LEVEL 12
-#define ZSTD_WINDOW_LOG 20	/* the device takes up to 22 (filter.c), and needs that much memory more then; costs 1 to 2 % in size */
+#define ZSTD_WINDOW_LOG 20	/* the device takes up to 23 (filter.c), and needs that much memory more then; costs 1 to 2 % in size */
 
 DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free)
 DEFINE_CLEANUP(EVP_CIPHER *, EVP_CIPHER_free)

@@ -12,8 +12,8 @@
 
 #include "base/macro.h"
 
-/* Bounds the memory of zstd to 4 MiB; "zstd -19" and above want more and are refused with a message. */
-#define ZSTD_WINDOW_LOG 22
+/* 8 MiB, which every decoder should take (RFC 8878, 3.1.1.1.2): that is "zstd -19". What wants more is refused with a message. */
+#define ZSTD_WINDOW_LOG 23
 
 static int no_memory(struct agent_error **err)
 {

@@ -153,6 +153,56 @@ sign_cms
 pack json.swu crc image
 installs "JSON, a board and a link" json.swu --selection b=stable,copy-2
 
+# Spellings: what swupdate makes of them, with the same bytes in the same place.
+both() { # "what" BUNDLE: swupdate and we put the same into slot b
+  device
+  succeeds "$1: swupdate" swupdate -k "$PKI/update-ca.pem" -H gw:1 -M -m -i "$2"
+  cp slot.b theirs.b
+  device
+  succeeds "  and we" probe "$2" --compat
+  succeeds "  equal bytes" cmp theirs.b slot.b
+}
+for offset in '"0x10000"' '"0x10K"' '"010000"' '"64KiB"' 0x10000 65536L; do
+  describe "images: ( $(element image "device = \"$W/slot.b\"; offset = $offset;") );"
+  sign_cms
+  pack spelling.swu crc image
+  both "offset = $offset" spelling.swu
+done
+(head -c 1000000 image | zstd -q -c && tail -c +1000001 image | zstd -q -c) > frames.zst
+describe "images: ( $(element frames.zst "device = \"$W/slot.b\"; compressed = \"zstd\";") );"
+sign_cms
+pack frames.swu crc frames.zst
+both "a zstd stream of two frames" frames.swu
+(cat frames.zst && printf x) > tail.zst
+describe "images: ( $(element tail.zst "device = \"$W/slot.b\"; compressed = \"zstd\";") );"
+sign_cms
+pack tail.swu crc tail.zst
+breaks "and something behind it" update.compression tail.swu
+(gzip -c image && gzip -c image) > tail.gz
+describe "images: ( $(element tail.gz "device = \"$W/slot.b\"; compressed = \"zlib\";") );"
+sign_cms
+pack tail.swu crc tail.gz
+breaks "a second gzip stream, which swupdate breaks at as well" update.compression tail.swu
+cp image 'an image, größer'
+describe "images: ( $(element 'an image, größer' "device = \"$W/slot.b\";") );"
+sign_cms
+pack names.swu crc 'an image, größer'
+both "a name with blanks" names.swu
+printf '// a comment\n{"software":{"version":"2.0 (rc~1)", /* the #1 */ "hardware-compatibility":["1"],"images":[{"filename":"image","device":"%s","sha256":"%s"}]}}' \
+  "$W/slot.b" "$hash" > sw-description
+sign_cms
+pack comments.swu crc image
+both "JSON with comments, a version with blanks" comments.swu
+# The name of what is wrong in the only selection for this slot.
+both_modes image 'size = 5L;'
+sign_cms
+pack size.swu crc image
+refuses "a size that is not that of the member" update.size size.swu --compat
+describe "stable = { copy-2: { images: ( $(element image "device = \"$W/slot.b\"; compressed = \"xz\";") ); }; };"
+sign_cms
+pack xz.swu crc image
+refuses "a compression that is not known, in a selection" 'manifest.unsupported: selection stable,copy-2: image 0 .image.' xz.swu --compat
+
 describe "images: ( $(element image "device = \"$W/slot.b\"; offset = \"64K\";") );"
 sign_cms
 pack offset.swu crc image
@@ -247,7 +297,7 @@ pack ivt.swu crc payload
 sed "s/ .*/ 00000000000000000000000000000000/" aes.key > no-iv.key
 installs "an IV of its own" ivt.swu --key no-iv.key
 refuses "no key on the device" update.key enc-cbc.swu --compat
-breaks "a key of another length" update.key ivt.swu --key short.key
+refuses "a key of another length" update.key ivt.swu --compat --key short.key
 openssl enc -aes-256-cbc -in image -out payload -K "$key" -iv "$iv" -nosalt
 both_modes payload 'encrypted = true;'
 sign_cms
@@ -309,6 +359,14 @@ for more in '' 'preserve-attributes = true;'; do
   carried_out ours
   for what in names modes sums ${more:+times}; do succeeds "  the same $what" cmp "theirs.$what" "ours.$what"; done
 done
+: > marker
+describe "files: ( $(file_element marker 'path = "/etc/marker";') );"
+sign_cms
+pack marker.swu crc marker
+device
+rm -rf app.a app.b && mkdir app.a app.b
+succeeds "an empty file" sh -c '"$0" "$@" < marker.swu' "$PROBE" --trust "$LAB/trust/update" --state "$W/state" --env "$W/env" --slot "app:a:$W/app.a" --slot "app:b:$W/app.b" --compat
+if [ -f app.b/etc/marker ] && [ ! -s app.b/etc/marker ]; then ok "  is there and empty"; else not_ok "  is not there"; fi
 ln -s /etc/passwd tree/link
 (cd tree && tar -cf ../link.tar .)
 rm tree/link
