@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef CORE_ENROL_INSIDE_H
 #define CORE_ENROL_INSIDE_H
-/* Shared by enrol.c (when), enrol_work.c (TPM and files) and op_enrol.c (what people may ask). */
+/* Shared by enrol.c (when), enrol_round.c (one attempt), enrol_work.c (TPM and files) and op_enrol.c (what people may ask). */
 #include "agentd/common/est_kind.h"
 #include "agentd/core/enrol.h"
 #include "agentd/core/enrol_check.h"
@@ -57,6 +57,28 @@ const char *enrol_identity_name(enum enrol_identity identity);
 /* Ask the server soon, because of a person. -EBUSY "est.busy", -ENOKEY "est.trust". */
 int enrol_ask_now(struct core *core, bool new_key, struct agent_error **err);
 
+/* ---- when (enrol.c) ------------------------------------------------------------------------------------------------------ */
+
+/* The clock, 0 before 1970. */
+uint64_t enrol_wall_s(const struct core *core);
+/* What goes on, for people; made printable. */
+void enrol_say(struct enrol *e, const char *detail);
+/* Look at the state again after so long, or earlier. */
+void enrol_step_in_s(struct core *core, uint64_t s);
+int enrol_move(struct core *core, enum enrol_stage stage, uint64_t wait_s, const char *reason, struct agent_error **err);
+/* Not now: again after @wait_s, or after a delay that grows where that is 0. Ends the round. */
+void enrol_put_off(struct core *core, uint64_t wait_s, bool is_failure, const char *reason);
+
+/* ---- one attempt (enrol_round.c) ----------------------------------------------------------------------------------------- */
+
+/* What may be shown, best first. */
+void enrol_choose_identities(struct enrol_round *round, const struct enrol_scene *scene, uint64_t now_s);
+/* Takes the certificates of @scene. The journal says ASKING. */
+void enrol_round_begin(struct core *core, struct enrol_scene *scene);
+void enrol_round_end(struct enrol *e);
+/* The next attempt makes a request anew: this one was refused, or asks for what is not wanted any more. A new key stays. */
+int enrol_forget_request(struct core *core, struct agent_error **err);
+
 /* ---- work in the TPM thread (enrol_work.c); done is called in the loop ------------------------------------------------- */
 
 struct enrol_job;
@@ -86,6 +108,5 @@ int enrol_job_new(enum enrol_work work, enrol_done done, struct core *core, stru
 void enrol_job_free(struct enrol_job *job);
 /* Takes the job. */
 int enrol_job_submit(struct core *core, struct enrol_job *job, struct agent_error **err);
-
 
 #endif
