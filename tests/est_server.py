@@ -4,12 +4,13 @@
 certificates or HTTP basic. It issues with the openssl command. Files in DIR steer it, read at each request:
 
   mode      ok | wait:SECONDS (202 once for each request) | busy:SECONDS (503) | refuse (401) | fail (500) | stranger (CA nobody trusts) | short
-            (valid for an hour) | past (expired) | ca (CA certificate) | server (serverAuth) | otherkey | othersubject | garbage | huge | redirect
+            (valid for an hour) | past (expired) | ca (CA certificate) | server (serverAuth) | otherkey | othersubject | garbage | huge | redirect |
+            second (by a CA that cacerts names, and whose certificates this server does not take)
   basic     USER:PASSWORD that simpleenroll takes without a certificate
   attrs     base64 that csrattrs answers; missing: 204
   days      validity of what is issued
-and it writes DIR/requests: one line per request (operation, client subject or basic or nobody, status), and DIR/asked: a digest of each
-request for a certificate."""
+and it writes DIR/requests: one line per request (operation, client subject or basic or nobody, status), DIR/asked: a digest of each
+request for a certificate, and DIR/shown: operation and serial number of the client's certificate."""
 import base64
 import hashlib
 import http.server
@@ -46,7 +47,7 @@ def issue(csr_der, mode):
     csr, out, ext = (os.path.join(DIR, n) for n in ("now.csr", "now.pem", "now.ext"))
     with open(csr, "wb") as f:
         f.write(openssl("req", "-inform", "DER", "-in", "/dev/stdin", data=csr_der))
-    ca = "other-ca" if mode == "stranger" else "device-ca"
+    ca = "other-ca" if mode in ("stranger", "second") else "device-ca"
     usage = "serverAuth" if mode == "server" else "clientAuth"
     basic = "critical,CA:TRUE" if mode == "ca" else "critical,CA:FALSE"
     key_usage = "keyCertSign" if mode == "ca" else "digitalSignature"
@@ -101,6 +102,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
         with open(os.path.join(DIR, "requests"), "a") as f:
             f.write("%s %s %d\n" % (self.path.replace(PREFIX, ""), self.who(), status))
+        cert = self.connection.getpeercert()
+        if cert:
+            with open(os.path.join(DIR, "shown"), "a") as f:
+                f.write("%s %s\n" % (self.path.replace(PREFIX, ""), cert["serialNumber"]))
 
     def who(self):
         cert = self.connection.getpeercert()
@@ -121,7 +126,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == PREFIX + "cacerts":
             if mode == "garbage-ca":
                 return self.reply(200, b"!!!", "application/pkcs7-mime")
-            return self.reply(200, certs_only(PKI + "/device-ca.pem", PKI + "/est-ca.pem"), "application/pkcs7-mime; smime-type=certs-only")
+            more = [PKI + "/other-ca.pem"] if mode == "second" else []
+            return self.reply(200, certs_only(PKI + "/device-ca.pem", PKI + "/est-ca.pem", *more), "application/pkcs7-mime; smime-type=certs-only")
         if self.path == PREFIX + "csrattrs":
             attrs = setting("attrs", "")
             if attrs == "":

@@ -6,7 +6,8 @@ enum est_kind {
 	EST_ANCHORS, /* cacerts of a server that cannot be checked yet: a person compares the fingerprint */
 	EST_PREPARE, /* cacerts, then csrattrs */
 	EST_ENROL,   /* simpleenroll */
-	EST_REENROL  /* simplereenroll */
+	EST_REENROL, /* simplereenroll */
+	EST_PROVE    /* a connection with a certificate, to est.prove_url or else the EST server: does it take it? */
 };
 
 #endif

@@ -37,6 +37,7 @@ enum where {
 	AT_TRUST, /* below trust_dir */
 	AT_MQTT_CA,
 	AT_MQTT_CERT,
+	AT_MQTT_CRL,
 	AT_FETCH_CA,
 	AT_EST_CA,
 	AT_EST_FACTORY,
@@ -93,9 +94,11 @@ static const struct {
 	{ AT_TRUST, "broker", SANDBOX_READ, LINK },
 	{ AT_MQTT_CA, NULL, SANDBOX_READ, LINK },
 	{ AT_MQTT_CERT, NULL, SANDBOX_READ, LINK },
+	{ AT_MQTT_CRL, NULL, SANDBOX_READ, LINK },
 	/* Certificates: when the one in use ends, and who may issue the next. */
 	{ AT_TRUST, "broker", SANDBOX_READ, CORE },
 	{ AT_MQTT_CERT, NULL, SANDBOX_READ, CORE },
+	{ AT_TRUST, "fetch", SANDBOX_READ, CORE },
 	{ AT_TRUST, "command", SANDBOX_READ, CORE }, /* who signs commands; read at each */
 	{ AT_TRUST, "est", SANDBOX_READ, CORE },
 	{ AT_EST_CA, NULL, SANDBOX_READ, CORE },
@@ -242,7 +245,9 @@ static int put_row(struct rules *rules, enum where where, const char *text, unsi
 		return put(rules, s->est.ca_file, access, err);
 	case AT_EST_FACTORY:
 		return put(rules, s->est.factory_cert, access, err);
-	case AT_FETCH_CRL: /* its folder: a new list comes by rename */
+	case AT_MQTT_CRL: /* its folder: a new list comes by rename */
+		return s->mqtt.crl_file[0] != '\0' ? put_device(rules, s->mqtt.crl_file, access, err) : 0;
+	case AT_FETCH_CRL:
 		return s->fetch.crl_file[0] != '\0' ? put_device(rules, s->fetch.crl_file, access, err) : 0;
 	case AT_EST_CRL:
 		return s->est.crl_file[0] != '\0' ? put_device(rules, s->est.crl_file, access, err) : 0;

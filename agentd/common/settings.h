@@ -49,7 +49,7 @@ struct settings {
 	struct { char *url, *tenant, *controller, *token_file, *distribution; } hawkbit;
 	struct { char *network_file, *authenticated_file; bool https_date; int64_t save_s; } time;
 	struct {
-		char *url, *ca_file, *crl_file, *crl, *ocsp, **pins, *factory_cert, *subject, **names;
+		char *url, *ca_file, *crl_file, *crl, *ocsp, **pins, *prove_url, *factory_cert, *subject, **names;
 		bool new_key;
 		int64_t renew_from, renew_to, retry_min_s, retry_max_s, min_life_s;
 	} est;

@@ -72,16 +72,19 @@ static int check_source(const struct settings *s, struct agent_error **err)
 	return 0;
 }
 
-/* agentd-fetch may sign with the key "device" only, and agentd-link proves what came. */
+/* agentd-fetch may sign with the key "device" only. Where there is a broker, it judges what came. */
 static int check_est(const struct settings *s, struct agent_error **err)
 {
 	if (s->est.url[0] == '\0')
 		return 0;
 	if (strncmp(s->est.url, "https://", 8) != 0)
 		return agent_error_set(err, -EINVAL, "config.range", "%s:1: est.url must begin with https://", s->file);
-	if (!s->mqtt.enable || strcmp(s->mqtt.key, "device") != 0)
-		return agent_error_set(err, -EINVAL, "config.missing", "%s:1: est.url needs mqtt.enable, where a new certificate proves itself, and \"device\" as mqtt.key",
+	if (s->mqtt.enable && strcmp(s->mqtt.key, "device") != 0)
+		return agent_error_set(err, -EINVAL, "config.range", "%s:1: with est.url the key of the broker connection, mqtt.key, must be \"device\", whose certificate comes by EST",
 				       s->file);
+	if (s->est.prove_url[0] != '\0' && (s->mqtt.enable || strncmp(s->est.prove_url, "https://", 8) != 0))
+		return agent_error_set(err, -EINVAL, "config.range", "%s:1: est.prove_url must begin with https://, and is for devices without mqtt.enable: where there is a "
+				       "broker, a new certificate proves itself there", s->file);
 	if (s->est.renew_from > s->est.renew_to || s->est.retry_min_s > s->est.retry_max_s)
 		return agent_error_set(err, -EINVAL, "config.range", "%s:1: est.renew_from must not be above est.renew_to, nor est.retry_min_s above est.retry_max_s",
 				       s->file);

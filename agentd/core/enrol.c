@@ -255,7 +255,8 @@ static void step_proving(struct core *core, const struct enrol_scene *scene, con
 	if (strcmp(rotation->key, ENROL_KEY) == 0 && rotation->state == ROTATION_DONE) {
 		proved(core, scene);
 	} else if (rotation_is_active(rotation)) {
-		enrol_say(core->enrol, "the new certificate is on trial");
+		if (!enrol_judges(core, rotation))
+			enrol_say(core->enrol, "the new certificate is on trial");
 		enrol_step_in_s(core, 30);
 	} else {
 		(void)enrol_remove(core->keys_fd, ENROL_FILE_CSR, NULL);
@@ -316,6 +317,8 @@ static void step(struct core *core)
 		step_proving(core, &scene, &rotation);
 		break;
 	}
+	if (enrol_judges(core, &rotation))
+		enrol_try(core);
 }
 
 /* ---- from outside ------------------------------------------------------------------------------------------------------ */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef CORE_ENROL_INSIDE_H
 #define CORE_ENROL_INSIDE_H
-/* Shared by enrol.c (when), enrol_round.c (one attempt), enrol_work.c (TPM and files) and op_enrol.c (what people may ask). */
+/* Shared by enrol.c (when), enrol_round.c (one attempt), enrol_trial.c (the new pair), enrol_work.c (TPM and files) and op_enrol.c (what people may ask). */
 #include "agentd/common/est_kind.h"
 #include "agentd/core/enrol.h"
 #include "agentd/core/enrol_check.h"
@@ -30,6 +30,16 @@ struct enrol_round {
 	struct enrol_wishes wishes;
 };
 
+/* A new pair without a broker to judge it: enrol_trial.c. */
+struct enrol_trial {
+	bool is_busy;
+	char id[65];	      /* certificate that the rest is about */
+	unsigned n_failures, n_strikes;
+	bool is_definite;     /* the last refusal can only be about the certificate */
+	uint64_t next_us;     /* CLOCK_MONOTONIC: not tried before */
+	char why[ROTATION_REASON_MAX + 1];
+};
+
 struct enrol {
 	sd_event_source *timer;
 	struct enrol_journal journal;
@@ -37,6 +47,7 @@ struct enrol {
 	bool is_busy;		/* a round is under way */
 	bool is_reset;		/* it is one of a former owner: what it gets is dropped */
 	struct enrol_round round;
+	struct enrol_trial trial;
 	struct enrol_wishes wishes; /* of the last answer, for people */
 	char detail[ENROL_REASON_MAX + 1];
 };
@@ -79,12 +90,19 @@ void enrol_round_end(struct enrol *e);
 /* The next attempt makes a request anew: this one was refused, or asks for what is not wanted any more. A new key stays. */
 int enrol_forget_request(struct core *core, struct agent_error **err);
 
+/* ---- the trial of a new pair where no broker judges it (enrol_trial.c) ----------------------------------------------------- */
+
+/* Does it come to core? Else agentd-link tells. */
+bool enrol_judges(const struct core *core, const struct rotation *rotation);
+/* The rotation is proving: try, or wait for the next attempt. */
+void enrol_try(struct core *core);
+
 /* ---- work in the TPM thread (enrol_work.c); done is called in the loop ------------------------------------------------- */
 
 struct enrol_job;
 typedef void (*enrol_done)(struct core *core, struct enrol_job *job, int r, struct agent_error **err);
 
-enum enrol_work { ENROL_OPEN, ENROL_REQUEST, ENROL_TAKE };
+enum enrol_work { ENROL_OPEN, ENROL_REQUEST, ENROL_TAKE, ENROL_END_TRIAL };
 
 struct enrol_job {
 	enum enrol_work work;
@@ -95,6 +113,8 @@ struct enrol_job {
 	struct enrol_wishes wishes;
 	char *current, *csr, *anchors, *cacerts, *pem;
 	uint64_t now_s;
+	bool is_proved;
+	char id[65], why[ROTATION_REASON_MAX + 1];
 	/* out: to be read in done() only when it was successful */
 	struct secret secret;
 	char *csr_out;

@@ -54,7 +54,8 @@ int enrol_look(struct core *core, struct enrol_scene *ret_scene, struct agent_er
 	if (r < 0)
 		return r;
 	if (scene.current == NULL)
-		scene.current = read_setting(s, s->mqtt.cert_file, "broker/device.pem", ROTATION_CERT_MAX);
+		scene.current = s->mqtt.enable ? read_setting(s, s->mqtt.cert_file, "broker/device.pem", ROTATION_CERT_MAX) :
+						 read_setting(s, "", "fetch/device.pem", ROTATION_CERT_MAX);
 	scene.factory = read_setting(s, s->est.factory_cert, "est/factory.pem", ROTATION_CERT_MAX);
 	scene.has_current = scene.current != NULL && enrol_describe(scene.current, &scene.about, NULL) >= 0;
 	scene.has_factory = scene.factory != NULL && enrol_describe(scene.factory, &scene.factory_about, NULL) >= 0;

@@ -166,7 +166,7 @@ static int talk(struct core *core, enum est_kind kind, const char *csr, ask_fn f
 	if (r < 0)
 		return r;
 	(void)sd_bus_message_sensitive(m);
-	r = sd_bus_message_append(m, "ussss", (uint32_t)kind, round->anchors, certificate_of(round), (const char *)text.data, csr);
+	r = sd_bus_message_append(m, "usssss", (uint32_t)kind, round->anchors, certificate_of(round), (const char *)text.data, csr, "");
 	if (r < 0) {
 		ask_drop(core, PROG_FETCH, m);
 		return agent_error_set(err, r, "bus.call", "cannot ask agentd-fetch: %s", strerror(-r));
@@ -211,7 +211,7 @@ static void on_taken(struct core *core, struct enrol_job *job, int r, struct age
 	if (enrol_move(core, ENROL_PROVING, 0, "", &e) < 0)
 		service_log(LOG_ERR, "%s", agent_error_message(e));
 	core_rotation_tell(core, ENROL_KEY);
-	enrol_step_in_s(core, 30);
+	enrol_wake(core);
 }
 
 static int on_enrolled(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)

@@ -166,10 +166,17 @@ static int take(struct store *store, struct enrol_job *job, struct agent_error *
 	return r < 0 ? r : store_take_certificate(store, ENROL_KEY, chain, (int64_t)job->now_s, &job->rotation, &job->is_begun, err);
 }
 
+/* ---- the verdict on a new pair ------------------------------------------------------------------------------------- */
+
+static int end_trial(struct store *store, struct enrol_job *job, struct agent_error **err)
+{
+	return store_end_trial(store, ENROL_KEY, job->id, job->is_proved, job->why, &job->rotation, err);
+}
+
 static int run(struct store *store, void *data, struct agent_error **err)
 {
 	static int (*const works[])(struct store *, struct enrol_job *, struct agent_error **) = {
-		[ENROL_OPEN] = open_secret, [ENROL_REQUEST] = make_request, [ENROL_TAKE] = take,
+		[ENROL_OPEN] = open_secret, [ENROL_REQUEST] = make_request, [ENROL_TAKE] = take, [ENROL_END_TRIAL] = end_trial,
 	};
 	struct enrol_job *job = data;
 

@@ -247,7 +247,7 @@ int op_enrol_trust(struct core *core, struct op_call *call, struct agent_error *
 	r = ask_new(core, PROG_FETCH, "Est", &m, err);
 	if (r < 0)
 		return r;
-	r = sd_bus_message_append(m, "ussss", (uint32_t)EST_ANCHORS, "", "", "", "");
+	r = sd_bus_message_append(m, "usssss", (uint32_t)EST_ANCHORS, "", "", "", "", "");
 	if (r < 0) {
 		ask_drop(core, PROG_FETCH, m);
 		return agent_error_set(err, r, "bus.call", "cannot ask agentd-fetch: %s", strerror(-r));

@@ -156,16 +156,6 @@ static void set_event(struct rotation_job *job, enum event_id event)
 	job->has_event = true;
 }
 
-/* Is it about this key, and as far as @state? */
-static int load_at(struct store *store, struct rotation_job *job, enum rotation_state state, struct agent_error **err)
-{
-	int r = rotation_load(store->keys_fd, &job->rotation, err);
-
-	if (r < 0 || (job->rotation.state == state && strcmp(job->rotation.key, job->name) == 0))
-		return r;
-	return agent_error_set(err, -ESTALE, "rotation.state", "key %s is not being rotated, or the rotation is not that far", job->name);
-}
-
 /* ---- begin ------------------------------------------------------------------------------------------------------ */
 
 static int make_next(struct store *store, const struct rotation *rotation, bool is_software, const struct key_meta *meta,
@@ -220,6 +210,14 @@ static int begin_run(struct store *store, struct op_job *base, struct agent_erro
 
 static const struct op_job_type job_begin = { .name = "key rotation", .run = begin_run, .reply = rotation_reply, .free = rotation_job_free };
 
+/* Somebody has to try the new pair: agentd-link, or enrol_trial.c. For others make a new key and hand over its name. */
+static bool has_judge(const struct settings *s, const char *name)
+{
+	if (s->mqtt.enable)
+		return strcmp(name, s->mqtt.key) == 0;
+	return s->est.url[0] != '\0' && strcmp(name, STORE_KEY_DEVICE) == 0;
+}
+
 static int rotation_job_new(struct core *core, struct op_call *call, const struct op_job_type *type, const char *name,
 			    struct rotation_job **ret_job, struct agent_error **err)
 {
@@ -228,10 +226,9 @@ static int rotation_job_new(struct core *core, struct op_call *call, const struc
 
 	if (!store_key_name_is_valid(name))
 		return agent_error_set(err, -ENOENT, "key.unknown", "there is no key of that name");
-	/* Somebody has to try the new pair: agentd-link. For others make a new key and hand over its name. */
-	if (!core->settings->mqtt.enable || strcmp(name, core->settings->mqtt.key) != 0)
-		return agent_error_set(err, -EINVAL, "rotation.key",
-				       "only the key of the broker connection (mqtt.key, with mqtt.enable) is rotated: nobody would prove another");
+	if (!has_judge(core->settings, name))
+		return agent_error_set(err, -EINVAL, "rotation.key", "only the key of the broker connection (mqtt.key, with mqtt.enable), or else that of the device "
+				       "(with est.url), is rotated: nobody would prove another");
 	r = op_job_new(call, type, sizeof(struct rotation_job), &base, err);
 	if (r < 0)
 		return r;
@@ -454,40 +451,55 @@ int op_key_identity(struct core *core, struct op_call *call, struct agent_error 
 }
 
 /* The certificate that was tried must be the one that is on trial: another may have come meanwhile. */
-static int load_proving(struct store *store, struct rotation_job *job, struct agent_error **err)
+static int load_proving(struct store *store, const char *name, const char *tried, struct rotation *ret_rotation, struct agent_error **err)
 {
 	_cleanup_free_ char *pem = NULL;
 	char next[STORE_NEXT_NAME_MAX + 1], id[65];
-	int r = load_at(store, job, ROTATION_PROVING, err);
+	int r = rotation_load(store->keys_fd, ret_rotation, err);
 
-	next_name(job->name, next);
+	if (r >= 0 && (ret_rotation->state != ROTATION_PROVING || strcmp(ret_rotation->key, name) != 0))
+		r = agent_error_set(err, -ESTALE, "rotation.state", "key %s is not being rotated, or the rotation is not that far", name);
+	next_name(name, next);
 	if (r >= 0)
 		r = rotation_read(store->keys_fd, next, ".crt", &pem, err);
-	if (r < 0 || (rotation_id(pem, id) >= 0 && id[0] != '\0' && strcmp(id, job->id) == 0))
+	if (r < 0 || (rotation_id(pem, id) >= 0 && id[0] != '\0' && strcmp(id, tried) == 0))
 		return r;
-	return agent_error_set(err, -ESTALE, "rotation.state", "that certificate of key %s is not the one on trial", job->name);
+	return agent_error_set(err, -ESTALE, "rotation.state", "that certificate of key %s is not the one on trial", name);
+}
+
+int store_end_trial(struct store *store, const char *name, const char *id, bool is_proved, const char *reason, struct rotation *ret_rotation,
+		    struct agent_error **err)
+{
+	char next[STORE_NEXT_NAME_MAX + 1];
+	int r = load_proving(store, name, id, ret_rotation, err);
+
+	if (r < 0)
+		return r;
+	next_name(name, next);
+	store_forget_key(store, next);
+	if (!is_proved)
+		return rotation_abort(store->keys_fd, ret_rotation, reason, err);
+	store_forget_key(store, name);
+	return rotation_commit(store->keys_fd, ret_rotation, err);
+}
+
+static int verdict_run(struct store *store, struct rotation_job *job, bool is_proved, struct agent_error **err)
+{
+	int r = store_end_trial(store, job->name, job->id, is_proved, job->reason, &job->rotation, err);
+
+	if (r >= 0)
+		set_event(job, is_proved ? EVENT_KEY_ROTATED : EVENT_KEY_ROTATION_FAILED);
+	return r;
 }
 
 static int proved_run(struct store *store, struct op_job *base, struct agent_error **err)
 {
-	struct rotation_job *job = (struct rotation_job *)base;
-	char next[STORE_NEXT_NAME_MAX + 1];
-	int r = load_proving(store, job, err);
-
-	if (r < 0)
-		return r;
-	next_name(job->name, next);
-	store_forget_key(store, next);
-	store_forget_key(store, job->name);
-	set_event(job, EVENT_KEY_ROTATED);
-	return rotation_commit(store->keys_fd, &job->rotation, err);
+	return verdict_run(store, (struct rotation_job *)base, true, err);
 }
 
 static int not_proved_run(struct store *store, struct op_job *base, struct agent_error **err)
 {
-	int r = load_proving(store, (struct rotation_job *)base, err);
-
-	return r < 0 ? r : abort_run(store, base, err);
+	return verdict_run(store, (struct rotation_job *)base, false, err);
 }
 
 static const struct op_job_type job_proved = { .name = "switch of a key", .run = proved_run, .reply = rotation_reply, .free = rotation_job_free };

@@ -122,6 +122,12 @@ int store_begin_rotation(struct store *store, const char *name, enum agent_key_t
  */
 int store_take_certificate(struct store *store, const char *name, const char *pem, int64_t now_s, struct rotation *ret_rotation, bool *ret_is_begun,
 			   struct agent_error **err);
+/*
+ * The pair on trial, if it still is the one whose certificate has @id (rotation_id()): in use from now on, or given up for @reason.
+ * -ESTALE "rotation.state".
+ */
+int store_end_trial(struct store *store, const char *name, const char *id, bool is_proved, const char *reason, struct rotation *ret_rotation,
+		    struct agent_error **err);
 /* Main thread: the event; and agentd-link hears of it. */
 void core_rotation_changed(struct core *core, enum event_id id, const struct rotation *rotation);
 void core_rotation_tell(struct core *core, const char *key);

@@ -30,7 +30,7 @@ DEFINE_CLEANUP(struct http *, http_free)
 
 struct est {
 	enum est_kind kind;
-	char *base, *anchors, *cert_pem, *csr, *dir;
+	char *base, *anchors, *cert_pem, *csr, *dir, *prove_url, *ca_file;
 	struct secret secret;
 	struct agent_signer *signer;
 	unsigned connect_timeout_s;
@@ -224,6 +224,42 @@ static int enrol(struct est *e, struct http *http, struct body *body, struct age
 	return r;
 }
 
+/* What a server says that takes us is its own business. */
+static int drop(void *userdata, const void *data, size_t size, struct agent_error **err)
+{
+	return 0;
+}
+
+/* In TLS 1.3 a server looks at our certificate after the handshake is over for us: only its answer shows that it went on (RFC 8446 section 4.4.2.4). */
+static int prove(struct est *e, struct http *http, const struct url *url, struct agent_error **err)
+{
+	struct http_request request = { .method = "GET", .url = url, .timeout_s = CALL_TIMEOUT_S, .sink = drop };
+	struct http_answer answer;
+	int r = http_do(http, &request, &answer, err);
+
+	if (r < 0)
+		return r;
+	if (answer.status == 401 || answer.status == 403)
+		return agent_error_set(err, -EACCES, "est.refused", "%s does not accept the new certificate (status %ld)", url->shown, answer.status);
+	if (answer.status < 200 || answer.status > 299)
+		return agent_error_set(err, -EIO, "est.http", "%s answers with status %ld, which proves nothing", url->shown, answer.status);
+	e->result.is_issued = true;
+	return 0;
+}
+
+static int parse_address(const struct est *e, struct url *ret_url, struct agent_error **err)
+{
+	_cleanup_free_ char *cacerts = NULL;
+
+	if (e->prove_url != NULL || e->kind != EST_PROVE)
+		return url_parse(e->prove_url != NULL ? e->prove_url : e->base, ret_url, err);
+	if (asprintf(&cacerts, "%s/cacerts", e->base) < 0) {
+		cacerts = NULL;
+		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
+	}
+	return url_parse(cacerts, ret_url, err);
+}
+
 /* Core holds the anchors, libcurl and the TLS profile read a file. */
 static int put_anchors(const struct est *e, char **ret_path, struct agent_error **err)
 {
@@ -254,13 +290,15 @@ static int talk(struct est *e, struct agent_error **err)
 
 	if (body == NULL)
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
-	r = url_parse(e->base, &url, err);
-	if (r >= 0 && e->kind != EST_ANCHORS)
+	r = parse_address(e, &url, err);
+	if (r >= 0 && e->kind != EST_ANCHORS && e->prove_url == NULL)
 		r = put_anchors(e, &path, err);
-	options.ca_file = path;
+	options.ca_file = e->prove_url != NULL ? e->ca_file : path;
 	if (r >= 0)
 		r = http_new(&url, &options, &http, err);
-	if (r >= 0)
+	if (r >= 0 && e->kind == EST_PROVE)
+		r = prove(e, http, &url, err);
+	else if (r >= 0)
 		r = e->kind == EST_ENROL || e->kind == EST_REENROL ? enrol(e, http, body, err) : prepare(e, http, body, err);
 	if (path != NULL)
 		(void)unlink(path);
@@ -292,6 +330,8 @@ static void release(struct est *e)
 	free(e->cert_pem);
 	free(e->csr);
 	free(e->dir);
+	free(e->prove_url);
+	free(e->ca_file);
 	free(e->result.pem);
 	free(e);
 }
@@ -315,6 +355,18 @@ static char *base_of(const char *url)
 	return asprintf(&base, "%.*s%s", n, url, strstr(url, WELL_KNOWN) != NULL ? "" : WELL_KNOWN) < 0 ? NULL : base;
 }
 
+static bool is_whole(const struct est_options *o)
+{
+	bool has_anchors = o->anchors != NULL && o->anchors[0] != '\0';
+
+	/* Whoever cannot be checked yet hears nothing of us but that we ask. */
+	if (o->kind == EST_ANCHORS)
+		return o->cert_pem == NULL && o->secret == NULL && o->signer == NULL;
+	if (o->kind != EST_PROVE)
+		return has_anchors && o->prove_url == NULL;
+	return o->cert_pem != NULL && o->signer != NULL && o->secret == NULL && (o->prove_url != NULL ? o->ca_file != NULL : has_anchors);
+}
+
 int est_start(const struct est_options *options, struct est **ret_est, struct agent_error **err)
 {
 	_cleanup_(releasep) struct est *e = calloc(1, sizeof(*e));
@@ -323,10 +375,8 @@ int est_start(const struct est_options *options, struct est **ret_est, struct ag
 
 	if (e == NULL)
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
-	/* Whoever cannot be checked yet hears nothing of us but that we ask. */
-	if (options->kind == EST_ANCHORS ? options->cert_pem != NULL || options->secret != NULL || options->signer != NULL :
-					   options->anchors == NULL || options->anchors[0] == '\0')
-		return agent_error_set(err, -EINVAL, "est.anchors", "an EST server is asked either with anchors or without a word about us");
+	if (!is_whole(options))
+		return agent_error_set(err, -EINVAL, "est.anchors", "a server is asked either with anchors or without a word about us");
 	e->kind = options->kind;
 	e->connect_timeout_s = options->connect_timeout_s;
 	e->time = options->time;
@@ -335,7 +385,8 @@ int est_start(const struct est_options *options, struct est **ret_est, struct ag
 	e->signer = agent_signer_ref(options->signer);
 	e->base = base_of(options->url);
 	if (e->base == NULL || copy_text(options->anchors, &e->anchors) < 0 || copy_text(options->cert_pem, &e->cert_pem) < 0 ||
-	    copy_text(options->csr, &e->csr) < 0 || copy_text(options->dir, &e->dir) < 0 ||
+	    copy_text(options->csr, &e->csr) < 0 || copy_text(options->dir, &e->dir) < 0 || copy_text(options->prove_url, &e->prove_url) < 0 ||
+	    copy_text(options->ca_file, &e->ca_file) < 0 ||
 	    (options->secret != NULL && secret_copy(&e->secret, options->secret, strlen(options->secret)) < 0))
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
 	sigfillset(&all);

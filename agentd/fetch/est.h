@@ -18,8 +18,10 @@
 struct est_options {
 	enum est_kind kind;
 	const char *url;	 /* of the server */
-	const char *anchors;	 /* PEM; not for EST_ANCHORS */
-	const char *cert_pem;	 /* who we are, or NULL */
+	const char *anchors;	 /* PEM; not for EST_ANCHORS and prove_url */
+	const char *prove_url;	 /* EST_PROVE with another server than that of url, or NULL */
+	const char *ca_file;	 /* anchors for prove_url */
+	const char *cert_pem;	 /* who we are, or NULL; EST_PROVE needs it */
 	const char *secret;	 /* "user:password" for HTTP basic, or NULL; not for EST_ANCHORS */
 	const char *csr;	 /* PEM; EST_ENROL and EST_REENROL */
 	struct agent_signer *signer; /* with cert_pem */
@@ -31,7 +33,7 @@ struct est_options {
 };
 
 struct est_result {
-	bool is_issued;		/* or prepared */
+	bool is_issued;		/* or prepared, or taken */
 	uint64_t retry_after_s; /* if not: ask again after so long; 0: the server does not say */
 	char *pem;		/* certificates */
 	struct est_attributes attributes;
@@ -43,7 +45,8 @@ struct est;
 int est_start(const struct est_options *options, struct est **ret_est, struct agent_error **err);
 /*
  * Ended? Then 0 and the result, lent until est_free(), or the reason: fetch.*, tls.*, est.base64, est.pkcs7, est.size, est.type,
- * -EACCES "est.refused" (401, 403), "est.http" (any other status), "est.redirect".
+ * -EACCES "est.refused" (401, 403), "est.http" (any other status), "est.redirect". That a server answers EST_PROVE says nothing if it did not
+ * ask for a certificate: whoever signs for us knows.
  */
 bool est_is_done(struct est *est, int *ret_r, const struct est_result **ret_result, struct agent_error **err);
 /* Aborts and waits for the thread, a second at most. */

@@ -6,9 +6,9 @@
 
 #include "agentd/fetch/est.h"
 
-/* kind, anchors, cert_pem, secret and csr of @options, lent by @m. -EBADMSG "bus.protocol". */
-int est_read_call(sd_bus_message *m, struct est_options *options, struct agent_error **err);
-/* As a{sv}. Negative errno. */
-int est_append_result(sd_bus_message *m, const struct est_result *result);
+/* kind, anchors, cert_pem, secret and csr of @options, and the name of the key that goes with cert_pem, all lent by @m. -EBADMSG "bus.protocol". */
+int est_read_call(sd_bus_message *m, struct est_options *options, const char **ret_key, struct agent_error **err);
+/* As a{sv}. @has_signed: the server asked for our certificate, and we showed it. Negative errno. */
+int est_append_result(sd_bus_message *m, const struct est_result *result, bool has_signed);
 
 #endif

@@ -32,7 +32,8 @@
 #include "base/secret.h"
 
 #define IDLE_US (30 * 1000000ull)
-#define KEY_NAME "device"	/* the one key core lets us use */
+#define KEY_NAME "device"	/* the one key core lets us use; and while a new one is on trial, that */
+#define KEY_NAME_MAX 48
 
 DEFINE_CLEANUP(struct agent_signer *, agent_signer_unref)
 
@@ -54,8 +55,10 @@ struct job {
 	struct device device;
 	uint32_t n_failures;
 	struct lookout *lookout;
-	/* Of a talk to the EST server; its certificate is in cert_pem. */
+	/* Of a talk to the EST server; its certificate is in cert_pem, its key may be one on trial. */
 	struct est *est;
+	char key[KEY_NAME_MAX + 1];
+	unsigned n_signatures;
 };
 
 enum { JOB_DOWNLOAD, JOB_LOOK, JOB_EST, JOBS_ };
@@ -101,6 +104,8 @@ static void clear_job(struct job *job)
 	job->desk = sign_desk_free(job->desk);
 	job->call = sd_bus_message_unref(job->call);
 	free(TAKE_PTR(job->cert_pem));
+	job->key[0] = '\0';
+	job->n_signatures = 0;
 	if (job->socket_fd >= 0)
 		close(job->socket_fd);
 	job->socket_fd = -1;
@@ -158,7 +163,7 @@ static void finish_est(struct job *job, int r, const struct est_result *result, 
 	}
 	r = sd_bus_message_new_method_return(job->call, &reply);
 	if (r >= 0)
-		r = est_append_result(reply, result);
+		r = est_append_result(reply, result, job->n_signatures > 0);
 	if (r >= 0)
 		r = sd_bus_send(job->fetch->core, reply, NULL);
 	sd_bus_message_unref(reply);
@@ -214,9 +219,15 @@ static int begin_est(struct job *job, struct agent_signer *signer, struct agent_
 		.signer = signer, .dir = s->paths.link_dir, .url = s->est.url, .connect_timeout_s = (unsigned)s->fetch.connect_timeout_s,
 		.time = job->fetch->time, .notify_fd = job->fetch->notify_fd, .policy = &job->fetch->est_policy,
 	};
-	int r = est_read_call(job->call, &options, err);
+	const char *key;
+	int r = est_read_call(job->call, &options, &key, err);
 
 	options.cert_pem = job->cert_pem;
+	if (options.kind == EST_PROVE && s->est.prove_url[0] != '\0') {
+		options.prove_url = s->est.prove_url;
+		options.ca_file = job->fetch->ca_file;
+		options.policy = &job->fetch->policy;
+	}
 	return r < 0 ? r : est_start(&options, &job->est, err);
 }
 
@@ -288,8 +299,15 @@ static int on_signature(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
 	job->pending = sd_bus_slot_unref(job->pending);
 	r = read_bytes(m, &sig, &size, &err);
+	if (r >= 0)
+		job->n_signatures++;
 	sign_desk_answer(job->desk, r, sig, size, &err);
 	return 0;
+}
+
+static const char *key_of(const struct job *job)
+{
+	return job->key[0] != '\0' ? job->key : KEY_NAME;
 }
 
 static void ask_signature(struct job *job, const struct sign_request *request)
@@ -302,7 +320,7 @@ static void ask_signature(struct job *job, const struct sign_request *request)
 
 	r = sd_bus_message_new_method_call(f->core, &m, NULL, BUS_PATH, BUS_CORE, "KeySign");
 	if (r >= 0)
-		r = sd_bus_message_append(m, "suu", KEY_NAME, (uint32_t)request->scheme, (uint32_t)request->hash);
+		r = sd_bus_message_append(m, "suu", key_of(job), (uint32_t)request->scheme, (uint32_t)request->hash);
 	if (r >= 0)
 		r = sd_bus_message_append_array(m, 'y', request->digest, request->digest_size);
 	if (r >= 0)
@@ -365,7 +383,7 @@ static int ask_public_key(struct job *job, struct agent_error **err)
 
 	if (job->cert_pem == NULL && access(f->cert_file, F_OK) < 0)
 		return begin(job, NULL, 0, err);	/* no certificate for it: an open server */
-	r = sd_bus_call_method_async(f->core, &job->pending, NULL, BUS_PATH, BUS_CORE, "KeyPublic", on_public_key, job, "s", KEY_NAME);
+	r = sd_bus_call_method_async(f->core, &job->pending, NULL, BUS_PATH, BUS_CORE, "KeyPublic", on_public_key, job, "s", key_of(job));
 	return r < 0 ? agent_error_set(err, r, "bus.lost", "agentd cannot be asked for the key: %s", strerror(-r)) : 0;
 }
 
@@ -457,15 +475,19 @@ static int on_look(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 static int take_est(struct job *job, sd_bus_message *m, struct agent_error **err)
 {
 	struct est_options options = { 0 };
+	const char *key;
 	int r;
 
 	if (job->call != NULL)
 		return agent_error_set(err, -EBUSY, "fetch.busy", "one talk to the EST server at a time");
 	job->call = sd_bus_message_ref(m);
 	(void)sd_event_source_set_enabled(job->fetch->idle, SD_EVENT_OFF);
-	r = est_read_call(m, &options, err);
+	r = est_read_call(m, &options, &key, err);
+	if (r >= 0 && strlen(key) > KEY_NAME_MAX)
+		r = agent_error_set(err, -EBADMSG, "bus.protocol", "no key has a name of more than %d bytes", KEY_NAME_MAX);
 	if (r < 0)
 		return r;
+	strcpy(job->key, key);
 	if (options.cert_pem == NULL)
 		return begin(job, NULL, 0, err);
 	job->cert_pem = strdup(options.cert_pem);
@@ -486,7 +508,7 @@ static const sd_bus_vtable fetch_vtable[] = {
 	SD_BUS_METHOD("Download", "sh", "t", on_download, SD_BUS_VTABLE_UNPRIVILEGED),	/* URL, socket -> bytes */
 	SD_BUS_METHOD("DownloadOffer", "sth", "t", on_download, SD_BUS_VTABLE_UNPRIVILEGED),	/* URL, size or 0, socket: of the source of updates */
 	SD_BUS_METHOD("Look", "a{sv}u", "a{sv}", on_look, SD_BUS_VTABLE_UNPRIVILEGED),	/* the device, failures in a row -> struct source_result */
-	SD_BUS_METHOD("Est", "ussss", "a{sv}", on_est, SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE),	/* enum est_kind, anchors, certificate, secret, request ("": none) */
+	SD_BUS_METHOD("Est", "usssss", "a{sv}", on_est, SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE),	/* enum est_kind, anchors, certificate, secret, request, key ("": none) */
 	SD_BUS_VTABLE_END,
 };
 

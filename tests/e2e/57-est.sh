@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Certificates by EST (RFC 7030) from a small server over OpenSSL: first trust by a fingerprint, renewal when it is due, wrong certificates
-# refused for their reason, the new one in use only after the broker took it, rescue of an expired device by a one-time secret; and core
-# killed at its system calls in a renewal, started again from what is on disk.
-#   EST_CUTS=N    kill points, spread over the calls that touch files or others (4); "files": each of those; "all": every call, entry and exit
+# refused for their reason, the new one in use only after the broker took it, rescue of an expired device by a one-time secret.
+# Without a broker: 57-est-fetch.sh; power cuts: 57-est-cut.sh.
 # shellcheck source=tests/e2e/lib.sh disable=SC2119,SC2317,SC2015
 . "$(dirname "$0")/lib.sh"
 need swtpm mosquitto openssl curl jq python3
-make -s -C "$BUILD" tests/e2e/kill_at > /dev/null || { echo "SKIP: no kill_at"; exit 77; }
 KEYS=$LAB/state/keys EST=$LAB/est
 lab_users
 lab_make
@@ -230,15 +228,4 @@ becomes "all is quiet" idle
 is "the secret is wiped" "$(status | jq .has_secret) $(lab_as agentd ls "$KEYS" | grep -c 'est.secret')" "false 0"
 like "which is an event" "$(events est.secret)" '"action":"wiped"'
 
-# ---- power cuts -----------------------------------------------------------------------------------------------------------
-lab_agent_stop
-export LAB RUN SOCKET CONF AGENTD BROKER_LOG KEYS LAB_SERIAL
-KILL_AT=$BUILD/tests/e2e/kill_at python3 "$(dirname "$0")/est_cut.py" "${EST_CUTS:-4}" > "$LAB/cuts" 2>&1
-CODE=$?
-sed 's/^/# /' "$LAB/cuts"
-if grep -q '^SKIP' "$LAB/cuts"; then
-  [ "$N_FAILED" = 0 ] || exit 1
-  exit 77
-fi
-is "cut off anywhere: a certificate that works, and the renewal comes to its end" "$CODE" 0
 done_testing

@@ -21,12 +21,16 @@ KEYS, BROKER_LOG, SERIAL = (os.environ[k] for k in ("KEYS", "BROKER_LOG", "LAB_S
 
 
 def ask(method, path, body=None):
-    """Status and JSON; 0 when nobody answers."""
-    try:
-        status, text = kill_points.ask(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"} if body else {})
-        return status, json.loads(text) if text else {}
-    except (OSError, http.client.HTTPException):
-        return 0, {}
+    """Status and JSON; 0 when nobody answers. Again after "too many requests"."""
+    for _ in range(100):
+        try:
+            status, text = kill_points.ask(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"} if body else {})
+        except (OSError, http.client.HTTPException):
+            return 0, {}
+        if status != 429:
+            return status, json.loads(text) if text else {}
+        time.sleep(0.1)
+    raise Broken("%s %s: too many requests" % (method, path))
 
 
 def read(name):
@@ -40,6 +44,15 @@ def read(name):
 def connects():
     with open(BROKER_LOG, errors="replace") as f:
         return len(re.findall("New client connected .* as %s" % SERIAL, f.read()))
+
+
+def is_alive(pid):
+    """One whose parent is gone may wait long for init to bury it."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def enrolment():
@@ -63,7 +76,7 @@ class Test:
             self.agent.kill()  # the others end with it: PDEATHSIG
             self.agent.wait()
             self.agent = None
-            until(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in pids), "the agent is gone")
+            until(lambda: not any(map(is_alive, pids)), "the agent is gone")
 
     def pid_of(self, name):
         try:
