@@ -5,11 +5,39 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <openssl/ec.h>
 #include <openssl/err.h>
+#include <openssl/x509.h>
 
 #include "base/macro.h"
 
 #define SIGNER_FUNC "agent_signer_sign"	/* tells our entries from those of other providers */
+
+const char *openssl_error_text(unsigned long code, char buf[OPENSSL_ERROR_TEXT])
+{
+	static const struct {
+		int lib, reason;	/* lib 0: any */
+		const char *text;
+	} known[] = {
+		{ 0, ERR_R_MALLOC_FAILURE, "malloc failure" },
+		{ 0, ERR_R_INTERNAL_ERROR, "internal error" },
+		{ ERR_LIB_EC, EC_R_BAD_SIGNATURE, "bad signature" },
+		{ ERR_LIB_X509, X509_R_KEY_TYPE_MISMATCH, "key type mismatch" },
+		{ ERR_LIB_X509, X509_R_KEY_VALUES_MISMATCH, "key values mismatch" },
+	};
+	const char *text = ERR_reason_error_string(code);
+
+	if (code == 0)
+		return "no reason given";
+	if (ERR_GET_LIB(code) == ERR_LIB_SYS)
+		return strerror(ERR_GET_REASON(code));
+	for (size_t i = 0; text == NULL && i < ARRAY_SIZE(known); i++)
+		if ((known[i].lib == 0 || ERR_GET_LIB(code) == known[i].lib) && ERR_GET_REASON(code) == known[i].reason)
+			text = known[i].text;
+	if (text == NULL)
+		snprintf(buf, OPENSSL_ERROR_TEXT, "OpenSSL error %08lX, see openssl errstr", code);
+	return text == NULL ? buf : text;
+}
 
 void openssl_error_raise(int errnum, const struct agent_error *e)
 {
@@ -36,7 +64,7 @@ static int from_signer(struct agent_error **err, int errnum, const char *where, 
 
 int openssl_error_set(struct agent_error **err, int errnum, const char *name, const char *fmt, ...)
 {
-	char where[256], first_text[256] = "";
+	char where[256], first_text[256] = "", buf[OPENSSL_ERROR_TEXT];
 	const char *func, *data;
 	unsigned long code, first = 0;
 	int flags, line, r = 0;
@@ -47,7 +75,7 @@ int openssl_error_set(struct agent_error **err, int errnum, const char *name, co
 	va_end(ap);
 
 	while ((code = ERR_get_error_all(NULL, &line, &func, &data, &flags)) != 0) {
-		const char *reason = ERR_GET_LIB(code) == ERR_LIB_SYS ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
+		const char *reason = openssl_error_text(code, buf);
 		int has_text = (flags & ERR_TXT_STRING) && data != NULL && data[0] != '\0';
 
 		if (r == 0 && ERR_GET_LIB(code) == ERR_LIB_PROV && line > 0 && has_text && func != NULL && strcmp(func, SIGNER_FUNC) == 0)
@@ -55,7 +83,7 @@ int openssl_error_set(struct agent_error **err, int errnum, const char *name, co
 		if (first != 0)
 			continue;
 		first = code;
-		snprintf(first_text, sizeof(first_text), "%s%s%s", reason == NULL ? "no reason given" : reason, has_text ? ", " : "",
+		snprintf(first_text, sizeof(first_text), "%s%s%s", reason, has_text ? ", " : "",
 			 has_text ? data : "");
 	}
 	if (r < 0)

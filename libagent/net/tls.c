@@ -17,6 +17,7 @@
 #include "base/macro.h"
 #include "base/time.h"
 #include "context.h"
+#include "crypto/openssl_error.h"
 
 #define PEM_FILE_MAX (256 * KIB)	/* some hundred certificates */
 #define CHAIN_DEPTH_MAX 5		/* intermediates; device PKIs have one or two */
@@ -49,10 +50,10 @@ static void free_certs(STACK_OF(X509) **certs)
 static int openssl_failed(struct agent_error **err, const char *what)
 {
 	unsigned long e = ERR_peek_last_error();
-	const char *reason = ERR_reason_error_string(e);
+	char buf[OPENSSL_ERROR_TEXT];
 	int r;
 
-	r = agent_error_set(err, -EIO, "tls.openssl", "OpenSSL cannot %s: %s", what, reason == NULL ? "no reason given" : reason);
+	r = agent_error_set(err, -EIO, "tls.openssl", "OpenSSL cannot %s: %s", what, openssl_error_text(e, buf));
 	agent_error_set_foreign(err, AGENT_ERROR_OPENSSL, (uint32_t)e);
 	ERR_clear_error();
 	return r;

@@ -17,6 +17,7 @@
 #include "base/macro.h"
 #include "base/time.h"
 #include "crypto/name.h"
+#include "crypto/openssl_error.h"
 #include "crypto/verify_dates.h"
 #include "net/tls_ocsp.h"
 
@@ -292,12 +293,12 @@ static int on_staple(SSL *ssl, void *userdata)
 static void note_reason(struct tls_record *record)
 {
 	unsigned long e = ERR_peek_last_error();
-	const char *reason = ERR_reason_error_string(e);
+	char buf[OPENSSL_ERROR_TEXT];
 
 	if (e == 0 || record->reason_code != 0)
 		return;
 	record->reason_code = e;
-	snprintf(record->reason, sizeof(record->reason), "%s", reason == NULL ? "unknown reason" : reason);
+	snprintf(record->reason, sizeof(record->reason), "%s", openssl_error_text(e, buf));
 }
 
 static void note_alert(struct tls_record *record, const SSL *ssl, int type, int value)

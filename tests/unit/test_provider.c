@@ -403,6 +403,17 @@ static void other_openssl_errors_keep_their_reason_and_code(void **state)
 	assert_string_equal(agent_error_message(err), "slot 4");
 }
 
+/* As in a program without libcrypto's texts: no library has these numbers. */
+static void an_error_without_a_text_of_openssl_is_one_of_ours_or_a_number(void **state)
+{
+	char buf[OPENSSL_ERROR_TEXT];
+
+	assert_string_equal(openssl_error_text(ERR_PACK(ERR_LIB_USER + 9, 0, 345), buf), "OpenSSL error 44800159, see openssl errstr");
+	assert_string_equal(openssl_error_text(ERR_PACK(ERR_LIB_X509, 0, X509_R_KEY_VALUES_MISMATCH), buf), "key values mismatch");
+	assert_string_equal(openssl_error_text(ERR_PACK(ERR_LIB_USER + 9, 0, ERR_R_MALLOC_FAILURE), buf), "malloc failure");
+	assert_string_equal(openssl_error_text(0, buf), "no reason given");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -417,6 +428,7 @@ int main(void)
 		cmocka_unit_test(tls_client_authentication_takes_one_signature),
 		cmocka_unit_test(a_broken_backend_fails_the_handshake_and_names_itself),
 		cmocka_unit_test(other_openssl_errors_keep_their_reason_and_code),
+		cmocka_unit_test(an_error_without_a_text_of_openssl_is_one_of_ours_or_a_number),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
