@@ -78,7 +78,7 @@ static int read_href(const json_t *links, const char *name, char **ret_href, str
 	const char *href = json_string_value(json_object_get(link, "href"));
 
 	*ret_href = NULL;
-	if (link == NULL)
+	if (link == NULL || json_is_null(link))
 		return 0;
 	if (href == NULL || strlen(href) > HREF_MAX)
 		return agent_error_set(err, -EBADMSG, "source.json", "the server's answer cannot be used: link %s has no address", name);
@@ -180,7 +180,7 @@ static int read_chunks(const json_t *chunks, struct body_deployment *d, struct a
 	if (n_bundles != 1)
 		snprintf(d->why_not, sizeof(d->why_not), "the distribution set has %zu artifacts named *.swu, exactly one is wanted", n_bundles);
 	else if (d->bundle.url == NULL)
-		snprintf(d->why_not, sizeof(d->why_not), "the artifact can be had over plain http only");
+		snprintf(d->why_not, sizeof(d->why_not), "the artifact has no link for https (download)");
 	return 0;
 }
 

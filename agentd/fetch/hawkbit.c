@@ -19,7 +19,7 @@
 #include "base/buf.h"
 #include "base/macro.h"
 
-#define TELL_MAX 10	/* a result that the server answers with 429 so often is dropped: its quota is used up */
+#define TELL_MAX 10	/* a result that the server answers with 429 and the like so often is dropped: its quota is used up */
 
 struct look {
 	const struct source_options *options;
@@ -63,7 +63,7 @@ static int unusable(struct look *l, const struct wire_answer *answer, struct age
 			   answer->status == 403 ? ": this device or its address is barred" :
 			   answer->status == 404 ? ": tenant or controller id are not known there" :
 			   answer->status == 429 ? ": too many requests" :
-			   answer->status >= 300 && answer->status < 400 ? ": it redirects, which is followed for bundles only" : "";
+			   answer->status >= 300 && answer->status < 400 && answer->status != 304 ? ": it redirects, which is followed for bundles only" : "";
 
 	source_fail(l->options, l->result, answer->retry_after_s, "%s: the server answers %ld%s", l->base.shown, answer->status, hint);
 	return agent_error_set(err, -EREMOTEIO, "source.answer", "%s", l->result->detail);
@@ -72,6 +72,12 @@ static int unusable(struct look *l, const struct wire_answer *answer, struct age
 static bool is_good(long status)
 {
 	return status >= 200 && status < 300;
+}
+
+/* Says nothing about what was sent: a proxy that lost patience, or too much at once. */
+static bool is_passing(long status)
+{
+	return status == 408 || status == 425 || status == 429;
 }
 
 /* Links are followed as they are, but to our own server only. */
@@ -169,7 +175,7 @@ static int tell_result(struct look *l, struct agent_error **err)
 		return r;
 	if (is_good(answer.status)) {
 		told(l, rec->is_success ? "success" : "failure");
-	} else if (answer.status == 429 && ++l->record.n_told_tries < TELL_MAX) {
+	} else if (is_passing(answer.status) && ++l->record.n_told_tries < TELL_MAX) {
 		r = save(l, err);
 		return r < 0 ? r : unusable(l, &answer, err);
 	} else if (answer.status == 401 || answer.status == 403 || answer.status >= 500 || (answer.status >= 300 && answer.status < 400)) {
@@ -266,7 +272,7 @@ static int on_cancel(struct look *l, const char *href, struct agent_error **err)
 		r = feedback(l, "cancelAction", id, "closed", "success", -1, "given up before anything was switched", &reply, err);
 	if (r < 0)
 		return r;
-	if (reply.status == 401 || reply.status == 429 || reply.status >= 500)
+	if (reply.status == 401 || reply.status == 403 || is_passing(reply.status) || reply.status >= 500)
 		return unusable(l, &reply, err);
 	told(l, is_late ? "rejected" : "canceled");
 	snprintf(l->result->action, sizeof(l->result->action), "%s", stop_id);

@@ -313,11 +313,13 @@ int mqtt_session_explain(const struct session *s, int rc, int saved_errno, struc
 		break;
 	case MOSQ_ERR_PROTOCOL:
 	case MOSQ_ERR_MALFORMED_PACKET:
+	case MOSQ_ERR_MALFORMED_UTF8:
 		r = agent_error_set(err, -EBADMSG, "mqtt.protocol", "%s:%u does not speak MQTT %s as it should", b->host, b->port,
 				    s->is_5 ? "5" : "3.1.1");
 		break;
 	case MOSQ_ERR_NOMEM:
-		r = agent_error_set(err, -ENOMEM, "mqtt.memory", "out of memory");
+		/* libmosquitto 2.0 says the same of an AUTH that it cannot read. */
+		r = agent_error_set(err, -ENOMEM, "mqtt.memory", "out of memory, or %s:%u sent a packet that cannot be read", b->host, b->port);
 		break;
 	case MOSQ_ERR_ERRNO:
 		r = agent_error_set(err, saved_errno > 0 ? -saved_errno : -ECONNRESET, s->is_online ? "mqtt.lost" : "mqtt.connect",

@@ -433,6 +433,41 @@ static void a_quota_that_is_used_up_is_not_asked_for_ever(void **state)
 	assert_string_equal(result.told, "dropped");
 }
 
+static void a_result_outlives_a_proxy_that_lost_patience(void **state)
+{
+	static const int statuses[] = { 408, 425 };
+
+	offered("5");
+	outcome("update.signature");
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		server.feedback_status = statuses[i];
+		look();
+		assert_true(result.has_failed);
+		assert_false(result.has_told);
+	}
+	server.feedback_status = 0;
+	look();
+	assert_string_equal(result.told, "failure");
+}
+
+static void an_answer_to_a_cancel_is_not_said_to_be_told_if_nobody_took_it(void **state)
+{
+	static const int statuses[] = { 401, 403, 408, 429, 503 };
+
+	offered("5");
+	outcome("update.canceled");
+	strcpy(server.kind, "cancelAction");
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		server.feedback_status = statuses[i];
+		look();
+		assert_true(result.has_failed);
+		assert_false(result.has_told);
+	}
+	server.feedback_status = 0;
+	look();
+	assert_string_equal(result.told, "canceled");
+}
+
 static void servers_that_say_no_are_backed_off_from(void **state)
 {
 	static const int statuses[] = { 301, 400, 401, 403, 404, 429, 500, 503 };
@@ -550,6 +585,17 @@ static void bad_json_is_refused(void **state)
 		assert_int_equal(body_read_poll(cases[i], strlen(cases[i]), &poll, &err), -EBADMSG);
 		assert_error(&err, -EBADMSG, "source.json");
 	}
+}
+
+static void a_link_that_is_null_is_none(void **state)
+{
+	static const char text[] = "{\"config\":null,\"_links\":{\"deploymentBase\":null,\"cancelAction\":{\"href\":\"https://x/y\"}}}";
+	struct body_poll poll;
+
+	assert_int_equal(body_read_poll(text, strlen(text), &poll, NULL), 0);
+	assert_null(poll.deployment);
+	assert_string_equal(poll.cancel, "https://x/y");
+	body_poll_clear(&poll);
 }
 
 static void ids_that_do_not_belong_in_a_path_are_refused(void **state)
@@ -745,6 +791,7 @@ int main(void)
 		TEST(cancel_that_comes_too_late_is_rejected), TEST(cancel_of_what_we_never_had_is_accepted),
 		TEST(another_action_takes_the_place_of_one_that_is_being_installed), TEST(another_action_waits_for_a_release_under_trial),
 		TEST(gone_actions_are_dropped), TEST(results_survive_a_server_that_is_down), TEST(a_quota_that_is_used_up_is_not_asked_for_ever),
+		TEST(a_result_outlives_a_proxy_that_lost_patience), TEST(an_answer_to_a_cancel_is_not_said_to_be_told_if_nobody_took_it), TEST(a_link_that_is_null_is_none),
 		TEST(servers_that_say_no_are_backed_off_from), TEST(only_what_is_to_be_installed_now_is_offered), TEST(the_policy_of_the_device_comes_first), TEST(the_policy_may_end_to_want_something),
 		TEST(sets_without_one_bundle_are_a_failure), TEST(confirmations_are_given), TEST(the_server_sets_the_pace_within_bounds),
 		TEST(bad_json_is_refused), TEST(ids_that_do_not_belong_in_a_path_are_refused), TEST(the_newest_bundle_for_this_device_is_taken),
