@@ -353,20 +353,16 @@ static int find_head(struct ring *ring)
 	return r;
 }
 
-static int read_supers(struct ring *ring)
+/* A file that ends early is mended up to @size_max; what is behind the end of a longer one is nobody's. */
+static int read_supers(struct ring *ring, uint64_t file_size, uint64_t size_max)
 {
 	uint8_t data[SUPER_SIZE];
 	struct super super;
-	struct stat st;
 	bool is_found = false;
 
-	if (fstat(ring->fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
 	for (size_t i = 0; i < 2; i++) {
 		if (ring->io.read(ring->fd, data, sizeof(data), i * SUPER_STEP) < 0 || !super_decode(data, &super) ||
-		    (uint64_t)st.st_size != super.data_size + DATA_START)
+		    (file_size < super.data_size + DATA_START && super.data_size > size_max))
 			continue;
 		ring->slot_tail[i] = ring->synced_tail[i] = super.tail_pos;
 		if (is_found && super.generation < ring->now.generation)
@@ -378,12 +374,12 @@ static int read_supers(struct ring *ring)
 	return is_found ? 0 : -EBADMSG;
 }
 
-static int fill_with_zeros(struct ring *ring, uint64_t size)
+static int fill_with_zeros(struct ring *ring, uint64_t from, uint64_t size)
 {
 	static const uint8_t zeros[16384];
 	int r = 0;
 
-	for (uint64_t done = 0; r >= 0 && done < size; done += sizeof(zeros))
+	for (uint64_t done = from; r >= 0 && done < size; done += sizeof(zeros))
 		r = file_write(ring, zeros, size - done < sizeof(zeros) ? (size_t)(size - done) : sizeof(zeros), done);
 	return r;
 }
@@ -398,7 +394,7 @@ static int make_contents(struct ring *ring)
 		return -EIO;
 	if (flock(ring->fd, LOCK_EX | LOCK_NB) < 0)
 		return -errno;
-	r = fill_with_zeros(ring, ring->now.data_size + DATA_START);
+	r = fill_with_zeros(ring, 0, ring->now.data_size + DATA_START);
 	if (r >= 0)
 		r = super_save(ring);
 	if (r >= 0)
@@ -454,8 +450,21 @@ static int set_aside(const char *path)
 	return rename(path, aside) < 0 ? -errno : 0;
 }
 
-static int open_existing(struct ring *ring, const char *path)
+/* A file system that was mended may have cut it: the end is made again, so that nothing later needs room, and records are searched for. */
+static int restore_end(struct ring *ring, uint64_t file_size)
 {
+	int r;
+
+	if (file_size >= ring->now.data_size + DATA_START)
+		return 0;
+	ring->now.is_clean = false;
+	r = fill_with_zeros(ring, file_size, ring->now.data_size + DATA_START);
+	return r >= 0 && fsync(ring->fd) < 0 ? -errno : r;
+}
+
+static int open_existing(struct ring *ring, const char *path, uint64_t size_max)
+{
+	struct stat st;
 	int r;
 
 	ring->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -463,13 +472,19 @@ static int open_existing(struct ring *ring, const char *path)
 		return -errno;
 	if (flock(ring->fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? -EBUSY : -errno;
-	r = read_supers(ring);
+	if (fstat(ring->fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	r = read_supers(ring, (uint64_t)st.st_size, size_max);
 	if (r == -EBADMSG) {
 		ring->is_replaced = true;
-		ring->now = (struct super){ 0 };
+		ring->now = (struct super){ .n_damaged = 1, .damaged_bytes = (uint64_t)st.st_size };
 		r = set_aside(path);
 		return r < 0 ? r : -ENOENT;
 	}
+	if (r >= 0)
+		r = restore_end(ring, (uint64_t)st.st_size);
 	if (r >= 0 && !ring->now.is_clean)
 		r = find_head(ring);
 	return r;
@@ -495,7 +510,7 @@ int ring_open(const char *path, uint64_t size_bytes, const struct ring_io *io, s
 		ring->io.write = io->write;
 	if (io != NULL && io->sync != NULL)
 		ring->io.sync = io->sync;
-	r = open_existing(ring, path);
+	r = open_existing(ring, path, data_size);
 	if (r == -ENOENT)
 		r = make(ring, path, data_size);
 	else if (r >= 0 && ring->now.n_records == 0 && ring->now.data_size != data_size)

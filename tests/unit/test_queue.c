@@ -241,12 +241,53 @@ static void a_file_beyond_repair_is_set_aside(void **state)
 	queue = open_queue(&options);
 	agent_queue_get_stats(queue, &stats);
 	assert_int_equal(stats.is_replaced, 1);
+	assert_int_equal(stats.n_damaged, 1);
 	expect_empty(queue);
 	assert_int_equal(add(queue, 2), 0);
 	expect_done(queue, 2);
 	agent_queue_free(queue);
 	snprintf(aside, sizeof(aside), "%s.damaged", file);
 	assert_int_equal(access(aside, F_OK), 0);
+}
+
+/* As a check of the file system after a crash may leave it. */
+static void a_file_that_was_cut_or_became_longer_keeps_what_is_in_it(void **state)
+{
+	struct agent_queue_options options = small();
+	static const struct {
+		off_t size;	/* of 24576 */
+		bool is_cut;	/* through the records */
+	} cases[] = { { 30000, false }, { 24575, false }, { 12000, false }, { 8300, true }, { 600, true } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct agent_queue *queue = open_queue(&options);
+		struct agent_queue_message m;
+		struct agent_queue_stats stats;
+		struct stat st;
+
+		assert_int_equal(add(queue, 1), 0);
+		assert_int_equal(add(queue, 2), 0);
+		assert_int_equal(add(queue, 3), 0);
+		agent_queue_free(queue);
+		assert_int_equal(truncate(file, cases[i].size), 0);
+		queue = open_queue(&options);
+		agent_queue_get_stats(queue, &stats);
+		assert_int_equal(stats.is_replaced, 0);
+		if (!cases[i].is_cut) {
+			expect_done(queue, 1);
+			expect_done(queue, 2);
+			expect_done(queue, 3);
+		}
+		while (cases[i].is_cut && agent_queue_next(queue, &m, NULL) > 0)
+			assert_int_equal(agent_queue_done(queue, m.seq, NULL), 0);
+		assert_int_equal(add(queue, 4), 0);
+		expect_done(queue, 4);
+		expect_empty(queue);
+		agent_queue_free(queue);
+		assert_int_equal(stat(file, &st), 0);
+		assert_true(st.st_size >= 24576);
+		assert_int_equal(unlink(file), 0);
+	}
 }
 
 /* A payload that holds a copy of a record is not taken for one when the search for the next record passes it. */
@@ -352,6 +393,7 @@ int main(void)
 		T(another_size_takes_effect_when_empty),
 		T(damage_costs_one_message),
 		T(a_file_beyond_repair_is_set_aside),
+		T(a_file_that_was_cut_or_became_longer_keeps_what_is_in_it),
 		T(a_record_inside_a_payload_is_no_record),
 		T(ram_is_enough_while_messages_leave),
 		T(what_ram_took_has_its_place_on_disk),

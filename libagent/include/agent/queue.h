@@ -95,7 +95,7 @@ struct agent_queue_message {
  * @written_bytes: bytes written for them, with all overhead and the making of the file: divided by @payload_bytes the write
  *                 amplification before the file system and the flash add theirs
  * @n_syncs:       times the medium was waited for
- * @is_replaced:   not 0 if this opening found a file beyond repair; it is now FILE.damaged, and a new one was made
+ * @is_replaced:   not 0 if this opening found a file beyond repair; it is now FILE.damaged (one of @n_damaged), and a new one was made
  *
  * Since: 0.1
  */
