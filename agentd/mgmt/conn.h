@@ -36,10 +36,13 @@ bool bytes_left(const struct conn_bytes *b);
 
 struct head_scan {
 	bool is_begun, is_over, is_line_start;
+	bool is_past_first; /* the request line is over */
+	uint8_t last;	    /* byte of the request line */
 };
 /*
  * How many of these bytes belong to the head that is coming in; -1 if it holds a NUL, which libmicrohttpd takes for the end of
- * a text, and then acts on half of what the client said. An empty line before a request is no end of its head, and is refused.
+ * a text, and then acts on half of what the client said. An empty line before a request is no end of its head, and is refused. So is a
+ * request line with other white space than single blanks between its parts: libmicrohttpd takes some and gives no answer to the rest.
  */
 ssize_t head_measure(struct head_scan *scan, const uint8_t *data, size_t size);
 
@@ -70,6 +73,7 @@ struct conn {
 	struct head_scan head;	/* of the request that is coming in */
 	uint64_t may_pass;	/* bytes of the request at hand that libmicrohttpd may have; the next request waits in @in */
 	uint64_t n_forgotten;	/* bytes that came after the answer */
+	bool is_out_of_memory;	/* no request could be made */
 	struct conn_bytes in, out;	/* left over because the other side was full */
 	sd_event_source *net_io, *relay_io, *timer;
 	uint64_t accepted_us, state_us, phase_us, stalled_us;

@@ -85,12 +85,24 @@ ssize_t net_write(struct conn *c, const void *data, size_t size)
 	return r == SSL_ERROR_WANT_READ || r == SSL_ERROR_WANT_WRITE ? -EAGAIN : -ECONNRESET;
 }
 
+/* Blanks one by one between the parts, and no control character but the line's end. */
+static bool request_line_takes(struct head_scan *s, uint8_t byte)
+{
+	bool is_good = byte == '\n' || (s->last != '\r' && (byte == '\r' || (byte == ' ' ? s->is_begun && s->last != ' ' : byte > ' ')));
+
+	s->last = byte;
+	s->is_past_first = byte == '\n';
+	return is_good;
+}
+
 ssize_t head_measure(struct head_scan *s, const uint8_t *data, size_t size)
 {
 	for (size_t i = 0; i < size; i++) {
 		bool is_end_of_line = data[i] == '\n';
 
 		if (data[i] == '\0' || (!s->is_begun && (is_end_of_line || data[i] == '\r')))
+			return -1;
+		if (!s->is_past_first && !request_line_takes(s, data[i]))
 			return -1;
 		s->is_begun = true;
 		if (is_end_of_line && s->is_line_start) {

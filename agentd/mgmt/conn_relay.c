@@ -79,6 +79,27 @@ static bool may_pass_some(const struct conn *c)
 	return bytes_left(&c->in) && (c->may_pass > 0 || (!c->head.is_over && !(c->phase == PHASE_IDLE && c->is_reply_due && bytes_left(&c->out))));
 }
 
+/*
+ * libmicrohttpd closes without a word when it finds no request line, when a body is cut off, and without memory. The client is told.
+ */
+static bool answer_silence(struct conn *c)
+{
+	if (c->is_reply_due || c->phase == PHASE_IDLE || c->phase == PHASE_EVENTS)
+		return false;
+	if (c->req != NULL)
+		request_abandon(c->req);
+	reply_to_broken_head(c, c->is_out_of_memory || c->phase == PHASE_CORE || c->phase == PHASE_REPLY ? 500 : 400);
+	return true;
+}
+
+/* The client has closed its end, and what it has said is no whole request. Of a chunked body only libmicrohttpd knows. */
+static bool is_cut_off(const struct conn *c)
+{
+	if (c->state != CONN_OPEN || c->out_eof)
+		return false;
+	return (c->phase == PHASE_HEAD && !c->head.is_over) || (c->phase == PHASE_BODY && c->may_pass > 0 && c->may_pass < UINT64_MAX / 2);
+}
+
 /* What the client wants to say next. Returns its size; 0: nothing now; the connection may be over afterwards. */
 static size_t read_net(struct conn *c, uint8_t piece[PIECE])
 {
@@ -104,6 +125,8 @@ static size_t read_net(struct conn *c, uint8_t piece[PIECE])
 	}
 	if (n == 0) {
 		c->net_eof = true;
+		if (is_cut_off(c) && answer_silence(c))
+			return 0;
 		if (c->relay_fd >= 0)
 			shutdown(c->relay_fd, SHUT_WR);
 		else if (!bytes_left(&c->out)) /* an answer on its way out is for half-closed clients, too */
@@ -268,6 +291,8 @@ static bool move_out(struct conn *c)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n <= 0) {
+		if (answer_silence(c))
+			return true;
 		c->out_eof = true;
 		bytes_drop(&c->in);
 		conn_close_relay(c);

@@ -32,7 +32,8 @@ bool head_target(struct request *req, const char *uri)
 	const char *query = uri[n_path] == '?' ? uri + n_path + 1 : "";
 
 	n_query = strlen(query);
-	if (n_path == 0 || n_path > PATH_MAX_BYTES || n_query > PATH_MAX_BYTES || uri[0] != '/')
+	req->uri_is_long = n_path > PATH_MAX_BYTES || n_query > PATH_MAX_BYTES;
+	if (n_path == 0 || req->uri_is_long || uri[0] != '/')
 		return false;
 	if (strspn(uri, path_bytes) != n_path || strspn(query, query_bytes) != n_query)
 		return false;
@@ -112,10 +113,8 @@ static void take_authorization(struct request *req, const char *value, size_t si
 
 void head_field(struct request *req, const char *name, size_t name_size, const char *value, size_t value_size)
 {
-	if (++req->n_fields > FIELDS_MAX) {
-		refuse(req, "too many header fields");
+	if (++req->n_fields > FIELDS_MAX)
 		return;
-	}
 	/* The lengths come from the parser, so a NUL inside shows as a difference to strlen(). */
 	if (name_size == 0 || strlen(name) != name_size || strspn(name, token_bytes) != name_size) {
 		refuse(req, "a header field has a malformed name");
@@ -165,6 +164,8 @@ void head_field(struct request *req, const char *name, size_t name_size, const c
 		if (!copy(req->origin, sizeof(req->origin), value, value_size))
 			snprintf(req->origin, sizeof(req->origin), "null");
 	} else if (strcasecmp(name, "Sec-Fetch-Site") == 0) {
+		if (req->fetch_site[0] != '\0')
+			refuse(req, "more than one Sec-Fetch-Site");
 		if (!copy(req->fetch_site, sizeof(req->fetch_site), value, value_size))
 			snprintf(req->fetch_site, sizeof(req->fetch_site), "cross-site");
 	} else if (strcasecmp(name, "Last-Event-ID") == 0) {
@@ -192,8 +193,16 @@ const char *head_check(struct request *req, const char *version, unsigned *ret_s
 	*ret_status = 400;
 	if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
 		return "HTTP version other than 1.0 and 1.1";
+	if (req->uri_is_long) {
+		*ret_status = 414;
+		return "the request target is too long";
+	}
 	if (req->uri_is_bad)
-		return "the request target holds bytes that are not allowed, or is too long";
+		return "the request target is no path that starts with /, or holds bytes that are not allowed";
+	if (req->n_fields > FIELDS_MAX) {
+		*ret_status = 431;
+		return "too many header fields";
+	}
 	if (req->head_error != NULL)
 		return req->head_error;
 	if (!req->has_host)

@@ -89,8 +89,12 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connectio
 {
 	struct mgmt *m = cls;
 	struct conn *c = conn_of(m, connection);
+	struct request *req;
 
-	return c == NULL ? NULL : request_new(m, c, uri);
+	req = c == NULL ? NULL : request_new(m, c, uri);
+	if (req == NULL && c != NULL)
+		c->is_out_of_memory = true;
+	return req;
 }
 
 static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_size, const char *value,
@@ -100,10 +104,36 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
 	return MHD_YES;
 }
 
+static const struct {
+	unsigned status;
+	const char *slug;
+} head_problems[] = {
+	{ 400, "bad-request" },
+	{ 403, "cross-origin" },
+	{ 414, "target-too-long" },
+	{ 421, "wrong-host" },
+	{ 431, "head-too-large" },
+};
+
+/* Where one request ends and the next begins may be read differently. */
+static bool is_about_head(unsigned status)
+{
+	return status == 400 || status == 414 || status == 421 || status == 431;
+}
+
+static void refuse_head(struct request *req, unsigned status, const char *why)
+{
+	size_t i = 0;
+
+	while (i + 1 < ARRAY_SIZE(head_problems) && head_problems[i].status != status)
+		i++;
+	reply_problem(req, head_problems[i].slug, NULL, why, NULL);
+}
+
 /*
  * Goes on, waits, or answers, according to where the request stands after a stage. libmicrohttpd closes after an answer that
  * comes before the end of the request; where nothing follows the head anyway, the answer waits for its next call, so that a
- * client with an old token need not shake hands again. What may be misread (400, 421) does close.
+ * client with an old token need not shake hands again. What may be misread does close.
  */
 static enum MHD_Result settle(struct request *req, bool is_head)
 {
@@ -117,7 +147,7 @@ static enum MHD_Result settle(struct request *req, bool is_head)
 		}
 		return MHD_YES;
 	case STAGE_REPLIED:
-		if (is_head && !req->is_chunked && req->content_length == 0 && req->reply.status != 400 && req->reply.status != 421)
+		if (is_head && !req->is_chunked && req->content_length == 0 && !is_about_head(req->reply.status))
 			return MHD_YES;
 		return reply_queue(req);
 	case STAGE_DEAD:
@@ -152,7 +182,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 		why = head_check(req, version, &status);
 		conn_expect_body(req->conn, req->is_chunked ? UINT64_MAX : req->content_length);
 		if (why != NULL)
-			reply_problem(req, status == 421 ? "wrong-host" : status == 403 ? "cross-origin" : "bad-request", NULL, why, NULL);
+			refuse_head(req, status, why);
 		else
 			request_begin(req);
 	} else if (req->stage == STAGE_BODY && *data_size > 0) {

@@ -184,6 +184,7 @@ static bool is_led_to_page(const struct conn *c)
 
 static void answer(struct conn *c, unsigned status, const struct plain_request *req)
 {
+	void (*problem)(struct conn *, const char *, const char *, const char *) = req->is_head ? reply_plain_head_problem : reply_plain_problem;
 	struct mgmt *m = c->m;
 	uint64_t now_us = mgmt_now_us(m);
 	uint32_t wait_s = limit_take(m->limits, LIMIT_PLAIN, c->source.key, sizeof(c->source.key), now_us);
@@ -195,9 +196,9 @@ static void answer(struct conn *c, unsigned status, const struct plain_request *
 
 		mgmt_count_limited(m);
 		snprintf(field, sizeof(field), "Retry-After: %u\r\n", wait_s);
-		reply_plain_problem(c, "too-many-requests", "wait before the next request", field);
+		problem(c, "too-many-requests", "wait before the next request", field);
 	} else if (status == 405) {
-		reply_plain_problem(c, "method-not-allowed", "only GET is answered here; the API is at HTTPS", "Allow: GET\r\n");
+		problem(c, "method-not-allowed", "only GET is answered here; the API is at HTTPS", "Allow: GET\r\n");
 	} else if (status != 200) {
 		reply_to_broken_head(c, status);
 	} else if (!host_is_ours(m, req->host, c->local_ip) && is_led_to_page(c)) {

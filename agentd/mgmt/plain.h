@@ -12,7 +12,7 @@ struct mgmt;
 #define PLAIN_HEAD_MAX 4096
 
 struct plain_request {
-	bool is_get, is_root, has_body;
+	bool is_get, is_head, is_root, has_body;
 	char host[256];	/* as it came, bytes of a host name or address only */
 };
 

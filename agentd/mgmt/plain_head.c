@@ -38,6 +38,7 @@ static unsigned read_request_line(const char *line, size_t size, struct plain_re
 
 	if (target == NULL || !is_made_of(line, (size_t)(target - line), token_bytes))
 		return 400;
+	req->is_head = target - line == 4 && memcmp(line, "HEAD", 4) == 0;
 	req->is_get = target - line == 3 && memcmp(line, "GET", 3) == 0;
 	target++;
 	version = memchr(target, ' ', (size_t)(end - target));

@@ -366,7 +366,7 @@ static void print_fields(FILE *out)
 	fprintf(out, "Content-Security-Policy: %s\r\n", CSP_API);
 }
 
-void reply_plain_problem(struct conn *c, const char *slug, const char *detail, const char *more)
+static void plain_problem(struct conn *c, const char *slug, const char *detail, const char *more, bool has_content)
 {
 	const struct problem *p = problem_find(slug);
 	char body[256], *text = NULL;
@@ -382,12 +382,22 @@ void reply_plain_problem(struct conn *c, const char *slug, const char *detail, c
 	fprintf(out, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Length: %d\r\nContent-Type: application/problem+json\r\n%s", p->status,
 		MHD_get_reason_phrase_for(p->status), n, more);
 	print_fields(out);
-	fprintf(out, "\r\n%s", body);
+	fprintf(out, "\r\n%s", has_content ? body : "");
 	if (fclose(out) == 0)
 		conn_answer_and_close(c, text, size);
 	else
 		conn_close(c, true);
 	free(text);
+}
+
+void reply_plain_problem(struct conn *c, const char *slug, const char *detail, const char *more)
+{
+	plain_problem(c, slug, detail, more, true);
+}
+
+void reply_plain_head_problem(struct conn *c, const char *slug, const char *detail, const char *more)
+{
+	plain_problem(c, slug, detail, more, false);
 }
 
 void reply_to_broken_head(struct conn *c, unsigned status)

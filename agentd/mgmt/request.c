@@ -197,7 +197,12 @@ static bool type_is(const char *value, const char *type)
 		return false;
 	value += n;
 	value += strspn(value, " ");
-	return *value == '\0' || strcasecmp(value, ";charset=utf-8") == 0 || strcasecmp(value, "; charset=utf-8") == 0;
+	if (*value == '\0')
+		return true;
+	if (*value++ != ';')
+		return false;
+	value += strspn(value, " ");
+	return strcasecmp(value, "charset=utf-8") == 0 || strcasecmp(value, "charset=\"utf-8\"") == 0;
 }
 
 /* Who and gate are done: now the caller may learn what is wrong with the rest, and the body may come. */

@@ -14,6 +14,7 @@
 #include <systemd/sd-bus.h>
 
 #include <agent/error.h>
+#include <agent/password.h>
 
 #include "agentd/common/args.h"
 #include "agentd/mgmt/conn.h"
@@ -63,6 +64,7 @@ struct request {
 	char method_text[12];
 	char path[PATH_MAX_BYTES + 1], query[PATH_MAX_BYTES + 1];
 	bool uri_is_bad;	/* too long or with bytes that are not allowed */
+	bool uri_is_long;
 	const struct route *route;
 	char param[65];
 	char allow[64];
@@ -79,7 +81,7 @@ struct request {
 	const char *head_error;	/* why the head is refused, NULL if it is not */
 
 	/* who */
-	char role[16], scope[12], user[32];
+	char role[16], scope[12], user[AGENT_ACCOUNT_NAME_MAX + 1];
 	bool is_known;		/* core has confirmed the caller */
 	bool in_body;		/* the head is accepted, the body not read to its end */
 	bool is_logged;
@@ -172,6 +174,8 @@ enum MHD_Result reply_queue(struct request *req);
 void reply_raw(struct request *req);
 /* A problem past libmicrohttpd, then close; @detail is our own text, @more whole header lines or "". */
 void reply_plain_problem(struct conn *c, const char *slug, const char *detail, const char *more);
+/* The same to HEAD: RFC 9110 section 9.3.2, no content. */
+void reply_plain_head_problem(struct conn *c, const char *slug, const char *detail, const char *more);
 /* The answer to what libmicrohttpd could not parse and would answer with a page of its own. */
 void reply_to_broken_head(struct conn *c, unsigned status);
 void reply_log(struct request *req);

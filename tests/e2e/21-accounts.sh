@@ -78,6 +78,12 @@ is "and the given one is no change" "$API_STATUS" 422
 as "$FIRST" PUT /v1/credentials/karin "$(json --arg n "$KARIN" '{new: $n}')"
 is "with a new one she is in" "$API_STATUS $(jq -r .scope "$LAB/api.body")" "200 full"
 KARIN_TOKEN=$(jq -r .token "$LAB/api.body")
+long=$(printf 'long-name-%.0s' 1 2 3)ab
+is "the longest name has 32 bytes" "${#long}" 32
+printf '%s\n%s\n' "$ADMIN" "$KARIN_1" | ctl account add "$long" --stdin > "$LAB/out" 2>&1 || not_ok "adding the longest name: $(cat "$LAB/out")"
+printf '%s\n%s\n' "$KARIN_1" "$KARIN" | ctl passwd --user "$long" --stdin > "$LAB/out" 2>&1 || not_ok "its change: $(cat "$LAB/out")"
+like "who has the longest name can change the password, too" "$(ctl account list)" "^$long +viewer +set"
+printf '%s\n' "$ADMIN" | ctl account remove "$long" --stdin > "$LAB/out" 2>&1 || not_ok "removing it: $(cat "$LAB/out")"
 printf '%s\n%s\n' "$OTTO_1" "$OTTO" | ctl passwd --user otto --stdin > "$LAB/out" 2>&1 || not_ok "otto's change: $(cat "$LAB/out")"
 open_as otto "$OTTO"
 OTTO_TOKEN=$TOKEN
