@@ -8,7 +8,7 @@ build="autoconf automake libtool pkg-config gcc g++ make libssl-dev libtss2-dev 
   libutf8proc-dev libcrypt-dev libubootenv-dev libpam0g-dev libqrencode-dev libpng-dev
   python3-zxcvbn"
 demo="$build swtpm tpm2-tools mosquitto mosquitto-clients openssl curl jq cpio util-linux procps iproute2"
-test="$demo swtpm-tools python3 xxd zstd clang libclang-rt-14-dev llvm tpm2-openssl swupdate swugenerator strace shellcheck systemd mandoc xz-utils git
+test="$demo swtpm-tools python3 xxd zstd clang libclang-rt-14-dev llvm tpm2-openssl swupdate swugenerator strace shellcheck systemd systemd-container mandoc xz-utils git
   libubootenv-tool u-boot-tools grub-common grub-emu e2fsprogs efibootmgr fdisk
   pamtester openssh-server openssh-client sudo sshpass login patchelf
   chromium chromium-driver libnss3-tools fonts-inter fonts-dejavu-core sslscan testssl.sh bsdextrautils

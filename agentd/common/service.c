@@ -256,6 +256,12 @@ void service_status(const char *fmt, ...)
 	sd_notifyf(false, "STATUS=%s", line);
 }
 
+void service_ready(void)
+{
+	sd_notify(false, "READY=1");
+	sd_notify_barrier(false, 5 * UINT64_C(1000000));
+}
+
 int service_run(struct service *service)
 {
 	int r;

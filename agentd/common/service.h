@@ -39,6 +39,8 @@ int service_listen_fd(const char *name);
 int service_listen_fds(const char *name, int *ret_fds, size_t max);
 /* sandbox_enter() must have been called; tells the manager READY=1, starts the watchdog, runs the loop until stopped. */
 int service_run(struct service *service);
+/* READY=1 before that, for what may only be done when the manager knows; returns when it has read it, or after 5 s. */
+void service_ready(void);
 void service_stop(struct service *service);
 /* STATUS= text for systemctl status. */
 void service_status(const char *fmt, ...) AGENT_PRINTF(1, 2);

@@ -73,7 +73,7 @@ static int start(struct service *service, struct mgmt **ret_mgmt, struct agent_e
 	if (r < 0)
 		return r;
 	core_connect(m);
-	return 0;
+	return setup_close(m, err);
 }
 
 int main(int argc, char **argv)

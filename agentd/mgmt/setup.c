@@ -129,12 +129,21 @@ int setup_new(struct mgmt *m, const struct listener_fds *fds, struct agent_error
 	take(s, fds->https_fds, fds->n_https);
 	take(s, fds->client_fds, fds->n_client);
 	take(s, fds->plain_fds, fds->n_plain);
-	r = close_others(s);
-	if (r < 0)
-		return agent_error_set(err, r, "mgmt.setup", "cannot keep the network to %s: %s", interface, strerror(-r));
 	if (fds->n_setup == 0 && s->n_fds > 0)
 		service_log(LOG_WARNING, "there was no socket on %s (mgmt.setup_interface): before the password is set the network cannot reach us", interface);
 	return 0;
+}
+
+int setup_close(struct mgmt *m, struct agent_error **err)
+{
+	int r;
+
+	if (m->setup_door == NULL)
+		return 0;
+	/* Until systemd has read that we run it listens, too, and gives up a socket that stops: nobody would start us by that door any more. */
+	service_ready();
+	r = close_others(m->setup_door);
+	return r < 0 ? agent_error_set(err, r, "mgmt.setup", "cannot keep the network to %s: %s", m->settings->mgmt.setup_interface, strerror(-r)) : 0;
 }
 
 void setup_free(struct mgmt *m)

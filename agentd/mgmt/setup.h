@@ -9,8 +9,10 @@
 struct listener_fds;
 struct mgmt;
 
-/* Closes all other interfaces, before anything is accepted. Error name mgmt.setup. */
+/* From here on nothing is accepted from the other interfaces. Error name mgmt.setup. */
 int setup_new(struct mgmt *m, const struct listener_fds *fds, struct agent_error **err);
+/* Closes them; the last step of a start, as it tells the manager that we are ready. Error name mgmt.setup. */
+int setup_close(struct mgmt *m, struct agent_error **err);
 void setup_free(struct mgmt *m);
 /* What core says the setup state is, as in /v1/bootstrap; keeps it in m->setup. */
 void setup_told(struct mgmt *m, const char *state);

@@ -126,6 +126,7 @@ static void try(int family)
 	poll_fd.fd = client(&p);
 	assert_true(is_connected(poll_fd.fd, 20000));
 	assert_int_equal(setup_new(&p.m, &p.fds, NULL), 0);
+	assert_int_equal(setup_close(&p.m, NULL), 0);
 	/* Who was in the queue of the kernel is out. */
 	assert_int_equal(poll(&poll_fd, 1, 20000), 1);
 	assert_true(recv(poll_fd.fd, &byte, 1, 0) <= 0);
@@ -135,6 +136,7 @@ static void try(int family)
 	/* The next one of us, after one that was killed. */
 	free(p.m.setup_door);
 	assert_int_equal(setup_new(&p.m, &p.fds, NULL), 0);
+	assert_int_equal(setup_close(&p.m, NULL), 0);
 	assert_true(is_turned_away(&p));
 	/* The TPM is not there yet, or old files were put back: that opens nothing. */
 	setup_told(&p.m, "unavailable");
@@ -194,6 +196,7 @@ static void the_socket_on_the_interface_stays_open(void **state)
 			p.fds.setup_fds[p.fds.n_setup++] = fd;
 	}
 	assert_int_equal(setup_new(&p.m, &p.fds, NULL), 0);
+	assert_int_equal(setup_close(&p.m, NULL), 0);
 	assert_true(is_let_in(&p));
 	setup_told(&p.m, "active");
 	assert_true(is_let_in(&p));
@@ -223,6 +226,7 @@ static void without_the_setting_all_are_let_in(void **state)
 
 	place_make(&p, "", AF_INET);
 	assert_int_equal(setup_new(&p.m, &p.fds, NULL), 0);
+	assert_int_equal(setup_close(&p.m, NULL), 0);
 	assert_false(setup_is_waiting(&p.m));
 	assert_true(is_let_in(&p));
 	setup_told(&p.m, "factory");
