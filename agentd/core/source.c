@@ -297,16 +297,19 @@ int source_append(struct core *core, sd_bus_message *m)
 int op_source_approve(struct core *core, struct op_call *call, struct agent_error **err)
 {
 	struct source *s = core->source;
-	const char *action;
+	const char *action, *version;
 	int r;
 
-	if (sd_bus_message_read(call->msg, "s", &action) < 0)
+	if (sd_bus_message_read(call->msg, "ss", &action, &version) < 0)
 		return op_unreadable(call, err);
 	if (s == NULL || strcmp(s->state, "waiting") != 0 || s->action[0] == '\0')
 		return agent_error_set(err, -ENOENT, "update.nothing", "no update of the source waits: %s", s == NULL ? "there is no source" : s->state);
 	/* What is approved is what was shown. */
 	if (strcmp(action, s->action) != 0)
 		return agent_error_set(err, -EPERM, "update.policy", "action %s of the source waits, not %.64s", s->action, action);
+	if (strcmp(version, s->version) != 0)
+		return agent_error_set(err, -EPERM, "update.policy", "action %s of the source is of version \"%s\" now, and not of \"%.64s\", which was shown: look again",
+				       s->action, s->version, version);
 	r = policy_approve_source(core, s->action, s->version, err);
 	if (r < 0)
 		return r;

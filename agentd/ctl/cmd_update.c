@@ -93,35 +93,80 @@ int cmd_update_offer(struct ctl *ctl, int argc, char **argv)
 	return send_and_show(ctl, "POST", "/v1/update/offer", json_pack("{s:s}", "url", url));
 }
 
+/* @members of the answer, for the caller to free; NULL: it has none. */
+static int look_up(struct ctl *ctl, const char *path, const char *const *members, char **ret_texts, size_t n)
+{
+	struct reply reply;
+	int r = http_request(ctl, "GET", path, NULL, &reply);
+
+	for (size_t i = 0; i < n; i++) {
+		const char *text = r == CTL_OK ? json_string_value(json_object_get(reply.body, members[i])) : NULL;
+
+		ret_texts[i] = text == NULL ? NULL : strdup(text);
+	}
+	reply_free(&reply);
+	return r;
+}
+
+static int nothing_offered(void)
+{
+	fputs("agentctl: no update is offered\n", stderr);
+	return CTL_NOT_FOUND;
+}
+
+/* Action and version: what the status shows, or what the caller says that he saw; what took its place meanwhile is refused. */
+static int approve_source(struct ctl *ctl, const char *action, const char *version)
+{
+	static const char *const members[] = { "source_action", "source_version" };
+	_cleanup_free_ char *shown = NULL, *of = NULL;
+	char *texts[2] = { NULL, NULL };
+	int r = version != NULL ? CTL_OK : look_up(ctl, "/v1/status", members, texts, 2);
+
+	shown = texts[0];
+	of = texts[1];
+	if (r != CTL_OK)
+		return r;
+	if (action == NULL && shown == NULL)
+		return nothing_offered();
+	if (version == NULL)
+		version = of == NULL ? "" : of;
+	if (action == NULL)
+		action = shown;
+	r = send_and_show(ctl, "POST", "/v1/update/source/approve", json_pack("{s:s, s:s}", "action", action, "version", version));
+	if (r == CTL_OK && !ctl->is_json) {
+		fputs("Approved: action ", stdout);
+		print_text(stdout, action);
+		fputs(version[0] == '\0' ? ", of no version" : ", version ", stdout);
+		print_text(stdout, version);
+		fputc('\n', stdout);
+	}
+	return r;
+}
+
 /* Without a name: the release that the status shows, and no other one that takes its place meanwhile. */
 int cmd_update_approve(struct ctl *ctl, int argc, char **argv)
 {
+	static const char *const member = "offer_release_id";
 	_cleanup_free_ char *shown = NULL;
-	const char *name = NULL;
-	struct reply reply;
+	const char *names[2] = { NULL, NULL };
 	int of_source = 0;
 	const struct option_row rows[] = { { "--source", NULL, &of_source } };
-	int r, n = options_parse(argc, argv, rows, ARRAY_SIZE(rows), &name, 0, 1);
-	const char *member = of_source ? "source_action" : "offer_release_id";
+	int r, n = options_parse(argc, argv, rows, ARRAY_SIZE(rows), names, 0, 2);
 
 	if (n < 0)
 		return CTL_USAGE;
-	if (n == 0) {
-		r = http_request(ctl, "GET", of_source ? "/v1/status" : "/v1/update", NULL, &reply);
-		if (r == CTL_OK && json_is_string(json_object_get(reply.body, member)))
-			shown = strdup(json_string_value(json_object_get(reply.body, member)));
-		reply_free(&reply);
-		if (r != CTL_OK)
-			return r;
-		if (shown == NULL) {
-			fputs("agentctl: no update is offered\n", stderr);
-			return CTL_NOT_FOUND;
-		}
-		name = shown;
-	}
 	if (of_source)
-		return send_and_show(ctl, "POST", "/v1/update/source/approve", json_pack("{s:s}", "action", name));
-	return send_and_show(ctl, "POST", "/v1/update/approve", json_pack("{s:s}", "release_id", name));
+		return approve_source(ctl, names[0], names[1]);
+	if (n == 2) {
+		fputs("agentctl: a version goes with --source; a release has a name of its own\n", stderr);
+		return CTL_USAGE;
+	}
+	r = n == 1 ? CTL_OK : look_up(ctl, "/v1/update", &member, &shown, 1);
+	if (r != CTL_OK)
+		return r;
+	if (n == 0 && shown == NULL)
+		return nothing_offered();
+	return send_and_show(ctl, "POST", "/v1/update/approve", json_pack("{s:s}", "release_id", n == 1 ? names[0] : shown));
 }
 
 int cmd_update_postpone(struct ctl *ctl, int argc, char **argv)

@@ -52,7 +52,7 @@ const struct command commands[] = {
 	{ "update install", "FILE|-|URL", "put a signed bundle into the inactive slot", cmd_update_install },
 	{ "update status", "", "slots, stage and result of the last installation", cmd_update_status },
 	{ "update offer", "URL", "tell the device of an update; the policy says when it is installed", cmd_update_offer },
-	{ "update approve", "[--source] [RELEASE|ACTION]", "install the offered update now", cmd_update_approve },
+	{ "update approve", "[RELEASE | --source [ACTION [VERSION]]]", "install the offered update now", cmd_update_approve },
 	{ "update postpone", "HOURS", "put the offered update off, within the bounds of agentd.conf", cmd_update_postpone },
 	{ "update policy", "[automatic|window|approval]", "show or choose when offered updates are installed", cmd_update_policy },
 	{ "update key", "FILE|- | --remove", "the key of encrypted images, as for \"swupdate -K\"; sealed by the TPM of the device", cmd_update_key },

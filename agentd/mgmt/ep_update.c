@@ -268,7 +268,16 @@ static void on_done(struct request *req, sd_bus_message *reply)
 
 void ep_update_source_approve_post(struct request *req)
 {
-	request_call_text(req, "SourceApprove", args_text(req->args, "action"), on_done);
+	sd_bus_message *call = request_call_new(req, "SourceApprove");
+
+	if (call == NULL)
+		return;
+	if (sd_bus_message_append(call, "ss", args_text(req->args, "action"), args_text(req->args, "version")) < 0) {
+		sd_bus_message_unref(call);
+		reply_problem(req, "internal", NULL, "out of memory", NULL);
+		return;
+	}
+	request_call_send(req, call, 0, on_done, NULL);
 }
 
 void ep_update_policy_put(struct request *req)

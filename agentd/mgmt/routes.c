@@ -128,7 +128,10 @@ static const struct arg_rule args_approve[] = {
 };
 
 static const struct arg_rule args_approve_action[] = {
-	{ "action", ARG_TEXT, REQUIRED, 64, 1, .bytes = "A-Za-z0-9._+:-", .about = "source_action of the status: what was shown" }, { NULL } };
+	{ "action", ARG_TEXT, REQUIRED, 64, 1, .bytes = "A-Za-z0-9._+:-", .about = "source_action of the status: what was shown" },
+	{ "version", ARG_TEXT, REQUIRED, 64, 0, .about = "source_version of the status, \"\" where it has none: another one by now is refused" },
+	{ NULL },
+};
 
 static const struct arg_rule args_postpone[] = { { "hours", ARG_NUMBER, REQUIRED, 8760, 1, .about = "counted while the device is on" }, { NULL } };
 

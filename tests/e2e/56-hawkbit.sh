@@ -162,8 +162,12 @@ cp "$LAB/bundles/5.0.swu" "$H/5.swu"
 control '{"actions": [{"id": "20", "file": "5.swu", "version": "5.0"}], "redirect_artifact": 1}'
 comes "what the source offers waits for that" source_is '^waiting .*waits for approval'
 is "its action and version are shown" "$(api GET /v1/status | jq -r '.source_action + " " + .source_version')" "20 5.0"
-api POST /v1/update/source/approve -H 'Content-Type: application/json' -d '{"action": "19"}' > "$LAB/out"
+api POST /v1/update/source/approve -H 'Content-Type: application/json' -d '{"action": "19", "version": "5.0"}' > "$LAB/out"
 is "another action is not approved" "$(cat "$LAB/api.status")" 422
+exits "nor the right one, at another version than the one that waits" 8 ctl update approve --source 20 4.9
+like "  which the sentence says" "$(cat "$LAB/out")" 'is of version "5\.0" now'
+api POST /v1/update/source/approve -H 'Content-Type: application/json' -d '{"action": "20"}' > "$LAB/out"
+is "nor one that does not name what was seen" "$(cat "$LAB/api.status")" 400
 is "and nothing is fetched" "$(grep -c '"artifact"' "$H/log")" 0
 kill -STOP "$DOUBLE_PID" # the approval wakes the source at once: it must not see this action any more
 succeeds "what was shown is" ctl update approve --source
@@ -175,7 +179,7 @@ comes "and is the one that is shown" shows_action 21
 kill -9 "$(cat "$RUN/pids/agentd")"
 wait_for 30 lab_healthy
 comes "also after a restart" shows_action 21
-succeeds "approved" wait_for 20 ctl update approve --source 21
+succeeds "approved" wait_for 20 ctl update approve --source 21 5.0
 comes "it is installed" stage_is trying
 like "by whom is an event" "$(ctl events --limit 200)" 'update\.approved.*21'
 is "the other server saw no certificate" "$(jq -r 'select(.other) | .certificate' "$H/log" | sort -u)" false
