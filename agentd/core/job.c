@@ -92,6 +92,17 @@ int op_job_answer(struct op_job *job, const char *what, int (*append)(sd_bus_mes
 	return r < 0 ? r : send_or_drop(job, reply, append(reply, job), what, err);
 }
 
+int op_job_answer_secret(struct op_job *job, const char *what, const struct secret *secret, struct agent_error **err)
+{
+	sd_bus_message *reply;
+	int r = op_reply_new(job->call, &reply, err);
+
+	if (r < 0)
+		return r;
+	(void)sd_bus_message_sensitive(reply);
+	return send_or_drop(job, reply, sd_bus_message_append_array(reply, 'y', secret->data, secret->size), what, err);
+}
+
 int op_job_answer_rows(struct op_job *job, const char *what, size_t n,
 		       int (*append)(sd_bus_message *reply, const struct op_job *job, size_t i), struct agent_error **err)
 {

@@ -3,6 +3,7 @@
 #define CORE_JOB_H
 /* An operation whose work is one job of the TPM thread: what goes in and comes out lives in a struct that begins with this. */
 #include "agentd/core/core.h"
+#include "base/secret.h"
 
 struct op_job;
 
@@ -32,6 +33,8 @@ void op_job_free(struct op_job *job);
 /* Answer the call of a job with what @append writes; @what names it: "the list of keys". */
 int op_job_answer(struct op_job *job, const char *what, int (*append)(sd_bus_message *reply, const struct op_job *job),
 		  struct agent_error **err);
+/* With @secret as bytes; the message is wiped when it is sent. */
+int op_job_answer_secret(struct op_job *job, const char *what, const struct secret *secret, struct agent_error **err);
 /* The same with an array of @n dictionaries; @append fills the open one of number @i. */
 int op_job_answer_rows(struct op_job *job, const char *what, size_t n,
 		       int (*append)(sd_bus_message *reply, const struct op_job *job, size_t i), struct agent_error **err);

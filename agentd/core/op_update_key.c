@@ -93,17 +93,9 @@ static int get_run(struct store *store, struct op_job *base, struct agent_error 
 	return r < 0 ? agent_error_prefix(err, r, "the key for updates") : 0;
 }
 
-static int append_key(sd_bus_message *m, const struct op_job *base)
-{
-	const struct key_job *job = (const struct key_job *)base;
-
-	(void)sd_bus_message_sensitive(m); /* wiped when it is sent */
-	return sd_bus_message_append_array(m, 'y', job->key.data, job->key.size);
-}
-
 static int get_reply(struct core *core, struct op_job *base, struct agent_error **err)
 {
-	return op_job_answer(base, "the key for updates", append_key, err);
+	return op_job_answer_secret(base, "the key for updates", &((struct key_job *)base)->key, err);
 }
 
 static const struct op_job_type job_set = { .name = "key for updates", .run = set_run, .reply = set_reply, .free = key_job_free };

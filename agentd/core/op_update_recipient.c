@@ -135,17 +135,9 @@ static int unwrap_run(struct store *store, struct op_job *base, struct agent_err
 	return agent_recipient_key_unwrap(key, job->recipients, job->n, job->key.data, &job->key.size, err);
 }
 
-static int append_unwrapped(sd_bus_message *m, const struct op_job *base)
-{
-	const struct unwrap_job *job = (const struct unwrap_job *)base;
-
-	(void)sd_bus_message_sensitive(m); /* wiped when it is sent */
-	return sd_bus_message_append_array(m, 'y', job->key.data, job->key.size);
-}
-
 static int unwrap_reply(struct core *core, struct op_job *base, struct agent_error **err)
 {
-	return op_job_answer(base, "the key of a bundle", append_unwrapped, err);
+	return op_job_answer_secret(base, "the key of a bundle", &((struct unwrap_job *)base)->key, err);
 }
 
 static const struct op_job_type job_unwrap = { .name = "key of a bundle", .run = unwrap_run, .reply = unwrap_reply, .free = unwrap_free };

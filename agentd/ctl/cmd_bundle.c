@@ -196,6 +196,14 @@ static int context_make(struct bundle *b, struct agent_error **err)
 	return agent_context_new(&b->ctx) < 0 ? agent_error_set(err, -ENOMEM, "memory", "no memory") : 0;
 }
 
+/* A context, and in it those who sign; as signers_load(). */
+static int signers_open(struct bundle *b, struct agent_error **err)
+{
+	int r = context_make(b, err);
+
+	return r < 0 ? r : signers_load(b, err);
+}
+
 /* ---- create --------------------------------------------------------------------------------------------------------------- */
 
 int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
@@ -237,9 +245,7 @@ int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
 	}
 	if (aes != NULL && aes_load(&b, aes) < 0)
 		return CTL_FAILED;
-	r = context_make(&b, &err);
-	if (r == 0)
-		r = signers_load(&b, &err);
+	r = signers_open(&b, &err);
 	if (r > 0)
 		return CTL_USAGE;
 	o.signers = b.signers;
@@ -293,9 +299,7 @@ static int sign(struct ctl *ctl, int argc, char **argv, enum agent_bundle_sign h
 		fputs("agentctl: --out FILE is missing\n", stderr);
 		return CTL_USAGE;
 	}
-	r = context_make(&b, &err);
-	if (r == 0)
-		r = signers_load(&b, &err);
+	r = signers_open(&b, &err);
 	if (r > 0)
 		return CTL_USAGE;
 	if (r == 0 && how == AGENT_BUNDLE_SIGN_ADD && is_ticket(path))
@@ -339,9 +343,7 @@ int cmd_bundle_ticket(struct ctl *ctl, int argc, char **argv)
 		fputs("agentctl: --out FILE, --device NAME, --used N and --not-after TIME are needed; agentctl update ticket on the device says which\n", stderr);
 		return CTL_USAGE;
 	}
-	r = context_make(&b, &err);
-	if (r == 0)
-		r = signers_load(&b, &err);
+	r = signers_open(&b, &err);
 	if (r > 0)
 		return CTL_USAGE;
 	o.signers = b.signers;
