@@ -54,7 +54,7 @@ static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, st
 	if (r == 0)
 		r = manifest_hash(in, verified, err);
 	if (r == 0)
-		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .product = u->product,
+		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .allow_scripts = u->script != NULL, .product = u->product,
 				   .selection = in->is_trial ? in->selection : engine_selection(u, in->target), .slots = in->is_trial ? NULL : &u->slots,
 				   .target = in->target }, &in->manifest, err);
 	if (r == 0) {
@@ -75,8 +75,9 @@ static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, st
 		r = members_install(in, container, err);
 	if (r < 0 || in->is_trial)
 		return r;
+	r = scripts_run(in, true, err);
 	/* From the next line on a power cut ends in the new slot. So the ticket is used up now: a cut in between costs it, and nothing boots twice by it. */
-	if (in->uses_ticket)
+	if (r == 0 && in->uses_ticket)
 		r = u->ticket.use(u->ticket.userdata, err);
 	if (r == 0)
 		r = journal_move(u->state_fd, &u->journal, AGENT_UPDATE_WRITTEN, err);
@@ -93,6 +94,8 @@ static void install_clear(struct install *in)
 {
 	for (size_t i = 0; i < MANIFEST_IMAGES_MAX; i++)
 		free(in->tables[i]);
+	for (size_t i = 0; i < MANIFEST_SCRIPTS_MAX; i++)
+		free(in->script_texts[i]);
 	manifest_free(in->manifest);
 	trust_clear(&in->trust);
 	secret_free(&in->content_key);

@@ -26,6 +26,8 @@ struct install {
 	struct secret content_key;	/* struct stream_key that the bundle brought, or empty */
 	bool has_envelope;	/* its envelope was read */
 	uint64_t now_s;
+	char *script_texts[MANIFEST_SCRIPTS_MAX];	/* whose hash is the signed one; else NULL */
+	size_t script_sizes[MANIFEST_SCRIPTS_MAX];
 	const struct slot *slots[MANIFEST_IMAGES_MAX];
 	uint64_t max_bytes[MANIFEST_IMAGES_MAX];
 	uint8_t *tables[MANIFEST_IMAGES_MAX];
@@ -66,6 +68,11 @@ int admit_ask(struct install *in, struct agent_error **err);
 int content_key_install(struct install *in, struct container *container, const struct member *member, struct agent_error **err);
 /* The text inside of an envelope, as "swupdate -K" wants it: key, and perhaps IV, in hexadecimal digits. -EBADMSG update.envelope. */
 int content_key_parse(const uint8_t *text, size_t size, struct secret *ret_key, struct agent_error **err);
+
+/* Script @i, the current member of @container: read and compared with the manifest. */
+int script_take(struct install *in, size_t i, struct container *container, const struct member *member, struct agent_error **err);
+/* Run those whose time it is, in the order of the manifest. */
+int scripts_run(const struct install *in, bool is_after, struct agent_error **err);
 
 /* All members behind the manifest: each is named in it, and everything named there has arrived. */
 int members_install(struct install *in, struct container *container, struct agent_error **err);

@@ -295,7 +295,7 @@ static int image_parse(const json_t *element, size_t index, bool is_file, struct
 
 /* ---- the software group --------------------------------------------------------------------------------------------- */
 
-static const char *const unsupported_sections[] = { "scripts", "partitions", "uboot", "vars", "namespace-for-vars", "embedded-script",
+static const char *const unsupported_sections[] = { "partitions", "uboot", "vars", "namespace-for-vars", "embedded-script",
 						    "hook", "lua", "ref", "update-type", NULL };
 static const char *const software_scalars[] = { "version", "description", "name", "hardware-compatibility", "bootloader_transaction_marker",
 						"bootloader_state_marker", "reboot", NULL };
@@ -306,6 +306,8 @@ struct choice {
 	size_t n;
 	struct manifest_env env[MANIFEST_ENV_MAX];
 	size_t n_env;
+	struct manifest_script scripts[MANIFEST_SCRIPTS_MAX];
+	size_t n_scripts;
 };
 
 static int list_parse(const json_t *group, const char *section, struct choice *choice, struct agent_error **err)
@@ -355,7 +357,19 @@ static int env_parse(const json_t *group, struct choice *choice, struct agent_er
 	return 0;
 }
 
-static int choice_parse(const json_t *group, struct manifest *m, struct agent_error **err)
+static int scripts_parse(const json_t *group, bool are_allowed, struct choice *choice, struct agent_error **err)
+{
+	const json_t *list = json_object_get(group, "scripts");
+	int r = 0;
+
+	if (list != NULL && !json_is_array(list))
+		return agent_error_set(err, -EBADMSG, "manifest.type", "scripts must be a list");
+	for (size_t i = 0; r == 0 && i < json_array_size(list); i++)
+		r = part_script(json_array_get(list, i), i, are_allowed, choice->scripts, &choice->n_scripts, err);
+	return r;
+}
+
+static int choice_parse(const json_t *group, bool allow_scripts, struct manifest *m, struct agent_error **err)
 {
 	/* Whole, padding too: selections are compared as bytes. */
 	_cleanup_free_ struct choice *choice = calloc(1, sizeof(*choice));
@@ -368,8 +382,10 @@ static int choice_parse(const json_t *group, struct manifest *m, struct agent_er
 		r = list_parse(group, "files", choice, err);
 	if (r == 0)
 		r = env_parse(group, choice, err);
-	if (r == 0 && choice->n == 0 && choice->n_env > 0)
-		return agent_error_set(err, -EBADMSG, "manifest.modes", "bootenv stands where there are no images");
+	if (r == 0)
+		r = scripts_parse(group, allow_scripts, choice, err);
+	if (r == 0 && choice->n == 0 && choice->n_env + choice->n_scripts > 0)
+		return agent_error_set(err, -EBADMSG, "manifest.modes", "%s stands where there are no images", choice->n_env > 0 ? "bootenv" : "scripts");
 	if (r < 0 || choice->n == 0)
 		return r;
 	if (m->n_images == 0) {
@@ -377,8 +393,11 @@ static int choice_parse(const json_t *group, struct manifest *m, struct agent_er
 		m->n_images = choice->n;
 		memcpy(m->env, choice->env, sizeof(m->env));
 		m->n_env = choice->n_env;
+		memcpy(m->scripts, choice->scripts, sizeof(m->scripts));
+		m->n_scripts = choice->n_scripts;
 	} else if (choice->n != m->n_images || memcmp(m->images, choice->images, sizeof(m->images)) != 0 || choice->n_env != m->n_env ||
-		   memcmp(m->env, choice->env, sizeof(m->env)) != 0) {
+		   memcmp(m->env, choice->env, sizeof(m->env)) != 0 || choice->n_scripts != m->n_scripts ||
+		   memcmp(m->scripts, choice->scripts, sizeof(m->scripts)) != 0) {
 		return agent_error_set(err, -EBADMSG, "manifest.modes", "selections differ in more than the device");
 	}
 	return 0;
@@ -388,18 +407,18 @@ static int choice_parse(const json_t *group, struct manifest *m, struct agent_er
  * Stock SWUpdate picks one "set" and "mode", which name the device; here the device comes from our configuration. So all
  * of them must carry the same images, and any one may be read. @depth 0 is software itself, then set (or board), then mode.
  */
-static int selections_parse(const json_t *group, unsigned depth, struct manifest *m, struct agent_error **err)
+static int selections_parse(const json_t *group, unsigned depth, bool allow_scripts, struct manifest *m, struct agent_error **err)
 {
 	const char *key;
 	json_t *value;
 	int r = fields_refuse(group, "software", unsupported_sections, err);
 
 	if (r == 0)
-		r = choice_parse(group, m, err);
+		r = choice_parse(group, allow_scripts, m, err);
 	if (r < 0)
 		return r;
 	json_object_foreach((json_t *)group, key, value) {
-		if (strcmp(key, "images") == 0 || strcmp(key, "files") == 0 || strcmp(key, "bootenv") == 0)
+		if (strcmp(key, "images") == 0 || strcmp(key, "files") == 0 || strcmp(key, "bootenv") == 0 || strcmp(key, "scripts") == 0)
 			continue;
 		if (depth == 0 && !json_is_object(value)) {
 			size_t i = 0;
@@ -411,7 +430,7 @@ static int selections_parse(const json_t *group, unsigned depth, struct manifest
 		}
 		if (!json_is_object(value) || depth >= 3)
 			return agent_error_set(err, -EBADMSG, "manifest.unknown", "software: %s is not known", key);
-		r = selections_parse(value, depth + 1, m, err);
+		r = selections_parse(value, depth + 1, allow_scripts, m, err);
 		if (r < 0)
 			return r;
 	}
@@ -421,7 +440,7 @@ static int selections_parse(const json_t *group, unsigned depth, struct manifest
 /* ---- the agent group -------------------------------------------------------------------------------------------------- */
 
 static const char *const agent_keys[] = { "profile", "release-id", "security-version", "products", "min-signers", "not-before", "not-after", "trust-policy",
-					  "kind", "advisory", "content-key", "content-key-sha256", NULL };
+					  "kind", "advisory", "content-key", "content-key-sha256", "scripts", NULL };
 
 static int optional_u64(const json_t *group, const char *key, uint64_t min, uint64_t max, uint64_t *value, struct agent_error **err)
 {
@@ -505,7 +524,7 @@ static bool is_whole_slot(const struct manifest_image *image)
 /* No member serves twice, none shadows the first two, and no image lies on another. */
 static int members_check(const struct manifest *m, struct agent_error **err)
 {
-	const char *names[5 + 2 * MANIFEST_IMAGES_MAX] = { MANIFEST_NAME, SIGNATURE_NAME };
+	const char *names[5 + 2 * MANIFEST_IMAGES_MAX + MANIFEST_SCRIPTS_MAX] = { MANIFEST_NAME, SIGNATURE_NAME };
 	size_t n = 2;
 
 	if (m->trust_member[0] != '\0') {
@@ -535,6 +554,8 @@ static int members_check(const struct manifest *m, struct agent_error **err)
 						       image->member, image->slot_class[0] == '\0' ? "of this device" : image->slot_class);
 		}
 	}
+	for (size_t i = 0; i < m->n_scripts; i++)
+		names[n++] = m->scripts[i].member;
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < i; k++)
 			if (strcmp(names[i], names[k]) == 0)
@@ -542,7 +563,29 @@ static int members_check(const struct manifest *m, struct agent_error **err)
 	return 0;
 }
 
-static int strict_parse(const json_t *root, struct manifest *m, struct agent_error **err)
+/* agent.scripts: a maker of strict bundles says once more, by name, what is to run on the device. */
+static int script_names_check(const json_t *agent, const struct manifest *m, struct agent_error **err)
+{
+	const json_t *list = json_object_get(agent, "scripts");
+	size_t n = json_array_size(list);
+
+	if (list != NULL && !json_is_array(list))
+		return agent_error_set(err, -EBADMSG, "manifest.type", "agent.scripts must be a list");
+	for (size_t i = 0; i < m->n_scripts; i++) {
+		bool is_named = false;
+
+		for (size_t k = 0; k < n; k++)
+			is_named = is_named || (json_is_string(json_array_get(list, k)) &&
+						strcmp(json_string_value(json_array_get(list, k)), m->scripts[i].member) == 0);
+		if (!is_named)
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "script %s is not named in agent.scripts, so it is not run", m->scripts[i].member);
+	}
+	if (n != m->n_scripts)
+		return agent_error_set(err, -EBADMSG, "manifest.value", "agent.scripts names %zu scripts, the bundle has %zu", n, m->n_scripts);
+	return 0;
+}
+
+static int strict_parse(const json_t *root, const struct manifest_policy *policy, struct manifest *m, struct agent_error **err)
 {
 	static const char *const root_keys[] = { "software", "agent", NULL };
 	const json_t *software = json_object_get(root, "software");
@@ -554,8 +597,8 @@ static int strict_parse(const json_t *root, struct manifest *m, struct agent_err
 	if (r == 0)
 		r = agent_parse(json_object_get(root, "agent"), m, err);
 	if (r == 0)
-		r = selections_parse(software, 0, m, err);
-	return r;
+		r = selections_parse(software, 0, policy->allow_scripts, m, err);
+	return r < 0 ? r : script_names_check(json_object_get(root, "agent"), m, err);
 }
 
 static int tree_parse(const json_t *root, const struct manifest_policy *policy, bool is_raw_signature, struct manifest *m, struct agent_error **err)
@@ -567,7 +610,7 @@ static int tree_parse(const json_t *root, const struct manifest_policy *policy, 
 	if (json_object_get(root, "agent") != NULL && is_raw_signature)
 		return agent_error_set(err, -EKEYREJECTED, "update.signature", "a bundle with the agent group must be signed with CMS");
 	if (json_object_get(root, "agent") != NULL)
-		r = strict_parse(root, m, err);
+		r = strict_parse(root, policy, m, err);
 	else if (policy->allow_compat)
 		r = stock_parse(root, policy, m, err);
 	else

@@ -19,6 +19,7 @@
 #define MANIFEST_TEXT_MAX 64	    /* version, release id, slot class: fit a journal line and an MQTT topic */
 #define MANIFEST_IMAGES_MAX 16
 #define MANIFEST_PRODUCTS_MAX 32
+#define MANIFEST_SCRIPTS_MAX 8
 #define MANIFEST_ENV_MAX 16	    /* boot loader variables of one bundle */
 #define MANIFEST_IV_SIZE 16
 #define CHUNK_MIN (64 * 1024)
@@ -51,6 +52,15 @@ struct manifest_image {
 	bool if_different, if_higher;
 };
 
+/* When a script runs, and what it is told: stock SWUpdate calls a "shellscript" twice. */
+enum manifest_script_when { MANIFEST_SCRIPT_BOTH, MANIFEST_SCRIPT_BEFORE, MANIFEST_SCRIPT_AFTER };
+
+struct manifest_script {
+	char member[256];
+	enum manifest_script_when when;
+	uint8_t sha256[DIGEST_SIZE];
+};
+
 struct manifest_env {
 	char name[33];
 	char value[256];	/* empty: remove it */
@@ -72,15 +82,18 @@ struct manifest {
 	size_t n_products;
 	struct manifest_image images[MANIFEST_IMAGES_MAX];
 	size_t n_images;
+	struct manifest_script scripts[MANIFEST_SCRIPTS_MAX];	/* in the order in which they run */
+	size_t n_scripts;
 	struct manifest_env env[MANIFEST_ENV_MAX];
 	size_t n_env;
 	char **other_members;			/* stock: of selections that were not made; their bytes are skipped */
 	size_t n_other_members;
 };
 
-/* What the device is and allows. Only @allow_compat matters to a bundle of the strict profile. */
+/* What the device is and allows. Only @allow_compat and @allow_scripts matter to a bundle of the strict profile. */
 struct manifest_policy {
 	bool allow_compat;
+	bool allow_scripts;			/* shell scripts; Lua never */
 	const char *product;			/* "board:revision" */
 	const char *selection;			/* "set,mode" for the slot being written; NULL: what fits its devices */
 	const struct slot_table *slots;		/* to compare "device" with */

@@ -3,6 +3,7 @@
 #define UPDATE_MANIFEST_PARTS_H
 /* Between manifest.c (the strict profile, and what both have in common) and manifest_stock.c. */
 #include "update/fields.h"
+#include "update/manifest.h"
 
 #define PART_VOLUME_MAX 128
 
@@ -23,6 +24,9 @@ int part_volume_check(const char *where, const struct manifest_image *image, str
 int part_products(const json_t *list, const char *where, struct manifest *m, struct agent_error **err);
 /* One variable of "bootenv"; an empty value, or none, removes it. */
 int part_env(const json_t *element, size_t index, struct manifest_env list[MANIFEST_ENV_MAX], size_t *n_env, struct agent_error **err);
+/* An element of "scripts": shellscript, preinstall or postinstall. -EOPNOTSUPP manifest.unsupported where they are not allowed, and for Lua. */
+int part_script(const json_t *element, size_t index, bool is_allowed, struct manifest_script list[MANIFEST_SCRIPTS_MAX], size_t *n_scripts,
+		struct agent_error **err);
 /* "image 3 (rootfs.img)". */
 void part_where(const json_t *element, const char *kind, size_t index, char ret_where[FIELD_WHERE_MAX]);
 

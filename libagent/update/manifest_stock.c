@@ -306,7 +306,12 @@ static int refused_element(struct stock *s, const json_t *element, size_t index,
 	char where[FIELD_WHERE_MAX];
 
 	part_where(element, "element", index, where);
-	return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: scripts, partitions and vars of a bundle are not run on this device", where);
+	return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: partitions and vars of a bundle are not followed on this device", where);
+}
+
+static int script_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
+{
+	return part_script(element, index, s->policy->allow_scripts, s->m->scripts, &s->m->n_scripts, err);
 }
 
 static int env_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
@@ -323,11 +328,11 @@ static int selection_parse(struct stock *s, struct agent_error **err)
 		element_fn fn;
 	} sections[] = {
 		{ "images", image_element }, { "files", file_element }, { "bootenv", env_element }, { "uboot", env_element },
-		{ "scripts", refused_element }, { "partitions", refused_element }, { "vars", refused_element },
+		{ "scripts", script_element }, { "partitions", refused_element }, { "vars", refused_element },
 	};
 	int r = 0;
 
-	s->m->n_images = s->m->n_env = 0;
+	s->m->n_images = s->m->n_env = s->m->n_scripts = 0;
 	s->is_placed = true;
 	for (size_t i = 0; r == 0 && i < sizeof(sections) / sizeof(sections[0]); i++)
 		r = section_walk(s, sections[i].name, sections[i].fn, err);

@@ -94,6 +94,8 @@ static int image_install(struct install *in, size_t i, struct container *contain
 	if (image->has_chunks && in->tables[i] == NULL)
 		return agent_error_set(err, -EBADMSG, "update.order", "chunk table %s must come before %s", image->table_member, image->member);
 	if (!in->has_begun && !in->is_trial)
+		r = scripts_run(in, false, err);
+	if (r == 0 && !in->has_begun && !in->is_trial)
 		r = writing_begin(in, err);
 	if (r == 0 && !in->is_trial)
 		r = slot_prepare(in, i, err);
@@ -145,6 +147,9 @@ static int member_install(struct install *in, struct container *container, const
 		return trust_install(in, container, member, err);
 	if (m->key_member[0] != '\0' && strcmp(member->name, m->key_member) == 0)
 		return content_key_install(in, container, member, err);
+	for (size_t i = 0; i < m->n_scripts; i++)
+		if (strcmp(member->name, m->scripts[i].member) == 0)
+			return script_take(in, i, container, member, err);
 	for (size_t i = 0; i < m->n_images; i++) {
 		if (strcmp(member->name, m->images[i].member) == 0)
 			return image_install(in, i, container, member->size_bytes, err);
@@ -173,5 +178,8 @@ int members_install(struct install *in, struct container *container, struct agen
 	for (size_t i = 0; r == 0 && i < in->manifest->n_images; i++)
 		if (!in->is_done[i])
 			r = agent_error_set(err, -EBADMSG, "update.member", "member %s is missing", in->manifest->images[i].member);
+	for (size_t i = 0; r == 0 && i < in->manifest->n_scripts; i++)
+		if (in->script_texts[i] == NULL)
+			r = agent_error_set(err, -EBADMSG, "update.member", "member %s is missing", in->manifest->scripts[i].member);
 	return r;
 }

@@ -218,6 +218,15 @@ int agent_update_set_unwrap(struct agent_update *u, agent_update_unwrap_fn fn, v
 	return 0;
 }
 
+int agent_update_set_script(struct agent_update *u, agent_update_script_fn fn, void *userdata, struct agent_error **err)
+{
+	if (u == NULL)
+		return agent_error_set(err, -EINVAL, "update.argument", "to run scripts takes an engine");
+	u->script = fn;
+	u->script_data = userdata;
+	return 0;
+}
+
 int agent_update_set_policy(struct agent_update *u, agent_update_policy_fn fn, void *userdata, struct agent_error **err)
 {
 	if (u == NULL)

@@ -145,6 +145,38 @@ typedef int (*agent_update_unwrap_fn)(void *userdata, const struct agent_recipie
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_unwrap(struct agent_update *update, agent_update_unwrap_fn fn, void *userdata, struct agent_error **err);
 
 /**
+ * struct agent_update_script - a script of a bundle that is to run now
+ * @name:     the member of the bundle
+ * @argument: "preinst" or "postinst" for one of type shellscript; NULL for preinstall and postinstall, which take none
+ * @is_after: all images are verified; else nothing was changed yet
+ * @text, @size: its bytes, whose SHA-256 is the signed one. Lent for the call. Since: 0.1
+ */
+struct agent_update_script {
+	const char *name;
+	const char *argument;
+	int is_after;
+	const uint8_t *text;
+	size_t size;
+};
+
+/**
+ * agent_update_script_fn - run a script of a bundle to its end
+ *
+ * May block. A negative errno, with *err, ends the installation: before the images nothing was changed then; after them the slot stays
+ * one that does not boot, and the boot environment as it was while writing. Since: 0.1
+ */
+typedef int (*agent_update_script_fn)(void *userdata, const struct agent_update_script *script, struct agent_error **err);
+
+/**
+ * agent_update_set_script() - who runs the scripts of bundles; NULL for nobody: bundles with scripts are refused
+ *
+ * The caller decides where and with which rights they run; the engine starts no program. A bundle of the strict profile has to name
+ * its scripts in agent.scripts as well. Lua is refused always. Errors: -EINVAL update.argument. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_script(struct agent_update *update, agent_update_script_fn fn, void *userdata,
+							  struct agent_error **err);
+
+/**
  * agent_update_set_trust_floor() - the lowest version of the policy of signers that may be in force; 0, as at the beginning, for any
  *
  * For a caller who keeps that version where the disk cannot bring it down, a counter in the TPM: whoever removes or restores the stored
