@@ -48,6 +48,7 @@ enum where {
 	AT_SLOTS,      /* every slot */
 	AT_UBI,	       /* what sysfs says of those that are UBI volumes */
 	AT_BUTTON,
+	AT_SCRIPT_PATHS, /* what scripts of bundles may write */
 };
 
 #define P(p) (1u << (p))
@@ -56,7 +57,8 @@ enum where {
 #define LINK P(SANDBOX_LINK)
 #define FETCH P(SANDBOX_FETCH)
 #define INSTALL P(SANDBOX_INSTALL)
-#define ALL (CORE | MGMT | LINK | FETCH | INSTALL)
+#define SCRIPT P(SANDBOX_SCRIPT)
+#define ALL (CORE | MGMT | LINK | FETCH | INSTALL | SCRIPT)
 
 /* What each program may still call. */
 static const struct {
@@ -125,9 +127,22 @@ static const struct {
 	{ AT_TRUST, "update", SANDBOX_READ, INSTALL },
 	{ AT_SLOTS, NULL, RW | SANDBOX_DEVICE, INSTALL },
 	{ AT_UBI, NULL, SANDBOX_READ, INSTALL },
+	/* A script finds the system, what it may write and little else; no sockets, by seccomp. */
+	{ AT_PATH, "/usr", SANDBOX_READ | SANDBOX_EXECUTE, SCRIPT },
+	{ AT_PATH, "/bin", SANDBOX_READ | SANDBOX_EXECUTE, SCRIPT },
+	{ AT_PATH, "/sbin", SANDBOX_READ | SANDBOX_EXECUTE, SCRIPT },
+	{ AT_PATH, "/lib", SANDBOX_READ | SANDBOX_EXECUTE, SCRIPT },
+	{ AT_PATH, "/lib64", SANDBOX_READ | SANDBOX_EXECUTE, SCRIPT },
+	{ AT_PATH, "/etc", SANDBOX_READ, SCRIPT },
+	{ AT_PATH, "/proc", SANDBOX_READ, SCRIPT },
+	{ AT_PATH, "/sys", SANDBOX_READ, SCRIPT },
+	{ AT_PATH, "/dev/zero", SANDBOX_READ, SCRIPT },
+	{ AT_PATH, "/dev/random", SANDBOX_READ, SCRIPT },
+	{ AT_RUN, "script", RW, SCRIPT },
+	{ AT_SCRIPT_PATHS, NULL, RW, SCRIPT },
 	{ AT_PATH, "/proc/cmdline", SANDBOX_READ, INSTALL }, /* agent.slot= */
 #if defined(AGENT_COVERAGE)
-	{ AT_PATH, "/", RW, ALL }, /* profile files lie beside the objects */
+	{ AT_PATH, "/", RW, ALL & ~SCRIPT }, /* profile files lie beside the objects */
 #elif defined(AGENT_SANITIZERS)
 	{ AT_PATH, "/proc", SANDBOX_READ, ALL },
 	{ AT_PATH, "/usr/lib", SANDBOX_READ, ALL },
@@ -259,6 +274,11 @@ static int put_row(struct rules *rules, enum where where, const char *text, unsi
 		return strncmp(s->tpm.tcti, "device:", 7) == 0 ? put_device(rules, s->tpm.tcti + 7, access, err) : 0;
 	case AT_BUTTON:
 		return s->reset.button[0] != '\0' ? put_device(rules, s->reset.button, access, err) : 0;
+	case AT_SCRIPT_PATHS:
+		for (char **path = s->update.script_paths; *path != NULL && r >= 0; path++)
+			r = (*path)[0] == '/' ? put(rules, *path, access, err)
+					      : agent_error_set(err, -EINVAL, "sandbox.paths", "update.script_paths: \"%s\" is no absolute path", *path);
+		return r;
 	case AT_SLOTS:
 		for (size_t i = 0; i < s->update.slots.n && r >= 0; i++)
 			r = put(rules, s->update.slots.items[i].path, access, err);
@@ -397,6 +417,8 @@ int sandbox_enter(enum sandbox_program program, const struct settings *settings,
 		if (r < 0)
 			return r;
 	}
+	if (program == SANDBOX_SCRIPT && !landlock_is_there())
+		return agent_error_set(err, -EOPNOTSUPP, "sandbox.landlock", "scripts of bundles run only where the kernel has Landlock");
 	if (program == SANDBOX_CORE) {
 		r = prepare_tpm(settings, err);
 		if (r < 0)
@@ -408,5 +430,14 @@ int sandbox_enter(enum sandbox_program program, const struct settings *settings,
 		r = landlock_enter(rules.items, rules.n, (groups & CALLS_NETWORK) != 0, err);
 	if (r >= 0)
 		r = drop_capabilities(keep, err);
-	return r < 0 ? r : seccomp_enter(groups, err);
+	if (r < 0)
+		return r;
+	return program == SANDBOX_SCRIPT ? seccomp_enter_scripts(err) : seccomp_enter(groups, err);
+}
+
+int sandbox_enter_script(pid_t parent, struct agent_error **err)
+{
+	int r = landlock_nest(err);
+
+	return r < 0 ? r : seccomp_enter_one_script(parent, err);
 }

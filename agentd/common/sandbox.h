@@ -5,13 +5,16 @@
  * What a program may still do once it is set up: no new privileges, no capabilities, Landlock file rules, seccomp list
  * with kill as default. One table of programs and call groups in sandbox.c, a reason beside each unusual call.
  */
+#include <sys/types.h>
+
 #include <agent/error.h>
 
 #include "agentd/common/settings.h"
 
-enum sandbox_program { SANDBOX_CORE, SANDBOX_MGMT, SANDBOX_LINK, SANDBOX_FETCH, SANDBOX_INSTALL, SANDBOX_SUPERVISE };
+enum sandbox_program { SANDBOX_CORE, SANDBOX_MGMT, SANDBOX_LINK, SANDBOX_FETCH, SANDBOX_INSTALL, SANDBOX_SCRIPT, SANDBOX_SUPERVISE };
 
-enum sandbox_access { SANDBOX_READ = 1u << 0, SANDBOX_WRITE = 1u << 1, SANDBOX_DEVICE = 1u << 2, SANDBOX_NODES = 1u << 3 /* use what is in a folder, make and remove nothing */ };
+enum sandbox_access { SANDBOX_READ = 1u << 0, SANDBOX_WRITE = 1u << 1, SANDBOX_DEVICE = 1u << 2, SANDBOX_NODES = 1u << 3 /* use what is in a folder, make and remove nothing */,
+		      SANDBOX_EXECUTE = 1u << 4 };
 
 /* A path the program needs besides what the table grants: a slot, a boot environment, a device. */
 struct sandbox_path {
@@ -26,7 +29,9 @@ struct sandbox_path {
  */
 int sandbox_enter(enum sandbox_program program, const struct settings *settings, const struct sandbox_path *extra,
 		  size_t n_extra, struct agent_error **err);
-/* The same for agentd-install, with what the boot backend of the settings says it opens. */
+/* In a process that agentd-script, @parent, made for a script: no sockets, and no harm to @parent. On top of SANDBOX_SCRIPT. */
+int sandbox_enter_script(pid_t parent, struct agent_error **err);
+/* sandbox_enter() for agentd-install, with what the boot backend of the settings says it opens. */
 int sandbox_enter_install(const struct settings *settings, struct agent_error **err);
 
 #endif

@@ -53,6 +53,24 @@ static const char *const calls_network[] = {
 	"sendfile", "sendfile64",
 };
 
+/* What the programs that a script calls need besides: processes, and files in the old ways. Landlock decides which files. */
+static const char *const calls_script[] = {
+	"execve", "execveat", "fork", "vfork", "wait4", "waitid", "waitpid", "kill", "tgkill", "setsid", "setpgid", "getpgid", "getpgrp", "getsid",
+	"prctl", "arch_prctl", "prlimit64", "setrlimit", "seccomp", "mmap", "mmap2", "mprotect", "msync", "mincore", "ioctl", "chdir", "fchdir",
+	"close_range", "rt_sigsuspend", "sigsuspend", "alarm", "setitimer", "getitimer", "pause", "getpriority", "setpriority", "nice", "sched_getparam",
+	"sched_getscheduler", "sched_get_priority_max", "sched_get_priority_min", "splice", "tee", "sendfile", "sendfile64", "readahead", "sync",
+	"creat", "truncate", "truncate64", "pwritev2", "preadv2", "link", "linkat", "symlink", "symlinkat", "chown", "chown32", "lchown", "lchown32", "fchown",
+	"fchown32", "fchownat", "utime", "utimes", "futimesat", "getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr", "capget",
+	"ugetrlimit", "fchmodat2", "inotify_init1", "inotify_add_watch", "inotify_rm_watch", "socket", "socketpair",
+	"landlock_create_ruleset", "landlock_restrict_self", /* a domain of its own for the script */
+};
+
+/* Not in a script: a connection would be a way out, and files without a name count nowhere. */
+static const char *const calls_not_in_scripts[] = {
+	"socket", "socketcall", "connect", "bind", "listen", "accept", "accept4", "sendto", "send", "sendmsg", "sendmmsg", "memfd_create", "setpriority",
+	"ptrace", "process_vm_readv", "process_vm_writev", "tkill",
+};
+
 /* A supervisor's filter passes on to its children, so it is a list of what none of them ever needs. */
 static const char *const calls_never[] = {
 	"ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "perf_event_open", "bpf", "userfaultfd",

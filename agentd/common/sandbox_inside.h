@@ -23,7 +23,14 @@ struct path_rule {
 
 /* One Landlock domain: folders and files with what may be done below them; TCP both ways refused unless @has_network. */
 int landlock_enter(const struct path_rule *rules, size_t n_rules, bool has_network, struct agent_error **err);
+bool landlock_is_there(void);
+/* One more domain inside of the one we are in: who is outside of it cannot be looked into, nor signalled where the kernel has that. */
+int landlock_nest(struct agent_error **err);
 int seccomp_enter(unsigned call_groups, struct agent_error **err);
+/* For agentd-script and what it runs: what programs of a system need, EPERM for the rest. */
+int seccomp_enter_scripts(struct agent_error **err);
+/* On top of it, in the child of @parent. */
+int seccomp_enter_one_script(pid_t parent, struct agent_error **err);
 /* For the supervisor: everything but calls_never. */
 int seccomp_enter_supervisor(struct agent_error **err);
 

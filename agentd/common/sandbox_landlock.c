@@ -34,6 +34,7 @@
 #define FS_REMOVE_FILE (1ULL << 5)
 #define FS_MAKE_DIR (1ULL << 7)
 #define FS_MAKE_REG (1ULL << 8)
+#define FS_MAKE_BLOCK (1ULL << 11)
 #define FS_ALL_ABI1 ((1ULL << 13) - 1)
 #define FS_REFER (1ULL << 13)	  /* ABI 2 */
 #define FS_TRUNCATE (1ULL << 14)  /* ABI 3 */
@@ -83,6 +84,8 @@ static uint64_t rights_for(unsigned access)
 		rights |= FS_READ_FILE | FS_READ_DIR;
 	if (access & SANDBOX_WRITE)
 		rights |= FS_WRITE_FILE | FS_TRUNCATE | FS_REMOVE_FILE | FS_REMOVE_DIR | FS_MAKE_DIR | FS_MAKE_REG | FS_REFER;
+	if (access & SANDBOX_EXECUTE)
+		rights |= FS_EXECUTE;
 	if (access & SANDBOX_DEVICE)
 		rights |= FS_IOCTL_DEV;
 	if (access & SANDBOX_NODES)
@@ -106,6 +109,27 @@ static int allow_path(int ruleset_fd, uint64_t handled, const struct path_rule *
 	beneath.parent_fd = fd;
 	if (syscall(__NR_landlock_add_rule, ruleset_fd, RULE_PATH_BENEATH, &beneath, 0) < 0)
 		return agent_error_set(err, -errno, "sandbox.landlock", "cannot allow %s: %s", rule->path, strerror(errno));
+	return 0;
+}
+
+bool landlock_is_there(void)
+{
+	return syscall(__NR_landlock_create_ruleset, NULL, 0, CREATE_RULESET_VERSION) >= 1;
+}
+
+int landlock_nest(struct agent_error **err)
+{
+	/* A domain has to take something away. */
+	struct ruleset rules = { .fs = FS_MAKE_BLOCK };
+	long abi = syscall(__NR_landlock_create_ruleset, NULL, 0, CREATE_RULESET_VERSION);
+	size_t size = abi >= 6 ? sizeof(rules) : sizeof(rules.fs);
+	_cleanup_close_ int fd = -1;
+
+	if (abi >= 6)
+		rules.scoped = SCOPE_SIGNAL;
+	fd = (int)syscall(__NR_landlock_create_ruleset, &rules, size, 0);
+	if (fd < 0 || syscall(__NR_landlock_restrict_self, fd, 0) < 0)
+		return agent_error_set(err, -errno, "sandbox.landlock", "cannot enter a Landlock domain of its own: %s", strerror(errno));
 	return 0;
 }
 

@@ -21,6 +21,12 @@
 #include "agentd/common/sandbox_calls.h"
 #include "base/macro.h"
 
+#if defined(__s390__) || defined(__s390x__)
+#define CLONE_FLAGS_ARG 1
+#else
+#define CLONE_FLAGS_ARG 0
+#endif
+
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
 #endif
@@ -133,14 +139,9 @@ static int add_memory(scmp_filter_ctx ctx, unsigned groups)
 
 static int add_threads(scmp_filter_ctx ctx)
 {
-#if defined(__s390__) || defined(__s390x__)
-	const unsigned flags_arg = 1;
-#else
-	const unsigned flags_arg = 0;
-#endif
 	const uint64_t namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
 
-	return add_masked(ctx, "clone", flags_arg, CLONE_THREAD | namespaces, CLONE_THREAD);
+	return add_masked(ctx, "clone", CLONE_FLAGS_ARG, CLONE_THREAD | namespaces, CLONE_THREAD);
 }
 
 static int add_common_with_arguments(scmp_filter_ctx ctx, unsigned groups)
@@ -231,5 +232,68 @@ int seccomp_enter_supervisor(struct agent_error **err)
 #else
 	r = add_all(ctx, SCMP_ACT_ERRNO(EPERM), calls_never, ARRAY_SIZE(calls_never));
 #endif
+	return load(ctx, r, err);
+}
+
+/* Processes and threads as they like, but in no namespaces of their own. */
+static int add_processes(scmp_filter_ctx ctx)
+{
+	const uint64_t namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+	int r = add_masked(ctx, "clone", CLONE_FLAGS_ARG, namespaces, 0);
+
+	return r < 0 ? r : add(ctx, SCMP_ACT_ERRNO(ENOSYS), "clone3", 0, NULL);
+}
+
+int seccomp_enter_scripts(struct agent_error **err)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	int r;
+
+	if (ctx == NULL)
+		return agent_error_set(err, -ENOMEM, "sandbox.seccomp", "no memory for the system call filter");
+	r = add_all(ctx, SCMP_ACT_ALLOW, calls_base, ARRAY_SIZE(calls_base));
+	if (r >= 0)
+		r = add_all(ctx, SCMP_ACT_ALLOW, calls_socket, ARRAY_SIZE(calls_socket));
+	if (r >= 0)
+		r = add_all(ctx, SCMP_ACT_ALLOW, calls_read_files, ARRAY_SIZE(calls_read_files));
+	if (r >= 0)
+		r = add_all(ctx, SCMP_ACT_ALLOW, calls_write_files, ARRAY_SIZE(calls_write_files));
+	if (r >= 0)
+		r = add_all(ctx, SCMP_ACT_ALLOW, calls_script, ARRAY_SIZE(calls_script));
+	if (r >= 0 && IS_TEST_BUILD)
+		r = add_all(ctx, SCMP_ACT_ALLOW, calls_of_test_builds, ARRAY_SIZE(calls_of_test_builds));
+	if (r >= 0 && !IS_TEST_BUILD)
+		r = add_processes(ctx);
+	return load(ctx, r, err);
+}
+
+/* @name with @pid, as a number of 32 bits, in its first argument. */
+static int refuse_pid(scmp_filter_ctx ctx, const char *name, pid_t pid)
+{
+	struct scmp_arg_cmp cmp = SCMP_CMP(0, SCMP_CMP_MASKED_EQ, UINT64_C(0xffffffff), (uint64_t)(uint32_t)pid);
+
+	return add(ctx, SCMP_ACT_ERRNO(EPERM), name, 1, &cmp);
+}
+
+int seccomp_enter_one_script(pid_t parent, struct agent_error **err)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+	int r;
+
+	if (ctx == NULL)
+		return agent_error_set(err, -ENOMEM, "sandbox.seccomp", "no memory for the system call filter");
+	r = add_all(ctx, SCMP_ACT_ERRNO(EPERM), calls_not_in_scripts, ARRAY_SIZE(calls_not_in_scripts));
+	if (r >= 0) /* the C library falls back to clone, whose flags can be looked at */
+		r = add(ctx, SCMP_ACT_ERRNO(ENOSYS), "clone3", 0, NULL);
+	if (r >= 0)
+		r = refuse_pid(ctx, "kill", parent);
+	if (r >= 0)
+		r = refuse_pid(ctx, "kill", -parent);
+	if (r >= 0)
+		r = refuse_pid(ctx, "kill", -1);
+	if (r >= 0)
+		r = refuse_pid(ctx, "tgkill", parent);
+	if (r >= 0)
+		r = refuse_pid(ctx, "prlimit64", parent);
 	return load(ctx, r, err);
 }

@@ -64,6 +64,8 @@ struct settings {
 		int64_t postpone_max, postpone_total_h;
 		char *reboot, **reboot_holders;
 		int64_t reboot_notice_s, reboot_hold_s;
+		char *scripts, **script_paths;
+		int64_t script_timeout_s;
 		struct slot_settings slots;
 	} update;
 	struct { bool at_start; char **units, **commands; bool mqtt; int64_t deadline_s, command_timeout_s; } health;

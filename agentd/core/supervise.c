@@ -68,11 +68,24 @@ static const char *const names[CHILD_COUNT_] = {
 	[CHILD_LINK] = "agentd-link",
 	[CHILD_FETCH] = "agentd-fetch",
 	[CHILD_INSTALL] = "agentd-install",
+	[CHILD_SCRIPT] = "agentd-script",
 };
 
 const char *child_name(enum child_id id)
 {
 	return names[id];
+}
+
+bool child_is_wanted(const struct settings *settings, enum child_id id)
+{
+	switch (id) {
+	case CHILD_LINK:
+		return settings->mqtt.enable;
+	case CHILD_SCRIPT:
+		return strcmp(settings->update.scripts, "run") == 0;
+	default:
+		return true;
+	}
 }
 
 static uint64_t now_us(struct supervisor *s)
@@ -128,8 +141,11 @@ static void become(const struct child *child)
 {
 	const struct identity *who = &child->identity;
 
-	/* agentd-install parses what came over a network and writes slots: it gets no network, if we are allowed to take it. */
-	if (child->id == CHILD_INSTALL)
+	/*
+	 * agentd-install parses what came over a network and writes slots, agentd-script runs what came in a bundle: they get no network, if we are
+	 * allowed to take it.
+	 */
+	if (child->id == CHILD_INSTALL || child->id == CHILD_SCRIPT)
 		(void)unshare(CLONE_NEWNET);
 	if (geteuid() != 0)
 		return;
@@ -200,7 +216,8 @@ static int on_restart(sd_event_source *source, uint64_t at, void *userdata)
 	struct child *child = userdata;
 
 	child->restart = sd_event_source_disable_unref(child->restart);
-	if (child->is_on_demand)
+	/* A new agentd-script ends at once what the one that was killed had running. */
+	if (child->is_on_demand && child->id != CHILD_SCRIPT)
 		wait_for_socket(child);
 	else
 		child_start(child);
@@ -428,7 +445,7 @@ static int prepare(struct supervisor *s, struct agent_error **err)
 	const struct settings *settings = s->service.settings;
 	int r;
 
-	r = identities_look_up(identities, err);
+	r = identities_look_up(settings, identities, err);
 	if (r >= 0)
 		r = sockets_make(settings, identities, handed, err);
 	if (r >= 0)
@@ -449,8 +466,8 @@ static int prepare(struct supervisor *s, struct agent_error **err)
 			.identity = identities[id],
 			.handed = handed[id],
 			.binary = binary_of(id, settings->paths.program_dir),
-			.is_off = id == CHILD_LINK && !settings->mqtt.enable,
-			.is_on_demand = id == CHILD_FETCH || id == CHILD_INSTALL,
+			.is_off = !child_is_wanted(settings, id),
+			.is_on_demand = id == CHILD_FETCH || id == CHILD_INSTALL || id == CHILD_SCRIPT,
 			.delay_s = DELAY_MIN_S,
 		};
 		if (child->binary == NULL)

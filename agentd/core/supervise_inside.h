@@ -11,7 +11,7 @@
 
 #include "agentd/common/settings.h"
 
-enum child_id { CHILD_CORE, CHILD_MGMT, CHILD_LINK, CHILD_FETCH, CHILD_INSTALL, CHILD_COUNT_ };
+enum child_id { CHILD_CORE, CHILD_MGMT, CHILD_LINK, CHILD_FETCH, CHILD_INSTALL, CHILD_SCRIPT, CHILD_COUNT_ };
 
 #define SOCKETS_MAX 6 /* of one program */
 #define GROUPS_MAX 16
@@ -38,7 +38,7 @@ struct handed_list {
  * Users of all programs. Without root everybody is who we are. -ENOENT "supervise.user" with the command that makes a
  * missing user.
  */
-int identities_look_up(struct identity ret_identities[CHILD_COUNT_], struct agent_error **err);
+int identities_look_up(const struct settings *settings, struct identity ret_identities[CHILD_COUNT_], struct agent_error **err);
 
 /*
  * Folders, lock files and listening sockets of all programs with their owners. A socket file nobody answers on is
@@ -53,6 +53,8 @@ int notify_socket_make(const struct settings *settings, int *ret_fd, struct agen
 int reboot_socket_make(const struct settings *settings, const struct identity *core, int *ret_fd, struct agent_error **err);
 void sockets_remove(const struct settings *settings);
 
+/* Do the settings want it? What they do not want needs no user and gets no socket. */
+bool child_is_wanted(const struct settings *settings, enum child_id id);
 const char *child_name(enum child_id id);
 
 /* The health check of a new release, supervise_health.c. */

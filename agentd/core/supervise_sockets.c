@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "agentd/common/address.h"
+#include "agentd/common/script_wire.h"
 #include "agentd/common/service.h"
 #include "base/macro.h"
 
@@ -34,6 +35,7 @@ static const struct {
 	[CHILD_LINK] = { "agentd-link", NULL },
 	[CHILD_FETCH] = { "agentd-link", NULL },
 	[CHILD_INSTALL] = { "agentd-install", NULL },
+	[CHILD_SCRIPT] = { "agentd-script", NULL },
 };
 
 /* Who connects owns the file: the kernel then refuses everybody else. */
@@ -47,6 +49,7 @@ static const struct {
 	{ CHILD_CORE, CHILD_CORE, "core-vendor", "vendor.sock", 0666 }, /* anybody local: the kernel says who, core decides by key */
 	{ CHILD_CORE, CHILD_COUNT_, "core-login", "login.sock", 0600 }, /* login programs: root, as we are */
 	{ CHILD_INSTALL, CHILD_CORE, "install", "install.sock", 0600 },
+	{ CHILD_SCRIPT, CHILD_INSTALL, "script", SCRIPT_SOCKET, 0600 },
 	{ CHILD_FETCH, CHILD_CORE, "fetch", "fetch.sock", 0600 },
 	{ CHILD_LINK, CHILD_LINK, "link-apps", "link.sock", 0666 }, /* anybody local: the kernel says who, mqtt.rights what */
 	{ CHILD_MGMT, CHILD_MGMT, "mgmt-unix", "agentd.sock", 0666 }, /* anybody local: the kernel says who */
@@ -79,13 +82,13 @@ static int look_up(enum child_id id, struct identity *ret, struct agent_error **
 	return 0;
 }
 
-int identities_look_up(struct identity ret_identities[CHILD_COUNT_], struct agent_error **err)
+int identities_look_up(const struct settings *settings, struct identity ret_identities[CHILD_COUNT_], struct agent_error **err)
 {
 	int r = 0;
 
 	for (unsigned id = 0; id < CHILD_COUNT_ && r >= 0; id++) {
 		ret_identities[id] = (struct identity){ .uid = geteuid(), .gid = getegid() };
-		if (geteuid() == 0)
+		if (geteuid() == 0 && (id != CHILD_SCRIPT || child_is_wanted(settings, CHILD_SCRIPT)))
 			r = look_up(id, &ret_identities[id], err);
 	}
 	return r;
@@ -146,6 +149,7 @@ static int make_folders(const struct settings *s, const struct identity identiti
 		{ s->paths.run_dir, &self, 0755 },
 	};
 	_cleanup_free_ char *ram = NULL; /* of agentd-link's queues */
+	_cleanup_free_ char *scratch = NULL; /* of scripts */
 	_cleanup_close_ int run_fd = -1;
 	int r = 0;
 
@@ -161,8 +165,11 @@ static int make_folders(const struct settings *s, const struct identity identiti
 		return agent_error_set(err, -ENOMEM, "supervise.folder", "out of memory");
 	}
 	r = make_folder(ram, &identities[CHILD_LINK], 0700, err);
+	if (r >= 0 && child_is_wanted(s, CHILD_SCRIPT))
+		r = asprintf(&scratch, "%s/script", s->paths.run_dir) < 0 ? agent_error_set(err, -ENOMEM, "supervise.folder", "out of memory")
+									  : make_folder(scratch, &identities[CHILD_SCRIPT], 0700, err);
 	for (unsigned id = 0; id < CHILD_COUNT_ && r >= 0; id++)
-		if (id != CHILD_CORE) /* core locks its state folder */
+		if (id != CHILD_CORE && (id != CHILD_SCRIPT || child_is_wanted(s, CHILD_SCRIPT))) /* core locks its state folder */
 			r = make_lock_file(run_fd, id, &identities[id], err);
 	return r;
 }
@@ -302,7 +309,8 @@ int sockets_make(const struct settings *settings, const struct identity identiti
 	int r = make_folders(settings, identities, err);
 
 	for (size_t i = 0; i < ARRAY_SIZE(sockets) && r >= 0; i++)
-		if (settings->vendor.enable || (strcmp(sockets[i].fd_name, "core-vendor") != 0 && strcmp(sockets[i].fd_name, "link-apps") != 0))
+		if ((sockets[i].child != CHILD_SCRIPT || child_is_wanted(settings, CHILD_SCRIPT)) &&
+		    (settings->vendor.enable || (strcmp(sockets[i].fd_name, "core-vendor") != 0 && strcmp(sockets[i].fd_name, "link-apps") != 0)))
 			r = make_unix(settings, i, identities, &ret_handed[sockets[i].child], err);
 	return r < 0 || !settings->mgmt.https ? r : make_network(settings, &ret_handed[CHILD_MGMT], err);
 }

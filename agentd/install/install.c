@@ -16,6 +16,7 @@
 #include "agentd/common/service.h"
 #include "agentd/install/asked.h"
 #include "agentd/install/pages.h"
+#include "agentd/install/script.h"
 #include "base/file.h"
 #include "base/macro.h"
 #include "base/secret.h"
@@ -143,6 +144,24 @@ static int on_policy(void *userdata, const struct agent_update_release *release,
 static int on_unwrap(void *userdata, const struct agent_recipient *recipients, size_t n, uint8_t ret_key[AGENT_RECIPIENT_KEY_MAX], size_t *ret_size,
 		     struct agent_error **err);
 
+static int on_script(void *userdata, const struct agent_update_script *script, struct agent_error **err)
+{
+	const struct installer *in = userdata;
+
+	return script_run(in->settings, script, err);
+}
+
+static int scripts_set(struct installer *in, struct agent_update *update, struct agent_error **err)
+{
+	const char *policy = in->settings->update.scripts;
+
+	if (strcmp(policy, "refuse") == 0)
+		return 0;
+	if (strcmp(policy, "run") != 0)
+		return agent_error_set(err, -EINVAL, "update.options", "update.scripts is \"%s\", must be refuse or run", policy);
+	return agent_update_set_script(update, on_script, in, err);
+}
+
 static int engine_open(struct installer *in, struct agent_error **err)
 {
 	const struct settings *s = in->settings;
@@ -188,6 +207,8 @@ static int engine_open(struct installer *in, struct agent_error **err)
 		r = agent_update_set_policy(update, on_policy, in, err);
 	if (r == 0)
 		r = agent_update_set_unwrap(update, on_unwrap, in, err);
+	if (r == 0)
+		r = scripts_set(in, update, err);
 	if (r < 0) {
 		agent_update_free(update);
 		return r;

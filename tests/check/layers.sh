@@ -40,6 +40,7 @@ check agentd/mgmt 'base/|crypto/verify_dates\.h|agentd/common/|agentd/mgmt/' 'ts
 check agentd/link 'base/|agentd/common/|agentd/link/' 'tss2/|microhttpd|curl/'
 check agentd/fetch 'base/|agentd/common/|agentd/fetch/' 'tss2/|mosquitto|microhttpd'
 check agentd/install 'base/|agentd/common/|agentd/install/' 'tss2/|mosquitto|microhttpd|curl/|openssl/'
+check agentd/script 'base/|agentd/common/|agentd/script/' 'tss2/|mosquitto|microhttpd|curl/|openssl/|jansson|agent/update'
 check agentd/ctl 'base/|agentd/common/|agentd/ctl/' 'tss2/|mosquitto|microhttpd|openssl/'
 check agentd/pam 'agentd/common/login_door\.h' "$third_party"
 # Installed headers know libc and each other; only openssl.h mentions OpenSSL.

@@ -38,6 +38,7 @@ agentd-mgmt.service 17
 agentd-link.service 19
 agentd-fetch.service 17
 agentd-install.service 10
+agentd-script.service 10
 agentd-health.service 66
 LIMITS
 
