@@ -214,6 +214,7 @@ int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
 	struct agent_bundle_options o = { 0 };
 	const char *security = NULL, *min = NULL, *before = NULL, *after = NULL, *chunk = NULL, *aes = NULL;
 	uint64_t min_signers = 0, chunk_bytes = 0;
+	int scripts = 0;
 	const struct option_row rows[] = {
 		{ .name = "--out", .value = &o.out },
 		{ .name = "--signer", .list = &b.certificates },
@@ -231,6 +232,7 @@ int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
 		{ .name = "--compress", .value = &o.compress },
 		{ .name = "--encryption-key", .value = &aes },
 		{ .name = "--encrypt-to", .list = &devices },
+		{ .name = "--scripts", .flag = &scripts },
 	};
 	int r;
 
@@ -262,6 +264,7 @@ int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
 	o.aes_iv = b.has_iv ? b.aes_iv : NULL;
 	o.encrypt_to = devices.items;
 	o.n_encrypt_to = devices.n;
+	o.with_scripts = scripts != 0;
 	if (r == 0)
 		r = agent_bundle_create(b.ctx, &o, &err);
 	return r < 0 ? refused(ctl, err) : made(ctl, o.out);
@@ -369,11 +372,15 @@ static int verified(const struct ctl *ctl, const struct agent_bundle_facts *fact
 {
 	static const struct field fields[] = {
 		{ "profile", "profile" },	{ "version", "version" }, { "release_id", "release" }, { "security_version", "security version" },
-		{ "n_signers", "valid signers" }, { "n_images", "images" },
+		{ "n_signers", "valid signers" }, { "n_images", "images" }, { "n_scripts", "scripts" }, { "needs", "the device needs" },
 	};
 	json_t *body = json_pack("{s:b, s:s, s:s, s:s, s:I, s:i, s:i}", "verified", 1, "profile", facts->is_strict ? "strict" : "stock", "version", facts->version,
 				 "release_id", facts->release_id, "security_version", (json_int_t)facts->security_version, "n_signers", (int)facts->n_signers,
 				 "n_images", (int)facts->n_images);
+
+	json_object_set_new(body, "n_scripts", json_integer((json_int_t)facts->n_scripts));
+	if (facts->n_scripts > 0)
+		json_object_set_new(body, "needs", json_string("update.scripts = \"run\""));
 
 	if (ctl->is_json)
 		print_json(body);
@@ -398,6 +405,7 @@ int cmd_bundle_verify(struct ctl *ctl, int argc, char **argv)
 		{ .name = "--time", .value = &now },		   { .name = "--compat", .flag = &policy.allow_compat },
 		{ .name = "--raw", .value = &raw },		   { .name = "--selection", .value = &policy.selection },
 		{ .name = "--encryption-key", .value = &aes },	   { .name = "--require-crl", .flag = &policy.require_crl },
+		{ .name = "--scripts", .flag = &policy.allow_scripts },
 	};
 	int r;
 
@@ -462,7 +470,7 @@ static void inspection_print(const json_t *body)
 		{ "profile", "profile" }, { "version", "version" }, { "description", "description" }, { "release_id", "release" },
 		{ "security_version", "security version" }, { "products", "products" }, { "hardware_compatibility", "hardware compatibility" },
 		{ "min_signers", "signers wanted" }, { "not_before", "not before" }, { "not_after", "not after" }, { "trust_policy", "change of signers" },
-		{ "signature", "signature" },
+		{ "scripts", "scripts to run" }, { "signature", "signature" },
 	};
 	const json_t *one;
 	size_t i;

@@ -64,11 +64,11 @@ const struct command commands[] = {
 	{ "update health", "", "wait for the health checks of agentd.conf, then confirm the new release or roll it back", cmd_update_health },
 	{ "bundle create", "FOLDER|FILE.swu --out FILE --signer CERT --key KEY [--signer ... --key ...] [--description FILE] [--release-id ID] "
 	  "[--security-version N] [--product BOARD:REVISION]... [--slot-class [NAME=]CLASS]... [--compress zlib|zstd] [--chunk-size BYTES] "
-	  "[--encryption-key FILE] [--encrypt-to CERT]... [--min-signers N] [--not-before TIME] [--not-after TIME] [--tcti TCTI]",
+	  "[--encryption-key FILE] [--encrypt-to CERT]... [--scripts] [--min-signers N] [--not-before TIME] [--not-after TIME] [--tcti TCTI]",
 	  "make a signed bundle of a description and its images, or of a stock bundle", cmd_bundle_create, 1 },
 	{ "bundle inspect", "FILE", "what a bundle says of itself; nothing is verified", cmd_bundle_inspect, 1 },
 	{ "bundle verify", "FILE|- --trust FOLDER [--product BOARD:REVISION] [--floor N] [--min-signers N] [--time TIME] [--compat] [--raw rsa|rsa-pss] [--require-crl] "
-	  "[--selection SET,MODE] [--encryption-key FILE]", "would a device with this policy install it", cmd_bundle_verify, 1 },
+	  "[--selection SET,MODE] [--encryption-key FILE] [--scripts]", "would a device with this policy install it", cmd_bundle_verify, 1 },
 	{ "bundle sign", "FILE --out FILE --signer CERT --key KEY [--tcti TCTI]", "one signer more, for a bundle or a service ticket", cmd_bundle_sign, 1 },
 	{ "bundle ticket", "FILE.swu --device NAME --used N --not-after TIME [--not-before TIME] --out FILE --signer CERT --key KEY [--signer ... --key ...] [--tcti TCTI]",
 	  "a service ticket: lets one device install this release below its floor, once", cmd_bundle_ticket, 1 },

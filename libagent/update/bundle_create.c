@@ -21,6 +21,7 @@
 #include "crypto/envelope.h"
 #include "update/bundle_pack.h"
 #include "update/bundle_parts.h"
+#include "update/bundle_scripts.h"
 #include "update/bundle_signers.h"
 #include "update/bundle_text.h"
 #include "update/manifest.h"
@@ -490,6 +491,11 @@ static int trust_add(struct creation *c, struct agent_error **err)
 	return r;
 }
 
+static int script_take_part(void *userdata, const char *name, struct part *ret_part, struct agent_error **err)
+{
+	return part_take(userdata, name, ret_part, err);
+}
+
 /* The key of the images: given, or made for this bundle. */
 static int key_take(struct creation *c, struct agent_error **err)
 {
@@ -568,7 +574,7 @@ static int text_check(const char *text, struct agent_error **err)
 	if (size > MANIFEST_MAX)
 		return agent_error_set(err, -EMSGSIZE, "container.size", "%s would have %zu bytes, limit %d", MANIFEST_NAME, size, MANIFEST_MAX);
 	r = verified_buf_ours(text, size, &buf, err);
-	return r < 0 ? r : manifest_parse(buf, &(struct manifest_policy){ 0 }, &m, err);
+	return r < 0 ? r : manifest_parse(buf, &(struct manifest_policy){ .allow_scripts = true }, &m, err);
 }
 
 static int creation_finish(struct agent_context *ctx, struct creation *c, const struct signer_set *signers, struct agent_error **err)
@@ -621,6 +627,8 @@ int agent_bundle_create(struct agent_context *ctx, const struct agent_bundle_opt
 		r = trust_add(&c, err);
 	if (r == 0)
 		r = key_add(ctx, &c, err);
+	if (r == 0)
+		r = bundle_scripts_add(c.root, &c.out, options->with_scripts, script_take_part, &c, err);
 	if (r == 0)
 		r = group_do(&c, software, err);
 	return r < 0 ? r : creation_finish(ctx, &c, &signers, err);

@@ -229,6 +229,7 @@ static int description_show(struct inspection *in, struct agent_error **err)
 	copy(in->out, "not_before", agent, "not-before");
 	copy(in->out, "not_after", agent, "not-after");
 	copy(in->out, "trust_policy", agent, "trust-policy");
+	copy(in->out, "scripts", agent, "scripts");
 	group_show(in, software, "", images);
 	return 0;
 }

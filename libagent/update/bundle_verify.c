@@ -25,6 +25,7 @@ int agent_bundle_verify(struct agent_context *ctx, int fd, const struct agent_bu
 	u.product = (char *)policy->product;
 	u.n_min_signers = policy->n_min_signers;
 	u.allow_compat = policy->allow_compat != 0;
+	u.allow_scripts = policy->allow_scripts != 0;
 	u.raw_signatures = policy->raw_signatures;
 	u.require_crl = policy->require_crl != 0;
 	/* A device's policies of signers are looked for beside its certificates. */

@@ -24,7 +24,8 @@ struct agent_update {
 	struct secret key;	/* struct stream_key, or empty */
 	agent_update_unwrap_fn unwrap;	/* opens the envelope of a bundle that brings its key along */
 	void *unwrap_data;
-	agent_update_script_fn script;	/* runs scripts of bundles; NULL: they are refused */
+	bool allow_scripts;
+	agent_update_script_fn script;	/* runs scripts of bundles; NULL: they are refused, unless allowed for a trial */
 	void *script_data;
 	uint64_t trust_floor;
 	struct {

@@ -54,7 +54,7 @@ static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, st
 	if (r == 0)
 		r = manifest_hash(in, verified, err);
 	if (r == 0)
-		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .allow_scripts = u->script != NULL, .product = u->product,
+		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .allow_scripts = u->script != NULL || (in->is_trial && u->allow_scripts), .product = u->product,
 				   .selection = in->is_trial ? in->selection : engine_selection(u, in->target), .slots = in->is_trial ? NULL : &u->slots,
 				   .target = in->target }, &in->manifest, err);
 	if (r == 0) {
@@ -138,7 +138,8 @@ int engine_verify(struct agent_update *u, int fd, const char *selection, uint64_
 
 	if (r == 0) {
 		*ret_facts = (struct agent_bundle_facts){ .security_version = in.manifest->security_version, .n_signers = in.n_signers,
-							  .n_images = (unsigned)in.manifest->n_images, .is_strict = in.manifest->is_strict };
+							  .n_images = (unsigned)in.manifest->n_images, .n_scripts = (unsigned)in.manifest->n_scripts,
+							  .is_strict = in.manifest->is_strict };
 		strcpy(ret_facts->version, in.manifest->version);
 		strcpy(ret_facts->release_id, in.manifest->release_id);
 	}

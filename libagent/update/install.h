@@ -71,7 +71,7 @@ int content_key_parse(const uint8_t *text, size_t size, struct secret *ret_key, 
 
 /* Script @i, the current member of @container: read and compared with the manifest. */
 int script_take(struct install *in, size_t i, struct container *container, const struct member *member, struct agent_error **err);
-/* Run those whose time it is, in the order of the manifest. */
+/* Run those whose time it is, in the order of the manifest; in a trial none, but they must be here. */
 int scripts_run(const struct install *in, bool is_after, struct agent_error **err);
 
 /* All members behind the manifest: each is named in it, and everything named there has arrived. */

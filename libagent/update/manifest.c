@@ -578,7 +578,7 @@ static int script_names_check(const json_t *agent, const struct manifest *m, str
 			is_named = is_named || (json_is_string(json_array_get(list, k)) &&
 						strcmp(json_string_value(json_array_get(list, k)), m->scripts[i].member) == 0);
 		if (!is_named)
-			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "script %s is not named in agent.scripts, so it is not run", m->scripts[i].member);
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "script %s is not named in agent.scripts, so no device runs it", m->scripts[i].member);
 	}
 	if (n != m->n_scripts)
 		return agent_error_set(err, -EBADMSG, "manifest.value", "agent.scripts names %zu scripts, the bundle has %zu", n, m->n_scripts);

@@ -20,6 +20,7 @@
 #define MANIFEST_IMAGES_MAX 16
 #define MANIFEST_PRODUCTS_MAX 32
 #define MANIFEST_SCRIPTS_MAX 8
+#define MANIFEST_SCRIPT_MAX (64 * 1024)
 #define MANIFEST_ENV_MAX 16	    /* boot loader variables of one bundle */
 #define MANIFEST_IV_SIZE 16
 #define CHUNK_MIN (64 * 1024)
@@ -58,6 +59,8 @@ enum manifest_script_when { MANIFEST_SCRIPT_BOTH, MANIFEST_SCRIPT_BEFORE, MANIFE
 struct manifest_script {
 	char member[256];
 	enum manifest_script_when when;
+	bool has_size;
+	uint64_t size_bytes;
 	uint8_t sha256[DIGEST_SIZE];
 };
 

@@ -52,6 +52,10 @@ int part_script(const json_t *element, size_t index, bool is_allowed, struct man
 		r = part_member(element, where, "filename", script->member, err);
 	if (r == 0)
 		r = field_get_sha256(element, where, "sha256", script->sha256, err);
+	if (r == 0 && json_object_get(element, "size") != NULL) {
+		script->has_size = true;
+		r = field_get_u64(element, where, "size", 1, MANIFEST_SCRIPT_MAX, &script->size_bytes, err);
+	}
 	if (r == 0)
 		(*n_scripts)++;
 	return r;

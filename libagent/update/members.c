@@ -93,7 +93,7 @@ static int image_install(struct install *in, size_t i, struct container *contain
 		return agent_error_set(err, -EBADMSG, "update.order", "%s must come before %s", in->manifest->key_member, image->member);
 	if (image->has_chunks && in->tables[i] == NULL)
 		return agent_error_set(err, -EBADMSG, "update.order", "chunk table %s must come before %s", image->table_member, image->member);
-	if (!in->has_begun && !in->is_trial)
+	if (!in->has_begun)
 		r = scripts_run(in, false, err);
 	if (r == 0 && !in->has_begun && !in->is_trial)
 		r = writing_begin(in, err);

@@ -3,14 +3,13 @@
 #include "config.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "update/hash.h"
 #include "update/install.h"
 #include "update/verify.h"
-
-#define SCRIPT_MAX (64 * 1024)
 
 int script_take(struct install *in, size_t i, struct container *container, const struct member *member, struct agent_error **err)
 {
@@ -19,12 +18,12 @@ int script_take(struct install *in, size_t i, struct container *container, const
 	char *text = NULL;
 	int r;
 
-	/* Images are written as they come: what is to run before them has to be here before them. */
-	if (script->when != MANIFEST_SCRIPT_AFTER && in->has_begun)
-		return agent_error_set(err, -EBADMSG, "update.order", "%s runs before the images, so it must come before them in the archive", script->member);
 	if (member->size_bytes == 0)
 		return agent_error_set(err, -EBADMSG, "update.size", "%s is empty", script->member);
-	r = verify_load(container, member, SCRIPT_MAX, &text, err);
+	if (script->has_size && member->size_bytes != script->size_bytes)
+		return agent_error_set(err, -EBADMSG, "update.size", "%s has %" PRIu64 " bytes, %" PRIu64 " were signed", script->member, member->size_bytes,
+				       script->size_bytes);
+	r = verify_load(container, member, MANIFEST_SCRIPT_MAX, &text, err);
 	if (r == 0 && (r = digest_sha256(text, (size_t)member->size_bytes, digest)) < 0)
 		r = hash_failed(r, err);
 	if (r == 0 && memcmp(digest, script->sha256, sizeof(digest)) != 0)
@@ -38,19 +37,27 @@ int script_take(struct install *in, size_t i, struct container *container, const
 	return 0;
 }
 
+static bool is_due(const struct manifest_script *script, bool is_after)
+{
+	return script->when != (is_after ? MANIFEST_SCRIPT_BEFORE : MANIFEST_SCRIPT_AFTER);
+}
+
 int scripts_run(const struct install *in, bool is_after, struct agent_error **err)
 {
+	const struct manifest *m = in->manifest;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < in->manifest->n_scripts; i++) {
-		const struct manifest_script *script = &in->manifest->scripts[i];
+	/* Images are written as they come: what is to run before them has to be here before them. And all of it, before the first one runs. */
+	for (size_t i = 0; i < m->n_scripts; i++)
+		if (is_due(&m->scripts[i], is_after) && in->script_texts[i] == NULL)
+			return agent_error_set(err, -EBADMSG, "update.order", "script %s must come before the images in the archive", m->scripts[i].member);
+	for (size_t i = 0; r == 0 && i < m->n_scripts && !in->is_trial; i++) {
+		const struct manifest_script *script = &m->scripts[i];
 		struct agent_update_script job = { .name = script->member, .is_after = is_after, .text = (const uint8_t *)in->script_texts[i],
 						   .size = in->script_sizes[i] };
 
-		if (script->when == (is_after ? MANIFEST_SCRIPT_BEFORE : MANIFEST_SCRIPT_AFTER))
+		if (!is_due(script, is_after))
 			continue;
-		if (job.text == NULL)
-			return agent_error_set(err, -EBADMSG, "update.order", "script %s must come before the images in the archive", script->member);
 		if (script->when == MANIFEST_SCRIPT_BOTH)
 			job.argument = is_after ? "postinst" : "preinst";
 		r = in->u->script(in->u->script_data, &job, err);

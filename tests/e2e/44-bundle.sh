@@ -159,6 +159,32 @@ is "  " "$(bundle inspect --json strict.swu | jq -r '[.profile, .release_id, .im
 installs "  it" strict.swu
 peer "  it" strict.swu
 
+# ---- with a script: only where it is said, and only where the device says so ---------------------------------------------------------
+mkdir scripted && cp src/rootfs.img scripted/
+printf '#!/bin/sh\necho "$1" >> "%s/ran"\n' "$W" > scripted/s.sh
+describe 'type = "raw"; properties = { slot-class = "rootfs"; };'
+sed -E 's/(copy-[12] = \{)/\1 scripts = ( { filename = "s.sh"; type = "shellscript"; } );/' src/sw-description > scripted/sw-description
+refused "a script that nobody named" 'manifest.unsupported: .*s\.sh is not named in agent\.scripts' x.swu bundle create scripted --out x.swu "${signer[@]}"
+succeeds "a bundle with a script" bundle create scripted --out scripted.swu "${signer[@]}" --scripts
+is "  which comes before the image" "$(cpio -it --quiet < scripted.swu | paste -sd' ')" "sw-description sw-description.sig s.sh rootfs.img.chunks rootfs.img"
+like "  inspect shows it" "$(bundle inspect scripted.swu | paste -sd' ')" 'scripts to run +s\.sh.*scripts +s\.sh.*found +yes'
+is "  in JSON too" "$(bundle inspect --json scripted.swu | jq -c '[.scripts, (.images[] | select(.section == "scripts") | .sha256_matches)]')" '[["s.sh"],true,true]'
+like "  a device that runs none refuses it" "$(verify scripted.swu 2>&1)" 'manifest.unsupported: .*s\.sh.*update\.scripts'
+like "  another one takes it" "$(verify scripted.swu --scripts | paste -sd' ')" 'scripts +1 the device needs +update\.scripts = "run"'
+is "  in JSON too" "$(verify scripted.swu --scripts --json | jq -c '[.n_scripts, .needs]')" '[1,"update.scripts = \"run\""]'
+device
+fails "  our engine without anybody who runs scripts refuses it" "$PROBE" --trust "$LAB/trust/update" --state "$W/state" --env "$W/env" --slot "rootfs:a:$W/slot.a" \
+  --slot "rootfs:b:$W/slot.b" < scripted.swu
+succeeds "  and leaves the slot alone" cmp -n 4194304 slot.b /dev/zero
+peer "  it" scripted.swu
+is "  which runs the script" "$(paste -sd' ' ran)" "preinst postinst"
+succeeds "out of a bundle" bundle create scripted.swu --out again.swu "${signer[@]}" --scripts
+succeeds "  it is the same" sh -c 'cpio -i --quiet --to-stdout sw-description < scripted.swu > one && cpio -i --quiet --to-stdout sw-description < again.swu | cmp one -'
+cpio -i --quiet --to-stdout s.sh < scripted.swu | sed 's/echo/Echo/' > scripted/s.sh
+mkdir parts && (cd parts && cpio -i --quiet < ../scripted.swu && cp ../scripted/s.sh . &&
+  printf '%s\n' sw-description sw-description.sig s.sh rootfs.img.chunks rootfs.img | cpio -o -H crc --quiet > ../changed.swu)
+like "  with another script it is refused" "$(verify changed.swu --scripts 2>&1)" 'update.hash: s\.sh is not the script that was signed'
+
 # ---- mistakes -----------------------------------------------------------------------------------------------------------------------
 refused "a key of somebody else" 'bundle.signer: the key given does not belong' x.swu bundle create src --out x.swu --signer "$PKI/signer.pem" --key "$PKI/second.key"
 refused "a certificate that may not sign code" 'bundle.signer: .*codeSigning' x.swu bundle create src --out x.swu --signer "$PKI/mailer.pem" --key "$PKI/mailer.key"
@@ -179,8 +205,10 @@ like "a file that is there is not overwritten" "$(bundle create src --out taken.
 succeeds "  and stays as it was" cmp plain.swu taken.swu
 ln -s /nowhere/at/all dangling.swu
 like "  nor a link" "$(bundle create src --out dangling.swu "${signer[@]}" 2>&1)" 'bundle.exists: '
-refused "a script in the description" 'manifest.unsupported: .*scripts' x.swu sh -c 'sed "s/^  version = /scripts = ( { filename = \"rootfs.img\"; } ); version = /" src/sw-description > with-scripts
-  "$0" bundle create src --description with-scripts --out x.swu "$@"' "$AGENTCTL" "${signer[@]}"
+refused "a script that is not there" 'bundle.source: cannot open s\.sh' x.swu bundle create src --description scripted/sw-description --out x.swu "${signer[@]}" --scripts
+refused "no script where there should be some" 'bundle.options: .*no scripts' x.swu bundle create src --out x.swu "${signer[@]}" --scripts
+sed 's/shellscript/lua/' scripted/sw-description > with-lua
+refused "Lua" 'manifest.unsupported: .*lua' x.swu bundle create scripted --description with-lua --out x.swu "${signer[@]}" --scripts
 refused "an include" 'manifest.include: ' x.swu sh -c 'echo "@include \"/etc/passwd\"" > including; "$0" bundle create src --description including --out x.swu "$@"' "$AGENTCTL" "${signer[@]}"
 refused "a chunk size that is none" 'bundle' x.swu bundle create src --out x.swu "${signer[@]}" --chunk-size 100000
 pack() { local out=$1; shift; (cd ec.1 && cp ../sig sw-description.sig && for m; do echo "$m"; done | cpio -o -H crc --quiet > "../$out"); }

@@ -19,13 +19,18 @@
 #define SOFTWARE(body) "software = { version = \"1.0\"; " body " };"
 #define STABLE "stable = { copy-1 = { images = ( " ELEMENT("/dev/a") " ); }; copy-2 = { images = ( " ELEMENT("/dev/b") " ); }; };"
 
-static int parse(const char *text, bool allow_compat, struct manifest **ret_manifest, struct agent_error **err)
+static int parse_with(const char *text, bool allow_compat, bool allow_scripts, struct manifest **ret_manifest, struct agent_error **err)
 {
 	/* An exact copy lets ASan see one byte too far. */
 	_cleanup_free_ char *copy = strdup(text);
 	struct verified_buf buf = { .data = copy, .size = strlen(text), .n_signers = 1 };
 
-	return manifest_parse(&buf, &(struct manifest_policy){ .allow_compat = allow_compat, .product = "gw:1" }, ret_manifest, err);
+	return manifest_parse(&buf, &(struct manifest_policy){ .allow_compat = allow_compat, .allow_scripts = allow_scripts, .product = "gw:1" }, ret_manifest, err);
+}
+
+static int parse(const char *text, bool allow_compat, struct manifest **ret_manifest, struct agent_error **err)
+{
+	return parse_with(text, allow_compat, false, ret_manifest, err);
 }
 
 static void check_good(const struct manifest *m)
@@ -298,9 +303,132 @@ static void a_stock_bundle_needs_permission(void **state)
 	assert_error(&err, -EOPNOTSUPP, "manifest.unsupported");
 }
 
+#define SCRIPT(name, more) "{ filename = \"" name "\"; sha256 = \"" HASH_B "\"; " more " }"
+#define SCRIPTS(list, names) SOFTWARE("stable = { copy-1 = { images = ( " ELEMENT("/dev/a") " ); scripts = ( " list " ); }; };") GROUP_ONLY(G names)
+#define GROUP_ONLY(body) "agent = { " body " };"
+#define POST "type = \"postinstall\";"
+#define ONE_SCRIPT(more) SCRIPTS(SCRIPT("s", more), "scripts = [ \"s\" ];")
+
+static void scripts_stand_in_their_order(void **state)
+{
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+
+	assert_int_equal(parse_with(SCRIPTS(SCRIPT("both", "type = \"shellscript\"; name = \"n\"; version = \"1\";") ", " SCRIPT("pre", "type = \"preinstall\"; size = 7;") ", "
+					    SCRIPT("post", POST), "scripts = [ \"post\", \"pre\", \"both\" ];"), false, true, &m, NULL), 0);
+	assert_int_equal(m->n_scripts, 3);
+	assert_string_equal(m->scripts[0].member, "both");
+	assert_int_equal(m->scripts[0].when, MANIFEST_SCRIPT_BOTH);
+	assert_false(m->scripts[0].has_size);
+	assert_int_equal(m->scripts[1].when, MANIFEST_SCRIPT_BEFORE);
+	assert_true(m->scripts[1].has_size);
+	assert_int_equal(m->scripts[1].size_bytes, 7);
+	assert_int_equal(m->scripts[2].when, MANIFEST_SCRIPT_AFTER);
+	m = manifest_free(m);
+	/* Without them nothing has to be said, and an empty list says just that. */
+	assert_int_equal(parse_with(SOFTWARE(STABLE) GROUP_ONLY(G "scripts = [ ];"), false, false, &m, NULL), 0);
+	assert_int_equal(m->n_scripts, 0);
+}
+
+static void bad_scripts_are_refused(void **state)
+{
+	static const char eight[] = SCRIPT("1", POST) "," SCRIPT("2", POST) "," SCRIPT("3", POST) "," SCRIPT("4", POST) "," SCRIPT("5", POST) ","
+				    SCRIPT("6", POST) "," SCRIPT("7", POST) "," SCRIPT("8", POST);
+	static const struct {
+		const char *text;
+		int r;
+		const char *error, *says;
+	} cases[] = {
+		/* once more by name */
+		{ SCRIPTS(SCRIPT("s", POST), ""), -EOPNOTSUPP, "manifest.unsupported", "script s is not named in agent.scripts" },
+		{ SCRIPTS(SCRIPT("s", POST), "scripts = [ ];"), -EOPNOTSUPP, "manifest.unsupported", "script s is not named" },
+		{ SCRIPTS(SCRIPT("s", POST), "scripts = [ \"S\" ];"), -EOPNOTSUPP, "manifest.unsupported", "script s is not named" },
+		{ SCRIPTS(SCRIPT("s", POST), "scripts = [ \"s\", \"t\" ];"), -EBADMSG, "manifest.value", "names 2 scripts" },
+		{ SCRIPTS(SCRIPT("s", POST), "scripts = [ \"s\", \"s\" ];"), -EBADMSG, "manifest.value", "names 2 scripts" },
+		{ SCRIPTS(SCRIPT("s", POST), "scripts = [ 1 ];"), -EOPNOTSUPP, "manifest.unsupported", "script s is not named" },
+		{ SCRIPTS(SCRIPT("s", POST), "scripts = \"s\";"), -EBADMSG, "manifest.type", "agent.scripts must be a list" },
+		{ SCRIPTS(SCRIPT("s", POST), "scripts = true;"), -EBADMSG, "manifest.type", "agent.scripts must be a list" },
+		{ SOFTWARE(STABLE) GROUP_ONLY(G "scripts = [ \"s\" ];"), -EBADMSG, "manifest.value", "names 1 scripts, the bundle has 0" },
+		/* Lua and whatever comes later */
+		{ ONE_SCRIPT(""), -EOPNOTSUPP, "manifest.unsupported", "script 0 (s): scripts of type lua" },
+		{ ONE_SCRIPT("type = \"lua\";"), -EOPNOTSUPP, "manifest.unsupported", "type lua" },
+		{ ONE_SCRIPT("type = \"ubiswap\";"), -EOPNOTSUPP, "manifest.unsupported", "type ubiswap" },
+		{ ONE_SCRIPT("type = \"Shellscript\";"), -EOPNOTSUPP, "manifest.unsupported", "type Shellscript" },
+		{ ONE_SCRIPT("type = 1;"), -EBADMSG, "manifest.type", "type" },
+		{ ONE_SCRIPT("type = \"\";"), -EBADMSG, "manifest.value", "type" },
+		/* what we would pass over */
+		{ ONE_SCRIPT(POST "data = \"argument\";"), -EBADMSG, "manifest.unknown", "data" },
+		{ ONE_SCRIPT(POST "compressed = true;"), -EBADMSG, "manifest.unknown", "compressed" },
+		{ ONE_SCRIPT(POST "encrypted = true;"), -EBADMSG, "manifest.unknown", "encrypted" },
+		{ ONE_SCRIPT(POST "install-if-different = true;"), -EBADMSG, "manifest.unknown", "install-if-different" },
+		{ ONE_SCRIPT(POST "ref = \"#./x\";"), -EBADMSG, "manifest.unknown", "ref" },
+		{ ONE_SCRIPT(POST "hook = \"f\";"), -EBADMSG, "manifest.unknown", "hook" },
+		/* members */
+		{ SCRIPTS("{ filename = \"s\"; " POST " }", "scripts = [ \"s\" ];"), -EBADMSG, "manifest.missing", "sha256" },
+		{ SCRIPTS("{ sha256 = \"" HASH_B "\"; " POST " }", ""), -EBADMSG, "manifest.missing", "filename" },
+		{ SCRIPTS("{ filename = \"s\"; sha256 = \"" HASH_0 "\"; " POST " }", ""), -EBADMSG, "manifest.value", "sha256" },
+		{ SCRIPTS("{ filename = \"s\"; sha256 = \"abc\"; " POST " }", ""), -EBADMSG, "manifest.value", "sha256" },
+		{ SCRIPTS(SCRIPT("../s", POST), ""), -EBADMSG, "manifest.value", "filename" },
+		{ SCRIPTS(SCRIPT("a/s", POST), ""), -EBADMSG, "manifest.value", "filename" },
+		{ SCRIPTS(SCRIPT("", POST), ""), -EBADMSG, "manifest.value", "filename" },
+		{ ONE_SCRIPT(POST "size = 0;"), -EBADMSG, "manifest.value", "size" },
+		{ ONE_SCRIPT(POST "size = 65537;"), -EBADMSG, "manifest.value", "size" },
+		{ ONE_SCRIPT(POST "size = \"x\";"), -EBADMSG, "manifest.type", "size" },
+		{ SCRIPTS(SCRIPT("i", POST), "scripts = [ \"i\" ];"), -EBADMSG, "manifest.duplicate", "member i is named twice" },
+		{ SCRIPTS(SCRIPT("t", POST), "scripts = [ \"t\" ];"), -EBADMSG, "manifest.duplicate", "member t is named twice" },
+		{ SCRIPTS(SCRIPT("sw-description", POST), "scripts = [ \"sw-description\" ];"), -EBADMSG, "manifest.duplicate", "sw-description" },
+		{ SCRIPTS(SCRIPT("s", POST) ", " SCRIPT("s", POST), "scripts = [ \"s\", \"s\" ];"), -EBADMSG, "manifest.duplicate", "member s is named twice" },
+		/* the section */
+		{ SCRIPTS("1", ""), -EBADMSG, "manifest.type", "script 0 must be a group" },
+		{ SOFTWARE(STABLE " scripts = { };") AGENT, -EBADMSG, "manifest.type", "scripts must be a list" },
+		{ SOFTWARE("scripts = ( " SCRIPT("s", POST) " ); " STABLE) GROUP_ONLY(G "scripts = [ \"s\" ];"), -EBADMSG, "manifest.modes", "no images" },
+		{ SOFTWARE("s = { a = { images = ( " ELEMENT("x") " ); scripts = ( " SCRIPT("s", POST) " ); }; b = { images = ( " ELEMENT("x") " ); }; };")
+		  GROUP_ONLY(G "scripts = [ \"s\" ];"), -EBADMSG, "manifest.modes", "differ" },
+	};
+	char text[8192];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		_cleanup_error_ struct agent_error *err = NULL;
+		int r = parse_with(cases[i].text, false, true, &m, &err);
+
+		if (r != cases[i].r || strcmp(agent_error_name(err), cases[i].error) != 0 || strstr(agent_error_message(err), cases[i].says) == NULL)
+			fail_msg("case %zu: %d %s \"%s\", wanted %s \"%s\", for: %s", i, r, agent_error_name(err), agent_error_message(err), cases[i].error,
+				 cases[i].says, cases[i].text);
+		assert_null(m);
+	}
+	/* At most eight. */
+	for (int more = 0; more < 2; more++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		snprintf(text, sizeof(text), SCRIPTS("%s%s", "scripts = [ \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\"%s ];"), eight, more ? "," SCRIPT("9", POST) : "",
+			 more ? ", \"9\"" : "");
+		assert_int_equal(parse_with(text, false, true, &m, &err), more ? -EMSGSIZE : 0);
+		if (more)
+			assert_error(&err, -EMSGSIZE, "manifest.images");
+	}
+}
+
+static void without_permission_no_script_is_read(void **state)
+{
+	static const char *const texts[] = { ONE_SCRIPT(POST), ONE_SCRIPT("type = \"shellscript\";"), SCRIPTS("{ }", "") };
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		assert_int_equal(parse(texts[i], true, &m, &err), -EOPNOTSUPP);
+		assert_non_null(strstr(agent_error_message(err), "update.scripts"));
+		assert_error(&err, -EOPNOTSUPP, "manifest.unsupported");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(scripts_stand_in_their_order),
+		cmocka_unit_test(bad_scripts_are_refused),
+		cmocka_unit_test(without_permission_no_script_is_read),
 		cmocka_unit_test(libconfig_and_json_say_the_same),
 		cmocka_unit_test(a_ubi_volume_is_chosen_by_the_class_of_slots_in_both_syntaxes),
 		cmocka_unit_test(the_agent_group_carries_limits),

@@ -172,6 +172,9 @@ struct bundle {
 	bool two_signers, by_stranger, twice_the_same, edit_after_signing, is_stock;
 	bool image_before_table, no_image, extra_member, table_changed, short_plain_size;
 	int break_chunk;		/* 1 based */
+	struct {
+		const char *name, *text;
+	} early[4], late[4];		/* members before and after the image */
 };
 
 static inline void sign(struct device *d, const struct bundle *b, const char *text, struct bytes *out)
@@ -268,8 +271,12 @@ static inline void bundle_make(struct device *d, const struct bundle *b, struct 
 		cpio_member(out, "table", table.data, table.size, NULL);
 	if (b->extra_member)
 		cpio_member(out, "extra", "x", 1, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(b->early) && b->early[i].name != NULL; i++)
+		cpio_member(out, b->early[i].name, b->early[i].text, strlen(b->early[i].text), NULL);
 	if (!b->image_before_table && !b->no_image)
 		cpio_member(out, "image", stored.data, stored.size, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(b->late) && b->late[i].name != NULL; i++)
+		cpio_member(out, b->late[i].name, b->late[i].text, strlen(b->late[i].text), NULL);
 	cpio_end(out);
 }
 

@@ -49,6 +49,8 @@ struct agent_bundle_signer {
  * @encrypt_to:   @n_encrypt_to files with certificates (PEM) of devices, "agentctl update recipient": the bundle brings the key of its images along,
  *                encrypted to each of them. Without @aes_key one is made for this bundle alone. Images of a folder that say nothing about it are
  *                encrypted then
+ * @with_scripts: name the scripts of the description in agent.scripts, without which no device runs them. A description with scripts that does
+ *                not do so itself is refused otherwise
  * @time_s:       seconds since 1970-01-01 UTC, for the signatures and the archive
  *
  * Since: 0.1
@@ -75,6 +77,7 @@ struct agent_bundle_options {
 	const uint8_t *aes_iv;
 	const char *const *encrypt_to;
 	size_t n_encrypt_to;
+	bool with_scripts;
 	uint64_t time_s;
 };
 
@@ -130,6 +133,7 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_bundle_inspect(struct agent_context *ctx
  * @trust_dir:  folder with PEM signer or issuer certificates (*.pem), CRLs (*.crl), bare keys (*.pub), and "trust" of a device's state
  *              folder if its signers have changed
  * @n_min_signers, @product, @allow_compat, @raw_signatures, @require_crl: as in struct agent_update_options; @product NULL: any
+ * @allow_scripts: does it run scripts of bundles (update.scripts)? None is run here
  * @selection:  of a stock bundle: "SET,MODE", or NULL
  * @floor:      lowest security version
  * @now_s:      seconds since 1970-01-01 UTC
@@ -142,6 +146,7 @@ struct agent_bundle_policy {
 	unsigned n_min_signers;
 	const char *product;
 	int allow_compat;
+	int allow_scripts;
 	enum agent_update_raw raw_signatures;
 	int require_crl;
 	const char *selection;
@@ -159,6 +164,7 @@ struct agent_bundle_facts {
 	uint64_t security_version;
 	unsigned n_signers;
 	unsigned n_images;
+	unsigned n_scripts;
 	bool is_strict;
 };
 
