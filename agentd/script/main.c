@@ -63,9 +63,9 @@ static int request_read(int fd, struct script_request *ret, int *ret_fd)
 	if (n != (ssize_t)sizeof(*ret) || *ret_fd < 0 || (message.msg_flags & MSG_CTRUNC) || ret->version != SCRIPT_WIRE_VERSION)
 		return -EBADMSG;
 	ret->name[sizeof(ret->name) - 1] = '\0';
-	for (const char *p = ret->name; *p != '\0'; p++)
-		if (*p <= 0x20 || *p >= 0x7f)
-			return -EBADMSG;
+	/* Only for the log. */
+	for (char *p = ret->name; *p != '\0'; p++)
+		*p = *p < 0x20 || *p >= 0x7f ? '?' : *p;
 	return ret->name[0] == '\0' || ret->phase > SCRIPT_AFTER ? -EBADMSG : 0;
 }
 
