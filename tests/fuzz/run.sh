@@ -22,7 +22,7 @@ build=${BUILD:-.}
 work=${FUZZ_WORK:-$build/fuzz-work}
 mkdir -p "$work"
 table=${FUZZ_TABLE:-$work/runs}
-[ $# -gt 0 ] || set -- container manifest cms chunks bootenv tar envelope
+[ $# -gt 0 ] || set -- container manifest cms chunks bootenv tar envelope ticket
 status=0
 TIMEFORMAT='%R %U %S'
 for name; do
