@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Enters the sandbox of a program and then tries what that program must not do: sandbox_probe CONFIG PROGRAM ACTION...
- * Actions: read:PATH write:PATH connect:PATH inet exec. Each prints "ACTION ok" or "ACTION ERRNO"; a call that the
+ * Actions: read:PATH write:PATH connect:PATH ubi:PATH (empties the UBI volume) inet exec. Each prints "ACTION ok" or "ACTION ERRNO"; a call that the
  * sandbox kills for is tried in a child and prints "ACTION killed".
  */
+#include "config.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(HAVE_UBI)
+#include <mtd/ubi-user.h>
+#include <sys/ioctl.h>
+#endif
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -37,6 +43,14 @@ static int attempt(const char *action)
 		return open(action + 6, O_WRONLY | O_CLOEXEC);
 	if (strncmp(action, "connect:", 8) == 0)
 		return connect_unix(action + 8);
+#if defined(HAVE_UBI)
+	if (strncmp(action, "ubi:", 4) == 0) {
+		const int64_t nothing = 0;
+		int fd = open(action + 4, O_RDWR | O_CLOEXEC);
+
+		return fd < 0 ? -1 : ioctl(fd, UBI_IOCVOLUP, &nothing);
+	}
+#endif
 	if (strcmp(action, "inet") == 0)
 		return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (strcmp(action, "exec") == 0)

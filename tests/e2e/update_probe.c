@@ -81,7 +81,7 @@ int main(int argc, char **argv)
 		{ "slot", 1, NULL, 'l' },   { "compat", 0, NULL, 'c' },  { "raw", 1, NULL, 'r' },   { "selection", 1, NULL, 'x' },
 		{ "backend", 1, NULL, 'b' }, { "allow", 1, NULL, 'a' },    { "installed", 1, NULL, 'i' },
 		{ "signers", 1, NULL, 'n' }, { "now", 1, NULL, 'w' },	 { "key", 1, NULL, 'k' },
-		{ "require-crl", 0, NULL, 'C' }, { "trust-floor", 1, NULL, 'F' },
+		{ "require-crl", 0, NULL, 'C' }, { "trust-floor", 1, NULL, 'F' }, { "booted", 1, NULL, 'B' },
 		{ 0 },
 	};
 	struct agent_update_options o = { .n_min_signers = 1, .boot_backend = "file", .n_tries = 3, .product = "gw:1" };
@@ -100,6 +100,7 @@ int main(int argc, char **argv)
 		case 's': o.state_dir = optarg; break;
 		case 'e': o.boot_config = optarg; break;
 		case 'c': o.allow_compat = 1; break;
+		case 'B': o.booted_slot = optarg; break;
 		case 'C': o.require_crl = 1; break;
 		case 'F': trust_floor = strtoull(optarg, NULL, 10); break;
 		case 'n': o.n_min_signers = (unsigned)atoi(optarg); break;
