@@ -70,20 +70,22 @@ static int refused(const struct ctl *ctl, const struct agent_error *err)
 /* ---- options -------------------------------------------------------------------------------------------------------------- */
 
 /* A number that an option gives; *ret_value stays as it is when it does not. */
-static int number(const char *option, const char *text, uint64_t max, uint64_t *ret_value)
+static int number(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *ret_value)
 {
 	uint64_t value = 0;
+	bool is_one = text == NULL || *text != '\0';
 
 	if (text == NULL)
 		return 0;
-	for (const char *p = text; *p != '\0' || p == text; p++) {
+	for (const char *p = text; is_one && *p != '\0'; p++) {
 		unsigned digit = (unsigned)(*p - '0');
 
-		if (digit > 9 || value > (max - digit) / 10) {
-			fprintf(stderr, "agentctl: %s must be a number from 0 to %" PRIu64 "\n", option, max);
-			return -1;
-		}
+		is_one = digit <= 9 && digit <= max && value <= (max - digit) / 10;
 		value = value * 10 + digit;
+	}
+	if (!is_one || value < min) {
+		fprintf(stderr, "agentctl: %s must be a number from %" PRIu64 " to %" PRIu64 "\n", option, min, max);
+		return -1;
 	}
 	*ret_value = value;
 	return 0;
@@ -95,7 +97,7 @@ static int time_now(uint64_t *ret_now_s)
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
 
 	*ret_now_s = (uint64_t)time(NULL);
-	return epoch == NULL ? 0 : number("SOURCE_DATE_EPOCH", epoch, UINT32_MAX, ret_now_s);
+	return epoch == NULL ? 0 : number("SOURCE_DATE_EPOCH", epoch, 0, UINT32_MAX, ret_now_s);
 }
 
 /* As for "swupdate -K": the key and, after a blank, the IV, in hexadecimal digits. */
@@ -237,9 +239,9 @@ int cmd_bundle_create(struct ctl *ctl, int argc, char **argv)
 	int r;
 
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &o.source, 1, 1) < 0 || time_now(&o.time_s) < 0 ||
-	    number("--security-version", security, INT64_MAX, &o.security_version) < 0 || number("--min-signers", min, AGENT_BUNDLE_SIGNERS_MAX, &min_signers) < 0 ||
-	    number("--not-before", before, INT64_MAX, &o.not_before_s) < 0 || number("--not-after", after, INT64_MAX, &o.not_after_s) < 0 ||
-	    number("--chunk-size", chunk, UINT32_MAX, &chunk_bytes) < 0)
+	    number("--security-version", security, 0, INT64_MAX, &o.security_version) < 0 || number("--min-signers", min, 1, AGENT_BUNDLE_SIGNERS_MAX, &min_signers) < 0 ||
+	    number("--not-before", before, 1, INT64_MAX, &o.not_before_s) < 0 || number("--not-after", after, 1, INT64_MAX, &o.not_after_s) < 0 ||
+	    number("--chunk-size", chunk, 1, UINT32_MAX, &chunk_bytes) < 0)
 		return CTL_USAGE;
 	if (o.out == NULL) {
 		fputs("agentctl: --out FILE is missing\n", stderr);
@@ -339,8 +341,8 @@ int cmd_bundle_ticket(struct ctl *ctl, int argc, char **argv)
 	int r;
 
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &o.bundle, 1, 1) < 0 || time_now(&o.time_s) < 0 ||
-	    number("--used", used, INT64_MAX, &o.counter) < 0 || number("--not-before", before, INT64_MAX, &o.not_before_s) < 0 ||
-	    number("--not-after", after, INT64_MAX, &o.not_after_s) < 0)
+	    number("--used", used, 0, INT64_MAX, &o.counter) < 0 || number("--not-before", before, 1, INT64_MAX, &o.not_before_s) < 0 ||
+	    number("--not-after", after, 1, INT64_MAX, &o.not_after_s) < 0)
 		return CTL_USAGE;
 	if (o.out == NULL || o.device == NULL || used == NULL || after == NULL) {
 		fputs("agentctl: --out FILE, --device NAME, --used N and --not-after TIME are needed; agentctl update ticket on the device says which\n", stderr);
@@ -409,8 +411,8 @@ int cmd_bundle_verify(struct ctl *ctl, int argc, char **argv)
 	};
 	int r;
 
-	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &path, 1, 1) < 0 || number("--floor", floor, INT64_MAX, &policy.floor) < 0 ||
-	    number("--min-signers", min, AGENT_BUNDLE_SIGNERS_MAX, &min_signers) < 0 || number("--time", now, INT64_MAX, &policy.now_s) < 0)
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &path, 1, 1) < 0 || number("--floor", floor, 0, INT64_MAX, &policy.floor) < 0 ||
+	    number("--min-signers", min, 1, AGENT_BUNDLE_SIGNERS_MAX, &min_signers) < 0 || number("--time", now, 0, INT64_MAX, &policy.now_s) < 0)
 		return CTL_USAGE;
 	if (policy.trust_dir == NULL || (raw != NULL && strcmp(raw, "rsa") != 0 && strcmp(raw, "rsa-pss") != 0)) {
 		fputs(policy.trust_dir == NULL ? "agentctl: --trust FOLDER is missing: the certificates of those who may sign\n" :

@@ -43,7 +43,7 @@ int admit_release(const struct install *in, unsigned n_signers, uint64_t floor, 
 	const struct agent_update *u = in->u;
 
 	if (n_signers < m->n_min_signers)
-		return agent_error_set(err, -EKEYREJECTED, "update.signer", "release %s wants %u signers, %u are valid", m->release_id, m->n_min_signers, n_signers);
+		return agent_error_set(err, -EKEYREJECTED, "update.threshold", "release %s wants %u signers, %u are valid", m->release_id, m->n_min_signers, n_signers);
 	if (u->product != NULL && !manifest_fits(m, u->product))
 		return agent_error_set(err, -EPERM, "update.product", "release %s is for %s%s, this device is %s", m->release_id,
 				       m->n_products == 0 ? "no product" : m->products[0], m->n_products > 1 ? " and others" : "", u->product);

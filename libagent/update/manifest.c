@@ -503,6 +503,8 @@ static int agent_parse(const json_t *agent, struct manifest *m, struct agent_err
 		r = optional_u64(agent, "not-before", 1, INT64_MAX, &m->not_before_s, err);
 	if (r == 0)
 		r = optional_u64(agent, "not-after", 1, INT64_MAX, &m->not_after_s, err);
+	if (r == 0 && m->not_after_s != 0 && m->not_after_s < m->not_before_s)
+		r = agent_error_set(err, -EBADMSG, "manifest.value", "agent: not-after is before not-before, so it is never valid");
 	m->n_min_signers = (unsigned)n_min_signers;
 	m->is_strict = true;
 	if (r == 0 && json_object_get(agent, "trust-policy") != NULL)

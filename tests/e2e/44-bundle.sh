@@ -210,6 +210,8 @@ refused "no script where there should be some" 'bundle.options: .*no scripts' x.
 sed 's/shellscript/lua/' scripted/sw-description > with-lua
 refused "Lua" 'manifest.unsupported: .*lua' x.swu bundle create scripted --description with-lua --out x.swu "${signer[@]}" --scripts
 refused "an include" 'manifest.include: ' x.swu sh -c 'echo "@include \"/etc/passwd\"" > including; "$0" bundle create src --description including --out x.swu "$@"' "$AGENTCTL" "${signer[@]}"
+refused "no signer at all is no threshold" '--min-signers must be a number from 1 to 8' x.swu bundle create src --out x.swu "${signer[@]}" --min-signers 0
+refused "an end before the beginning" 'manifest.value: agent: not-after' x.swu bundle create src --out x.swu "${signer[@]}" --not-before 2000 --not-after 1000
 refused "a chunk size that is none" 'bundle' x.swu bundle create src --out x.swu "${signer[@]}" --chunk-size 100000
 pack() { local out=$1; shift; (cd ec.1 && cp ../sig sw-description.sig && for m; do echo "$m"; done | cpio -o -H crc --quiet > "../$out"); }
 cpio -i --quiet --to-stdout sw-description.sig < plain.swu > sig

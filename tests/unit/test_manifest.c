@@ -228,6 +228,7 @@ static void what_is_not_the_profile_is_refused(void **state)
 		{ GROUP(G "advisory = \"\";"), -EBADMSG, "manifest.value" },
 		{ GROUP(G "advisory = \"a\tb\";"), -EBADMSG, "manifest.value" },
 		{ GROUP(G "not-after = 0;"), -EBADMSG, "manifest.value" },
+		{ GROUP(G "not-before = 5; not-after = 4;"), -EBADMSG, "manifest.value" },
 		{ GROUP("profile = \"1\"; release-id = \"r\"; security-version = 1; products = [ ];"), -EBADMSG, "manifest.value" },
 		{ GROUP("profile = \"1\"; release-id = \"r\"; security-version = 1; products = [ 1 ];"), -EBADMSG, "manifest.type" },
 		{ GROUP("profile = \"1\"; release-id = \"r\"; security-version = 1;"), -EBADMSG, "manifest.missing" },

@@ -114,7 +114,7 @@ static void what_may_not_be_installed_touches_nothing(void **state)
 		{ { .edit_after_signing = true }, 0, 1, -EKEYREJECTED, "update.signature" },
 		{ { 0 }, 0, 2, -EKEYREJECTED, "update.threshold" },
 		{ { .twice_the_same = true }, 0, 2, -EKEYREJECTED, NULL },
-		{ { .extra_agent = "min-signers = 2;" }, 0, 1, -EKEYREJECTED, "update.signer" },
+		{ { .extra_agent = "min-signers = 2;" }, 0, 1, -EKEYREJECTED, "update.threshold" },
 		{ { 0 }, 6, 1, -ESTALE, "update.stale" },
 		{ { .security_version = 1001 }, 0, 1, -ERANGE, "update.jump" },
 		{ { .product = "gw:2" }, 0, 1, -EPERM, "update.product" },
