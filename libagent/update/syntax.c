@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,26 +145,25 @@ static int tree_convert(const config_setting_t *in, unsigned depth, json_t **ret
 
 #define WORD "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-*.+"
 
-/* Is the word of @n bytes at @text a number, and does it need 64 bits without saying so? -ERANGE when those are too few. */
-static int needs_long(const char *text, size_t n)
+/* Is the word of @n bytes at @text a number without "L"? -ERANGE when 64 bits are too few. */
+static int lacks_long(const char *text, size_t n)
 {
 	size_t sign = *text == '-' || *text == '+', at = sign;
 	bool is_hex = n > sign + 2 && text[at] == '0' && (text[at + 1] == 'x' || text[at + 1] == 'X');
 	char *end = NULL;
-	long long value;
 
 	if (text[at] < '0' || text[at] > '9')
 		return 0;
 	errno = 0;
-	value = strtoll(text, &end, is_hex ? 16 : 10);
+	(void)strtoll(text, &end, is_hex ? 16 : 10);
 	if (end != text + n && *end != 'L')
 		return 0;	/* a fraction, or no number at all */
-	return errno != 0 ? -ERANGE : end == text + n && (value > INT32_MAX || value < INT32_MIN);
+	return errno != 0 ? -ERANGE : end == text + n;
 }
 
 /*
  * libconfig before 1.7 drops the upper half of a number without "L" behind it, and all of them stop at the highest of 64 bits: offset 4294967296
- * would be the beginning of the slot. So what needs an "L" gets one here.
+ * would be the beginning of the slot. So each number gets an "L" here; all of them, as those of an array must be of one kind.
  */
 static int numbers_widen(const char *text, char **ret_text, struct agent_error **err)
 {
@@ -177,7 +175,7 @@ static int numbers_widen(const char *text, char **ret_text, struct agent_error *
 		return agent_error_set(err, -ENOMEM, "manifest.memory", "no memory for sw-description");
 	while (*text != '\0') {
 		size_t n = in_string ? 0 : strspn(text, WORD);
-		int r = n == 0 ? 0 : needs_long(text, n);
+		int r = n == 0 ? 0 : lacks_long(text, n);
 
 		if (r < 0) {
 			free(out);

@@ -169,6 +169,7 @@ static void numbers_are_read_as_swupdate_reads_them(void **state)
 		{ "offset = \"0x10000\";", 65536 }, { "offset = \"010000\";", 4096 }, { "offset = \"0x10K\";", 16384 }, { "offset = \"64KiB\";", 65536 },
 		{ "offset = \"1MiB\";", 1048576 }, { "offset = 0x10000;", 65536 }, { "offset = 4294967296;", UINT64_C(4294967296) },
 		{ "offset = 0x80000000;", UINT64_C(2147483648) }, { "offset = 3000000000L;", UINT64_C(3000000000) }, { "offset = 2147483647;", 2147483647 },
+		{ "unknown = [ 1, -5000000000, 0xffffffff ]; offset = 2;", 2 },
 		{ "name = \"x 4294967296\"; offset = 1; /* 99999999999999999999 */", 1 },
 	};
 
