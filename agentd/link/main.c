@@ -104,6 +104,20 @@ static void report(struct link *link, const char *state, const char *why, const 
 					       liveness_word(news.alive), news.round_trip_ms, news.n_deaf, news.n_refused);
 }
 
+/* Core without a TPM does not know: whoever set a password must not read that he did not. */
+static bool is_setup_unknown(const char *setup)
+{
+	return setup[0] == '\0' || strcmp(setup, "unavailable") == 0;
+}
+
+static const char *setup_why(const struct link *link)
+{
+	if (link->setup[0] == '\0')
+		return "agentd does not answer yet";
+	return is_setup_unknown(link->setup) ? "the TPM does not answer, so it is not known yet whether the device is set up" :
+					       "setup is not finished: set the password first";
+}
+
 static void report_now(struct link *link)
 {
 	struct worker_status status = { .round_trip_ms = -1 };
@@ -114,8 +128,7 @@ static void report_now(struct link *link)
 		return;
 	}
 	if (link->worker == NULL) {
-		report(link, "waiting", link->setup[0] == '\0' ? "agentd does not answer yet" : "setup is not finished: set the password first",
-		       &status);
+		report(link, "waiting", setup_why(link), &status);
 		return;
 	}
 	worker_get_status(link->worker, &status);
@@ -323,11 +336,16 @@ static void refuse_apps(struct link *link)
 		apps_set_refusal(link->apps, -EOPNOTSUPP, "link.disabled", "mqtt.enable is false");
 	else if (strcmp(link->setup, "active") == 0)
 		apps_set_refusal(link->apps, -EBUSY, "link.starting", "the queues cannot be started, see the log; try again");
+	else if (is_setup_unknown(link->setup))
+		apps_set_refusal(link->apps, -EBUSY, "link.starting", setup_why(link));
 	else
 		apps_set_refusal(link->apps, -EKEYEXPIRED, "setup.password-change-required", "the owner has to set the password of the device first");
 }
 
-/* Broker connection only once the owner has set a password, and no longer after a factory reset. */
+/*
+ * Broker connection only once the owner has set a password, and no longer after a factory reset. What was so stays so while core, started again
+ * without its TPM, cannot tell.
+ */
 static void follow_setup(struct link *link, const char *setup)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
@@ -339,7 +357,7 @@ static void follow_setup(struct link *link, const char *setup)
 		start_work(link, &err);
 		if (err != NULL)
 			service_log(LOG_ERR, "%s", agent_error_message(err));
-	} else if (!is_active && link->worker != NULL) {
+	} else if (!is_active && !is_setup_unknown(setup) && link->worker != NULL) {
 		service_log(LOG_NOTICE, "setup is %s: leaving the broker", setup);
 		stop_work(link);
 	}

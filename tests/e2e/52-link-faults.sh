@@ -86,6 +86,20 @@ succeeds "with the TPM back the connection comes up by itself" wait_for 90 onlin
 arrives "what was acknowledged meanwhile arrives" "$LAB/gone" 1 $n
 is "nobody was restarted" "$(cat "$RUN"/pids/{agentd,agentd-link})" "$PIDS"
 
+# ---- core starts again without its TPM: it cannot tell whether there is an owner, and what ran before goes on
+listen_to 'alarms/again' "$LAB/again"
+lab_tpm_stop
+kill -9 "$(cat "$RUN/pids/agentd")"
+no_tpm() { ctl --json status | jq -e '.setup == "unavailable" and .link_state == "online"'; }
+succeeds "core without a TPM leaves the connection alone" wait_for 60 no_tpm
+succeeds "  which takes messages" app publish alarms/again 1 5
+kill -9 "$(cat "$RUN/pids/agentd-link")"
+blames_tpm() { ctl --json status | jq -r .link_detail | grep 'the TPM does not answer'; }
+succeeds "agentd-link that starts meanwhile waits, and blames the TPM and not the owner" wait_for 60 blames_tpm
+lab_tpm_start
+succeeds "with the TPM back it connects" wait_for 90 online
+arrives "and all of it arrived" "$LAB/again" 1 5
+
 # ---- a subscriber that is dead
 if [ -n "${LINK_DEAD:-}" ]; then
   operator() { mosquitto_pub -h localhost -p "$BROKER_PORT" --cafile "$PKI/broker-ca.pem" --cert "$PKI/operator.pem" --key "$PKI/operator.key" \
