@@ -205,7 +205,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
 	c = req->conn;
 	request_free(req);
 	*context = NULL;
-	if (c != NULL && c->state == CONN_OPEN && !c->out_eof)
+	/* Otherwise it closes now; the phase says what the client was waiting for. */
+	if (c != NULL && c->state == CONN_OPEN && !c->out_eof && code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		conn_set_phase(c, PHASE_IDLE);
 }
 

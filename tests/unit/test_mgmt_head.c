@@ -272,6 +272,7 @@ static void half_a_request_and_a_goodbye_is_answered(void **state)
 	} rows[] = {
 		{ "GET /v1/hea", 400 },
 		{ "POST /v1/session HTTP/1.1\r\n" H JSON "Content-Length: 20\r\n\r\n{\"user\"", 400 },
+		{ "POST /v1/update HTTP/1.1\r\n" H FULL "Content-Type: application/octet-stream\r\nContent-Length: 3000\r\n\r\n070702", 400 },
 	};
 	struct world *w = *state;
 	char text[4096];
