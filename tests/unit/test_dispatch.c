@@ -56,6 +56,8 @@ static void who_may_do_what_with_updates(void **state)
 		{ "OfferAnnounce", PROG_FETCH, SETUP_DONE, ACCOUNT_NONE },	 { "OfferWithdraw", PROG_FETCH, SETUP_DONE, ACCOUNT_NONE },
 		{ "OfferStatus", PROG_FETCH, SETUP_DONE, ACCOUNT_NONE },	 { "UpdateConfirm", PROG_MGMT, SETUP_DONE, ACCOUNT_OPERATOR },
 		{ "UpdateRollback", PROG_MGMT, SETUP_DONE, ACCOUNT_OPERATOR },	 { "UpdateCheck", 0, SETUP_DONE, ACCOUNT_OPERATOR },
+		{ "UpdateReboot", PROG_MGMT, SETUP_DONE, ACCOUNT_OPERATOR },	 { "RebootGet", PROG_VENDOR, SETUP_DONE, ACCOUNT_NONE },
+		{ "RebootHold", PROG_VENDOR, SETUP_DONE, ACCOUNT_NONE },
 		/* What unlocks something is the administrator's; what agentd-install asks for is nobody else's, and all that it may ask. */
 		{ "UpdateKeySet", PROG_MGMT, SETUP_DONE, ACCOUNT_ADMIN },	 { "UpdateKeyRemove", PROG_MGMT, SETUP_DONE, ACCOUNT_ADMIN },
 		{ "UpdateRecipient", PROG_MGMT, SETUP_DONE, ACCOUNT_ADMIN },	 { "UpdateUnwrap", PROG_INSTALL, SETUP_DONE, ACCOUNT_NONE },
@@ -71,7 +73,7 @@ static void who_may_do_what_with_updates(void **state)
 		while (k < ARRAY_SIZE(rows) && strcmp(rows[k].method, op->method) != 0)
 			k++;
 		if (k == ARRAY_SIZE(rows)) {
-			if (strncmp(op->method, "Update", 6) == 0 || strncmp(op->method, "Offer", 5) == 0 || (op->programs & PROG_INSTALL) != 0)
+			if (strncmp(op->method, "Update", 6) == 0 || strncmp(op->method, "Offer", 5) == 0 || strncmp(op->method, "Reboot", 6) == 0 || (op->programs & PROG_INSTALL) != 0)
 				fail_msg("%s: who may do that?", op->method);
 			continue;
 		}
