@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "agentd/common/paths.h"
 #include "agentd/common/settings.h"
 
 #define DEVICE "device = { product = \"gw:1\"; serial = \"S-1\"; };\n"
@@ -168,13 +169,13 @@ static void drop_ins_are_read_in_name_order(void **state)
 	assert_int_equal(s->mqtt.port, 2);
 	assert_string_equal(s->mqtt.host, "x");
 	path = settings_trust_path(s, "", "broker/ca.pem");
-	assert_string_equal(path, "/etc/agentd/trust/broker/ca.pem");
+	assert_string_equal(path, AGENT_SYSCONFDIR "/agentd/trust/broker/ca.pem");
 	free(path);
 	path = settings_trust_path(s, "/a", "broker/ca.pem");
 	assert_string_equal(path, "/a");
 	free(path);
 	path = settings_trust_path(s, NULL, "update");
-	assert_string_equal(path, "/etc/agentd/trust/update");
+	assert_string_equal(path, AGENT_SYSCONFDIR "/agentd/trust/update");
 	free(path);
 	s = settings_free(s);
 	put(dir, "agentd.conf.d/50.conf", "\nfoo = { };", 11);
