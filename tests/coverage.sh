@@ -3,8 +3,8 @@
 # below PERCENT (90).
 #   tpm      libagent/tpm, the key-file parser among it, with its tests against a software TPM that need no agent (a program in its
 #            sandbox cannot write down what it ran, so tests/e2e/11, 12, 15 and most of 16 do not count here): the key file and the rest
-#   update   what reads bundles and boot environments: archive, manifest in both syntaxes, CMS and its policy, chunk tables, environments:
-#            each of these five
+#   update   what reads bundles and boot environments: archive, manifest in both syntaxes, CMS and its policy, envelopes, chunk tables, environments,
+#            service tickets, tar archives: each of these eight
 #   TEST_DIR   where to build, as for tests/run.sh; the build is in TEST_DIR/coverage
 set -u
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,14 +25,15 @@ case $part in
     ;;
   update)
     live=
-    unit="test_container test_manifest test_manifest_stock test_cms test_cms_raw test_trust test_update test_update_faults test_boot test_boot_loaders test_mutations test_envelope"
-    fuzz="container manifest cms chunks bootenv envelope"
+    unit="test_container test_manifest test_manifest_stock test_cms test_cms_raw test_trust test_update test_update_faults test_boot test_boot_loaders test_mutations test_envelope test_ticket test_tar test_ubivol"
+    fuzz="container manifest cms chunks bootenv envelope ticket tar"
     scripts=
     files="libagent/update/container.c:container libagent/update/syntax.c:manifest libagent/update/fields.c:manifest libagent/update/lookup.c:manifest
       libagent/update/manifest.c:manifest libagent/update/manifest_stock.c:manifest libagent/crypto/cms.c:CMS libagent/crypto/cms_trust.c:CMS
       libagent/crypto/cms_raw.c:CMS libagent/crypto/envelope.c:envelope libagent/crypto/envelope_key.c:envelope libagent/update/content_key.c:envelope libagent/update/trust.c:CMS libagent/update/verify.c:CMS libagent/update/stream.c:chunks libagent/update/cipher.c:chunks libagent/update/filter.c:chunks
       libagent/update/boot.c:environment libagent/update/boot_efi.c:environment libagent/update/boot_file.c:environment libagent/update/boot_grub.c:environment
-      libagent/update/boot_script.c:environment libagent/update/boot_systemd.c:environment libagent/update/boot_uboot.c:environment libagent/update/lines.c:environment"
+      libagent/update/boot_script.c:environment libagent/update/boot_systemd.c:environment libagent/update/boot_uboot.c:environment libagent/update/lines.c:environment
+      libagent/update/ticket.c:ticket libagent/update/tar.c:tar"
     ;;
   *) echo "usage: coverage.sh [PERCENT] [tpm|update]" >&2; exit 2 ;;
 esac
