@@ -20,6 +20,7 @@
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
 #include "crypto/verify_dates.h"
+#include "crypto/verify_lists.h"
 
 #define FILE_MAX_BYTES (64 * KIB)
 #define CERTS_MAX 64
@@ -154,6 +155,7 @@ static int trust_new(struct agent_context *ctx, struct cms_trust **ret_trust, st
 	trust->store = X509_STORE_new();
 	if (trust->certs == NULL || trust->store == NULL)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory for certificates");
+	verify_lists_use(trust->store);
 	*ret_trust = TAKE_PTR(trust);
 	return 0;
 }

@@ -20,6 +20,7 @@
 #include <agent/openssl.h>
 
 #include "base/time.h"
+#include "crypto/verify_lists.h"
 
 int time_from_asn1(const ASN1_TIME *t, int64_t *ret_s)
 {
@@ -99,42 +100,43 @@ static int dates_of(const X509 *cert, const struct agent_time_reading *now)
 	return (int64_t)now->now_s < begin && now->state >= AGENT_TIME_NETWORK ? X509_V_ERR_CERT_NOT_YET_VALID : X509_V_OK;
 }
 
-/* OpenSSL 3 uses the list of the issuer that was issued last; so the dates of that one count. */
-static int dates_of_crl(X509_STORE_CTX *ctx, const X509 *cert, const struct agent_time_reading *now)
+static int dates_of_list(const X509_CRL *crl, const struct agent_time_reading *now)
 {
-	STACK_OF(X509_CRL) *crls = X509_STORE_CTX_get1_crls(ctx, X509_get_issuer_name(cert));
-	int64_t begin, end, latest = INT64_MIN;
-	int error = X509_V_OK;
+	const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
+	int64_t begin, end;
 
-	for (int i = 0; i < sk_X509_CRL_num(crls); i++) {
-		const X509_CRL *crl = sk_X509_CRL_value(crls, i);
-		const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
+	if (time_from_asn1(X509_CRL_get0_lastUpdate(crl), &begin) < 0)
+		return X509_V_ERR_ERROR_IN_CRL_LAST_UPDATE_FIELD;
+	if (next != NULL && time_from_asn1(next, &end) < 0)
+		return X509_V_ERR_ERROR_IN_CRL_NEXT_UPDATE_FIELD;
+	if (next != NULL && (int64_t)now->now_s > end)
+		return X509_V_ERR_CRL_HAS_EXPIRED;
+	return (int64_t)now->now_s < begin && now->state >= AGENT_TIME_NETWORK ? X509_V_ERR_CRL_NOT_YET_VALID : X509_V_OK;
+}
 
-		if (time_from_asn1(X509_CRL_get0_lastUpdate(crl), &begin) < 0 || begin <= latest)
-			continue;
-		latest = begin;
-		error = X509_V_OK;
-		if (next != NULL && time_from_asn1(next, &end) < 0)
-			error = X509_V_ERR_ERROR_IN_CRL_NEXT_UPDATE_FIELD;
-		else if (next != NULL && (int64_t)now->now_s > end)
-			error = X509_V_ERR_CRL_HAS_EXPIRED;
-		else if ((int64_t)now->now_s < begin && now->state >= AGENT_TIME_NETWORK)
-			error = X509_V_ERR_CRL_NOT_YET_VALID;
-	}
+/* Each of the lists that count, where there is one for each scope. */
+static int dates_of_crl(X509_STORE_CTX *ctx, X509 *issuer, const struct agent_time_reading *now)
+{
+	STACK_OF(X509_CRL) *crls = verify_lists_of(ctx, issuer);
+	int error = sk_X509_CRL_num(crls) > 0 ? X509_V_OK : X509_V_ERR_UNABLE_TO_GET_CRL;
+
+	for (int i = 0; error == X509_V_OK && i < sk_X509_CRL_num(crls); i++)
+		error = dates_of_list(sk_X509_CRL_value(crls, i), now);
 	sk_X509_CRL_pop_free(crls, X509_CRL_free);
-	/* There is none, memory ran out, or nobody can say how old it is. */
-	return latest == INT64_MIN ? X509_V_ERR_UNABLE_TO_GET_CRL : error;
+	return error;
 }
 
 static int dates_of_chain(X509_STORE_CTX *ctx, unsigned long flags, const struct agent_time_reading *now, int *ret_depth)
 {
-	for (int i = 0; i < sk_X509_num(X509_STORE_CTX_get0_chain(ctx)); i++) {
-		X509 *cert = sk_X509_value(X509_STORE_CTX_get0_chain(ctx), i);
+	const STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
+
+	for (int i = 0; i < sk_X509_num(chain); i++) {
+		X509 *cert = sk_X509_value(chain, i);
 		int error = dates_of(cert, now);
 
 		/* CRL_CHECK is about the end of the chain, with CRL_CHECK_ALL about all of it; nobody revokes a root. */
 		if (error == X509_V_OK && (flags & X509_V_FLAG_CRL_CHECK) != 0 && (i == 0 || (flags & X509_V_FLAG_CRL_CHECK_ALL) != 0))
-			error = dates_of_crl(ctx, cert, now);
+			error = dates_of_crl(ctx, sk_X509_value(chain, i + 1 < sk_X509_num(chain) ? i + 1 : i), now);
 		if (error == X509_V_ERR_UNABLE_TO_GET_CRL && is_overruled(ctx, i, cert, error))
 			error = X509_V_OK;
 		*ret_depth = i;
@@ -201,9 +203,9 @@ int verify_at(X509_STORE_CTX *ctx, const struct agent_time_reading *now)
 }
 
 /* Of the lists with the name of the issuer only those that it signed. */
-static int64_t list_signed(X509_STORE_CTX *ctx, const X509 *cert, X509 *issuer)
+static int64_t list_signed(X509_STORE_CTX *ctx, X509 *issuer)
 {
-	STACK_OF(X509_CRL) *crls = X509_STORE_CTX_get1_crls(ctx, X509_get_issuer_name(cert));
+	STACK_OF(X509_CRL) *crls = verify_lists_of(ctx, issuer);
 	int64_t at, latest = INT64_MIN;
 
 	for (int i = 0; i < sk_X509_CRL_num(crls); i++) {
@@ -225,7 +227,7 @@ int64_t verify_lists_signed(X509_STORE_CTX *ctx)
 	int n = (flags & X509_V_FLAG_CRL_CHECK) == 0 ? 0 : (flags & X509_V_FLAG_CRL_CHECK_ALL) != 0 ? sk_X509_num(chain) : 1;
 
 	for (int i = 0; i < n && i < sk_X509_num(chain); i++) {
-		at = list_signed(ctx, sk_X509_value(chain, i), sk_X509_value(chain, i + 1 < sk_X509_num(chain) ? i + 1 : i));
+		at = list_signed(ctx, sk_X509_value(chain, i + 1 < sk_X509_num(chain) ? i + 1 : i));
 		latest = at > latest ? at : latest;
 	}
 	return latest;

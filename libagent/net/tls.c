@@ -18,6 +18,7 @@
 #include "base/time.h"
 #include "context.h"
 #include "crypto/openssl_error.h"
+#include "crypto/verify_lists.h"
 
 #define PEM_FILE_MAX (256 * KIB)	/* some hundred certificates */
 #define CHAIN_DEPTH_MAX 5		/* intermediates; device PKIs have one or two */
@@ -199,6 +200,7 @@ static int load_anchors(struct agent_tls *tls, const char *ca_file, struct agent
 	for (int i = 0; i < sk_X509_num(certs); i++)
 		if (X509_STORE_add_cert(tls->anchors, sk_X509_value(certs, i)) != 1)
 			return openssl_failed(err, "use the trust anchors");
+	verify_lists_use(tls->anchors);
 	for (int i = 0; i < sk_X509_CRL_num(tls->record->checks.crls); i++)
 		if (X509_STORE_add_crl(tls->anchors, sk_X509_CRL_value(tls->record->checks.crls, i)) != 1)
 			return openssl_failed(err, "use the revocation lists");

@@ -52,7 +52,14 @@ static int setup(void **state)
 	w->root = pki_cert(&(struct pki_spec){ .common_name = "Root", .is_ca = 1 }, w->root_key, NULL, NULL);
 	w->ca = pki_cert(&ca, w->ca_key, w->root, w->root_key);
 	w->stranger = pki_cert(&ca, w->stranger_key, NULL, NULL); /* the same name, another key */
+	/* Told apart by their keys. */
+	pki_extension(w->ca, w->root, NID_subject_key_identifier, "hash");
+	assert_true(X509_sign(w->ca, w->root_key, EVP_sha256()) > 0);
+	pki_extension(w->stranger, w->stranger, NID_subject_key_identifier, "hash");
+	assert_true(X509_sign(w->stranger, w->stranger_key, EVP_sha256()) > 0);
 	w->cert = issue("broker", "serverAuth", w->key, w->ca, w->ca_key);
+	pki_extension(w->cert, w->ca, NID_authority_key_identifier, "keyid:always");
+	assert_true(X509_sign(w->cert, w->ca_key, EVP_sha256()) > 0);
 	w->other = issue("other", "serverAuth", w->key, w->ca, w->ca_key);
 	w->delegate = issue("responder", "OCSPSigning", w->delegate_key, w->ca, w->ca_key);
 	w->no_delegate = issue("no responder", "serverAuth", w->delegate_key, w->ca, w->ca_key);
@@ -341,6 +348,93 @@ static void lists_decide_who_is_revoked(void **state)
 		}
 		SSL_CTX_free(server_ctx);
 	}
+}
+
+struct list {
+	int by_namesake; /* signed by another authority with the same name */
+	long number;	 /* 0: without */
+	int revokes;
+	long from_s, to_s;
+};
+
+static void write_list(FILE *f, struct world *w, const struct list *list)
+{
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *t = X509_gmtime_adj(NULL, list->from_s);
+
+	X509_CRL_set_version(crl, X509_CRL_VERSION_2);
+	X509_CRL_set_issuer_name(crl, X509_get_subject_name(w->ca));
+	X509_CRL_set1_lastUpdate(crl, t);
+	if (list->revokes) {
+		X509_REVOKED *r = X509_REVOKED_new();
+
+		X509_REVOKED_set_serialNumber(r, (ASN1_INTEGER *)(uintptr_t)X509_get0_serialNumber(w->cert));
+		X509_REVOKED_set_revocationDate(r, t);
+		assert_int_equal(X509_CRL_add0_revoked(crl, r), 1);
+	}
+	X509_gmtime_adj(t, list->to_s);
+	X509_CRL_set1_nextUpdate(crl, t);
+	ASN1_TIME_free(t);
+	if (list->number != 0) {
+		ASN1_INTEGER *number = ASN1_INTEGER_new();
+
+		ASN1_INTEGER_set(number, list->number);
+		assert_int_equal(X509_CRL_add1_ext_i2d(crl, NID_crl_number, number, 0, 0), 1);
+		ASN1_INTEGER_free(number);
+	}
+	assert_true(X509_CRL_sign(crl, list->by_namesake ? w->stranger_key : w->ca_key, EVP_sha256()) > 0);
+	assert_int_equal(PEM_write_X509_CRL(f, crl), 1);
+	X509_CRL_free(crl);
+}
+
+/* Several lists with the name of one issuer, in either order. */
+static void of_the_lists_of_an_issuer_the_newest_that_it_signed_counts(void **state)
+{
+	static const struct {
+		const char *claim;
+		struct list lists[2];
+		int knows_namesake; /* it is an anchor */
+		enum agent_tls_crl policy;
+		const char *error, *says;
+	} cases[] = {
+		{ "the newer one revokes", { { 0, 0, 0, -3600, 3600 }, { 0, 0, 1, -60, 3600 } }, 0, CRL_NEEDED, "tls.revoked", "revoked" },
+		{ "the older one revoked, the newer does not any more", { { 0, 0, 1, -3600, 3600 }, { 0, 0, 0, -60, 3600 } }, 0, CRL_NEEDED, NULL, NULL },
+		{ "the number goes before the date", { { 0, 9, 1, -3600, 3600 }, { 0, 8, 0, -60, 3600 } }, 0, CRL_NEEDED, "tls.revoked", "revoked" },
+		{ "also the other way", { { 0, 8, 1, -60, 3600 }, { 0, 9, 0, -3600, 3600 } }, 0, CRL_NEEDED, NULL, NULL },
+		{ "the newest is out of date, an older one is not", { { 0, 1, 0, -7200, 3600 }, { 0, 2, 0, -3600, -60 } }, 0, IF_PRESENT, "tls.crl-expired", "out of date" },
+		{ "a newer one that somebody else signed", { { 0, 1, 0, -3600, 3600 }, { 1, 2, 1, -60, 3600 } }, 0, CRL_NEEDED, NULL, NULL },
+		{ "it does not hide a revocation", { { 0, 1, 1, -3600, 3600 }, { 1, 2, 0, -60, 3600 } }, 0, CRL_NEEDED, "tls.revoked", "revoked" },
+		{ "nor is its date asked for", { { 0, 1, 0, -3600, 3600 }, { 1, 2, 0, -60, -30 } }, 0, CRL_NEEDED, NULL, NULL },
+		{ "only lists that nobody known signed", { { 1, 1, 0, -3600, 3600 }, { 1, 2, 0, -60, 3600 } }, 0, IF_PRESENT, "tls.crl", "cannot be used" },
+		{ "only lists of a trusted namesake", { { 1, 1, 1, -3600, 3600 }, { 1, 2, 1, -60, 3600 } }, 1, IF_PRESENT, NULL, NULL },
+		{ "which are not enough", { { 1, 1, 0, -3600, 3600 }, { 1, 2, 0, -60, 3600 } }, 1, CRL_NEEDED, "tls.crl-missing", "required" },
+		{ "each has its own, and the namesake's revokes", { { 0, 1, 0, -3600, 3600 }, { 1, 2, 1, -60, 3600 } }, 1, CRL_NEEDED, NULL, NULL },
+	};
+	struct world *w = *state;
+	SSL_CTX *server_ctx = server_context(w, w->cert, w->key, w->ca, 0);
+	char both[96];
+	FILE *f;
+
+	snprintf(both, sizeof(both), "%s/both.pem", w->dir.path);
+	f = fopen(both, "w");
+	assert_non_null(f);
+	assert_int_equal(PEM_write_X509(f, w->stranger), 1);
+	assert_int_equal(PEM_write_X509(f, w->root), 1);
+	assert_int_equal(fclose(f), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases) * 2; i++) {
+		size_t c = i / 2;
+
+		print_message("    %s\n", cases[c].claim);
+		f = fopen(w->crl_file, "w");
+		assert_non_null(f);
+		write_crl(f, 0, w->root, w->root_key, NULL, -3600, 3600);
+		write_list(f, w, &cases[c].lists[i % 2]);
+		write_list(f, w, &cases[c].lists[1 - i % 2]);
+		assert_int_equal(fclose(f), 0);
+		expect(w, (struct agent_tls_options){ .crl_file = w->crl_file, .crl = cases[c].policy, .ca_file = cases[c].knows_namesake ? both : NULL }, server_ctx,
+		       cases[c].error, cases[c].says);
+	}
+	SSL_CTX_free(server_ctx);
 }
 
 static void files_of_lists_that_are_no_lists_are_refused(void **state)
@@ -684,6 +778,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lists_decide_who_is_revoked),
+		cmocka_unit_test(of_the_lists_of_an_issuer_the_newest_that_it_signed_counts),
 		cmocka_unit_test(files_of_lists_that_are_no_lists_are_refused),
 		cmocka_unit_test(stapled_answers_decide_too),
 		cmocka_unit_test(a_delegate_may_be_on_a_list),
