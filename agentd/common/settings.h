@@ -43,6 +43,7 @@ struct settings {
 		int64_t flash_endurance_gib, telemetry_s, app_calls_per_s, keepalive_s, backoff_min_ms, backoff_max_ms;
 		bool allow_tls12;
 	} mqtt;
+	struct { int64_t budget_mib, budget_connects, budget_hold, budget_save_s; } link;
 	struct { char *role; int64_t ahead_s, per_minute; } command;
 	struct { char *ca_file, *crl_file, *crl, *ocsp, **pins; int64_t connect_timeout_s; } fetch;
 	struct { char *kind, *index_url; int64_t poll_s, poll_min_s, poll_max_s; } source;

@@ -308,6 +308,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	free(core.srk_name);
 	free(core.device_ca_pem);
 	sd_bus_message_unref(core.link_queues);
+	link_stop(&core);
 	free(core.device_ca_fingerprint);
 	service_stop(&core.service);
 	return code;

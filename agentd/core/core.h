@@ -20,6 +20,7 @@
 #include "agentd/common/operations.h"
 #include "agentd/common/service.h"
 #include "agentd/common/settings.h"
+#include "agentd/core/link.h"
 #include "agentd/core/worker.h"
 
 struct accounts;
@@ -72,12 +73,7 @@ struct core {
 	uint64_t tickets;	   /* how many service tickets were used, likewise */
 	bool has_tickets;
 	bool https_expiry_is_told; /* since the certificate was installed: op_https.c */
-	char link_state[16];
-	char link_detail[512];
-	char link_alive[8];	   /* as agentd-link told last, as what follows */
-	int64_t link_round_trip_ms; /* -1: none */
-	uint64_t n_link_deaf, n_link_refused;
-	char link_refusal[512];	   /* last one that was told */
+	struct link_told link;
 	sd_bus_message *link_queues; /* what agentd-link last told of its queues, NULL before it did: op_queue.c */
 	uint64_t start_us; /* CLOCK_MONOTONIC */
 	int tpm_state;	   /* enum agent_tpm_state as last written to the event log, or -1 */

@@ -15,6 +15,7 @@
 #include "agentd/core/clock.h"
 #include "agentd/core/core.h"
 #include "agentd/core/enrol.h"
+#include "agentd/core/link.h"
 #include "agentd/core/source.h"
 #include "agentd/core/store.h"
 #include "agentd/core/update.h"
@@ -59,81 +60,6 @@ int op_setup_get(struct core *core, struct op_call *call, struct agent_error **e
 	return op_reply(call, "s", core_setup_name(core));
 }
 
-static bool is_one_of(const char *word, const char *const *words, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(word, words[i]) == 0)
-			return true;
-	return false;
-}
-
-/* Does the broker carry anything? Once for each time that this changes; a deaf one is tried again and again. */
-static void tell_alive(struct core *core, const char *alive, uint64_t n_deaf)
-{
-	bool was_deaf = strcmp(core->link_alive, "deaf") == 0, is_deaf = strcmp(alive, "deaf") == 0;
-	char count[24];
-
-	snprintf(count, sizeof(count), "%" PRIu64, n_deaf);
-	if (is_deaf && !was_deaf)
-		event_add(core, EVENT_LINK_DEAF, "times", count, NULL);
-	else if (was_deaf && strcmp(alive, "alive") == 0)
-		event_add(core, EVENT_LINK_ALIVE, "times", count, NULL);
-}
-
-/* A broker that refuses a subscription does so on each new connection. */
-static void tell_refused(struct core *core, uint64_t n_refused)
-{
-	if (n_refused <= core->n_link_refused || strcmp(core->link_detail, core->link_refusal) == 0)
-		return;
-	strcpy(core->link_refusal, core->link_detail);
-	event_add(core, EVENT_LINK_REFUSED, "reason", core->link_refusal, NULL);
-}
-
-int op_link_report(struct core *core, struct op_call *call, struct agent_error **err)
-{
-	static const char *const states[] = { "disabled", "offline", "connecting", "online", "waiting" };
-	static const char *const lives[] = { "unknown", "alive", "deaf" };
-	bool was_online = strcmp(core->link_state, "online") == 0;
-	const char *state, *detail, *alive;
-	uint64_t n_deaf, n_refused;
-	int64_t round_trip_ms;
-
-	if (sd_bus_message_read(call->msg, "sssxtt", &state, &detail, &alive, &round_trip_ms, &n_deaf, &n_refused) < 0)
-		return op_unreadable(call, err);
-	if (!is_one_of(state, states, ARRAY_SIZE(states)) || !is_one_of(alive, lives, ARRAY_SIZE(lives)))
-		return agent_error_set(err, -EINVAL, "link.state", "that is no state of a link");
-	snprintf(core->link_state, sizeof(core->link_state), "%s", state);
-	/* Shortened bytewise: what is left must stay valid UTF-8 for the bus. */
-	snprintf(core->link_detail, sizeof(core->link_detail), "%s", detail);
-	for (char *p = core->link_detail; *p != '\0'; p++)
-		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
-			*p = '?';
-	/* Attempts come and go by the second in a bad network; an audit wants to know when the link was up. */
-	if (was_online != (strcmp(state, "online") == 0))
-		event_add(core, EVENT_LINK_STATE, "state", core->link_state, "reason", core->link_detail[0] != '\0' ? core->link_detail : NULL, NULL);
-	tell_alive(core, alive, n_deaf);
-	tell_refused(core, n_refused);
-	snprintf(core->link_alive, sizeof(core->link_alive), "%s", alive);
-	core->link_round_trip_ms = round_trip_ms;
-	core->n_link_deaf = n_deaf;
-	core->n_link_refused = n_refused;
-	return op_reply(call, NULL);
-}
-
-static void emit_reconnect(struct core *core, sd_bus *bus)
-{
-	(void)core;
-	(void)sd_bus_emit_signal(bus, BUS_PATH, BUS_CORE, "LinkReconnect", NULL);
-}
-
-int op_link_reconnect(struct core *core, struct op_call *call, struct agent_error **err)
-{
-	if (!core->settings->mqtt.enable)
-		return agent_error_set(err, -EOPNOTSUPP, "link.disabled", "mqtt.enable is false");
-	bus_each(core, PROG_LINK, emit_reconnect);
-	return op_reply(call, NULL);
-}
-
 static int append_status(struct core *core, sd_bus_message *m)
 {
 	const struct settings *s = core->settings;
@@ -167,18 +93,7 @@ static int append_status(struct core *core, sd_bus_message *m)
 	if (r >= 0 && core->has_floor)
 		r = peer_append_u64(m, "floor", core->floor);
 	if (r >= 0)
-		r = peer_append_string(m, "link_state", core->link_state[0] != '\0' ? core->link_state :
-				       s->mqtt.enable ? "offline" : "disabled");
-	if (r >= 0)
-		r = peer_append_string(m, "link_detail", core->link_detail[0] != '\0' ? core->link_detail : NULL);
-	if (r >= 0)
-		r = peer_append_string(m, "link_alive", core->link_alive[0] != '\0' ? core->link_alive : "unknown");
-	if (r >= 0 && core->link_alive[0] != '\0' && core->link_round_trip_ms >= 0)
-		r = peer_append_u64(m, "link_round_trip_ms", (uint64_t)core->link_round_trip_ms);
-	if (r >= 0)
-		r = peer_append_u64(m, "link_deaf", core->n_link_deaf);
-	if (r >= 0)
-		r = peer_append_u64(m, "link_refused", core->n_link_refused);
+		r = link_append_short(core, m);
 	if (r >= 0)
 		r = clock_append_short(core, m);
 	if (r >= 0)

@@ -40,6 +40,8 @@ const struct command commands[] = {
 	{ "tpm quote", "--nonce HEX --pcrs 0,7 [--out FILE]", "the TPM's statement of PCR values, for a verifier", cmd_tpm_quote },
 	{ "tpm counters", "", "NV counters: value, writes, write budget, attributes", cmd_tpm_counters },
 	{ "tpm ek", "[--type TYPE] [--out FILE]", "endorsement key and its certificates: rsa-2048 (default), ec-p256", cmd_tpm_ek },
+	{ "link reconnect", "", "leave the broker and connect anew", cmd_link_reconnect },
+	{ "link", "", "the broker connection: each broker with its last reason, and what was used of the budget of the month", cmd_link },
 	{ "queue list", "", "messages that wait for the broker: how many, what was lost or refused, what they cost the flash", cmd_queue_list },
 	{ "enrol status", "", "the certificate of the device and how far the next one is", cmd_enrol_status },
 	{ "enrol renew", "[--new-key]", "ask the EST server for a certificate now", cmd_enrol_renew },
@@ -51,6 +53,7 @@ const struct command commands[] = {
 	{ "https remove", "", "back to the certificate of the device itself", cmd_https_remove },
 	{ "update install", "FILE|-|URL", "put a signed bundle into the inactive slot", cmd_update_install },
 	{ "update status", "", "slots, stage and result of the last installation", cmd_update_status },
+	{ "update check", "", "look for updates soon, whatever the rhythm is", cmd_update_check },
 	{ "update offer", "URL", "tell the device of an update; the policy says when it is installed", cmd_update_offer },
 	{ "update approve", "[RELEASE | --source [ACTION [VERSION]]]", "install the offered update now", cmd_update_approve },
 	{ "update postpone", "HOURS", "put the offered update off, within the bounds of agentd.conf", cmd_update_postpone },
@@ -209,7 +212,7 @@ int cmd_completion(struct ctl *ctl, int argc, char **argv)
 			fputs("\" -- \"$cur\"));;\n", stdout);
 		}
 	}
-	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    account|bundle|key|queue|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
+	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    account|bundle|key|link|queue|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
 	for (size_t i = 0; i < n_commands; i++)
 		if (strchr(commands[i].words, ' ') != NULL)
 			printf("%s ", strchr(commands[i].words, ' ') + 1);

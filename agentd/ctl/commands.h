@@ -44,6 +44,8 @@ int command_show(struct ctl *ctl, int argc, char **argv, const char *method, con
 
 int cmd_status(struct ctl *ctl, int argc, char **argv);
 int cmd_time(struct ctl *ctl, int argc, char **argv);
+int cmd_link(struct ctl *ctl, int argc, char **argv);
+int cmd_link_reconnect(struct ctl *ctl, int argc, char **argv);
 int cmd_queue_list(struct ctl *ctl, int argc, char **argv);
 int cmd_passwd(struct ctl *ctl, int argc, char **argv);
 int cmd_login(struct ctl *ctl, int argc, char **argv);
@@ -80,6 +82,7 @@ int cmd_https_certificate(struct ctl *ctl, int argc, char **argv);
 int cmd_https_remove(struct ctl *ctl, int argc, char **argv);
 int cmd_update_install(struct ctl *ctl, int argc, char **argv);
 int cmd_update_status(struct ctl *ctl, int argc, char **argv);
+int cmd_update_check(struct ctl *ctl, int argc, char **argv);
 int cmd_update_offer(struct ctl *ctl, int argc, char **argv);
 int cmd_update_approve(struct ctl *ctl, int argc, char **argv);
 int cmd_update_postpone(struct ctl *ctl, int argc, char **argv);

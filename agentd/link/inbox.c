@@ -29,16 +29,21 @@ void inbox_put(struct inbox *inbox, const char *gap, const char *topic, const vo
 	bool is_full = inbox->n >= INBOX_MESSAGES || inbox->bytes + size > INBOX_BYTES;
 	struct worker_message *m;
 
-	if (gap == NULL && is_full)
+	if (gap == NULL && is_full) {
 		gap = "slow";
+		inbox->n_lost++;
+	}
 	if (gap != NULL && inbox->n > INBOX_MESSAGES)
 		return;	/* the last one there is a gap */
 	m = calloc(1, sizeof(*m));
-	if (m == NULL)
+	if (m == NULL) {
+		inbox->n_lost += gap == NULL;
 		return;
+	}
 	m->gap = gap;
 	if (gap == NULL && ((m->topic = strdup(topic)) == NULL || (size > 0 && (m->payload = malloc(size)) == NULL))) {
 		m->gap = "slow";
+		inbox->n_lost++;
 		size = 0;
 	}
 	if (m->gap == NULL && size > 0)

@@ -3,6 +3,7 @@
 #define LINK_INBOX_H
 /* What came from the broker and the event loop has not taken yet: bounded, and what is lost is told in its place. Not locked. */
 #include <stddef.h>
+#include <stdint.h>
 
 /* Something from the broker; the receiver frees it. */
 struct worker_message {
@@ -16,6 +17,7 @@ struct worker_message {
 struct inbox {
 	struct worker_message *first, **end;
 	size_t n, bytes;
+	uint64_t n_lost;	/* messages for which there was no room or no memory */
 };
 
 void inbox_init(struct inbox *inbox);

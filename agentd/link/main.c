@@ -24,6 +24,7 @@
 #include "agentd/common/service.h"
 #include "agentd/common/told_time.h"
 #include "agentd/link/apps.h"
+#include "agentd/link/budget.h"
 #include "agentd/link/commands.h"
 #include "agentd/link/store.h"
 #include "agentd/link/telemetry.h"
@@ -40,7 +41,13 @@
 struct liveness_report {
 	enum liveness_state alive;
 	int64_t round_trip_ms;
-	uint64_t n_deaf, n_refused;
+	uint64_t n_deaf, n_refused, n_lost;
+};
+
+/* And of each broker. */
+struct brokers_report {
+	size_t n, at;
+	struct worker_broker list[BROKER_ROWS_MAX + 1];
 };
 
 struct link {
@@ -52,6 +59,7 @@ struct link {
 	char *prefix;			/* of topics */
 	struct apps *apps;
 	struct commands *commands;	/* NULL: none are taken */
+	struct budget *budget;
 	struct store *store;		/* both or none: the owner has set a password, and mqtt.enable is set */
 	struct worker *worker;
 	char setup[32];			/* as core says; "" unknown */
@@ -60,6 +68,7 @@ struct link {
 	uint64_t n_connects_seen;
 	char reported_state[16], reported_why[512];
 	struct liveness_report reported;
+	struct brokers_report reported_brokers;
 	bool core_missing_logged;
 	uint64_t reported_queues[QUEUE_CLASSES_MAX][STORE_COUNTERS];
 	size_t n_reported_queues;
@@ -85,13 +94,16 @@ static const char *state_word(enum agent_mqtt_state state)
 /* The latest state, to core; again after core was restarted, because reported_state is empty then. */
 static void report(struct link *link, const char *state, const char *why, const struct worker_status *status)
 {
-	struct liveness_report news = { .alive = status->alive, .round_trip_ms = status->round_trip_ms, .n_deaf = status->n_deaf, .n_refused = status->n_refused };
+	struct liveness_report news = { .alive = status->alive, .round_trip_ms = status->round_trip_ms, .n_deaf = status->n_deaf,
+					.n_refused = status->n_refused, .n_lost = status->n_lost };
 	bool is_new_state = strcmp(state, link->reported_state) != 0, is_new_why = strcmp(why, link->reported_why) != 0;
 	const struct liveness_report *old = &link->reported;
 
 	if (!is_new_state && !is_new_why && old->alive == news.alive && old->round_trip_ms == news.round_trip_ms && old->n_deaf == news.n_deaf &&
-	    old->n_refused == news.n_refused)
+	    old->n_refused == news.n_refused && old->n_lost == news.n_lost)
 		return;
+	if (news.n_lost > old->n_lost)
+		service_log(LOG_WARNING, "%" PRIu64 " messages came from the broker faster than they could be taken", news.n_lost - old->n_lost);
 	link->reported = news;
 	/* While it tries again and again, a reason is one line in the log and not one per attempt. */
 	if (strcmp(state, "online") == 0 ? is_new_state : is_new_why && strcmp(state, "connecting") != 0)
@@ -100,8 +112,36 @@ static void report(struct link *link, const char *state, const char *why, const 
 	snprintf(link->reported_why, sizeof(link->reported_why), "%s", why);
 	service_status("%s%s%s", state, why[0] == '\0' ? "" : ": ", why);
 	if (link->core != NULL)
-		(void)sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "LinkReport", NULL, NULL, "sssxtt", state, why,
-					       liveness_word(news.alive), news.round_trip_ms, news.n_deaf, news.n_refused);
+		(void)sd_bus_call_method_async(link->core, NULL, NULL, BUS_PATH, BUS_CORE, "LinkReport", NULL, NULL, "sssxttt", state, why,
+					       liveness_word(news.alive), news.round_trip_ms, news.n_deaf, news.n_refused, news.n_lost);
+}
+
+/* Each broker of the list with its last reason, when that changed. */
+static void report_brokers(struct link *link, const struct worker_status *status)
+{
+	struct brokers_report news = { 0 };
+	sd_bus_message *m = NULL;
+	int r;
+
+	news.n = status->n_brokers;
+	news.at = status->info.broker;
+	memcpy(news.list, status->brokers, sizeof(news.list));
+	if (link->core == NULL || memcmp(&news, &link->reported_brokers, sizeof(news)) == 0)
+		return;
+	r = sd_bus_message_new_method_call(link->core, &m, NULL, BUS_PATH, BUS_CORE, "LinkBrokers");
+	if (r >= 0)
+		r = sd_bus_message_append(m, "u", (uint32_t)news.at);
+	if (r >= 0)
+		r = sd_bus_message_open_container(m, 'a', "(sqs)");
+	for (size_t i = 0; r >= 0 && i < news.n; i++)
+		r = sd_bus_message_append(m, "(sqs)", news.list[i].host, news.list[i].port, news.list[i].why);
+	if (r >= 0)
+		r = sd_bus_message_close_container(m);
+	if (r >= 0)
+		r = sd_bus_call_async(link->core, NULL, m, NULL, NULL, 0);
+	if (r >= 0)
+		link->reported_brokers = news;
+	sd_bus_message_unref(m);
 }
 
 /* Core without a TPM does not know: whoever set a password must not read that he did not. */
@@ -132,6 +172,7 @@ static void report_now(struct link *link)
 		return;
 	}
 	worker_get_status(link->worker, &status);
+	report_brokers(link, &status);
 	if (status.state == AGENT_MQTT_ONLINE && status.why[0] == '\0') {
 		if (status.round_trip_ms >= 0)
 			snprintf(why, sizeof(why), "last round trip %" PRId64 " ms", status.round_trip_ms);
@@ -316,6 +357,7 @@ static void start_work(struct link *link, struct agent_error **err)
 		link->store = store_close(link->store, true);
 	apps_attach(link->apps, link->store, link->worker);
 	commands_attach(link->commands, link->store, link->worker);
+	budget_attach(link->budget, link->store, link->worker);
 }
 
 static void stop_work(struct link *link)
@@ -324,6 +366,7 @@ static void stop_work(struct link *link)
 
 	apps_attach(link->apps, NULL, NULL);
 	commands_attach(link->commands, NULL, NULL);
+	budget_attach(link->budget, NULL, NULL);
 	/* A worker that does not come back still points at the store: its files are closed, its memory stays. */
 	is_over = worker_stop(TAKE_PTR(link->worker));
 	link->store = store_close(link->store, is_over);
@@ -362,8 +405,10 @@ static void follow_setup(struct link *link, const char *setup)
 		stop_work(link);
 	}
 	/* What waits is of an owner who gave the device away. */
-	if (strcmp(setup, "factory") == 0)
+	if (strcmp(setup, "factory") == 0) {
 		store_erase(link->service.settings);
+		budget_erase(link->budget);
+	}
 	report_now(link);
 }
 
@@ -442,6 +487,7 @@ static int on_core_lost(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	/* The broker connection stays; the next handshake needs core again, and core then learns where we stand. */
 	service_log(LOG_NOTICE, "connection to agentd lost, trying again");
 	commands_set_core(link->commands, NULL);
+	budget_set_core(link->budget, NULL);
 	sd_bus_detach_event(link->core);
 	link->core = sd_bus_close_unref(link->core);
 	connect_later(link);
@@ -478,7 +524,9 @@ static int connect_core(struct link *link, struct agent_error **err)
 		return agent_error_set(err, r, "bus.connect", "cannot talk to agentd: %s", strerror(-r));
 	}
 	commands_set_core(link->commands, link->core);
+	budget_set_core(link->budget, link->core);
 	link->reported_state[0] = '\0';
+	memset(&link->reported_brokers, 0, sizeof(link->reported_brokers));
 	link->has_reported_queues = false;
 	report_now(link);
 	report_queues(link);
@@ -578,7 +626,9 @@ static int set_up(struct link *link, struct agent_error **err)
 		r = sd_event_add_time_relative(link->service.event, &link->queues_timer, CLOCK_MONOTONIC, QUEUES_REPORT_US, 0, on_queues_time, link);
 	if (r < 0)
 		return agent_error_set(err, r, "link.setup", "cannot set up the event loop: %s", strerror(-r));
-	r = commands_open(settings, link->prefix, &link->commands, err);
+	r = budget_open(settings, link->time, link->service.event, &link->budget, err);
+	if (r >= 0)
+		r = commands_open(settings, link->prefix, &link->commands, err);
 	if (r >= 0)
 		r = apps_open(settings, link->prefix, link->commands, link->service.event, &link->apps, err);
 	if (r < 0)
@@ -605,6 +655,7 @@ int main(int argc, char **argv)
 	stop_work(&link);
 	apps_close(link.apps);
 	commands_close(link.commands);
+	budget_close(link.budget);
 	if (link.core != NULL)
 		sd_bus_flush_close_unref(link.core);
 	sd_event_source_unref(link.notify);

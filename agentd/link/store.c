@@ -138,7 +138,7 @@ static int send_one(struct store *store, struct class *c, uint64_t now)
 	uint64_t id;
 	int r;
 
-	if (c->queue == NULL || atomic_load(&c->is_broken) || !may_send(c, now) || !denial_lets_go(c, now))
+	if (c->queue == NULL || c->rules->priority < store->hold_below || atomic_load(&c->is_broken) || !may_send(c, now) || !denial_lets_go(c, now))
 		return 0;
 	r = agent_queue_next(c->queue, &m, NULL);
 	if (r < 0 && r != -EAGAIN)
@@ -235,6 +235,16 @@ void store_set_online(struct store *store, bool is_online)
 	for (size_t i = 0; is_online && i < store->rules.n; i++)
 		denial_ask_anew(&store->classes[i]);
 	pump_locked(store);
+	pthread_mutex_unlock(&store->pump_lock);
+}
+
+void store_hold_below(struct store *store, unsigned priority)
+{
+	pthread_mutex_lock(&store->pump_lock);
+	if (store->hold_below != priority) {
+		store->hold_below = priority;
+		pump_locked(store);
+	}
 	pthread_mutex_unlock(&store->pump_lock);
 }
 

@@ -70,6 +70,9 @@ void store_refused(struct store *store, uint64_t id, const char *why);
  */
 void store_denied(struct store *store, uint64_t id, bool is_last_word, const char *why);
 
+/* Queues with a lower priority than this send nothing; 0: all may. */
+void store_hold_below(struct store *store, unsigned priority);
+
 /* ---- what there is to see */
 
 size_t store_count(const struct store *store);

@@ -74,6 +74,7 @@ struct store {
 	pthread_mutex_t pump_lock;	/* guards what messages go where; taken before a class's lock */
 	struct agent_mqtt *mqtt;	/* lent */
 	bool is_online;
+	unsigned hold_below;	/* priority */
 	struct slot slots[WINDOW];
 	size_t n_slots, slot_bytes;
 

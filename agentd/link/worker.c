@@ -98,6 +98,22 @@ static void begin_liveness(struct worker *w)
 	w->told_foreign = false;
 }
 
+/* With the lock. Of several brokers the last reason alone says little: the others failed before. */
+static void note_reason(struct worker *w, const struct agent_error *why)
+{
+	struct worker_status *s = &w->status;
+	size_t n = 0;
+
+	snprintf(s->why, sizeof(s->why), "%s (%s)", agent_error_message(why), agent_error_name(why));
+	if (w->mqtt == NULL || s->state == AGENT_MQTT_ONLINE)
+		return;
+	read_info(w);
+	snprintf(s->brokers[s->info.broker].why, sizeof(s->brokers[0].why), "%s (%s)", agent_error_message(why), agent_error_name(why));
+	for (size_t i = 0; s->n_brokers > 1 && i < s->n_brokers && n < sizeof(s->why); i++)
+		if (s->brokers[i].why[0] != '\0')
+			n += (size_t)snprintf(s->why + n, sizeof(s->why) - n, "%s%s", n == 0 ? "" : "; ", s->brokers[i].why);
+}
+
 static void set_status(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)
 {
 	pthread_mutex_lock(&w->lock);
@@ -107,7 +123,7 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 		if (agent_tls_backup_pins(w->tls[w->status.info.broker]) == 0)
 			service_log(LOG_WARNING, "each pin of mqtt.pins is a key of the broker's chain now: there is no backup pin");
 		w->status.n_connects++;
-		w->status.why[0] = '\0';
+		w->status.why[0] = w->status.brokers[w->status.info.broker].why[0] = '\0';
 		begin_liveness(w);
 		if (!w->status.info.session_present)
 			inbox_put(&w->inbox, "connection", NULL, NULL, 0);
@@ -118,7 +134,7 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 		w->status.n_refused++;	/* the only thing that is told of a connection that goes on */
 	w->status.state = state;
 	if (why != NULL)	/* otherwise the last reason stays visible while we try again */
-		snprintf(w->status.why, sizeof(w->status.why), "%s (%s)", agent_error_message(why), agent_error_name(why));
+		note_reason(w, why);
 	pthread_mutex_unlock(&w->lock);
 	ring(w->notify_fd);
 }
@@ -321,6 +337,7 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 	w->store = store;
 	w->notify_fd = notify_fd;
 	w->delay_ms = delay_ms;
+	worker_name_brokers(w);
 	liveness_init(&w->alive, (uint64_t)settings->mqtt.canary_s, (uint64_t)settings->mqtt.canary_timeout_s);
 	w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->stop_fd < 0 || make_names(w, prefix) < 0 || agent_context_new(&w->ctx) < 0)
@@ -367,6 +384,7 @@ void worker_get_status(struct worker *w, struct worker_status *ret_status)
 	w->status.round_trip_ms = w->alive.round_trip_ms;
 	w->status.alive = w->alive.state;
 	w->status.n_deaf = w->alive.n_deaf;
+	w->status.n_lost = w->inbox.n_lost;
 	*ret_status = w->status;
 	pthread_mutex_unlock(&w->lock);
 }

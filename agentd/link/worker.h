@@ -11,6 +11,7 @@
 #include <agent/mqtt.h>
 #include <agent/time.h>
 
+#include "agentd/common/mqtt_settings.h"
 #include "agentd/common/settings.h"
 #include "agentd/link/inbox.h"
 #include "agentd/link/liveness.h"
@@ -18,15 +19,25 @@
 
 struct worker;
 
+/* One of the list, as the configuration names it. */
+struct worker_broker {
+	char host[128];
+	uint16_t port;
+	char why[200];		/* why it could not be used last, or why the connection to it ended; "" nothing is wrong with it */
+};
+
 /* A copy of what the thread last knew. */
 struct worker_status {
 	enum agent_mqtt_state state;
-	char why[512];		/* what ended the last attempt, "" when there is nothing to say */
+	char why[512];		/* what ended the last attempt, of several brokers the reason of each; "" when there is nothing to say */
+	struct worker_broker brokers[BROKER_ROWS_MAX + 1];
+	size_t n_brokers;
 	uint64_t n_connects;
 	int64_t round_trip_ms;	/* of the last canary; -1: none on this connection yet */
 	enum liveness_state alive;
 	uint64_t n_deaf;	/* connections that were left because nothing came back */
 	uint64_t n_refused;	/* subscriptions that a broker refused */
+	uint64_t n_lost;	/* messages that came faster than they were taken */
 	uint64_t signed_s, not_after_s;	/* newest signature on what vouches for the broker, and the end of its chain; 0 unknown */
 	struct agent_mqtt_info info;	/* counters: since worker_start(), over all clients */
 };

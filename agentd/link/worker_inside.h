@@ -9,7 +9,6 @@
 
 #include <agent/tls.h>
 
-#include "agentd/common/mqtt_settings.h"
 #include "agentd/common/tls_policy.h"
 #include "agentd/link/identity.h"
 #include "agentd/link/worker.h"
@@ -63,6 +62,8 @@ struct worker {
 };
 
 /* worker_setup.c */
+/* status.brokers of the configuration. */
+void worker_name_brokers(struct worker *w);
 struct stamp worker_take_stamp(const char *path);
 bool worker_is_same(const struct stamp *a, const struct stamp *b);
 /* Others than the client was made with. */

@@ -15,7 +15,6 @@
 #include <agent/client.h>
 
 #include "agentd/common/fill_in.h"
-#include "agentd/common/mqtt_settings.h"
 #include "agentd/common/service.h"
 #include "base/file.h"
 #include "base/macro.h"
@@ -136,6 +135,25 @@ void worker_renew_identity(struct worker *w)
 	err = agent_error_free(err);
 	if (apply_identity(w, identity_choose(&w->identity), &err) < 0)
 		service_log(LOG_ERR, "our certificate cannot be used: %s", agent_error_message(err));
+}
+
+void worker_name_brokers(struct worker *w)
+{
+	const struct settings *s = w->settings;
+	struct worker_status *status = &w->status;
+
+	snprintf(status->brokers[0].host, sizeof(status->brokers[0].host), "%s", s->mqtt.host);
+	status->brokers[0].port = (uint16_t)s->mqtt.port;
+	status->n_brokers = 1;
+	for (size_t i = 0; s->mqtt.brokers != NULL && s->mqtt.brokers[i] != NULL && i < BROKER_ROWS_MAX; i++) {
+		struct worker_broker *b = &status->brokers[status->n_brokers++];
+		struct broker_row row;
+
+		if (broker_row_parse(s->mqtt.brokers[i], (uint16_t)s->mqtt.port, &row, NULL) < 0)
+			continue;	/* worker_make_client() says what is wrong with it */
+		snprintf(b->host, sizeof(b->host), "%s", row.host);
+		b->port = row.port;
+	}
 }
 
 void worker_drop_profiles(struct worker *w)

@@ -20,3 +20,19 @@ void ep_time_get(struct request *req)
 {
 	request_call_send(req, request_call_new(req, "TimeStatus"), 0, reply_from_dict, NULL);
 }
+
+void ep_link_get(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "LinkStatus"), 0, reply_from_dict, NULL);
+}
+
+static void on_reconnect(struct request *req, sd_bus_message *reply)
+{
+	(void)reply;
+	reply_empty(req, 204);
+}
+
+void ep_link_reconnect_post(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "LinkReconnect"), 0, on_reconnect, NULL);
+}

@@ -251,6 +251,11 @@ static void on_offered(struct request *req, sd_bus_message *reply)
 	reply_value(req, 202, NULL, reply);
 }
 
+void ep_update_check_post(struct request *req)
+{
+	request_call_send(req, request_call_new(req, "UpdateCheck"), 0, on_offered, NULL);
+}
+
 void ep_update_offer_post(struct request *req)
 {
 	request_call_text(req, "UpdateOffer", args_text(req->args, "url"), on_offered);

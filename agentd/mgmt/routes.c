@@ -3,6 +3,7 @@
 #include "agentd/mgmt/route.h"
 #include "agentd/mgmt/routes_enrol.h"
 #include "agentd/mgmt/routes_link.h"
+#include "agentd/mgmt/routes_tpm.h"
 #include "base/macro.h"
 
 #define GET METHOD_GET
@@ -11,10 +12,6 @@
 #define DELETE METHOD_DELETE
 
 /* ---- arguments ---------------------------------------------------------------------------------------------------- */
-
-#define KEY_NAME "a-z0-9-"
-#define KEY_TYPES "ec-p256 ec-p384 rsa-2048 rsa-3072"
-#define HEX "0-9a-fA-F"
 
 static const struct arg_rule args_session[] = {
 	{ "user", ARG_TEXT, REQUIRED, 64, 1, .about = "name of the account" },
@@ -180,7 +177,6 @@ static const struct arg_rule param_ek[] = {
 /* ---- answers ------------------------------------------------------------------------------------------------------ */
 
 #define SETUP_STATES "factory active recovery unprovisioned unavailable"
-#define TPM_STATES "READY OPENING BUSY LOCKED_OUT ABSENT CHANGED FAILED"
 #define UPDATE_STAGES "idle receiving writing written trying confirmed failed"
 
 static const struct arg_rule answer_health[] = {
@@ -272,6 +268,14 @@ static const struct arg_rule answer_time[] = {
 	{ NULL },
 };
 
+#define SOURCE_MEMBERS \
+	{ "source_state", ARG_TEXT, OPTIONAL, .values = "idle offered waiting installing installed failed refused", .about = "where updates are looked for; left out when nowhere" }, \
+	{ "source_detail", ARG_TEXT, OPTIONAL, .about = "why" }, \
+	{ "source_action", ARG_TEXT, OPTIONAL, .about = "what the source of updates wants: action of hawkBit, or release of an index" }, \
+	{ "source_version", ARG_TEXT, OPTIONAL, .about = "that it names for it, not signed" }
+
+static const struct arg_rule answer_check_source[] = { SOURCE_MEMBERS, { NULL } };
+
 static const struct arg_rule answer_status[] = {
 	{ "setup", ARG_TEXT, REQUIRED, .values = SETUP_STATES, .about = "unavailable: the TPM does not answer" },
 	{ "version", ARG_TEXT, REQUIRED, .about = "of the agent" },
@@ -288,188 +292,10 @@ static const struct arg_rule answer_status[] = {
 	TIME_MEMBERS,
 	{ "update_stage", ARG_TEXT, REQUIRED, .values = UPDATE_STAGES },
 	{ "booted_slot", ARG_TEXT, OPTIONAL },
-	{ "source_state", ARG_TEXT, OPTIONAL, .values = "idle offered waiting installing installed failed refused", .about = "where updates are looked for; left out when nowhere" },
-	{ "source_detail", ARG_TEXT, OPTIONAL, .about = "why" },
-	{ "source_action", ARG_TEXT, OPTIONAL, .about = "what the source of updates wants: action of hawkBit, or release of an index" },
-	{ "source_version", ARG_TEXT, OPTIONAL, .about = "that it names for it, not signed" },
+	SOURCE_MEMBERS,
 	{ "device_ca_fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "SHA-256 of the device CA's SubjectPublicKeyInfo" },
 	{ "uptime_s", ARG_NUMBER, REQUIRED, .about = "of core" },
 	{ "login_failures", ARG_NUMBER, REQUIRED, .about = "in a row" },
-	{ NULL },
-};
-
-static const struct arg_rule queue[] = {
-	{ "name", ARG_TEXT, REQUIRED, .about = "row of mqtt.queues" },
-	{ "error", ARG_TEXT, OPTIONAL, .about = "why it does not work now" },
-#define QC(name, meaning) { #name, ARG_NUMBER, REQUIRED, .about = meaning },
-#include "agentd/common/queue_counters.def"
-#undef QC
-	{ NULL },
-};
-
-static const struct arg_rule answer_queues[] = {
-	{ "queues", ARG_OBJECTS, REQUIRED, .members = queue, .about = "as agentd-link told last, every 2 s if they change; none before the password is set" },
-	{ NULL },
-};
-
-static const struct arg_rule answer_tpm[] = {
-	{ "state", ARG_TEXT, REQUIRED, .values = TPM_STATES, .about = "looked at now, for 3 s at most; what a silent TPM has not told is left out" },
-	{ "detail", ARG_TEXT, OPTIONAL },
-	{ "tcti", ARG_TEXT, REQUIRED },
-	{ "resource_manager", ARG_TRUTH, OPTIONAL },
-	{ "manufacturer", ARG_TEXT, OPTIONAL },
-	{ "vendor", ARG_TEXT, OPTIONAL },
-	{ "firmware", ARG_TEXT, OPTIONAL },
-	{ "srk_name", ARG_TEXT, OPTIONAL, .bytes = HEX },
-	{ "locked_out", ARG_TRUTH, OPTIONAL },
-	{ "lockout_counter", ARG_NUMBER, OPTIONAL },
-	{ "lockout_max", ARG_NUMBER, OPTIONAL },
-	{ "lockout_interval_s", ARG_NUMBER, OPTIONAL },
-	{ "lockout_recovery_s", ARG_NUMBER, OPTIONAL },
-	{ "objects_free", ARG_NUMBER, OPTIONAL },
-	{ "sessions_free", ARG_NUMBER, OPTIONAL },
-	{ "persistent_free", ARG_NUMBER, OPTIONAL },
-	{ "nv_indices", ARG_NUMBER, OPTIONAL },
-	{ "nv_counters", ARG_NUMBER, OPTIONAL },
-	{ "nv_counters_free", ARG_NUMBER, OPTIONAL },
-	{ "software_keys", ARG_NUMBER, REQUIRED, .about = "keys that are files without a TPM" },
-	{ "floor_increments", ARG_NUMBER, OPTIONAL, .about = "writes of this NV counter since provisioning" },
-	{ "password_increments", ARG_NUMBER, OPTIONAL, .about = "writes of this NV counter since provisioning" },
-	{ "commands", ARG_NUMBER, REQUIRED, .about = "sent since start" },
-	{ "requests_waiting", ARG_NUMBER, REQUIRED },
-	{ NULL },
-};
-
-static const struct arg_rule finding[] = {
-	{ "check", ARG_TEXT, REQUIRED },
-	{ "result", ARG_TEXT, REQUIRED, .values = "ok warn bad" },
-	{ "means", ARG_TEXT, OPTIONAL },
-	{ "do", ARG_TEXT, OPTIONAL },
-	{ NULL },
-};
-
-static const struct arg_rule answer_doctor[] = {
-	{ "findings", ARG_OBJECTS, REQUIRED, .members = finding, .about = "found without any authValue, so asking makes no lockout worse" },
-	{ NULL },
-};
-
-#define KEY_BACKENDS "tpm software"
-#define KEY_ORIGINS "tpm imported software"
-
-static const struct arg_rule answer_key[] = {
-	{ "name", ARG_TEXT, REQUIRED },
-	{ "type", ARG_TEXT, OPTIONAL },
-	{ "backend", ARG_TEXT, OPTIONAL, .values = KEY_BACKENDS, .about = "where the private key is" },
-	{ "origin", ARG_TEXT, OPTIONAL, .values = KEY_ORIGINS, .about = "where it was made; of an imported key copies may exist" },
-	{ "fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "SHA-256 of the SubjectPublicKeyInfo" },
-	{ "problem", ARG_TEXT, OPTIONAL, .about = "why this key cannot be used; then the four before are missing" },
-	{ "purposes", ARG_TEXT, REQUIRED, .about = "separated by spaces" },
-	{ "callers", ARG_TEXTS, REQUIRED },
-	{ NULL },
-};
-
-static const struct arg_rule answer_keys[] = {
-	{ "keys", ARG_OBJECTS, REQUIRED, .members = answer_key },
-	{ NULL },
-};
-
-static const struct arg_rule answer_key_details[] = {
-	{ "name", ARG_TEXT, REQUIRED },
-	{ "type", ARG_TEXT, REQUIRED },
-	{ "backend", ARG_TEXT, REQUIRED, .values = KEY_BACKENDS },
-	{ "origin", ARG_TEXT, REQUIRED, .values = KEY_ORIGINS },
-	{ "fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "left out for \"ak\"" },
-	{ "tpm_name", ARG_TEXT, OPTIONAL, .bytes = HEX },
-	{ "public_area", ARG_TEXT, OPTIONAL, .bytes = HEX },
-	{ "attributes", ARG_TEXT, OPTIONAL },
-	{ "words", ARG_TEXTS, OPTIONAL, .about = "the attributes in plain words" },
-	{ NULL },
-};
-
-static const struct arg_rule answer_rotation[] = {
-	{ "key", ARG_TEXT, REQUIRED },
-	{ "state", ARG_TEXT, REQUIRED, .values = "none making-key waiting-for-certificate proving committing aborting done failed",
-	  .about = "docs/design/rotation.md" },
-	{ "type", ARG_TEXT, OPTIONAL, .values = KEY_TYPES },
-	{ "renewal", ARG_TRUTH, OPTIONAL, .about = "a new certificate for the key in use" },
-	{ "since", ARG_NUMBER, OPTIONAL, .about = "when the state was reached" },
-	{ "reason", ARG_TEXT, OPTIONAL, .about = "why the new pair was given up" },
-	{ "csr", ARG_TEXT, OPTIONAL, .about = "request for the new key, while its certificate is waited for" },
-	{ NULL },
-};
-
-static const struct arg_rule answer_https[] = {
-	{ "source", ARG_TEXT, REQUIRED, .values = "device owner", .about = "who issued what HTTPS shows now: the device CA, or an authority of the owner" },
-	{ "pending", ARG_TRUTH, REQUIRED, .about = "a request waits for its certificate" },
-	{ "expired", ARG_TRUTH, OPTIONAL, .about = "of the owner's certificate, as what follows" },
-	{ "subject", ARG_TEXT, OPTIONAL },
-	{ "issuer", ARG_TEXT, OPTIONAL },
-	{ "names", ARG_TEXT, OPTIONAL, .about = "separated by blanks" },
-	{ "fingerprint", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "SHA-256 of the certificate, as browsers show it" },
-	{ "not_before", ARG_NUMBER, OPTIONAL },
-	{ "not_after", ARG_NUMBER, OPTIONAL },
-	{ NULL },
-};
-
-static const struct arg_rule answer_recipient[] = {
-	{ "key_id", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "identifier of the key: SHA-1 of its public half, as in the certificate" },
-	{ "certificate", ARG_TEXT, REQUIRED, .about = "PEM, issued by the device CA: bundles can be encrypted to it" },
-	{ NULL },
-};
-
-static const struct arg_rule answer_csr[] = {
-	{ "csr", ARG_TEXT, REQUIRED, .about = "PEM" },
-	{ NULL },
-};
-
-static const struct arg_rule answer_certify[] = {
-	{ "kind", ARG_TEXT, REQUIRED, .values = "certify" },
-	{ "nonce", ARG_TEXT, REQUIRED, .bytes = HEX },
-	{ "statement", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPMS_ATTEST; docs/design/evidence.md says how to check it" },
-	{ "signature", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "of its SHA-256, DER" },
-	{ "tpm_signature", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "the same as TPMT_SIGNATURE" },
-	{ "ak_public", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPM2B_PUBLIC of the attestation key" },
-	{ "key", ARG_TEXT, REQUIRED },
-	{ "origin", ARG_TEXT, REQUIRED, .values = "tpm imported" },
-	{ "fingerprint", ARG_TEXT, REQUIRED, .bytes = HEX },
-	{ "tpm_name", ARG_TEXT, REQUIRED, .bytes = HEX },
-	{ "key_public", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPM2B_PUBLIC" },
-	{ NULL },
-};
-
-static const struct arg_rule answer_quote[] = {
-	{ "kind", ARG_TEXT, REQUIRED, .values = "quote" },
-	{ "nonce", ARG_TEXT, REQUIRED, .bytes = HEX },
-	{ "statement", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPMS_ATTEST; docs/design/evidence.md says how to check it" },
-	{ "signature", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "of its SHA-256, DER" },
-	{ "tpm_signature", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "the same as TPMT_SIGNATURE" },
-	{ "ak_public", ARG_TEXT, REQUIRED, .bytes = HEX, .about = "TPM2B_PUBLIC of the attestation key" },
-	{ "pcr_bank", ARG_TEXT, REQUIRED, .values = "sha256" },
-	{ "pcrs", ARG_TEXT_MAP, REQUIRED, .about = "number to value" },
-	{ NULL },
-};
-
-static const struct arg_rule counter[] = {
-	{ "name", ARG_TEXT, REQUIRED },
-	{ "index", ARG_TEXT, REQUIRED },
-	{ "value", ARG_NUMBER, REQUIRED },
-	{ "writes", ARG_NUMBER, REQUIRED },
-	{ "budget", ARG_NUMBER, REQUIRED },
-	{ "over_budget", ARG_TRUTH, REQUIRED },
-	{ "attributes", ARG_TEXT, OPTIONAL },
-	{ "words", ARG_TEXTS, OPTIONAL },
-	{ NULL },
-};
-
-static const struct arg_rule answer_counters[] = {
-	{ "counters", ARG_OBJECTS, REQUIRED, .members = counter },
-	{ NULL },
-};
-
-static const struct arg_rule answer_ek[] = {
-	{ "type", ARG_TEXT, REQUIRED, .values = "rsa-2048 ec-p256" },
-	{ "public_key", ARG_TEXT, REQUIRED },
-	{ "certificates", ARG_TEXT, OPTIONAL, .about = "PEM; left out when the TPM has none" },
 	{ NULL },
 };
 
@@ -597,6 +423,10 @@ const struct route routes[] = {
 	  .summary = "Accounts and the owner's keys go, the code on the label counts again" },
 	{ GET,    "/v1/status",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_status_get, NULL,
 	  .answer = answer_status, .summary = "State of the device" },
+	{ GET,    "/v1/link",              ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_link_get, NULL,
+	  .answer = answer_link, .summary = "The broker connection: state, each broker of the list, and what was used of the budget of the month" },
+	{ POST,   "/v1/link/reconnect",    ROLE_OPERATE, GATE_CLOSED, RATE_WRITE, BODY_NONE,   NULL,             ep_link_reconnect_post, NULL,
+	  .status = 204, .problems = "not-acceptable", .summary = "Leave the broker and connect anew" },
 	{ GET,    "/v1/queues",            ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_queues_get, NULL,
 	  .answer = answer_queues, .summary = "Messages that wait for the broker, and what they cost the flash" },
 	{ GET,    "/v1/time",              ROLE_VIEW,   GATE_DIAGNOSE,RATE_READ,  BODY_NONE,   NULL,             ep_time_get, NULL,
@@ -683,6 +513,9 @@ const struct route routes[] = {
 	{ POST,   "/v1/update/fetch",      ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_fetch,       ep_update_fetch_post, NULL,
 	  .status = 202, .answer = answer_fetch, .problems = UPDATE_PROBLEMS,
 	  .summary = "Download and install a bundle" },
+	{ POST,   "/v1/update/check",      ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, BODY_NONE,   NULL,             ep_update_check_post, NULL,
+	  .status = 202, .answer = answer_check_source, .problems = UPDATE_PROBLEMS,
+	  .summary = "Ask the source of updates soon, whatever its rhythm" },
 	{ POST,   "/v1/update/offer",      ROLE_OPERATE, GATE_CLOSED,  RATE_WRITE, 4 * KIB,     args_fetch,       ep_update_offer_post, NULL,
 	  .status = 202, .answer = answer_update, .problems = UPDATE_PROBLEMS " not-found",
 	  .summary = "Offer a bundle: it is looked into now and installed when the policy says so" },

@@ -32,7 +32,8 @@ trap at_end EXIT
 lab_up "mqtt: {
   queues = [ \"alarms topic=alarms/# loss_messages=1 priority=9 size_kib=512\", \"small topic=~/small size_kib=64\" ];
   rights = [ \"publish uid:$APP_UID ~/#\", \"publish uid:$APP_UID alarms/#\", \"subscribe uid:$APP_UID ~/in/#\" ];
-  app_calls_per_s = 10000; };"
+  app_calls_per_s = 10000; };
+link: { budget_mib = 1; budget_connects = 2; };"
 like "before the owner has set a password nothing is taken" "$(said app publish "~/a" 1 1)" 'setup\.password-change-required'
 set_password
 
@@ -85,6 +86,14 @@ succeeds "one that reads nothing does not keep another from its messages" wait_f
 if ! grep -q '^#define AGENT_SANITIZERS' "$BUILD/config.h"; then
   [ "$(rss)" -le $((before + 2048)) ] && ok "nor fills memory" || not_ok "agentd-link had $before KiB, now $(rss)"
 fi
+
+# ---- what that cost
+budget_event() { ctl --json events --limit 500 | jq -e "select(.name == \"link.budget\" and .kind == \"$1\" and .percent == \"$2\")"; }
+used() { ctl --json link | jq ".link_bytes // 0"; }
+succeeds "the budget of the month is used up, which is an event" wait_for 60 budget_event bytes 100
+like "agentctl shows it in words" "$(ctl link)" 'used of it \(%\)'
+USED=$(used)
+is "more than the megabyte that went through" "$((USED > 1048576))" 1
 
 # ---- everything is killed: a broker that writes down what it acknowledges
 lab_broker_stop
@@ -144,6 +153,9 @@ like "none is damaged" "$twice" '^0 damaged'
 echo "# $twice of $((2 * N)): at least once"
 succeeds "a subscriber hears of the gap" grep -q '^gap restart' "$LAB/heard"
 succeeds "and is still there" kill -0 "$LISTENER"
+
+succeeds "what was counted outlives kill -9" wait_for 60 eval '[ "$(used)" -ge "$USED" ]'
+succeeds "so many connections are an event as well" wait_for 60 budget_event connects 100
 
 # ---- no room
 recorder_kill

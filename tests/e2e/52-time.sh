@@ -194,6 +194,8 @@ lab_agent_start
 floor_from() { local floor; floor=$(value time_floor_s) && [ "${floor:-0}" -ge "$1" ]; }
 rises() { if wait_for 40 floor_from "$2"; then ok "$1"; else not_ok "$1: $(api GET /v1/time)"; fi; }
 rises "root's file raises the floor as far as it says" $((NOW + 399 * 86400))
+period_is() { [ "$(ctl --json link | jq -r '.usage[0].period')" = "$1" ] && ctl --json link | jq -e '.usage[1].period | test("^20[0-9][0-9]-")'; }
+succeeds "the traffic of another month is counted anew, and the last one kept" wait_for 60 period_is "$(date -u -d "@$(value time_s)" +%Y-%m)"
 rm "$LAB/authenticated" "$LAB/synchronized"
 clock_shows 60
 comes "it stays when the file is gone" time_state floor

@@ -75,6 +75,11 @@ succeeds "the first broker is used while it is there" wait_for 40 at_first 0
 fails "  and the second is left alone" at_second 0
 is "  with MQTT 5" "$(grep "New client connected .*u'$LAB_SERIAL'" "$BROKER_LOG" | grep -o 'p5' | head -n 1)" p5
 
+N=$(grep -c "New client connected .*u'$LAB_SERIAL'" "$BROKER_LOG")
+succeeds "a person can have it made anew" ctl link reconnect
+succeeds "  and it is" wait_for 40 at_first "$N"
+like "without a source of updates there is nothing to check" "$(ctl update check 2>&1)" 'source\.kind is none'
+
 # ---- the first goes while messages come in
 app publish alarms/a 1 50 > "$LAB/app.out" 2>&1
 drop_broker
@@ -113,6 +118,9 @@ lab_agent_stop
 drop_broker
 lab_agent_start
 succeeds "a further broker with another name in its certificate is refused" wait_for 60 state_is 'certificate is for second\.test.*tls\.name'
+
+reasons() { ctl --json link | jq -e '(.brokers | length) == 2 and (.brokers[0].reason | test("mqtt.connect")) and (.brokers[1].reason | test("tls.name"))'; }
+succeeds "each broker is shown with its own reason" wait_for 40 reasons
 
 # ---- nothing answers: a listener whose queue is full swallows what comes, and the name server is of the same kind
 lab_agent_stop

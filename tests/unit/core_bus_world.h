@@ -57,7 +57,7 @@ FAKE(op_tpm_status) FAKE(op_tpm_doctor)
 FAKE(op_seal) FAKE(op_unseal) FAKE(op_link_queues) FAKE(op_queue_list) FAKE(op_time_get) FAKE(op_time_evidence) FAKE(op_time_status)
 FAKE(op_update_offer) FAKE(op_update_approve) FAKE(op_update_postpone) FAKE(op_update_policy)
 FAKE(op_update_recipient) FAKE(op_update_unwrap)
-FAKE(op_link_reconnect) FAKE(op_command_run) FAKE(op_command_signed) FAKE(op_update_check)
+FAKE(op_link_reconnect) FAKE(op_link_brokers) FAKE(op_link_usage) FAKE(op_link_budget) FAKE(op_link_status) FAKE(op_command_run) FAKE(op_command_signed) FAKE(op_update_check)
 FAKE(op_offer_announce) FAKE(op_offer_withdraw) FAKE(op_offer_status) FAKE(op_source_approve)
 FAKE(op_update_reboot) FAKE(op_reboot_get) FAKE(op_reboot_hold)
 

@@ -55,7 +55,7 @@ static void who_may_do_what_with_updates(void **state)
 		{ "UpdatePostpone", PROG_MGMT, SETUP_DONE, ACCOUNT_OPERATOR },	 { "UpdatePolicy", PROG_MGMT, SETUP_DONE, ACCOUNT_ADMIN },
 		{ "OfferAnnounce", PROG_FETCH, SETUP_DONE, ACCOUNT_NONE },	 { "OfferWithdraw", PROG_FETCH, SETUP_DONE, ACCOUNT_NONE },
 		{ "OfferStatus", PROG_FETCH, SETUP_DONE, ACCOUNT_NONE },	 { "UpdateConfirm", PROG_MGMT, SETUP_DONE, ACCOUNT_OPERATOR },
-		{ "UpdateRollback", PROG_MGMT, SETUP_DONE, ACCOUNT_OPERATOR },	 { "UpdateCheck", 0, SETUP_DONE, ACCOUNT_OPERATOR },
+		{ "UpdateRollback", PROG_MGMT, SETUP_DONE, ACCOUNT_OPERATOR },	 { "UpdateCheck", PROG_MGMT, SETUP_DONE, ACCOUNT_OPERATOR },
 		{ "UpdateReboot", PROG_MGMT, SETUP_DONE, ACCOUNT_OPERATOR },	 { "RebootGet", PROG_VENDOR, SETUP_DONE, ACCOUNT_NONE },
 		{ "RebootHold", PROG_VENDOR, SETUP_DONE, ACCOUNT_NONE },
 		/* What unlocks something is the administrator's; what agentd-install asks for is nobody else's, and all that it may ask. */
@@ -151,7 +151,7 @@ static void refusals_say_why(void **state)
 static void only_these_rows_are_open_before_the_password_is_set(void **state)
 {
 	static const char *const open[] = { "Bootstrap", "LoginGreet", "LoginCheck", "SessionOpen", "SessionCheck", "SessionClose", "PasswordCheck", "PasswordSet", "KeyIdentity", "KeyPublic",
-					    "KeySign", "LeafIssue", "SetupGet", "LinkReport", "LinkQueues", "ClientRefused", "PeersThrottled", "SourcesKnown",
+					    "KeySign", "LeafIssue", "SetupGet", "LinkReport", "LinkBrokers", "LinkUsage", "LinkBudget", "LinkQueues", "ClientRefused", "PeersThrottled", "SourcesKnown",
 					    "TimeGet", "TimeEvidence" };
 	size_t n = 0;
 

@@ -447,6 +447,25 @@ static void what_an_access_list_refuses_waits(void **state)
 	assert_string_equal(error, "");
 }
 
+static void less_important_queues_can_be_held_back(void **state)
+{
+	struct world *w = *state;
+
+	add_row(w, "alarms topic=a/# priority=9");
+	start(w);
+	store_attach(w->store, fake);
+	store_hold_below(w->store, 9);
+	store_set_online(w->store, true);
+	put_and_wait(w, "b", 1);
+	put_and_wait(w, "a/1", 2);
+	wait_sent(1);
+	assert_string_equal(sent.topics[0], "a/1");
+	assert_int_equal(counter(w, "default", STORE_messages), 1);
+	store_hold_below(w->store, 0);
+	wait_sent(2);
+	assert_string_equal(sent.topics[1], "b");
+}
+
 static void the_first_broker_has_the_last_word(void **state)
 {
 	struct world *w = *state;
@@ -510,6 +529,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_no_broker_takes_does_not_stop_the_rest, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_the_broker_refuses_is_gone_and_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_an_access_list_refuses_waits, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(less_important_queues_can_be_held_back, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_first_broker_has_the_last_word, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_of_a_former_owner_stays, set_up, tear_down),
 		cmocka_unit_test(flash_lives_as_long_as_its_writes_allow),

@@ -121,13 +121,14 @@ const eventWords = {
   "est.trusted": "The authority of a certificate server was confirmed", "est.secret": "The secret for a certificate server was stored or wiped",
   "cert.expiring": "The device certificate runs out", "link.state": "Cloud connection changed",
   "link.deaf": "The cloud keeps the connection and brings nothing back", "link.alive": "The cloud brings messages back again",
+  "link.lost": "Messages from the cloud came too fast and were lost", "link.budget": "Much of what the cloud connection may use in a month is used",
   "link.subscription_refused": "The cloud refused a subscription",
   "command.accepted": "A command from the cloud was carried out", "command.refused": "A command from the cloud was refused",
 };
 
 const factWords = [
   ["product", "Product"], ["model", "Model"], ["serial", "Serial number"], ["version", "Agent version"], ["booted_slot", "Running system"],
-  ["link_detail", "Connection"], ["tpm_detail", "Security chip"], ["uptime_s", "Running for"], ["login_failures", "Wrong passwords in a row"],
+  ["link_detail", "Connection"], ["link_bytes", "Cloud traffic this month (bytes)"], ["link_budget_percent", "Used of the monthly budget (%)"], ["tpm_detail", "Security chip"], ["uptime_s", "Running for"], ["login_failures", "Wrong passwords in a row"],
 ];
 
 const lampWords = {
