@@ -22,7 +22,7 @@ After=basic.target
 [Service]
 Type=oneshot
 Environment=PREFIX=$PREFIX SOURCE=$LAB_SOURCE
-ExecStart=/bin/bash -c 'exec > /e2e/tap 2>&1; bash $LAB_SOURCE/tests/e2e/systemd-inside.sh; echo \$? > /e2e/code'
+ExecStart=/bin/bash -c 'exec > /e2e/tap 2>&1; bash $LAB_SOURCE/tests/e2e/systemd-inside.sh || echo \$? > /e2e/code'
 ExecStopPost=systemctl --no-block poweroff
 UNIT
 ln -s ../e2e.service "$units/e2e.target.wants/"
@@ -33,6 +33,7 @@ mkdir "$LAB/root"
 timeout -k 10 500 unshare --mount --propagation private sh -c 'mount --bind / "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"' - "$LAB/root" systemd-nspawn -q -D "$LAB/root" --volatile=overlay -b --register=no --keep-unit --private-network --console=pipe --system-call-filter=@known \
   --bind-ro="$PREFIX" --bind-ro="$LAB_SOURCE" --bind="$LAB/etc:$PREFIX/etc/agentd" --bind="$LAB/out:/e2e" --bind-ro="$units:/usr/local/lib/systemd/system" \
   systemd.unit=e2e.target > "$LAB/console" 2>&1 < /dev/null
+ended=$?
 if [ ! -s "$LAB/out/tap" ]; then
   if grep -q 'Failed to\|not permitted' "$LAB/console" && ! grep -q 'Startup finished\|Reached target' "$LAB/console"; then
     echo "SKIP: no container can be started here: $(grep -m 1 'Failed to\|not permitted' "$LAB/console")"
@@ -49,4 +50,5 @@ while IFS= read -r line; do
   esac
 done < "$LAB/out/tap"
 is "the script inside came to its end" "$(cat "$LAB/out/code" 2> /dev/null)" 0
+is "the device restarts by itself into what was installed without a person" "$ended" 133
 done_testing

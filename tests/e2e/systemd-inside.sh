@@ -15,6 +15,7 @@ fails() { local w=$1; shift; if "$@" > "$LAB/said" 2>&1; then not_ok "$w: succee
 
 # ---- the image: users, folders, configuration, provisioning ------------------------------------------------------------
 mkdir -p "$LAB"
+LAB_USERS="$LAB_USERS agentd-script"
 succeeds "the users are made" systemd-sysusers "$PREFIX/lib/sysusers.d/agentd.conf"
 succeeds "the folders are made" systemd-tmpfiles --create "$PREFIX/lib/tmpfiles.d/agentd.conf"
 lab_make
@@ -110,6 +111,40 @@ lab_bundle 2.0 "$LAB/image" 1 stranger
 fails "a stranger's update is refused" ctl update install "$LAB/bundles/2.0.swu"
 like "for its signature" "$(cat "$LAB/said")" 'sign'
 
+# ---- a script of a bundle ------------------------------------------------------------------------------------------------
+# settings MGMT UPDATE: other settings than at the first boot, and everybody started anew with them
+settings() {
+  printf 'mgmt: { setup_interface = "usb0"; %s };\nupdate: { %s };\n' "$1" "$2" > "$PREFIX/etc/agentd/agentd.conf.d/test.conf"
+  systemctl restart agentd agentd-mgmt
+  systemctl stop agentd-install agentd-fetch 2> /dev/null
+  wait_for 60 answers || not_ok "the agent takes other settings: $(journalctl -b --no-pager -u agentd -n 3 -o cat)"
+}
+UPDATE="boot_backend = \"file\"; boot_config = \"$BOOT_ENV\"; reboot = \"at-once\"; reboot_notice_s = 0; reboot_hold_s = 0;
+  slots = ( { class = \"rootfs\"; name = \"a\"; path = \"$SLOT_A\"; }, { class = \"rootfs\"; name = \"b\"; path = \"$SLOT_B\"; } );"
+# Slots in the first file would be a second definition.
+sed -i '/^update:/,/^};/d' "$CONF"
+mkdir -p /srv/vendor "$LAB/scripted" /run/systemd/system/agentd-script.service.d
+chown agentd-script: /srv/vendor
+printf '[Service]\nReadWritePaths=/srv/vendor\n' > /run/systemd/system/agentd-script.service.d/paths.conf
+systemctl daemon-reload
+succeeds "the door of scripts is opened" systemctl enable --now agentd-script.socket
+settings '' "$UPDATE scripts = \"run\"; script_paths = [ \"/srv/vendor\" ];"
+printf '#!/bin/sh\n{ id -un; grep CapEff /proc/self/status; } >> /srv/vendor/ran\n' > "$LAB/scripted/s.sh"
+ln -s "$LAB/image" "$LAB/scripted/rootfs.img"
+{
+  printf 'software = { version = "2.0"; hardware-compatibility = [ "%s" ]; stable = {\n' "$LAB_PRODUCT"
+  for n in 1 2; do
+    printf 'copy-%s = { images = ( { filename = "rootfs.img"; type = "raw"; device = "/dev/slot-%s"; installed-directly = true;\n' "$n" "$n"
+    printf '  properties = { slot-class = "rootfs"; }; } ); scripts = ( { filename = "s.sh"; type = "shellscript"; } ); };\n'
+  done
+  printf '}; };\nagent = { profile = "1"; release-id = "release-2.0"; security-version = 1L; products = [ "%s" ]; };\n' "$LAB_PRODUCT"
+} > "$LAB/scripted/sw-description"
+rm -f "$LAB/bundles/2.0.swu"
+succeeds "a bundle with a script" "$AGENTCTL" bundle create "$LAB/scripted" --out "$LAB/bundles/2.0.swu" --signer "$PKI/signer.pem" --key "$PKI/signer.key" --scripts
+succeeds "is installed" ctl update install "$LAB/bundles/2.0.swu"
+is "its script ran as its own user, without rights" "$(sort -u /srv/vendor/ran | paste -sd' ' | tr -d '\t')" "CapEff:0000000000000000 agentd-script"
+succeeds "it is taken back" ctl update rollback
+
 # ---- what goes wrong -----------------------------------------------------------------------------------------------------
 for unit in agentd agentd-mgmt agentd-link; do
   before=$(systemctl show -P MainPID "$unit")
@@ -129,8 +164,7 @@ kill -STOP "$before"
 succeeds "a core that hangs is replaced by the watchdog" wait_for 120 another
 succeeds "the broker is reached again" wait_for 60 online
 is "and the LAN, with the password as it was set" "$(from 198.51.100.2 198.51.100.1 /v1/bootstrap; jq -r .state < "$LAB/from")" "200active"
-echo 'mgmt: { setup_interface = "usb0"; idle_exit_s = 2; };' > "$PREFIX/etc/agentd/agentd.conf.d/test.conf"
-systemctl restart agentd-mgmt
+settings 'idle_exit_s = 2;' "$UPDATE"
 rests() { [ "$(systemctl is-active agentd-mgmt)" = inactive ]; }
 succeeds "agentd-mgmt leaves when nobody asks" wait_for 60 rests
 succeeds "and is started by who comes from the LAN" wait_for 60 lan
@@ -140,4 +174,20 @@ systemctl stop agentd agentd-mgmt agentd-link agentd-install agentd-fetch 2> /de
 is "stopped, no unit has failed" "$(systemctl list-units --state=failed --plain --no-legend 'agentd*')" ""
 fails "no unit met a system call that its filter forbids, or a path that it may not use" \
   sh -c "journalctl -b --no-pager -u 'agentd*' | grep -iE 'SIGSYS|status=31|permission denied|operation not permitted'"
+
+# ---- the last thing: the device restarts by itself -----------------------------------------------------------------------
+mkdir "$LAB/www"
+lab_bundle 3.0 "$LAB/image" 1
+{ printf 'HTTP/1.1 200 OK\r\nContent-Length: %s\r\nConnection: close\r\n\r\n' "$(stat -c %s "$LAB/bundles/3.0.swu")"; cat "$LAB/bundles/3.0.swu"; } > "$LAB/www/3.swu"
+(cd "$LAB/www" && exec openssl s_server -accept 127.0.0.1:4433 -HTTP -cert "$PKI/broker.pem" -key "$PKI/broker.key" -tls1_3 < /dev/null > /dev/null 2>&1) &
+systemctl start agentd agentd-mgmt agentd-link
+wait_for 60 answers
+succeeds "an update is offered" ctl update offer https://localhost:4433/3.swu
 journalctl -b --no-pager -u 'agentd*' > /e2e/journal
+echo 0 > /e2e/code
+sync
+# The container ends with the code of a restart. Whoever is still here after that is a failure.
+sleep 120
+ctl update status
+journalctl -b --no-pager -u 'agentd*' > /e2e/journal
+not_ok "the device did not restart"
