@@ -40,11 +40,13 @@ static int knock(const struct core *core, int *ret_fd, struct agent_error **err)
 	return 0;
 }
 
-static void ask_failed(struct core *core, const char *release_id, const struct agent_error *why)
+static void ask_failed(struct core *core, const char *release_id, bool by_person, const struct agent_error *why)
 {
 	struct policies *ps = core->policies;
 
-	ps->policy.reboot_asked = 0;
+	/* What the policy has asked for already stays asked for, whoever tried after it. */
+	if (!by_person)
+		ps->policy.reboot_asked = 0;
 	ps->reboot.retry_at_s = policies_running_s() + RETRY_S;
 	/* Once until it works: the next tries are in the status. */
 	if (strcmp(ps->reboot_error, agent_error_message(why)) != 0)
@@ -67,14 +69,15 @@ static void ask(struct core *core, const char *release_id)
 		ps->policy.reboot_asked = 1;
 		policies_save(core);
 		if (ps->is_unsaved) {
-			ps->policy.reboot_asked = 0;
+			agent_error_set(&err, -EIO, "update.reboot", "cannot keep that the restart was asked for: it would be asked for again after each one");
+			ask_failed(core, release_id, by_person, err);
 			return;
 		}
 	}
 	event_add(core, EVENT_UPDATE_REBOOT, "release", release_id, "user", by_person ? ps->reboot_user : "policy", "source",
 		  by_person ? update_text(ps->reboot_source) : NULL, NULL);
 	if (knock(core, &fd, &err) < 0) {
-		ask_failed(core, release_id, err);
+		ask_failed(core, release_id, by_person, err);
 		return;
 	}
 	if (ps->reboot_fd >= 0)
@@ -128,6 +131,9 @@ void reboots_tick(struct core *core, uint64_t gone_s)
 		tell_holder(core, release_id, now.running_s);
 	if (wait == REBOOT_NOT_DUE)
 		ps->reboot.person_at_s = 0;
+	/* The time to hold a restart back is that of one release: a program that begins its work now has all of it for the next. */
+	if (updates_are_known(core) && updates_awaits_reboot(core) == NULL)
+		ps->policy.reboot_held_s = 0;
 	if (wait != ps->reboot_wait)
 		policies_changed(core);
 	ps->reboot_wait = wait;

@@ -102,6 +102,8 @@ lab_boot
 lab_agent_start
 succeeds "  and had been held back" has_event update.reboot_held release release-4.0
 succeeds "kept" ctl update confirm
+holds() { app hold 1 > /dev/null 2>&1; }
+if wait_for 60 holds; then ok "for the next release there is as much time again"; else not_ok "no time is left for the next release: $(said app hold 1)"; fi
 
 # ---- what a person installs; and a window
 publish four.swu 5.0 3
