@@ -7,9 +7,9 @@
 #define FOLDER_BYTES_MAX (16 * 1024 * 1024)
 #define FOLDER_FILES_MAX 1000
 
-/* More bytes or files than it may have, or deeper than anybody needs. */
+/* More bytes or files than it may have, deeper than anybody needs, or a folder in it that cannot be looked into. */
 bool folder_is_full(const char *path);
-/* Remove all that is in it; links are not followed. */
+/* Remove all that is in it, however deep (before Linux 5.19: 64 folders) and whatever its modes; links are not followed. */
 void folder_clear(const char *path);
 
 #endif
