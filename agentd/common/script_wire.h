@@ -26,8 +26,9 @@ enum script_end {
 	SCRIPT_EXITED,	 /* value: its exit status */
 	SCRIPT_SIGNALLED, /* value: the signal */
 	SCRIPT_TIMEOUT,
-	SCRIPT_FULL,	 /* it wrote more into its folder than it may */
-	SCRIPT_REFUSED	 /* it was not started; line: why */
+	SCRIPT_FULL,	 /* it wrote more into its folder than it may, or shut a part of it */
+	SCRIPT_REFUSED,	 /* it was not started; line: why */
+	SCRIPT_STOPPED	 /* agentd-script was told to stop */
 };
 
 struct script_answer {

@@ -98,7 +98,10 @@ static int answer_judge(const struct settings *settings, const char *name, const
 		return agent_error_set(err, -EPERM, "update.script", "script %s took longer than update.script_timeout_s, %" PRId64 " s%s%s", name,
 				       settings->update.script_timeout_s, when, a->line);
 	case SCRIPT_FULL:
-		return agent_error_set(err, -EPERM, "update.script", "script %s wrote more into its scratch folder than it may%s%s", name, when, a->line);
+		return agent_error_set(err, -EPERM, "update.script", "script %s wrote more into its scratch folder than it may, or shut a part of it%s%s",
+				       name, when, a->line);
+	case SCRIPT_STOPPED:
+		return agent_error_set(err, -EPERM, "update.script", "script %s was ended, as agentd-script was told to stop%s%s", name, when, a->line);
 	case SCRIPT_REFUSED:
 		break;
 	}

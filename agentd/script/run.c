@@ -146,7 +146,15 @@ static void drain(struct run *run, int fd)
 		output_add(&run->output, bytes, (size_t)n);
 }
 
-/* Until it is over; or -ETIMEDOUT, -ENOSPC, or -ECONNRESET when nobody waits for it any more. */
+/* Signals are for the event loop, which waits for us: who is killed for being late leaves the script's children behind. */
+static bool is_told_to_stop(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
+/* Until it is over; or -ETIMEDOUT, -ENOSPC, -ECANCELED to stop, or -ECONNRESET when nobody waits for it any more. */
 static int watch(struct run *run, int output_fd, int peer_fd)
 {
 	const uint64_t deadline = now_ms() + (uint64_t)run->settings->update.script_timeout_s * 1000;
@@ -165,6 +173,8 @@ static int watch(struct run *run, int output_fd, int peer_fd)
 			return 0;
 		if (now >= deadline)
 			return -ETIMEDOUT;
+		if (is_told_to_stop())
+			return -ECANCELED;
 		if (folder_is_full(run->folder))
 			return -ENOSPC;
 		(void)poll(waits, 2, TICK_MS);
@@ -192,7 +202,7 @@ static void answer(const struct run *run, int r, struct script_answer *ret)
 		ret->end = SCRIPT_SIGNALLED;
 		ret->value = WTERMSIG(run->status);
 	} else {
-		ret->end = r == -ENOSPC ? SCRIPT_FULL : SCRIPT_TIMEOUT;
+		ret->end = r == -ENOSPC ? SCRIPT_FULL : r == -ECANCELED ? SCRIPT_STOPPED : SCRIPT_TIMEOUT;
 	}
 	strcpy(ret->line, run->output.last);
 }

@@ -200,6 +200,16 @@ bundle
 breaks "a script that fills its folder" 'full\.sh wrote more into its scratch folder'
 is "  which is empty again" "$(ls -A "$RUN/script")" ''
 begin
+script hidden.sh postinstall << 'SH'
+mkdir "$TMPDIR/shut" && chmod 300 "$TMPDIR/shut" && head -c 1000000 /dev/zero > "$TMPDIR/shut/file" || exit 9
+chmod 300 "$TMPDIR"
+sleep 1000
+SH
+bundle
+breaks "a script that hides what it writes" 'hidden\.sh wrote more into its scratch folder than it may, or shut a part of it'
+is "  which is gone as well" "$(ls -A "$RUN/script")" ''
+is "  and the next script can write there" "$(stat -c %a "$RUN/script")" 700
+begin
 script big.sh postinstall <<< 'dd if=/dev/zero of=/dev/null bs=900M count=1'
 bundle
 breaks "a script that wants too much memory" 'big\.sh ended with status'
@@ -306,6 +316,13 @@ for program in agentd-script agentd-install; do
   if wait_for 60 status_is_back; then ok "  and it says so"; else not_ok "  stage: $(ctl --json update status 2>&1)"; fi
   like "  slot a is in charge" "$(env_is)" '^primary=a$'
 done
+rm -f "$LAB/may/started"
+ctl update install b.swu > "$LAB/stopped.out" 2>&1 9>&- &
+asked=$!
+wait_for 60 test -s "$LAB/may/started" || not_ok "the script did not start"
+kill "$(cat "$RUN/pids/agentd-script")"
+if wait "$asked"; then not_ok "agentd-script stopped: it was installed"; else like "agentd-script stopped while a script runs: it ends the script first" "$(cat "$LAB/stopped.out")" 'long\.sh was ended, as agentd-script was told to stop'; fi
+if nothing_left; then ok "  nothing of it runs"; else not_ok "  left: $(processes)"; fi
 begin
 script good.sh postinstall <<< 'true'
 bundle
