@@ -4,6 +4,7 @@
 #include "agentd/common/sandbox_inside.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include <linux/fs.h>
+#include <linux/sockios.h>
 #include <mtd/mtd-user.h>
 #include <mtd/ubi-user.h>
 #include <seccomp.h>
@@ -267,12 +269,33 @@ int seccomp_enter_scripts(struct agent_error **err)
 	return load(ctx, r, err);
 }
 
-/* @name with @pid, as a number of 32 bits, in its first argument. */
-static int refuse_pid(scmp_filter_ctx ctx, const char *name, pid_t pid)
+/* @name with @value in argument @arg, of which the kernel looks at 32 bits. */
+static int refuse_value(scmp_filter_ctx ctx, const char *name, unsigned arg, uint32_t value)
 {
-	struct scmp_arg_cmp cmp = SCMP_CMP(0, SCMP_CMP_MASKED_EQ, UINT64_C(0xffffffff), (uint64_t)(uint32_t)pid);
+	struct scmp_arg_cmp cmp = SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, UINT64_C(0xffffffff), (uint64_t)value);
 
 	return add(ctx, SCMP_ACT_ERRNO(EPERM), name, 1, &cmp);
+}
+
+static int refuse_pid(scmp_filter_ctx ctx, const char *name, pid_t pid)
+{
+	return refuse_value(ctx, name, 0, (uint32_t)pid);
+}
+
+/* Whoever "owns" a descriptor gets a signal of the script's choice when it can be read. Landlock sees to that only from Linux 6.12 on. */
+static int refuse_owners(scmp_filter_ctx ctx)
+{
+	static const char *const names[] = { "fcntl", "fcntl64" };
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names) && r >= 0; i++) {
+		r = refuse_value(ctx, names[i], 1, F_SETOWN);
+		if (r >= 0)
+			r = refuse_value(ctx, names[i], 1, F_SETOWN_EX);
+	}
+	if (r >= 0)
+		r = refuse_value(ctx, "ioctl", 1, FIOSETOWN);
+	return r < 0 ? r : refuse_value(ctx, "ioctl", 1, SIOCSPGRP);
 }
 
 int seccomp_enter_one_script(pid_t parent, struct agent_error **err)
@@ -295,5 +318,7 @@ int seccomp_enter_one_script(pid_t parent, struct agent_error **err)
 		r = refuse_pid(ctx, "tgkill", parent);
 	if (r >= 0)
 		r = refuse_pid(ctx, "prlimit64", parent);
+	if (r >= 0)
+		r = refuse_owners(ctx);
 	return load(ctx, r, err);
 }
