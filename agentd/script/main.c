@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,6 +124,17 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_exit(p->service.event, 0);
 }
 
+/* We give up: who waits hears so now. Else the service manager would start us for them again and again. */
+static int refuse_all(int listen_fd, int code)
+{
+	struct pollfd waits = { .fd = listen_fd, .events = POLLIN };
+	int fd;
+
+	while (poll(&waits, 1, 0) > 0 && (fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		close(fd);
+	return code;
+}
+
 /* All processes of our user end with a script: that user must be nobody else's. */
 static int check_user(struct server *p)
 {
@@ -162,10 +174,10 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(p.service.settings->update.scripts, "run") != 0) {
 		service_log(LOG_ERR, "update.scripts is \"%s\": no scripts are run", p.service.settings->update.scripts);
-		return EXIT_CODE_CONFIG;
+		return refuse_all(listen_fd, EXIT_CODE_CONFIG);
 	}
 	if (check_user(&p) < 0)
-		return EXIT_CODE_NOPERM;
+		return refuse_all(listen_fd, EXIT_CODE_NOPERM);
 	if (asprintf(&p.folder, "%s/script", p.service.settings->paths.run_dir) < 0)
 		return EXIT_CODE_OS;
 	/* What a killed one left behind. */
@@ -173,7 +185,8 @@ int main(int argc, char **argv)
 	r = sandbox_enter(SANDBOX_SCRIPT, p.service.settings, NULL, 0, &err);
 	if (r < 0) {
 		service_log(LOG_ERR, "%s", agent_error_message(err));
-		return EXIT_CODE_OS;
+		/* A kernel without Landlock has it no more at the next try. */
+		return refuse_all(listen_fd, r == -EOPNOTSUPP ? EXIT_CODE_CONFIG : EXIT_CODE_OS);
 	}
 	r = sd_event_add_io(p.service.event, NULL, listen_fd, EPOLLIN, on_connection, &p);
 	if (r >= 0)

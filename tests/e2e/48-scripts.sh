@@ -260,6 +260,8 @@ try supervisor kill -9 $AGENT_PID
 try parent kill -9 \$PPID
 try everybody sh -c 'kill -9 -1'
 try group kill -9 -\$PPID
+try owner /usr/bin/python3 -c "import fcntl, os; fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())"
+try "owner of a socket" /usr/bin/python3 -c "import fcntl, os, socket, struct; fcntl.ioctl(socket.socketpair()[0], 0x8901, struct.pack('i', os.getppid()))"
 try environ cat /proc/\$PPID/environ
 try memory cat /proc/\$PPID/mem
 { echo "stdin \$(wc -c)"; echo "env \$(env | cut -d= -f1 | sort | tr '\n' ' ')"; echo "fds \$(ls /proc/self/fd | tr '\n' ' ')"; id -un; pwd; } > $LAB/may/around
@@ -267,7 +269,7 @@ try own sh -c 'echo x > \$TMPDIR/x && cat \$TMPDIR/x'
 SH
 bundle
 succeeds "a script that looks around is run to its end" ctl update install b.swu
-is "  26 doors are shut" "$(grep -c '^shut' "$LAB/may/spy")" 26
+is "  28 doors are shut" "$(grep -c '^shut' "$LAB/may/spy")" 28
 is "  one is open, its own folder" "$(grep -v '^shut' "$LAB/may/spy" | tr '\n' ';')" 'OPEN own;'
 like "  the environment is the documented one" "$(grep ^env "$LAB/may/around")" '^env AGENT_PHASE HOME LC_ALL (OLDPWD )?PATH PWD (SHLVL )?TMPDIR (_ )?$'
 is "  standard input is empty" "$(grep ^stdin "$LAB/may/around")" 'stdin 0'
@@ -298,7 +300,36 @@ ask() { local user=$1; shift; lab_as "$user" /usr/bin/python3 "$W/ask.py" "$RUN/
 like "agentd-install may ask" "$(ask agentd-install sealed 'echo fine')" '^0 0 fine'
 like "a script that is not sealed is refused" "$(ask agentd-install open 'echo fine')" '^4 0 the script is not sealed'
 like "another user cannot connect" "$(ask agentd-link sealed 'echo fine')" 'Permission|denied'
-like "root is not agentd-install" "$(/usr/bin/python3 ask.py "$RUN/script.sock" sealed 'echo fine' 2>&1 9>&-)" 'no answer|reset'
+like "root is not agentd-install" "$(/usr/bin/python3 ask.py "$RUN/script.sock" sealed 'echo fine' 2>&1 9>&-)" 'no answer|reset|Broken pipe'
+
+# A program that gives up must not leave its caller waiting: systemd would start it for him without end.
+cat > door.py << 'PY'
+import os, socket, sys
+door = socket.socket(socket.AF_UNIX)
+door.bind(sys.argv[1] + "/door.sock")
+door.listen()
+caller = socket.socket(socket.AF_UNIX)
+caller.connect(sys.argv[1] + "/door.sock")
+child = os.fork()
+if child == 0:
+    os.dup2(door.fileno(), 3)
+    os.set_inheritable(3, True)
+    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="script")
+    os.execve(sys.argv[2], sys.argv[2:], os.environ)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+caller.settimeout(0)
+try:
+    print(code, "hung up" if caller.recv(1) == b"" else "answered")
+except BlockingIOError:
+    print(code, "left waiting")
+PY
+sed 's#^\(.*run_dir *= *"\)[^"]*#\1'"$LAB/door"'#' "$CONF" > door.conf
+mkdir "$LAB/door"
+door() { rm -f "$LAB/door/door.sock"; /usr/bin/python3 door.py "$LAB/door" "$PREFIX/libexec/agentd/agentd-script" --config "$W/door.conf" 2> door.err 9>&-; }
+is "where scripts are not run it gives up, and hangs up" "$(door)" '78 hung up'
+mkdir door.conf.d
+echo 'update: { scripts = "run"; };' > door.conf.d/run.conf
+is "as another user as well" "$(door)" '77 hung up'
 
 # ---- killed --------------------------------------------------------------------------------------------------------------------
 begin
