@@ -81,7 +81,16 @@ succeeds "it is kept" ctl update confirm
 
 # ---- by itself, announced, once
 publish two.swu 3.0 2
+# Who cannot keep that he asked would ask after each restart.
+chmod 500 "$LAB/state/update"
 succeeds "the next one is offered" ctl update offer "$URL/two.swu"
+becomes "a restart that cannot be kept is not asked for" stage=trying reboot_error_name=update.reboot reboot_waits_for=retry
+succeeds "which is an event" has_event update.reboot_failed release release-3.0
+is "the agent has stayed" "$(n_restarts)" 1
+chmod 700 "$LAB/state/update"
+kept() { grep -q '^reboot_release=release-3.0$' "$LAB/state/update/offer"; }
+if wait_for 60 kept; then ok "it is kept as soon as it can be"; else not_ok "not kept: $(cat "$LAB/state/update/offer")"; fi
+restart at-once 600
 start_script_goes_on "nobody holds it back: the agent ends with the code for a reboot"
 is "the device was restarted twice" "$(n_restarts)" 2
 lab_agent_start
