@@ -450,15 +450,19 @@ static int set_aside(const char *path)
 	return rename(path, aside) < 0 ? -errno : 0;
 }
 
-/* A file system that was mended may have cut it: the end is made again, so that nothing later needs room, and records are searched for. */
+/*
+ * A file system that was mended may have cut it: the end is made again, so that nothing later needs room, and records are searched for. No superblock
+ * may say any more that it knows the head: of a file with its old size it would be believed.
+ */
 static int restore_end(struct ring *ring, uint64_t file_size)
 {
 	int r;
 
 	if (file_size >= ring->now.data_size + DATA_START)
 		return 0;
-	ring->now.is_clean = false;
-	r = fill_with_zeros(ring, file_size, ring->now.data_size + DATA_START);
+	r = begin_use(ring);
+	if (r >= 0)
+		r = fill_with_zeros(ring, file_size > DATA_START ? file_size : DATA_START, ring->now.data_size + DATA_START);
 	return r >= 0 && fsync(ring->fd) < 0 ? -errno : r;
 }
 

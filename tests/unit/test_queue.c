@@ -290,6 +290,39 @@ static void a_file_that_was_cut_or_became_longer_keeps_what_is_in_it(void **stat
 	}
 }
 
+/* Closed in order, cut by a check of the file system, in use again, and then the power goes. */
+static void what_a_cut_file_took_since_outlives_a_power_cut(void **state)
+{
+	static const off_t sizes[] = { 12000, 8250, 600 };	/* the record is whole in the first */
+	struct agent_queue_options options = small();
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct agent_queue *queue = open_queue(&options);
+		struct agent_queue_message m = { 0 };
+		char *data;
+		size_t size;
+
+		assert_int_equal(add(queue, 1), 0);
+		agent_queue_free(queue);
+		assert_int_equal(truncate(file, sizes[i]), 0);
+		queue = open_queue(&options);
+		for (uint64_t n = 2; n <= 5; n++)
+			assert_int_equal(add(queue, n), 0);
+		assert_int_equal(file_read_at(AT_FDCWD, file, 65536, &data, &size, NULL), 0);
+		agent_queue_free(queue);
+		assert_int_equal(file_replace_at(AT_FDCWD, file, 0600, data, size, NULL), 0);
+		free(data);
+		queue = open_queue(&options);
+		if (sizes[i] == sizes[0])
+			expect_done(queue, 1);
+		for (uint64_t n = 2; n <= 5; n++)
+			expect_done(queue, n);
+		assert_int_equal(agent_queue_next(queue, &m, NULL), 0);
+		agent_queue_free(queue);
+		assert_int_equal(unlink(file), 0);
+	}
+}
+
 /* A payload that holds a copy of a record is not taken for one when the search for the next record passes it. */
 static void a_record_inside_a_payload_is_no_record(void **state)
 {
@@ -394,6 +427,7 @@ int main(void)
 		T(damage_costs_one_message),
 		T(a_file_beyond_repair_is_set_aside),
 		T(a_file_that_was_cut_or_became_longer_keeps_what_is_in_it),
+		T(what_a_cut_file_took_since_outlives_a_power_cut),
 		T(a_record_inside_a_payload_is_no_record),
 		T(ram_is_enough_while_messages_leave),
 		T(what_ram_took_has_its_place_on_disk),
