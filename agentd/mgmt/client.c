@@ -23,6 +23,7 @@
 #include "base/macro.h"
 #include "base/secret.h"
 #include "crypto/verify_dates.h"
+#include "crypto/verify_lists.h"
 
 #define CA_FILE "mgmt/clients.pem"
 #define CRL_FILE "mgmt/clients.crl"
@@ -170,6 +171,7 @@ int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 			return -EBADMSG;
 		}
 		X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+		verify_lists_use(store);
 	}
 	names = SSL_load_client_CA_file(clients->ca_path);
 	if (names != NULL)

@@ -297,7 +297,7 @@ static int crl_is_optional(int ok, X509_STORE_CTX *check)
 	int depth = X509_STORE_CTX_get_error_depth(check);
 
 	if (!ok && X509_STORE_CTX_get_error(check) == X509_V_ERR_UNABLE_TO_GET_CRL &&
-	    (!trust->requires_crls || depth + 1 == sk_X509_num(X509_STORE_CTX_get0_chain(check)))) {
+	    (depth + 1 == sk_X509_num(X509_STORE_CTX_get0_chain(check)) || (verify_lists_are_missing(check) && !trust->requires_crls))) {
 		X509_STORE_CTX_set_error(check, X509_V_OK);
 		return 1;
 	}

@@ -7,7 +7,6 @@
 
 #include "crypto/verify_lists.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include <openssl/err.h>
@@ -20,6 +19,22 @@ static const ASN1_OCTET_STRING *scope_of(const X509_CRL *crl)
 	int at = X509_CRL_get_ext_by_NID(crl, NID_issuing_distribution_point, -1);
 
 	return at < 0 ? NULL : X509_EXTENSION_get_data(X509_CRL_get_ext(crl, at));
+}
+
+/* Complete, of this issuer alone and for any reason. OpenSSL takes a delta for complete (3.0), and passes over the others as if they were not there. */
+static bool is_usable(const X509_CRL *crl)
+{
+	ISSUING_DIST_POINT *idp;
+	bool is_good;
+
+	if (X509_CRL_get_ext_by_NID(crl, NID_delta_crl, -1) >= 0)
+		return false;
+	if (scope_of(crl) == NULL)
+		return true;
+	idp = X509_CRL_get_ext_d2i(crl, NID_issuing_distribution_point, NULL, NULL);
+	is_good = idp != NULL && idp->indirectCRL <= 0 && idp->onlysomereasons == NULL && (idp->onlyuser > 0) + (idp->onlyCA > 0) + (idp->onlyattr > 0) <= 1;
+	ISSUING_DIST_POINT_free(idp);
+	return is_good;
 }
 
 static bool is_same_scope(const X509_CRL *a, const X509_CRL *b)
@@ -95,7 +110,7 @@ STACK_OF(X509_CRL) *verify_lists_of(X509_STORE_CTX *ctx, X509 *issuer)
 	for (int i = 0; ok && i < sk_X509_CRL_num(all); i++) {
 		X509_CRL *crl = sk_X509_CRL_value(all, i);
 
-		if (X509_CRL_get_ext_by_NID(crl, NID_delta_crl, -1) >= 0)
+		if (!is_usable(crl))
 			continue;
 		if (is_signed_by(crl, issuer))
 			ok = put(good, crl);
@@ -104,23 +119,48 @@ STACK_OF(X509_CRL) *verify_lists_of(X509_STORE_CTX *ctx, X509 *issuer)
 	}
 	ERR_pop_to_mark();
 	sk_X509_pop_free(namesakes, X509_free);
-	if (!ok) { /* Memory is short: rather too many than none. */
+	free_lists(all);
+	if (!ok) { /* Memory is short. */
 		free_lists(good);
 		free_lists(strange);
-		return all;
+		return NULL;
 	}
-	free_lists(all);
 	rest = sk_X509_CRL_num(good) > 0 ? strange : good;
 	free_lists(rest);
 	return rest == strange ? good : strange;
 }
 
 /* OpenSSL says which certificate of the chain it is at by the depth of errors that it would report. */
-static STACK_OF(X509_CRL) *lookup(const X509_STORE_CTX *ctx, const X509_NAME *name)
+static X509 *issuer_at(const X509_STORE_CTX *ctx)
 {
 	STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
 	int at = X509_STORE_CTX_get_error_depth(ctx), n = sk_X509_num(chain);
-	X509 *issuer = at < 0 || at >= n ? NULL : sk_X509_value(chain, at + 1 < n ? at + 1 : at);
+
+	return at < 0 || at >= n ? NULL : sk_X509_value(chain, at + 1 < n ? at + 1 : at);
+}
+
+bool verify_lists_are_missing(X509_STORE_CTX *ctx)
+{
+	X509 *issuer = issuer_at(ctx);
+	const X509_NAME *name = issuer == NULL ? NULL : X509_get_subject_name(issuer);
+	STACK_OF(X509_CRL) *all = name == NULL ? NULL : X509_STORE_CTX_get1_crls(ctx, name);
+	STACK_OF(X509) *namesakes = name == NULL ? NULL : X509_STORE_CTX_get1_certs(ctx, name);
+	bool is_there = false;
+
+	ERR_set_mark();
+	for (int i = 0; !is_there && i < sk_X509_CRL_num(all); i++)
+		is_there = is_signed_by(sk_X509_CRL_value(all, i), issuer) || !is_of_namesake(sk_X509_CRL_value(all, i), namesakes);
+	ERR_pop_to_mark();
+	sk_X509_pop_free(namesakes, X509_free);
+	free_lists(all);
+	if (is_there)
+		X509_STORE_CTX_set_error(ctx, X509_V_ERR_DIFFERENT_CRL_SCOPE);
+	return !is_there;
+}
+
+static STACK_OF(X509_CRL) *lookup(const X509_STORE_CTX *ctx, const X509_NAME *name)
+{
+	X509 *issuer = issuer_at(ctx);
 
 	if (issuer == NULL || X509_NAME_cmp(X509_get_subject_name(issuer), name) != 0)
 		return X509_STORE_CTX_get1_crls(ctx, name);

@@ -19,6 +19,7 @@
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
 #include "crypto/verify_dates.h"
+#include "crypto/verify_lists.h"
 #include "net/tls_ocsp.h"
 
 static pthread_once_t index_once = PTHREAD_ONCE_INIT;
@@ -146,8 +147,10 @@ static bool may_lack_list(const struct tls_record *record, X509_STORE_CTX *store
 {
 	int n = sk_X509_num(X509_STORE_CTX_get0_chain(store_ctx));
 
-	return X509_STORE_CTX_get_error(store_ctx) == X509_V_ERR_UNABLE_TO_GET_CRL &&
-	       (record->checks.crl == AGENT_TLS_CRL_IF_PRESENT || X509_STORE_CTX_get_error_depth(store_ctx) + 1 == n);
+	if (X509_STORE_CTX_get_error(store_ctx) != X509_V_ERR_UNABLE_TO_GET_CRL)
+		return false;
+	return X509_STORE_CTX_get_error_depth(store_ctx) + 1 == n ||
+	       (verify_lists_are_missing(store_ctx) && record->checks.crl == AGENT_TLS_CRL_IF_PRESENT);
 }
 
 /* The first fault stays, later ones follow from it. */

@@ -144,6 +144,13 @@ crl_of strangers2
 refused "a list of another authority" monitor 'alert' 'there is no revocation list of its authority'
 crl_of strangers
 refused "a list by somebody with the name of the authority" monitor 'alert' 'not signed by its authority'
+ca -gencrl -crl_lastupdate "$(day '-1 hour')" -crl_nextupdate "$(day '+9 days')" -out "$LAB/ca/good.crl"
+cat "$LAB/ca/good.crl" "$trust/clients.crl" > "$trust/clients.crl.new"
+chmod 644 "$trust/clients.crl.new"
+mv "$trust/clients.crl.new" "$trust/clients.crl"
+as monitor GET /v1/status
+is "which is newer than the good one beside it: that one counts" "$CODE" 200
+refused "and revokes" revoked 'certificate revoked' '"reason":"revoked"'
 crl_of clients -crl_lastupdate "$(day '+1 day')" -crl_nextupdate "$(day '+9 days')"
 refused "a list that is not valid yet" monitor 'alert' 'revocation list is not valid yet'
 echo rubbish > "$trust/clients.crl"

@@ -350,12 +350,37 @@ static void lists_decide_who_is_revoked(void **state)
 	}
 }
 
+enum list_kind { LIST_COMPLETE, LIST_DELTA, LIST_INDIRECT, LIST_SOME_REASONS, LIST_CONTRADICTION };
+
 struct list {
 	int by_namesake; /* signed by another authority with the same name */
 	long number;	 /* 0: without */
 	int revokes;
 	long from_s, to_s;
+	enum list_kind kind;
 };
+
+static void limit_list(X509_CRL *crl, enum list_kind kind)
+{
+	ISSUING_DIST_POINT *idp = ISSUING_DIST_POINT_new();
+	ASN1_INTEGER *base = ASN1_INTEGER_new();
+
+	ASN1_INTEGER_set(base, 1);
+	if (kind == LIST_DELTA)
+		assert_int_equal(X509_CRL_add1_ext_i2d(crl, NID_delta_crl, base, 1, 0), 1);
+	if (kind == LIST_INDIRECT)
+		idp->indirectCRL = 0xff;
+	if (kind == LIST_SOME_REASONS) {
+		idp->onlysomereasons = ASN1_BIT_STRING_new();
+		ASN1_BIT_STRING_set_bit(idp->onlysomereasons, CRL_REASON_KEY_COMPROMISE, 1);
+	}
+	if (kind == LIST_CONTRADICTION)
+		idp->onlyuser = idp->onlyCA = 0xff;
+	if (kind > LIST_DELTA)
+		assert_int_equal(X509_CRL_add1_ext_i2d(crl, NID_issuing_distribution_point, idp, 1, 0), 1);
+	ASN1_INTEGER_free(base);
+	ISSUING_DIST_POINT_free(idp);
+}
 
 static void write_list(FILE *f, struct world *w, const struct list *list)
 {
@@ -382,6 +407,7 @@ static void write_list(FILE *f, struct world *w, const struct list *list)
 		assert_int_equal(X509_CRL_add1_ext_i2d(crl, NID_crl_number, number, 0, 0), 1);
 		ASN1_INTEGER_free(number);
 	}
+	limit_list(crl, list->kind);
 	assert_true(X509_CRL_sign(crl, list->by_namesake ? w->stranger_key : w->ca_key, EVP_sha256()) > 0);
 	assert_int_equal(PEM_write_X509_CRL(f, crl), 1);
 	X509_CRL_free(crl);
@@ -433,6 +459,35 @@ static void of_the_lists_of_an_issuer_the_newest_that_it_signed_counts(void **st
 		assert_int_equal(fclose(f), 0);
 		expect(w, (struct agent_tls_options){ .crl_file = w->crl_file, .crl = cases[c].policy, .ca_file = cases[c].knows_namesake ? both : NULL }, server_ctx,
 		       cases[c].error, cases[c].says);
+	}
+	SSL_CTX_free(server_ctx);
+}
+
+/* Nobody who put a list there wants it to be passed over. */
+static void a_list_that_cannot_be_used_is_no_permission(void **state)
+{
+	static const enum list_kind kinds[] = { LIST_DELTA, LIST_INDIRECT, LIST_SOME_REASONS, LIST_CONTRADICTION };
+	struct world *w = *state;
+	SSL_CTX *server_ctx = server_context(w, w->cert, w->key, w->ca, 0);
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds) * 4; i++) {
+		struct list list = { 0, 9, i % 4 == 0, -60, 3600, kinds[i / 4] }, complete = { 0, 8, i % 4 == 3, -3600, 3600, LIST_COMPLETE };
+		struct agent_tls_options options = { .crl_file = w->crl_file, .crl = IF_PRESENT };
+		FILE *f = fopen(w->crl_file, "w");
+
+		assert_non_null(f);
+		write_crl(f, 0, w->root, w->root_key, NULL, -3600, 3600);
+		write_list(f, w, &list);
+		if (i % 4 >= 2)
+			write_list(f, w, &complete);
+		assert_int_equal(fclose(f), 0);
+		if (i % 4 < 2) {
+			expect(w, options, server_ctx, "tls.crl", "cannot be used");
+			options.crl = CRL_NEEDED;
+			expect(w, options, server_ctx, "tls.crl", "cannot be used");
+		} else {
+			expect(w, options, server_ctx, complete.revokes ? "tls.revoked" : NULL, "revoked");
+		}
 	}
 	SSL_CTX_free(server_ctx);
 }
@@ -779,6 +834,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lists_decide_who_is_revoked),
 		cmocka_unit_test(of_the_lists_of_an_issuer_the_newest_that_it_signed_counts),
+		cmocka_unit_test(a_list_that_cannot_be_used_is_no_permission),
 		cmocka_unit_test(files_of_lists_that_are_no_lists_are_refused),
 		cmocka_unit_test(stapled_answers_decide_too),
 		cmocka_unit_test(a_delegate_may_be_on_a_list),
