@@ -5,7 +5,7 @@ certificates or HTTP basic. It issues with the openssl command. Files in DIR ste
 
   mode      ok | wait:SECONDS (202 once for each request) | busy:SECONDS (503) | refuse (401) | fail (500) | stranger (CA nobody trusts) | short
             (valid for an hour) | past (expired) | ca (CA certificate) | server (serverAuth) | otherkey | othersubject | garbage | huge | redirect |
-            second (by a CA that cacerts names, and whose certificates this server does not take)
+            second (by a CA that cacerts names, and whose certificates this server does not take) | doubt:SERIAL (400 to who shows another certificate)
   basic     USER:PASSWORD that simpleenroll takes without a certificate
   attrs     base64 that csrattrs answers; missing: 204
   days      validity of what is issued
@@ -121,11 +121,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         wanted = setting("basic", "")
         return wanted != "" and basic == "Basic " + base64.b64encode(wanted.encode()).decode()
 
+    def shows_another(self, serial):
+        cert = self.connection.getpeercert()
+        return bool(cert) and int(cert["serialNumber"], 16) != int(serial, 16)
+
     def do_GET(self):
-        mode = setting("mode", "ok")
+        mode, _, value = setting("mode", "ok").partition(":")
         if self.path == PREFIX + "cacerts":
             if mode == "garbage-ca":
                 return self.reply(200, b"!!!", "application/pkcs7-mime")
+            if mode == "doubt" and self.shows_another(value):
+                return self.reply(400, b"The SSL certificate error")
             more = [PKI + "/other-ca.pem"] if mode == "second" else []
             return self.reply(200, certs_only(PKI + "/device-ca.pem", PKI + "/est-ca.pem", *more), "application/pkcs7-mime; smime-type=certs-only")
         if self.path == PREFIX + "csrattrs":

@@ -239,7 +239,8 @@ static int prove(struct est *e, struct http *http, const struct url *url, struct
 
 	if (r < 0)
 		return r;
-	if (answer.status == 401 || answer.status == 403)
+	/* nginx: 400 after a handshake in which it took no offence yet. */
+	if (answer.status == 400 || answer.status == 401 || answer.status == 403)
 		return agent_error_set(err, -EACCES, "est.refused", "%s does not accept the new certificate (status %ld)", url->shown, answer.status);
 	if (answer.status < 200 || answer.status > 299)
 		return agent_error_set(err, -EIO, "est.http", "%s answers with status %ld, which proves nothing", url->shown, answer.status);

@@ -45,7 +45,7 @@ struct est;
 int est_start(const struct est_options *options, struct est **ret_est, struct agent_error **err);
 /*
  * Ended? Then 0 and the result, lent until est_free(), or the reason: fetch.*, tls.*, est.base64, est.pkcs7, est.size, est.type,
- * -EACCES "est.refused" (401, 403), "est.http" (any other status), "est.redirect". That a server answers EST_PROVE says nothing if it did not
+ * -EACCES "est.refused" (401, 403; of EST_PROVE 400 as well), "est.http" (any other status), "est.redirect". That a server answers EST_PROVE says nothing if it did not
  * ask for a certificate: whoever signs for us knows.
  */
 bool est_is_done(struct est *est, int *ret_r, const struct est_result **ret_result, struct agent_error **err);

@@ -232,3 +232,18 @@ int est_read_attributes(const char *text, size_t size, struct est_attributes *re
 	*ret_attributes = a;
 	return 0;
 }
+
+int est_read_failure(int r, bool has_signed, struct agent_error **err)
+{
+	static const char *const names[] = { "tls.alert", "tls.handshake", "fetch.tls", "fetch.lost", "fetch.short", "est.refused" };
+	_cleanup_error_ struct agent_error *why = NULL;
+
+	if (r >= 0 || has_signed || *err == NULL)
+		return r;
+	why = TAKE_PTR(*err);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(agent_error_name(why), names[i]) == 0)
+			return agent_error_set(err, r, "est.unseen", "%s (%s), before our certificate was asked for", agent_error_message(why), names[i]);
+	*err = TAKE_PTR(why);
+	return r;
+}

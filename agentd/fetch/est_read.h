@@ -31,6 +31,11 @@ int est_read_base64(const char *text, size_t size, uint8_t **ret_data, size_t *r
  * 1 to EST_CERTS_MAX certificates in the order of the answer. -EBADMSG "est.pkcs7", "est.base64"; -EMSGSIZE "est.size".
  */
 int est_read_certs(const char *text, size_t size, char **ret_pem, struct agent_error **err);
+/*
+ * A new certificate was to be shown, and failed with @r and *@err. If the server was never checked so far that our key signed for it, that is no
+ * word of it about the certificate: alerts of that time can be sent by anybody on the way. Then "est.unseen" in place of the names that core judges by.
+ */
+int est_read_failure(int r, bool has_signed, struct agent_error **err);
 /* CsrAttrs, RFC 7030 section 4.5.2; an empty answer asks for nothing. -EBADMSG "est.csrattrs", "est.base64"; -EMSGSIZE "est.size". */
 int est_read_attributes(const char *text, size_t size, struct est_attributes *ret_attributes, struct agent_error **err);
 

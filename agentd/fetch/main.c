@@ -59,6 +59,7 @@ struct job {
 	struct est *est;
 	char key[KEY_NAME_MAX + 1];
 	unsigned n_signatures;
+	bool is_proof;	/* EST_PROVE */
 };
 
 enum { JOB_DOWNLOAD, JOB_LOOK, JOB_EST, JOBS_ };
@@ -106,6 +107,7 @@ static void clear_job(struct job *job)
 	free(TAKE_PTR(job->cert_pem));
 	job->key[0] = '\0';
 	job->n_signatures = 0;
+	job->is_proof = false;
 	if (job->socket_fd >= 0)
 		close(job->socket_fd);
 	job->socket_fd = -1;
@@ -158,7 +160,7 @@ static void finish_est(struct job *job, int r, const struct est_result *result, 
 	sd_bus_message *reply = NULL;
 
 	if (r < 0) {
-		fail(job, r, err);
+		fail(job, job->is_proof ? est_read_failure(r, job->n_signatures > 0, err) : r, err);
 		return;
 	}
 	r = sd_bus_message_new_method_return(job->call, &reply);
@@ -223,7 +225,8 @@ static int begin_est(struct job *job, struct agent_signer *signer, struct agent_
 	int r = est_read_call(job->call, &options, &key, err);
 
 	options.cert_pem = job->cert_pem;
-	if (options.kind == EST_PROVE && s->est.prove_url[0] != '\0') {
+	job->is_proof = options.kind == EST_PROVE;
+	if (job->is_proof && s->est.prove_url[0] != '\0') {
 		options.prove_url = s->est.prove_url;
 		options.ca_file = job->fetch->ca_file;
 		options.policy = &job->fetch->policy;

@@ -24,7 +24,7 @@ proof_stop() {
   wait "$PROOF_PID" 2> /dev/null
   PROOF_PID=
 }
-trap 'kill "${EST_PID:-}" 2> /dev/null; proof_stop; e2e_end' EXIT
+trap 'kill "${EST_PID:-}" "${FORGER_PID:-}" 2> /dev/null; proof_stop; e2e_end' EXIT
 python3 "$LAB_SOURCE/tests/est_server.py" "$PKI" "$EST" "$EST_PORT" > "$LAB/log/est.out" 2>&1 &
 EST_PID=$!
 wait_for 20 grep -q ready "$LAB/log/est.out" || lab_fail "the EST server did not start: $(cat "$LAB/log/est.out")"
@@ -100,12 +100,23 @@ if wait_for 20 reason_is; then ok "and the reason is told"; else not_ok "reason:
 echo ok > "$EST/mode"
 renewed "then one comes that it takes" "$BEFORE"
 
+# One that answers it with 400, as nginx does.
+BEFORE=$(not_after)
+days 303
+echo "doubt:$(serial_in_use)" > "$EST/mode"
+ctl enrol renew --new-key > /dev/null
+doubted() { events key.rotation_failed | grep -q 'status 400'; }
+if wait_for 40 doubted; then ok "also one that is answered with 400"; else not_ok "doubted: $(status) $(events key.rotation_failed)"; fi
+is "the old one stays" "$(not_after)" "$BEFORE"
+echo ok > "$EST/mode"
+renewed "until the server takes one" "$BEFORE"
+
 # ---- another server that demands the certificate ----------------------------------------------------------------------
 lab_agent_stop
 config "prove_url = \"https://localhost:$PROOF_PORT/proof\";"
 lab_agent_start
 BEFORE=$(not_after) KEY=$(fingerprint)
-days 303
+days 304
 ctl enrol renew --new-key > /dev/null
 becomes "the other server is away: a new pair is on trial" proving
 says "and why" 'on trial: https://localhost.*[Cc]onnect'
@@ -124,6 +135,48 @@ ended() { api GET /v1/update | jq -e --argjson id "$1" '.id == $id and (.error_n
 ID=$(api POST /v1/update/fetch -H 'Content-Type: application/json' -d "{\"url\":\"https://localhost:$PROOF_PORT/proof\"}" | jq -r .id)
 wait_for 40 ended "$ID"
 like "a download shows the new certificate, too" "$(api GET /v1/update | jq -r '.error_name')" '^fetch\.http|^container|^update'
+
+# ---- somebody on the way ------------------------------------------------------------------------------------------------
+# Answers each other connection with an alert of his own, "bad certificate", and lets the rest through: whom the new pair is refused by, and the old one not.
+cat > "$LAB/forger.py" << 'EOF'
+import socket, sys, threading
+door = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+def pump(a, b):
+    try:
+        while data := a.recv(65536):
+            b.sendall(data)
+        b.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+n = 0
+while True:
+    client, _ = door.accept()
+    n += 1
+    if n % 2 == 1:
+        client.recv(65536)
+        client.sendall(bytes.fromhex("1503030002022a"))
+        client.close()
+        print("forged", flush=True)
+        continue
+    server = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+    for pair in (client, server), (server, client):
+        threading.Thread(target=pump, args=pair, daemon=True).start()
+EOF
+FORGER_PORT=$(lab_free_port)
+python3 "$LAB/forger.py" "$FORGER_PORT" "$PROOF_PORT" > "$LAB/log/forger.out" 2>&1 &
+FORGER_PID=$!
+wait_for 20 grep -q ready "$LAB/log/forger.out" || not_ok "the forger: $(cat "$LAB/log/forger.out")"
+lab_agent_stop
+config "prove_url = \"https://localhost:$FORGER_PORT/proof\";"
+lab_agent_start
+BEFORE=$(not_after) FAILED=$(events key.rotation_failed | jq length)
+days 305
+ctl enrol renew --new-key > /dev/null
+renewed "an alert that somebody on the way sends is no refusal" "$BEFORE"
+succeeds "  though there was one" grep -q forged "$LAB/log/forger.out"
+is "  and no pair was given up for it" "$(events key.rotation_failed | jq length)" "$FAILED"
+kill "$FORGER_PID"
 
 # ---- the file of the configuration ------------------------------------------------------------------------------------
 lab_agent_stop

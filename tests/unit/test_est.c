@@ -179,6 +179,30 @@ static void attributes_are_taken_by_a_list(void **state)
 	}
 }
 
+/* Without a signature of ours nobody has seen the certificate: an alert may be anybody's. */
+static void only_who_saw_the_certificate_refuses_it(void **state)
+{
+	static const struct {
+		const char *name;
+		bool has_signed;
+		const char *becomes;
+	} cases[] = {
+		{ "tls.alert", true, "tls.alert" }, { "tls.alert", false, "est.unseen" }, { "fetch.lost", true, "fetch.lost" }, { "fetch.lost", false, "est.unseen" },
+		{ "tls.handshake", false, "est.unseen" }, { "fetch.tls", false, "est.unseen" }, { "fetch.short", false, "est.unseen" },
+		{ "est.refused", true, "est.refused" }, { "est.refused", false, "est.unseen" },
+		/* Ours alone. */
+		{ "tls.key", false, "tls.key" }, { "tls.signer", false, "tls.signer" }, { "fetch.connect", false, "fetch.connect" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		agent_error_set(&err, -EACCES, cases[i].name, "no");
+		assert_int_equal(est_read_failure(-EACCES, cases[i].has_signed, &err), -EACCES);
+		assert_error(&err, -EACCES, cases[i].becomes);
+	}
+}
+
 static void retry_after_is_a_number_or_counts_from_the_servers_clock(void **state)
 {
 	static const struct {
@@ -204,6 +228,7 @@ int main(void)
 		cmocka_unit_test(only_certificates_are_taken),
 		cmocka_unit_test(a_cut_or_longer_answer_is_refused),
 		cmocka_unit_test(attributes_are_taken_by_a_list),
+		cmocka_unit_test(only_who_saw_the_certificate_refuses_it),
 		cmocka_unit_test(retry_after_is_a_number_or_counts_from_the_servers_clock),
 	};
 
