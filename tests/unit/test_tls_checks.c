@@ -15,108 +15,14 @@
 #include "base/pin.h"
 #include "base/time.h"
 #include "net/tls.h"
-#include "tests/unit/pki.h"
+#include "tests/unit/tls_world.h"
 
 enum crl_kind { CRL_NO_FILE, CRL_GOOD, CRL_REVOKED, CRL_CA_REVOKED, CRL_EXPIRED, CRL_COMING, CRL_FORGED, CRL_ROOT_ONLY, CRL_STRANGER, CRL_JUNK, CRL_LARGE, CRL_DER };
 enum staple { NOT_STAPLED, STAPLE_GOOD, STAPLE_REVOKED, STAPLE_UNKNOWN, STAPLE_STALE, STAPLE_ENDLESS, STAPLE_COMING, STAPLE_BY_STRANGER, STAPLE_BY_ROOT,
 	      STAPLE_BY_DELEGATE, STAPLE_BY_NO_DELEGATE, STAPLE_BY_OLD_DELEGATE, STAPLE_BY_REVOKED_DELEGATE, STAPLE_OTHER, STAPLE_JUNK, STAPLE_LONGER, STAPLE_TRY_LATER,
 	      STAPLE_FORGED, STAPLE_SHA1 };
 
-struct world {
-	struct temp_dir dir;
-	struct agent_context *ctx;
-	EVP_PKEY *root_key, *ca_key, *key, *stranger_key, *delegate_key;
-	X509 *root, *ca, *stranger, *cert, *must_staple, *other, *delegate, *no_delegate, *old_delegate;
-	char root_file[96], crl_file[96];
-	uint8_t *staple;
-	int staple_size;
-};
-
-static X509 *issue(const char *name, const char *usage, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
-{
-	return pki_cert(&(struct pki_spec){ .common_name = name, .names = "DNS:broker.test", .usage = usage }, key, issuer, issuer_key);
-}
-
-static int setup(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-	struct pki_spec ca = { .common_name = "Issuing CA", .is_ca = 1 };
-
-	temp_dir_make(&w->dir);
-	assert_int_equal(agent_context_new(&w->ctx), 0);
-	w->root_key = pki_key();
-	w->ca_key = pki_key();
-	w->key = pki_key();
-	w->stranger_key = pki_key();
-	w->delegate_key = pki_key();
-	w->root = pki_cert(&(struct pki_spec){ .common_name = "Root", .is_ca = 1 }, w->root_key, NULL, NULL);
-	w->ca = pki_cert(&ca, w->ca_key, w->root, w->root_key);
-	w->stranger = pki_cert(&ca, w->stranger_key, NULL, NULL); /* the same name, another key */
-	/* Told apart by their keys. */
-	pki_extension(w->ca, w->root, NID_subject_key_identifier, "hash");
-	assert_true(X509_sign(w->ca, w->root_key, EVP_sha256()) > 0);
-	pki_extension(w->stranger, w->stranger, NID_subject_key_identifier, "hash");
-	assert_true(X509_sign(w->stranger, w->stranger_key, EVP_sha256()) > 0);
-	w->cert = issue("broker", "serverAuth", w->key, w->ca, w->ca_key);
-	pki_extension(w->cert, w->ca, NID_authority_key_identifier, "keyid:always");
-	assert_true(X509_sign(w->cert, w->ca_key, EVP_sha256()) > 0);
-	w->other = issue("other", "serverAuth", w->key, w->ca, w->ca_key);
-	w->delegate = issue("responder", "OCSPSigning", w->delegate_key, w->ca, w->ca_key);
-	w->no_delegate = issue("no responder", "serverAuth", w->delegate_key, w->ca, w->ca_key);
-	w->old_delegate = pki_cert(&(struct pki_spec){ .common_name = "responder", .usage = "OCSPSigning", .from_s = -7200, .to_s = -60 }, w->delegate_key, w->ca,
-				   w->ca_key);
-	w->must_staple = issue("strict", "serverAuth", w->key, w->ca, w->ca_key);
-	pki_extension(w->must_staple, w->ca, NID_tlsfeature, "status_request");
-	assert_true(X509_sign(w->must_staple, w->ca_key, EVP_sha256()) > 0);
-	snprintf(w->root_file, sizeof(w->root_file), "%s/root.pem", w->dir.path);
-	snprintf(w->crl_file, sizeof(w->crl_file), "%s/ca.crl", w->dir.path);
-	pki_write(w->root_file, w->root);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-	EVP_PKEY *keys[] = { w->root_key, w->ca_key, w->key, w->stranger_key, w->delegate_key };
-	X509 *certs[] = { w->root, w->ca, w->stranger, w->cert, w->must_staple, w->other, w->delegate, w->no_delegate, w->old_delegate };
-
-	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-		EVP_PKEY_free(keys[i]);
-	for (size_t i = 0; i < ARRAY_SIZE(certs); i++)
-		X509_free(certs[i]);
-	OPENSSL_free(w->staple);
-	agent_context_unref(w->ctx);
-	temp_dir_remove(&w->dir);
-	free(w);
-	return 0;
-}
-
 /* ---- revocation lists ---- */
-
-static void write_crl(FILE *f, int is_der, X509 *issuer, EVP_PKEY *key, const X509 *revoked, long from_s, long to_s)
-{
-	X509_CRL *crl = X509_CRL_new();
-	ASN1_TIME *t = ASN1_TIME_new();
-
-	X509_CRL_set_version(crl, X509_CRL_VERSION_2);
-	X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer));
-	X509_gmtime_adj(t, from_s);
-	X509_CRL_set1_lastUpdate(crl, t);
-	if (revoked != NULL) {
-		X509_REVOKED *r = X509_REVOKED_new();
-
-		X509_REVOKED_set_serialNumber(r, (ASN1_INTEGER *)(uintptr_t)X509_get0_serialNumber(revoked));
-		X509_REVOKED_set_revocationDate(r, t);
-		assert_int_equal(X509_CRL_add0_revoked(crl, r), 1);
-	}
-	X509_gmtime_adj(t, to_s);
-	X509_CRL_set1_nextUpdate(crl, t);
-	ASN1_TIME_free(t);
-	assert_true(X509_CRL_sign(crl, key, EVP_sha256()) > 0);
-	assert_int_equal(is_der ? i2d_X509_CRL_fp(f, crl) : PEM_write_X509_CRL(f, crl), 1);
-	X509_CRL_free(crl);
-}
 
 static void make_crls(struct world *w, enum crl_kind kind)
 {
@@ -223,89 +129,6 @@ static void make_staple(struct world *w, X509 *cert, enum staple kind)
 	ASN1_TIME_free(from);
 	ASN1_TIME_free(to);
 	ASN1_TIME_free(revoked);
-}
-
-static int staple(SSL *ssl, void *userdata)
-{
-	const struct world *w = userdata;
-	uint8_t *copy;
-
-	if (w->staple == NULL)
-		return SSL_TLSEXT_ERR_NOACK;
-	copy = OPENSSL_memdup(w->staple, (size_t)w->staple_size);
-	assert_int_equal(SSL_set_tlsext_status_ocsp_resp(ssl, copy, w->staple_size), 1);
-	return SSL_TLSEXT_ERR_OK;
-}
-
-/* ---- handshakes ---- */
-
-static SSL_CTX *server_context(struct world *w, X509 *cert, EVP_PKEY *key, X509 *issuer, int max_version)
-{
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-
-	SSL_CTX_set_security_level(ctx, 0);
-	assert_int_equal(SSL_CTX_use_certificate(ctx, cert), 1);
-	assert_int_equal(SSL_CTX_use_PrivateKey(ctx, key), 1);
-	if (issuer != NULL)
-		assert_int_equal(SSL_CTX_add1_chain_cert(ctx, issuer), 1);
-	SSL_CTX_set_tlsext_status_cb(ctx, staple);
-	SSL_CTX_set_tlsext_status_arg(ctx, w);
-	SSL_CTX_set_max_proto_version(ctx, max_version);
-	return ctx;
-}
-
-static int handshake(SSL_CTX *client_ctx, SSL_CTX *server_ctx)
-{
-	SSL *client = SSL_new(client_ctx), *server = SSL_new(server_ctx);
-	int c = -1, s = -1, ok;
-	BIO *a, *b;
-	char byte;
-
-	assert_int_equal(BIO_new_bio_pair(&a, 0, &b, 0), 1);
-	SSL_set_bio(client, a, a);
-	SSL_set_bio(server, b, b);
-	SSL_set_connect_state(client);
-	SSL_set_accept_state(server);
-	for (int i = 0; i < 20 && (c != 1 || s != 1); i++) {
-		if (c != 1)
-			c = SSL_do_handshake(client);
-		if (s != 1)
-			s = SSL_do_handshake(server);
-	}
-	ok = SSL_read(client, &byte, 1);
-	ok = c == 1 && s == 1 && SSL_get_error(client, ok) == SSL_ERROR_WANT_READ && SSL_session_reused(client) == 0;
-	SSL_free(client);
-	SSL_free(server);
-	ERR_clear_error();
-	return ok;
-}
-
-/* One handshake of a new profile; NULL: it is good. */
-static void expect(struct world *w, struct agent_tls_options options, SSL_CTX *server_ctx, const char *name, const char *says)
-{
-	struct agent_error *err = NULL;
-	struct agent_tls *tls = NULL;
-	int ok, r;
-
-	options.ca_file = options.ca_file != NULL ? options.ca_file : w->root_file;
-	options.peer_name = "broker.test";
-	assert_int_equal(agent_tls_new(w->ctx, &options, &tls, &err), 0);
-	ok = handshake(agent_openssl_ssl_ctx(tls), server_ctx);
-	r = agent_tls_explain(tls, &err);
-	if (err != NULL)
-		print_message("      %s: %s\n", agent_error_name(err), agent_error_message(err));
-	assert_int_equal(ok, name == NULL);
-	if (name == NULL) {
-		assert_int_equal(r, 0);
-		assert_null(err);
-	} else {
-		assert_non_null(err);
-		assert_string_equal(agent_error_name(err), name);
-		assert_non_null(strstr(agent_error_message(err), says));
-		assert_int_equal(r, agent_error_errno(err));
-		agent_error_free(err);
-	}
-	agent_tls_unref(tls);
 }
 
 #define IF_PRESENT AGENT_TLS_CRL_IF_PRESENT
