@@ -23,6 +23,7 @@
 #include "agentd/core/bus.h"
 #include "agentd/core/main.h"
 #include "agentd/core/enrol.h"
+#include "agentd/core/lists.h"
 #include "agentd/core/refusals.h"
 #include "agentd/core/source.h"
 #include "agentd/core/store.h"
@@ -277,6 +278,7 @@ int core_main(const char *purpose, int argc, char **argv)
 		wait_for_first_try(&core);
 		event_add(&core, EVENT_STARTED, "version", agent_version(), "setup", core_setup_name(&core), NULL);
 		configuration_look(&core);
+		lists_open(&core);
 		r = bus_open(&core, &err);
 		if (r >= 0) {
 			updates_look(&core);
@@ -301,6 +303,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	policy_stop(&core);
 	updates_stop(&core);
 	clock_stop(&core);
+	lists_stop(&core);
 	audit_close(&core);
 	if (r == -EBUSY)
 		_exit(code); /* a command still hangs in the TPM: its thread must not find the store gone */

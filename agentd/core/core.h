@@ -24,6 +24,7 @@
 #include "agentd/core/worker.h"
 
 struct accounts;
+struct lists;
 struct clients;
 struct role_refusals;
 struct clock;
@@ -74,6 +75,7 @@ struct core {
 	bool has_tickets;
 	bool https_expiry_is_told; /* since the certificate was installed: op_https.c */
 	struct link_told link;
+	struct lists *lists;	/* lists.c */
 	sd_bus_message *link_queues; /* what agentd-link last told of its queues, NULL before it did: op_queue.c */
 	uint64_t start_us; /* CLOCK_MONOTONIC */
 	int tpm_state;	   /* enum agent_tpm_state as last written to the event log, or -1 */

@@ -486,11 +486,15 @@ void worker_try_again(struct worker *w)
 void worker_look_at_lists(struct worker *w)
 {
 	struct stamp crl = worker_take_stamp(w->policy.crl_file);
+	const struct stamp none = { 0 };
 
 	pthread_mutex_lock(&w->lock);
 	if (w->has_live_tls && w->status.state == AGENT_MQTT_ONLINE && w->policy.crl != AGENT_TLS_CRL_OFF && !worker_is_same(&crl, &w->live_crl)) {
 		w->live_crl = crl; /* once */
-		service_log(LOG_NOTICE, "%s changed: the broker is looked at again", w->policy.crl_file);
+		if (worker_is_same(&crl, &none))
+			service_log(LOG_WARNING, "%s is gone: the broker is looked at again, without a revocation list", w->policy.crl_file);
+		else
+			service_log(LOG_NOTICE, "%s changed: the broker is looked at again", w->policy.crl_file);
 		agent_mqtt_reconnect(w->mqtt);
 	}
 	pthread_mutex_unlock(&w->lock);

@@ -253,6 +253,11 @@ broker_stapled good good
 link_shows "without a list nobody is taken" 'revocation lists are required.*tls\.crl-missing'
 www good -tls1_3 -status_file "$LAB/good.der"
 fetch "HTTPS: also there" '^tls\.crl-missing'
+kill -9 "$(cat "$RUN/pids/agentd")"
+wait_for 20 lab_healthy
+gone() { ctl events --json --limit 1000 | jq -rs 'map(select(.name == "list.gone").file | sub(".*/trust/"; "")) | sort | join(" ")'; }
+both_gone() { [ "$(gone)" = "broker/ca.crl fetch/ca.crl" ]; }
+if wait_for 20 both_gone; then ok "core misses the lists that were there when it looked last"; else not_ok "gone: $(gone)"; fi
 crl "$LAB/trust/broker/ca.crl"
 link_shows "the list may come later" '^online'
 

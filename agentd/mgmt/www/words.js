@@ -121,6 +121,7 @@ const eventWords = {
   "est.trusted": "The authority of a certificate server was confirmed", "est.secret": "The secret for a certificate server was stored or wiped",
   "cert.expiring": "The device certificate runs out", "link.state": "Cloud connection changed",
   "link.deaf": "The cloud keeps the connection and brings nothing back", "link.alive": "The cloud brings messages back again",
+  "list.gone": "A list of revoked certificates is gone",
   "link.lost": "Messages from the cloud came too fast and were lost", "link.budget": "Much of what the cloud connection may use in a month is used",
   "link.subscription_refused": "The cloud refused a subscription",
   "command.accepted": "A command from the cloud was carried out", "command.refused": "A command from the cloud was refused",
