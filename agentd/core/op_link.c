@@ -20,6 +20,7 @@
 #define EVENT_INTERVAL_US (60 * UINT64_C(1000000))	/* agentd-link must not push all else out of the event log */
 #define EVENT_BURST 8
 #define PERIOD_SIZE 16
+#define TEXT_MAX 512
 
 static uint64_t now_us(void)
 {
@@ -110,7 +111,7 @@ int op_link_report(struct core *core, struct op_call *call, struct agent_error *
 	return op_reply(call, NULL);
 }
 
-/* Read to the end once, so that what is kept can be read again without an error. */
+/* Read to the end once, so that what is kept can be read again without an error; and it is kept, so it has bounds. */
 static int check_brokers(sd_bus_message *m)
 {
 	const char *host, *why;
@@ -121,7 +122,7 @@ static int check_brokers(sd_bus_message *m)
 	if (r >= 0)
 		r = sd_bus_message_enter_container(m, 'a', "(sqs)");
 	while (r >= 0 && (r = sd_bus_message_read(m, "(sqs)", &host, &port, &why)) > 0)
-		if (++n > BROKER_ROWS_MAX + 1)
+		if (++n > BROKER_ROWS_MAX + 1 || strlen(host) > TEXT_MAX || strlen(why) > TEXT_MAX)
 			return -EINVAL;
 	return r;
 }

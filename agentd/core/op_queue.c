@@ -10,6 +10,8 @@
 #include "agentd/core/core.h"
 #include "base/macro.h"
 
+#define WHY_MAX 512
+
 static const char *const counters[] = {
 #define QC(name, meaning) #name,
 #include "agentd/common/queue_counters.def"
@@ -28,7 +30,8 @@ static int check(sd_bus_message *m)
 		r = sd_bus_message_read(m, "ss", &name, &why);
 		if (r >= 0)
 			r = sd_bus_message_read_array(m, 't', &numbers, &size);
-		if (r >= 0 && (size != ARRAY_SIZE(counters) * sizeof(uint64_t) || ++n > QUEUE_CLASSES_MAX || strlen(name) > QUEUE_NAME_MAX))
+		if (r >= 0 && (size != ARRAY_SIZE(counters) * sizeof(uint64_t) || ++n > QUEUE_CLASSES_MAX || strlen(name) > QUEUE_NAME_MAX ||
+			       strlen(why) > WHY_MAX))
 			r = -EINVAL;
 		if (r >= 0)
 			r = sd_bus_message_exit_container(m);
