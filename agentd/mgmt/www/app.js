@@ -353,9 +353,10 @@ async function drawStatus() {
     if (text) lamps.push(element("li", text, kind));
   }
   $("lamps").replaceChildren(...lamps);
+  const shownAs = { uptime_s: ago, link_bytes: size };
   for (const [key, name] of factWords) {
     if (status[key] === undefined || status[key] === "") continue;
-    facts.push(element("dt", name), element("dd", key === "uptime_s" ? ago(status[key]) : String(status[key])));
+    facts.push(element("dt", name), element("dd", (shownAs[key] || String)(status[key])));
   }
   $("facts").replaceChildren(...facts);
   const title = [status.model || status.product, status.serial].filter(Boolean).join(" ");

@@ -129,7 +129,7 @@ const eventWords = {
 
 const factWords = [
   ["product", "Product"], ["model", "Model"], ["serial", "Serial number"], ["version", "Agent version"], ["booted_slot", "Running system"],
-  ["link_detail", "Connection"], ["link_bytes", "Cloud traffic this month (bytes)"], ["link_budget_percent", "Used of the monthly budget (%)"], ["tpm_detail", "Security chip"], ["uptime_s", "Running for"], ["login_failures", "Wrong passwords in a row"],
+  ["link_detail", "Connection"], ["link_bytes", "Cloud traffic this month"], ["link_budget_percent", "Monthly budget used, %"], ["tpm_detail", "Security chip"], ["uptime_s", "Running for"], ["login_failures", "Wrong passwords in a row"],
 ];
 
 const lampWords = {
