@@ -169,6 +169,21 @@ int op_reply_send(struct op_call *call, sd_bus_message *reply)
 	return 0;
 }
 
+int op_reply_made(struct core *core, struct op_call *call, int (*append)(struct core *, sd_bus_message *), const char *what, struct agent_error **err)
+{
+	sd_bus_message *reply;
+	int r = op_reply_new(call, &reply, err);
+
+	if (r < 0)
+		return r;
+	r = append(core, reply);
+	if (r < 0) {
+		sd_bus_message_unref(reply);
+		return agent_error_set(err, r, "bus.reply", "cannot write %s: %s", what, strerror(-r));
+	}
+	return op_reply_send(call, reply);
+}
+
 int op_reply(struct op_call *call, const char *types, ...)
 {
 	_cleanup_error_ struct agent_error *err = NULL;

@@ -178,6 +178,8 @@ int op_reply(struct op_call *call, const char *types, ...);
 /* The empty reply, to append to; then op_reply_send(), which takes the message. */
 int op_reply_new(struct op_call *call, sd_bus_message **ret_reply, struct agent_error **err);
 int op_reply_send(struct op_call *call, sd_bus_message *reply);
+/* All three; @what is what cannot be written, for the error. */
+int op_reply_made(struct core *core, struct op_call *call, int (*append)(struct core *core, sd_bus_message *m), const char *what, struct agent_error **err);
 /* Answer with an error; takes and frees *err. Returns 0. */
 int op_fail(struct op_call *call, int r, struct agent_error **err);
 /* -EINVAL "bus.arguments": the signature was right, what is in it was not. */

@@ -68,8 +68,9 @@ static int append_queue(sd_bus_message *reply, sd_bus_message *m)
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int append_queues(sd_bus_message *reply, sd_bus_message *m)
+static int append_queues(struct core *core, sd_bus_message *reply)
 {
+	sd_bus_message *m = core->link_queues;
 	int r = sd_bus_message_open_container(reply, 'a', "a{sv}");
 
 	if (r >= 0 && m != NULL) {
@@ -87,15 +88,5 @@ static int append_queues(sd_bus_message *reply, sd_bus_message *m)
 
 int op_queue_list(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	sd_bus_message *reply;
-	int r = op_reply_new(call, &reply, err);
-
-	if (r < 0)
-		return r;
-	r = append_queues(reply, core->link_queues);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the list of queues: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+	return op_reply_made(core, call, append_queues, "the list of queues", err);
 }

@@ -111,16 +111,5 @@ static int append_status(struct core *core, sd_bus_message *m)
 
 int op_status_get(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	sd_bus_message *reply;
-	int r;
-
-	r = op_reply_new(call, &reply, err);
-	if (r < 0)
-		return r;
-	r = append_status(core, reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the status: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+	return op_reply_made(core, call, append_status, "the status", err);
 }

@@ -92,17 +92,7 @@ static int append_state(struct core *core, sd_bus_message *m)
 
 static int send_state(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	sd_bus_message *reply;
-	int r = op_reply_new(call, &reply, err);
-
-	if (r < 0)
-		return r;
-	r = append_state(core, reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write what there is of service tickets: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+	return op_reply_made(core, call, append_state, "what there is of service tickets", err);
 }
 
 int op_update_ticket_get(struct core *core, struct op_call *call, struct agent_error **err)

@@ -155,18 +155,7 @@ int updates_append_short(struct core *core, sd_bus_message *m)
 
 int updates_send_report(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	sd_bus_message *reply;
-	int r;
-
-	r = op_reply_new(call, &reply, err);
-	if (r < 0)
-		return r;
-	r = updates_append(core, reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the update status: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+	return op_reply_made(core, call, updates_append, "the update status", err);
 }
 
 static int on_status(struct core *core, struct op_call *call, sd_bus_message *reply, int r, struct agent_error **err)

@@ -194,17 +194,29 @@ void store_free_slot(struct store *store, struct slot *slot)
 	slot->class = NULL;
 }
 
+struct slot *store_take_slot(struct store *store, uint64_t id, struct class **ret_class)
+{
+	for (size_t i = 0; i < WINDOW; i++) {
+		struct slot *slot = &store->slots[i];
+
+		*ret_class = slot->class;
+		if (slot->class == NULL || slot->id != id)
+			continue;
+		store_free_slot(store, slot);
+		return slot;
+	}
+	return NULL;
+}
+
 /* The message of @id is at its end. */
 static void settle(struct store *store, uint64_t id, enum store_counter counter, const char *why)
 {
-	pthread_mutex_lock(&store->pump_lock);
-	for (size_t i = 0; i < WINDOW; i++) {
-		struct slot *slot = &store->slots[i];
-		struct class *c = slot->class;
+	struct slot *slot;
+	struct class *c;
 
-		if (c == NULL || slot->id != id)
-			continue;
-		store_free_slot(store, slot);
+	pthread_mutex_lock(&store->pump_lock);
+	slot = store_take_slot(store, id, &c);
+	if (slot != NULL) {
 		if (c->queue != NULL && !atomic_load(&c->is_broken) && agent_queue_done(c->queue, slot->seq, NULL) < 0)
 			class_break(c);
 		denial_settled(c);
@@ -212,7 +224,6 @@ static void settle(struct store *store, uint64_t id, enum store_counter counter,
 		if (why != NULL)
 			class_tell_given_up(c, why);
 		class_refresh(c);
-		break;
 	}
 	pump_locked(store);
 	pthread_mutex_unlock(&store->pump_lock);

@@ -125,17 +125,13 @@ static void deny(struct class *c, uint64_t seq, bool is_last_word, const char *w
 
 void store_denied(struct store *store, uint64_t id, bool is_last_word, const char *why)
 {
-	pthread_mutex_lock(&store->pump_lock);
-	for (size_t i = 0; i < WINDOW; i++) {
-		struct slot *slot = &store->slots[i];
-		struct class *c = slot->class;
+	const struct slot *slot;
+	struct class *c;
 
-		if (c == NULL || slot->id != id)
-			continue;
-		store_free_slot(store, slot);
+	pthread_mutex_lock(&store->pump_lock);
+	slot = store_take_slot(store, id, &c);
+	if (slot != NULL)
 		deny(c, slot->seq, is_last_word, why);
-		break;
-	}
 	pthread_mutex_unlock(&store->pump_lock);
 	store_pump(store);
 }

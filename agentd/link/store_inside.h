@@ -91,6 +91,8 @@ void class_answer(struct class *c, uint64_t ticket, int r, struct agent_error *w
 void store_pump(struct store *store);
 /* pump_lock is held. */
 void store_free_slot(struct store *store, struct slot *slot);
+/* The slot of message @id and its class, free already; its other members are there until the lock is given up. NULL: there is none. */
+struct slot *store_take_slot(struct store *store, uint64_t id, struct class **ret_class);
 
 /* store_denial.c; pump_lock is held */
 
