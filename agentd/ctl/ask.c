@@ -84,6 +84,12 @@ int ask_secret(bool is_stdin, const char *question, struct secret *ret_line)
 	return r;
 }
 
+void say_where_from(const char *what)
+{
+	if (isatty(STDIN_FILENO))
+		fprintf(stderr, "agentctl: paste the %s in PEM form, then Ctrl-D at the beginning of a line\n", what);
+}
+
 json_t *secret_json(const struct secret *secret)
 {
 	return json_stringn((const char *)secret->data, secret->size);

@@ -57,8 +57,12 @@ int cmd_enrol_secret(struct ctl *ctl, int argc, char **argv)
 	_cleanup_secret_ struct secret line = { 0 };
 	json_t *text;
 
-	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0 || (is_wipe && is_stdin))
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0)
 		return CTL_USAGE;
+	if (is_wipe && is_stdin) {
+		fputs("agentctl: --wipe takes no secret, so no --stdin\n", stderr);
+		return CTL_USAGE;
+	}
 	if (is_wipe)
 		return http_show(ctl, "DELETE", "/v1/enrolment/secret", NULL, show);
 	if (ask_secret(is_stdin, "Secret for the EST server, USER:PASSWORD", &line) < 0)
@@ -77,8 +81,12 @@ int cmd_enrol_trust(struct ctl *ctl, int argc, char **argv)
 	const struct option_row rows[] = { { "--forget", NULL, &is_forget } };
 	const char *fingerprint = NULL;
 
-	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &fingerprint, 0, 1) < 0 || (is_forget != 0) != (fingerprint == NULL))
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &fingerprint, 0, 1) < 0)
 		return CTL_USAGE;
+	if ((is_forget != 0) != (fingerprint == NULL)) {
+		fputs("agentctl: give the SHA-256 of the certificate of the server's authority, 64 hexadecimal digits, or --forget\n", stderr);
+		return CTL_USAGE;
+	}
 	if (is_forget)
 		return http_show(ctl, "DELETE", "/v1/enrolment/anchor", NULL, show);
 	return http_show(ctl, "PUT", "/v1/enrolment/anchor", json_pack("{s:s}", "fingerprint", fingerprint), show);

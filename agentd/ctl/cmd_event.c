@@ -138,14 +138,14 @@ static int follow(struct ctl *ctl, uint64_t seq)
 		r = http_follow(ctl, path, on_stream, &f);
 		sse_clear(&f.sse);
 		if (r == CTL_UNREACHABLE || r == CTL_BUSY) {
-			if (f.is_heard)
+			if (f.is_heard && !reader_is_gone())
 				fputs("agentctl: the agent does not answer; trying again\n", stderr);
 			f.is_heard = false;
 			r = CTL_OK;
 		}
-		if (r == CTL_OK && !ferror(stdout))
+		if (r == CTL_OK && !ferror(stdout) && !reader_is_gone())
 			nanosleep(&(struct timespec){ .tv_sec = 1 }, NULL);
-	} while (r == CTL_OK && !ferror(stdout));
+	} while (r == CTL_OK && !ferror(stdout) && !reader_is_gone());
 	return r;
 }
 

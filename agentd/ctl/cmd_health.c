@@ -141,8 +141,10 @@ static enum trial trial_look(struct ctl *ctl)
 	enum trial trial = TRIAL_NONE;
 	struct reply reply;
 
+	if (is_factory(ctl))
+		return TRIAL_NONE;
 	if (http_request(ctl, "GET", "/v1/update", NULL, &reply) != CTL_OK)
-		trial = is_factory(ctl) ? TRIAL_NONE : TRIAL_UNKNOWN;
+		trial = TRIAL_UNKNOWN;
 	else if (strcmp(text_of(&reply, "stage"), "confirmed") == 0)
 		trial = TRIAL_CONFIRMED;
 	else if (strcmp(text_of(&reply, "stage"), "trying") == 0 && strcmp(text_of(&reply, "booted_slot"), text_of(&reply, "target_slot")) == 0)
@@ -178,7 +180,7 @@ static int watch(struct ctl *ctl, const struct settings *s)
 		enum trial trial = trial_look(ctl);
 
 		if (trial == TRIAL_NONE && !is_trial) {
-			puts("No release is being tried.");
+			print_done(ctl, "No release is being tried.", "{\"trial\":\"none\"}");
 			return CTL_OK;
 		}
 		/* Somebody else confirmed it or took it back meanwhile. */
@@ -189,7 +191,7 @@ static int watch(struct ctl *ctl, const struct settings *s)
 			complaint = first_complaint(ctl, s);
 		/* CONFIRMED: power failed between the boot environment and the floor. */
 		if ((trial == TRIAL_CONFIRMED || (trial == TRIAL_RUNNING && complaint == NULL)) && post(ctl, "/v1/update/confirm") == CTL_OK) {
-			puts("The new release is healthy and confirmed.");
+			print_done(ctl, "The new release is healthy and confirmed.", "{\"trial\":\"confirmed\"}");
 			return CTL_OK;
 		}
 		if (trial == TRIAL_RUNNING && complaint == NULL)
@@ -214,7 +216,7 @@ int cmd_update_health(struct ctl *ctl, int argc, char **argv)
 		return CTL_FAILED;
 	}
 	if (settings->update.slots.n == 0) {
-		puts("No release is being tried: there are no slots.");
+		print_done(ctl, "No release is being tried: there are no slots.", "{\"trial\":\"none\"}");
 		r = CTL_OK;
 	} else {
 		r = watch(ctl, settings);

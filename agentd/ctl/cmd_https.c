@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agentd/ctl/ask.h"
 #include "agentd/ctl/commands.h"
 #include "base/macro.h"
 
@@ -35,7 +36,16 @@ int cmd_https_status(struct ctl *ctl, int argc, char **argv)
 
 int cmd_https_remove(struct ctl *ctl, int argc, char **argv)
 {
-	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : http_show(ctl, "DELETE", "/v1/https/certificate", NULL, show);
+	struct reply reply;
+	int r;
+
+	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
+		return CTL_USAGE;
+	r = http_request(ctl, "DELETE", "/v1/https/certificate", NULL, &reply);
+	if (r == CTL_OK)
+		print_done(ctl, "HTTPS shows the certificate of the device itself.", "{\"source\":\"device\"}");
+	reply_free(&reply);
+	return r;
 }
 
 int cmd_https_request(struct ctl *ctl, int argc, char **argv)
@@ -54,6 +64,7 @@ int cmd_https_certificate(struct ctl *ctl, int argc, char **argv)
 
 	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
 		return CTL_USAGE;
+	say_where_from("certificate");
 	n = fread(text, 1, sizeof(text), stdin);
 	pem = n == 0 || n > PEM_MAX || memchr(text, '\0', n) != NULL ? NULL : json_stringn(text, n);
 	if (pem == NULL) {

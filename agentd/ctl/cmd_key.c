@@ -8,6 +8,7 @@
 
 #include <curl/curl.h>
 
+#include "agentd/ctl/ask.h"
 #include "agentd/ctl/commands.h"
 #include "agentd/ctl/output.h"
 #include "base/file.h"
@@ -17,10 +18,18 @@
 #define CALLERS_MAX 16
 #define PEM_MAX (16 * KIB)
 
+static void print_detail(const char *label, const char *text)
+{
+	printf("    %s ", label);
+	print_text(stdout, text);
+	fputc('\n', stdout);
+}
+
+/* Lines that a terminal of 80 columns shows whole. */
 static void print_key(const json_t *key)
 {
 	static const struct { const char *member; int width; } columns[] = {
-		{ "name", 20 }, { "type", 10 }, { "backend", 9 }, { "origin", 9 }, { "fingerprint", 64 }, { "purposes", 0 },
+		{ "name", 20 }, { "type", 10 }, { "backend", 9 }, { "origin", 9 }, { "purposes", 0 },
 	};
 	const json_t *caller;
 	size_t i;
@@ -30,15 +39,12 @@ static void print_key(const json_t *key)
 			fputc(' ', stdout);
 		print_padded(json_string_value(json_object_get(key, columns[i].member)), columns[i].width);
 	}
-	if (json_object_get(key, "problem") != NULL) {
-		fputs("; cannot be used: ", stdout);
-		print_text(stdout, json_string_value(json_object_get(key, "problem")));
-	}
-	json_array_foreach(json_object_get(key, "callers"), i, caller) {
-		fputs(i == 0 ? "; " : ", ", stdout);
-		print_text(stdout, json_string_value(caller));
-	}
 	fputc('\n', stdout);
+	print_detail("SHA-256", json_string_value(json_object_get(key, "fingerprint")));
+	json_array_foreach(json_object_get(key, "callers"), i, caller)
+		print_detail("for", json_string_value(caller));
+	if (json_object_get(key, "problem") != NULL)
+		print_detail("cannot be used:", json_string_value(json_object_get(key, "problem")));
 }
 
 int cmd_key_list(struct ctl *ctl, int argc, char **argv)
@@ -54,7 +60,7 @@ int cmd_key_list(struct ctl *ctl, int argc, char **argv)
 	if (r == CTL_OK && ctl->is_json) {
 		print_json(reply.body);
 	} else if (r == CTL_OK) {
-		printf("%-20s %-10s %-9s %-9s %s\n", "NAME", "TYPE", "BACKEND", "ORIGIN", "FINGERPRINT (SHA-256 of the public key), PURPOSES; CALLERS");
+		printf("%-20s %-10s %-9s %-9s %s\n", "NAME", "TYPE", "BACKEND", "ORIGIN", "PURPOSES");
 		json_array_foreach(json_object_get(reply.body, "keys"), i, key)
 			print_key(key);
 	}
@@ -188,6 +194,7 @@ static json_t *read_pem(const char *what)
 	json_t *pem = NULL;
 	size_t n = 0;
 
+	say_where_from(what);
 	if (secret_alloc(&text, PEM_MAX + 1) >= 0)
 		n = fread(text.data, 1, PEM_MAX + 1, stdin);
 	if (n == 0 || ferror(stdin))

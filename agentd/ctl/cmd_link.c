@@ -54,6 +54,8 @@ int cmd_link_reconnect(struct ctl *ctl, int argc, char **argv)
 	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
 		return CTL_USAGE;
 	r = http_request(ctl, "POST", "/v1/link/reconnect", NULL, &reply);
+	if (r == CTL_OK)
+		print_done(ctl, "Connecting anew: agentctl link", "{\"reconnecting\":true}");
 	reply_free(&reply);
 	return r;
 }

@@ -32,6 +32,7 @@ static const struct field fields[] = {
 	{ "tries_left", "boots left to try" },
 	{ "failed_release_id", "failed release" },
 	{ "error", "last error" },
+	{ "error_name", "its name" },
 	{ "policy", "policy" },
 	{ "offer_state", "offered update" },
 	{ "offer_waits_for", "waits for" },
@@ -241,6 +242,8 @@ int cmd_update_key(struct ctl *ctl, int argc, char **argv)
 	if (!is_removed && (body = key_read(path)) == NULL)
 		return CTL_FAILED;
 	r = http_request(ctl, is_removed ? "DELETE" : "PUT", "/v1/update/key", body, &reply);
+	if (r == CTL_OK)
+		print_done(ctl, is_removed ? "Key removed." : "Key stored.", is_removed ? "{\"has_key\":false}" : "{\"has_key\":true}");
 	reply_free(&reply);
 	return r;
 }
@@ -308,6 +311,8 @@ int cmd_update_ticket(struct ctl *ctl, int argc, char **argv)
 		print_json(reply.body);
 	else if (r == CTL_OK && !is_removed)
 		print_fields(reply.body, ticket_fields, ARRAY_SIZE(ticket_fields));
+	else if (r == CTL_OK)
+		print_done(ctl, "Ticket removed.", "{\"has_ticket\":false}");
 	reply_free(&reply);
 	return r;
 }
@@ -415,7 +420,9 @@ static int judge(const struct ctl *ctl, const json_t *status)
 		print_json(status);
 	fputs("agentctl: ", stderr);
 	print_text(stderr, json_string_value(json_object_get(status, "error")));
-	fputc('\n', stderr);
+	fputs(" (", stderr);
+	print_text(stderr, name);
+	fputs(")\n", stderr);
 	if (strcmp(name, "update.stale") == 0)
 		return CTL_UPDATE_STALE;
 	return strncmp(name, "fetch.", 6) == 0 || strncmp(name, "tls.", 4) == 0 ? CTL_FAILED : CTL_UPDATE_REFUSED;

@@ -30,13 +30,13 @@ const struct command commands[] = {
 	{ "key allow", "NAME [CALLER...]", "applications that may use a key, and no others: user:NAME, group:NAME, unit:NAME.service",
 	  cmd_key_allow },
 	{ "key csr", "NAME --subject SUBJECT [--out FILE]", "certificate signing request, as in \"CN=gw-1,O=Example\"", cmd_key_csr },
-	{ "tpm status", "", "state, maker, lockout and counters of the TPM", cmd_tpm_status },
-	{ "tpm doctor", "", "what is wrong with the TPM and what to do; never tries a password", cmd_tpm_doctor },
 	{ "key rotate", "NAME --subject SUBJECT [--type TYPE] [--out FILE] | --status [--out FILE] | --abort",
 	  "a new key beside the one of the broker connection, and a request for it; how far that is; or back", cmd_key_rotate },
 	{ "key certificate", "NAME", "take a new certificate (PEM chain) from standard input; in place once the broker took it", cmd_key_certificate },
 	{ "key show", "NAME", "public area and attributes of a key in plain words", cmd_key_show },
 	{ "key certify", "NAME --nonce HEX [--out FILE]", "the TPM's statement that a key lives in it, for a verifier", cmd_key_certify },
+	{ "tpm status", "", "state, maker, lockout and counters of the TPM", cmd_tpm_status },
+	{ "tpm doctor", "", "what is wrong with the TPM and what to do; never tries a password", cmd_tpm_doctor },
 	{ "tpm quote", "--nonce HEX --pcrs 0,7 [--out FILE]", "the TPM's statement of PCR values, for a verifier", cmd_tpm_quote },
 	{ "tpm counters", "", "NV counters: value, writes, write budget, attributes", cmd_tpm_counters },
 	{ "tpm ek", "[--type TYPE] [--out FILE]", "endorsement key and its certificates: rsa-2048 (default), ec-p256", cmd_tpm_ek },
@@ -78,7 +78,7 @@ const struct command commands[] = {
 	{ "bundle resign", "FILE --out FILE --signer CERT --key KEY [--signer ... --key ...] [--tcti TCTI]", "others sign in the place of those who did",
 	  cmd_bundle_resign, 1 },
 	{ "events", "[--follow] [--limit N]", "audit log; --limit: only the last N (default 50)", cmd_events },
-	{ "completion", "bash", "print shell completion", cmd_completion },
+	{ "completion", "bash", "print shell completion", cmd_completion, 1 },
 };
 const size_t n_commands = ARRAY_SIZE(commands);
 
@@ -98,42 +98,174 @@ const struct command *command_find(int argc, char **argv, int *ret_n_words)
 	return NULL;
 }
 
-void command_help(FILE *out, const struct command *command)
+/* ---- help, for a terminal of 80 columns ------------------------------------------------------------------------------- */
+
+#define COLUMNS 79
+#define PURPOSE_COLUMN 22
+
+/* Bytes up to the next place where a line may end: any blank, or, in a usage, one before an option, outside of brackets. */
+static size_t piece_size(const char *text, bool is_usage)
 {
-	fprintf(out, "Usage: agentctl %s%s%s\n%s\n", command->words, command->arguments[0] == '\0' ? "" : " ", command->arguments, command->purpose);
+	size_t n = 0;
+	int depth = 0;
+
+	for (; text[n] != '\0'; n++) {
+		depth += text[n] == '[' ? 1 : text[n] == ']' ? -1 : 0;
+		if (text[n] == ' ' && (!is_usage || (depth == 0 && strchr("[-|", text[n + 1]) != NULL)))
+			break;
+	}
+	return n;
 }
 
-void commands_help(FILE *out)
+/* @text from @column on, in lines of COLUMNS; those after the first begin at @indent. */
+static void print_folded(FILE *out, const char *text, size_t column, size_t indent, bool is_usage)
+{
+	bool is_between = false;
+
+	while (*text != '\0') {
+		size_t n = piece_size(text, is_usage);
+
+		if (column > indent && column + is_between + n > COLUMNS) {
+			fprintf(out, "\n%*s", (int)indent, "");
+			column = indent;
+		} else if (is_between) {
+			fputc(' ', out);
+			column++;
+		}
+		fwrite(text, 1, n, out);
+		column += n;
+		text += n;
+		is_between = *text == ' ';
+		text += is_between;
+	}
+	fputc('\n', out);
+}
+
+static size_t group_size(const char *words)
+{
+	return strcspn(words, " ");
+}
+
+static bool is_in_group(const struct command *command, const char *group)
+{
+	return strlen(group) == group_size(command->words) && strncmp(command->words, group, strlen(group)) == 0;
+}
+
+static bool is_group(const char *word)
+{
+	for (size_t i = 0; i < n_commands; i++)
+		if (is_in_group(&commands[i], word) && strchr(commands[i].words, ' ') != NULL)
+			return true;
+	return false;
+}
+
+static void command_help(FILE *out, const struct command *command)
+{
+	static const char begin[] = "Usage: agentctl ";
+	size_t column = strlen(begin) + strlen(command->words) + 1;
+
+	fprintf(out, "%s%s%s", begin, command->words, command->arguments[0] == '\0' ? "" : " ");
+	print_folded(out, command->arguments, column, strlen(begin), true);
+	fputs("  ", out);
+	print_folded(out, command->purpose, 2, 2, false);
+}
+
+static void commands_help(FILE *out)
 {
 	fputs("Usage: agentctl [--json] [--socket PATH | --config FILE] COMMAND ...\n\n", out);
 	for (size_t i = 0; i < n_commands; i++) {
-		char left[64];
-
-		snprintf(left, sizeof(left), "%s %s", commands[i].words, commands[i].arguments);
-		fprintf(out, "  %-44s %s\n", left, commands[i].purpose);
+		fprintf(out, "  %-*s", PURPOSE_COLUMN - 2, commands[i].words);
+		print_folded(out, commands[i].purpose, PURPOSE_COLUMN, PURPOSE_COLUMN, false);
 	}
 	fputs("\n"
-	      "  --json           answers as JSON\n"
+	      "  --json           answers as JSON; also after the command\n"
 	      "  --socket PATH    socket of the agent\n"
 	      "  --config FILE    find the socket in this agentd.conf\n"
 	      "  --version        print the version and leave\n"
-	      "  --help           print this, or after a command its usage\n\n"
-	      "Exit codes: 0 done, 1 failed, 2 usage, 3 not logged in or wrong password, 4 refused (role, or the password has\n"
-	      "to be set first), 5 not found, 6 too many tries or busy, 7 agent not reachable, 8 update refused, 9 update too old,\n"
+	      "  --help           print this, or after a command its arguments\n\n"
+	      "Exit codes: 0 done, 1 failed, 2 usage, 3 not logged in or wrong password,\n"
+	      "4 refused (role, or the password has to be set first), 5 not found, 6 too many\n"
+	      "tries or busy, 7 agent not reachable, 8 update refused, 9 update too old,\n"
 	      "10 the new release is not healthy and was rolled back: reboot.\n"
 	      "See agentctl(1).\n", out);
 }
 
+bool commands_explain(FILE *out, int argc, char **argv)
+{
+	int n_words = 0, n = 0;
+	const struct command *command = command_find(argc, argv, &n_words);
+
+	if (argc == 0) {
+		commands_help(out);
+		return true;
+	}
+	if (command != NULL && strchr(command->words, ' ') != NULL) {
+		command_help(out, command);
+		return true;
+	}
+	for (size_t i = 0; i < n_commands; i++) {
+		if (!is_in_group(&commands[i], argv[0]))
+			continue;
+		if (n++ > 0)
+			fputc('\n', out);
+		command_help(out, &commands[i]);
+	}
+	return n > 0;
+}
+
+void commands_unknown(int argc, char **argv)
+{
+	if (argc == 0)
+		commands_help(stderr);
+	else if (is_group(argv[0]) && argc == 1)
+		fprintf(stderr, "agentctl: %s what? try: agentctl %s --help\n", argv[0], argv[0]);
+	else if (is_group(argv[0]))
+		fprintf(stderr, "agentctl: unknown command %s %s; try: agentctl %s --help\n", argv[0], argv[1], argv[0]);
+	else
+		fprintf(stderr, "agentctl: unknown command %s; try: agentctl --help\n", argv[0]);
+}
+
+/* ---- arguments -------------------------------------------------------------------------------------------------------- */
+
+/* "--name" or "--name=value"; NULL if there is no such row. */
+static const struct option_row *option_find(const char *text, const struct option_row *rows, size_t n_rows, const char **ret_value)
+{
+	size_t size = strcspn(text, "=");
+
+	*ret_value = text[size] == '=' ? text + size + 1 : NULL;
+	for (size_t k = 0; k < n_rows; k++)
+		if (strlen(rows[k].name) == size && strncmp(text, rows[k].name, size) == 0)
+			return &rows[k];
+	return NULL;
+}
+
+static int option_take(const struct option_row *row, const char *value)
+{
+	if (row->list == NULL) {
+		*row->value = value;
+		return 0;
+	}
+	if (row->list->n == OPTION_LIST_MAX) {
+		fprintf(stderr, "agentctl: %s was given more than %d times\n", row->name, OPTION_LIST_MAX);
+		return -1;
+	}
+	row->list->items[row->list->n++] = value;
+	return 0;
+}
+
+/* What was given by mistake may be a password: arguments and values are not repeated. */
 int options_parse(int argc, char **argv, const struct option_row *rows, size_t n_rows, const char **ret_args, int min, int max)
 {
 	int n = 0, is_over = 0;
 
 	for (int i = 0; i < argc; i++) {
-		size_t k = 0;
+		const struct option_row *row;
+		const char *value;
 
 		if (is_over || argv[i][0] != '-' || argv[i][1] == '\0') {
 			if (n == max) {
-				fprintf(stderr, "agentctl: one argument too many: %s\n", argv[i]);
+				fputs(max == 0 ? "agentctl: this command takes no argument; try --help\n" :
+						 "agentctl: one argument too many; try --help\n", stderr);
 				return -1;
 			}
 			ret_args[n++] = argv[i];
@@ -143,25 +275,21 @@ int options_parse(int argc, char **argv, const struct option_row *rows, size_t n
 			is_over = 1;
 			continue;
 		}
-		while (k < n_rows && strcmp(argv[i], rows[k].name) != 0)
-			k++;
-		if (k == n_rows) {
-			fprintf(stderr, "agentctl: unknown option %s; try --help\n", argv[i]);
+		row = option_find(argv[i], rows, n_rows, &value);
+		if (row == NULL) {
+			fprintf(stderr, "agentctl: unknown option %.*s; try --help\n", (int)strcspn(argv[i], "="), argv[i]);
 			return -1;
 		}
-		if (rows[k].flag != NULL) {
-			*rows[k].flag = 1;
-		} else if (++i == argc) {
-			fprintf(stderr, "agentctl: %s needs a value\n", rows[k].name);
+		if (row->flag != NULL && value == NULL) {
+			*row->flag = 1;
+		} else if (row->flag != NULL) {
+			fprintf(stderr, "agentctl: %s takes no value\n", row->name);
 			return -1;
-		} else if (rows[k].list != NULL) {
-			if (rows[k].list->n == OPTION_LIST_MAX) {
-				fprintf(stderr, "agentctl: %s was given more than %d times\n", rows[k].name, OPTION_LIST_MAX);
-				return -1;
-			}
-			rows[k].list->items[rows[k].list->n++] = argv[i];
-		} else {
-			*rows[k].value = argv[i];
+		} else if (value == NULL && ++i == argc) {
+			fprintf(stderr, "agentctl: %s needs a value\n", row->name);
+			return -1;
+		} else if (option_take(row, value == NULL ? argv[i] : value) < 0) {
+			return -1;
 		}
 	}
 	if (n < min) {
@@ -189,6 +317,74 @@ int command_show(struct ctl *ctl, int argc, char **argv, const char *method, con
 	return r;
 }
 
+/* ---- completion ------------------------------------------------------------------------------------------------------- */
+
+static void print_options(const struct command *command)
+{
+	for (const char *p = strstr(command->arguments, "--"); p != NULL; p = strstr(p + 2, "--"))
+		printf("%.*s ", (int)strcspn(p, " ]|"), p);
+	fputs("--json --help", stdout);
+}
+
+/* The second words of a group, and its own options if its first word is a command by itself. */
+static void print_group(const char *words)
+{
+	size_t size = group_size(words);
+
+	printf("    '%.*s ') list='", (int)size, words);
+	for (size_t i = 0; i < n_commands; i++)
+		if (group_size(commands[i].words) == size && strncmp(commands[i].words, words, size) == 0 && commands[i].words[size] == ' ')
+			printf("%s ", commands[i].words + size + 1);
+	fputs("--help' ;;\n", stdout);
+}
+
+static bool is_first_of_group(size_t row)
+{
+	for (size_t i = 0; i < row; i++)
+		if (group_size(commands[i].words) == group_size(commands[row].words) &&
+		    strncmp(commands[i].words, commands[row].words, group_size(commands[row].words)) == 0)
+			return false;
+	return true;
+}
+
+/* Words of commands, their options behind a dash, and names of files (-o default) elsewhere. */
+static void print_bash(void)
+{
+	fputs("_agentctl() {\n"
+	      "  local cur=${COMP_WORDS[COMP_CWORD]} words='' list='' i\n"
+	      "  COMPREPLY=()\n"
+	      "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
+	      "    case ${COMP_WORDS[i]} in\n"
+	      "      --json) ;;\n"
+	      "      --socket | --config) i=$((i + 1)) ;;\n"
+	      "      *) words+=\"${COMP_WORDS[i]} \" ;;\n"
+	      "    esac\n"
+	      "  done\n"
+	      "  case $words in\n"
+	      "    '') list='", stdout);
+	for (size_t i = 0; i < n_commands; i++)
+		if (is_first_of_group(i))
+			printf("%.*s ", (int)group_size(commands[i].words), commands[i].words);
+	fputs("help --json --socket --config --version --help' ;;\n", stdout);
+	for (size_t i = 0; i < n_commands; i++)
+		if (is_first_of_group(i)) {
+			char group[32];
+
+			snprintf(group, sizeof(group), "%.*s", (int)group_size(commands[i].words), commands[i].words);
+			if (is_group(group))
+				print_group(group);
+		}
+	for (size_t i = 0; i < n_commands; i++) {
+		printf("    '%s '*) [[ $cur != -* ]] || list='", commands[i].words);
+		print_options(&commands[i]);
+		fputs("' ;;\n", stdout);
+	}
+	fputs("  esac\n"
+	      "  [ -z \"$list\" ] || mapfile -t COMPREPLY < <(compgen -W \"$list\" -- \"$cur\")\n"
+	      "}\n"
+	      "complete -o default -F _agentctl agentctl\n", stdout);
+}
+
 int cmd_completion(struct ctl *ctl, int argc, char **argv)
 {
 	const char *shell;
@@ -199,26 +395,6 @@ int cmd_completion(struct ctl *ctl, int argc, char **argv)
 		fprintf(stderr, "agentctl: completion is there for bash, not for %s\n", shell);
 		return CTL_USAGE;
 	}
-	fputs("_agentctl() {\n"
-	      "  local words=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" cur=${COMP_WORDS[COMP_CWORD]}\n"
-	      "  case $words in\n", stdout);
-	for (size_t i = 0; i < n_commands; i++) {
-		const char *options = strstr(commands[i].arguments, "--");
-
-		if (options != NULL) {
-			printf("    \"%s\"*) COMPREPLY=($(compgen -f -W \"", commands[i].words);
-			for (const char *p = options; p != NULL; p = strstr(p + 2, "--"))
-				printf("%.*s ", (int)strcspn(p, " ]|"), p);
-			fputs("\" -- \"$cur\"));;\n", stdout);
-		}
-	}
-	fputs("    update\\ install*) COMPREPLY=($(compgen -f -- \"$cur\"));;\n    account|bundle|key|link|queue|tpm|update) COMPREPLY=($(compgen -W \"", stdout);
-	for (size_t i = 0; i < n_commands; i++)
-		if (strchr(commands[i].words, ' ') != NULL)
-			printf("%s ", strchr(commands[i].words, ' ') + 1);
-	fputs("\" -- \"$cur\"));;\n    *) COMPREPLY=($(compgen -W \"--json --socket --config ", stdout);
-	for (size_t i = 0; i < n_commands; i++)
-		printf("%.*s ", (int)strcspn(commands[i].words, " "), commands[i].words);
-	fputs("\" -- \"$cur\"));;\n  esac\n}\ncomplete -F _agentctl agentctl\n", stdout);
+	print_bash();
 	return CTL_OK;
 }

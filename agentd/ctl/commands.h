@@ -34,8 +34,8 @@ struct option_row {
 	struct option_list *list;
 };
 /*
- * Sort @argv into options and up to @max plain arguments, at least @min. "--" ends the options. Returns the number of plain
- * arguments, or -1 after saying what is wrong (the caller returns CTL_USAGE).
+ * Sort @argv into options ("--name VALUE" or "--name=VALUE") and up to @max plain arguments, at least @min. "--" ends the options. Returns
+ * the number of plain arguments, or -1 after saying what is wrong (the caller returns CTL_USAGE).
  */
 int options_parse(int argc, char **argv, const struct option_row *rows, size_t n_rows, const char **ret_args, int min, int max);
 
@@ -105,7 +105,9 @@ int cmd_completion(struct ctl *ctl, int argc, char **argv);
 
 /* Find the row whose words begin @argv; *ret_n_words is how many. NULL if there is none. */
 const struct command *command_find(int argc, char **argv, int *ret_n_words);
-void commands_help(FILE *out);
-void command_help(FILE *out, const struct command *command);
+/* Help for the command or group of commands that @argv begins with, for all without one; false if there is no such command. */
+bool commands_explain(FILE *out, int argc, char **argv);
+/* Say that @argv begins with no command, and what to try. */
+void commands_unknown(int argc, char **argv);
 
 #endif

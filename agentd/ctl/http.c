@@ -96,11 +96,30 @@ static int on_progress(void *userdata, curl_off_t down_total, curl_off_t down, c
 	return 0;
 }
 
-/* The sentence of a problem (RFC 9457), its reasons, and what to do next. */
+/* What to type next, or NULL; @ret_user is whose password it is about. */
+static const char *hint_for(const char *slug, const json_t *body, const char **ret_user)
+{
+	static const char path[] = "/v1/credentials/";
+	const char *next = json_string_value(json_object_get(body, "next"));
+
+	*ret_user = NULL;
+	if (slug == NULL)
+		return NULL;
+	if (strcmp(slug, "password-change-required") == 0) {
+		if (next != NULL && strncmp(next, path, strlen(path)) == 0 && strcmp(next + strlen(path), "admin") != 0)
+			*ret_user = next + strlen(path);
+		return "agentctl passwd";
+	}
+	return strcmp(slug, "authentication-required") == 0 ? "agentctl login" : NULL;
+}
+
+/* The sentence of a problem (RFC 9457), its reasons, its name, which docs/troubleshooting.md is sorted by, and what to do next. */
 static void explain(const struct ctl *ctl, long status, const json_t *body, const char *slug)
 {
 	const char *detail = json_string_value(json_object_get(body, "detail"));
 	const char *title = json_string_value(json_object_get(body, "title"));
+	const char *name = json_string_value(json_object_get(body, "error")), *user;
+	const char *hint = hint_for(slug, body, &user);
 	const json_t *reasons = json_object_get(body, "reasons");
 	const json_t *reason;
 	size_t i;
@@ -110,20 +129,27 @@ static void explain(const struct ctl *ctl, long status, const json_t *body, cons
 	fprintf(stderr, "agentctl: ");
 	if (detail == NULL && title == NULL)
 		fprintf(stderr, "the agent answered with status %ld", status);
+	else if (slug != NULL && strcmp(slug, "password-change-required") == 0)
+		fputs("the password has to be set first", stderr);	/* the detail is for programs */
 	else
-		print_text(stderr, detail != NULL ? detail : title);
+		print_text(stderr, detail == NULL || json_array_size(reasons) > 0 ? title : detail);
+	if (name != NULL) {
+		fputs(" (", stderr);
+		print_text(stderr, name);
+		fputc(')', stderr);
+	}
+	if (hint != NULL)
+		fprintf(stderr, ": %s", hint);
+	if (user != NULL) {
+		fputs(" --user ", stderr);
+		print_text(stderr, user);
+	}
 	fputc('\n', stderr);
 	json_array_foreach(reasons, i, reason) {
 		fputs("  - ", stderr);
 		print_text(stderr, json_string_value(reason));
 		fputc('\n', stderr);
 	}
-	if (slug == NULL)
-		return;
-	if (strcmp(slug, "password-change-required") == 0)
-		fputs("Set the password first: agentctl passwd\n", stderr);
-	else if (strcmp(slug, "authentication-required") == 0)
-		fputs("Log in first: agentctl login\n", stderr);
 }
 
 static const char *slug_of(const json_t *body)
@@ -349,7 +375,7 @@ static int follow_progress(void *userdata, curl_off_t down_total, curl_off_t dow
 {
 	const struct following *f = userdata;
 
-	return now_s() - f->heard_s > SILENCE_S;
+	return now_s() - f->heard_s > SILENCE_S || reader_is_gone();
 }
 
 static int follow_once(struct ctl *ctl, const char *path, struct following *f, struct reply *ret_reply)

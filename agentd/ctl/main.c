@@ -51,34 +51,49 @@ static void wiping_free(void *p)
 	free(p);
 }
 
-/* What was printed must have arrived, or the exit code must tell. */
+/* What was printed must have arrived, or the exit code must tell. A reader who had enough, as "head" has, needs no sentence. */
 static int finish(int r)
 {
-	if (fflush(stdout) != 0 && r == CTL_OK) {
+	const bool is_lost = fflush(stdout) != 0 || ferror(stdout);
+
+	if (is_lost && errno != EPIPE)
 		fprintf(stderr, "agentctl: cannot write the answer: %s\n", strerror(errno));
-		return CTL_FAILED;
-	}
-	return r;
+	return is_lost && r == CTL_OK ? CTL_FAILED : r;
+}
+
+static bool is_help(const char *text)
+{
+	return strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0;
+}
+
+/* Is help asked for, behind a command or with "help" before it? */
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (is_help(argv[i]))
+			return true;
+	return false;
 }
 
 static int run(struct ctl *ctl, const char *config, int argc, char **argv)
 {
 	_cleanup_free_ char *found = NULL;
 	const struct command *command;
+	bool is_asked = false;
 	int n_words = 0, r;
 
-	command = command_find(argc, argv, &n_words);
+	if (argc > 0 && strcmp(argv[0], "help") == 0) {
+		argc--;
+		argv++;
+		is_asked = true;
+	}
+	if ((is_asked || wants_help(argc, argv)) && commands_explain(stdout, argc, argv))
+		return finish(CTL_OK);
+	command = is_asked ? NULL : command_find(argc, argv, &n_words);
 	if (command == NULL) {
-		if (argc > 0)
-			fprintf(stderr, "agentctl: unknown command %s%s%s\n", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
-		commands_help(stderr);
+		commands_unknown(argc, argv);
 		return CTL_USAGE;
 	}
-	for (int i = n_words; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (strcmp(argv[i], "--help") == 0) {
-			command_help(stdout, command);
-			return CTL_OK;
-		}
 	if (command->is_offline)
 		return finish(command->run(ctl, argc - n_words, argv + n_words));
 	if (ctl->socket == NULL) {
@@ -110,14 +125,18 @@ int main(int argc, char **argv)
 			ctl.is_json = true;
 		} else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc) {
 			ctl.socket = argv[++i];
+		} else if (strncmp(argv[i], "--socket=", 9) == 0) {
+			ctl.socket = argv[i] + 9;
 		} else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) {
 			config = ctl.config = argv[++i];
+		} else if (strncmp(argv[i], "--config=", 9) == 0) {
+			config = ctl.config = argv[i] + 9;
 		} else if (strcmp(argv[i], "--version") == 0) {
 			printf("agentctl %s\n", PACKAGE_VERSION);
-			return CTL_OK;
-		} else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-			commands_help(stdout);
-			return CTL_OK;
+			return finish(CTL_OK);
+		} else if (is_help(argv[i])) {
+			commands_explain(stdout, 0, NULL);
+			return finish(CTL_OK);
 		} else {
 			fprintf(stderr, "agentctl: unknown option %s, or its value is missing; try --help\n", argv[i]);
 			return CTL_USAGE;

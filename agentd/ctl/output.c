@@ -2,8 +2,10 @@
 #include "agentd/ctl/output.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agentd/ctl/commands.h"
 #include "base/file.h"
@@ -38,6 +40,18 @@ void print_json(const json_t *value)
 	json_dumpf(value, stdout, JSON_COMPACT);
 	fputc('\n', stdout);
 	fflush(stdout);
+}
+
+bool reader_is_gone(void)
+{
+	struct pollfd out = { .fd = STDOUT_FILENO };
+
+	return poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0;
+}
+
+void print_done(const struct ctl *ctl, const char *sentence, const char *json)
+{
+	puts(ctl->is_json ? json : sentence);
 }
 
 void print_value(FILE *out, const json_t *value)

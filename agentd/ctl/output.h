@@ -2,6 +2,7 @@
 #ifndef CTL_OUTPUT_H
 #define CTL_OUTPUT_H
 /* What people and programs read. Text that came from the agent may hold a stranger's words: it never steers the terminal. */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -13,6 +14,11 @@ void print_text(FILE *out, const char *text);
 void print_padded(const char *text, int width);
 /* One document, one line. */
 void print_json(const json_t *value);
+/* That it is done, where the agent has nothing to say: @sentence, or with --json @json. */
+struct ctl;
+void print_done(const struct ctl *ctl, const char *sentence, const char *json);
+/* Does nobody read what we print any more? "events --follow | head -1" on a quiet device would not find out by writing. */
+bool reader_is_gone(void);
 /* A value as a person writes it: text, number, yes or no. */
 void print_value(FILE *out, const json_t *value);
 

@@ -75,6 +75,7 @@ before=$(lab_as agentd-install sha256sum "$SLOT_A" "$SLOT_B")
 untouched() { [ "$(lab_as agentd-install sha256sum "$SLOT_A" "$SLOT_B")" = "$before" ]; }
 head -c 1M /dev/urandom > "$LAB/bundles/garbage"
 exits "garbage: exit 8" 8 ctl update install "$LAB/bundles/garbage"
+like "garbage: with the name that docs/troubleshooting.md has" "$(out)" '\(container\.magic\)$'
 : > "$LAB/bundles/empty"
 exits "empty file: exit 8" 8 ctl update install "$LAB/bundles/empty"
 exits "no such file: exit 1 or 2" 1 ctl update install "$LAB/bundles/none"
@@ -107,4 +108,36 @@ is "wrong content type" "$(api POST /v1/session -H 'Content-Type: text/plain' -d
 exits "agentctl without an agent: exit 7" 7 "$AGENTCTL" --socket "$LAB/nothing.sock" status
 like "agentctl without an agent: names the socket" "$(out)" 'nothing.sock'
 exits "agentctl, unknown command: exit 2" 2 "$AGENTCTL" frobnicate
+exits "agentctl, half a command: exit 2" 2 "$AGENTCTL" key
+like "agentctl, half a command: says what to try" "$(out)" 'agentctl key --help'
+exits "an argument that may be a password is not repeated" 2 "$AGENTCTL" login my-secret-word
+is "an argument that may be a password is not repeated, indeed" "$(grep -c my-secret-word "$LAB/out")" 0
+
+# ---- every command of the table: help, an unknown option, nobody there
+commands() { "$AGENTCTL" --help | sed -n '/^  [a-z]/p' | cut -c3-21 | sed 's/ *$//'; }
+each() { # CODES, a list of numbers between bars; COMMAND-LINE with @ for the command: those that end otherwise, or say nothing
+  local codes=$1 line=$2 words code
+  while read -r words; do
+    case $words in provision | console | completion | 'update health' | bundle*) [ "$codes" != '7|2|3' ] || continue ;; esac
+    # shellcheck disable=SC2086
+    timeout 20 "$AGENTCTL" ${line//@/$words} < /dev/null > "$LAB/out" 2>&1
+    code=$?
+    { [[ $code =~ ^($codes)$ ]] && [ -s "$LAB/out" ]; } || echo "$words: $code"
+  done < <(commands)
+}
+is "the table has its commands" "$(commands | grep -cE '^(status|key create|update install|bundle create|events)$')" 5
+is "each has help" "$(each 0 '@ --help')" ""
+is "each refuses an unknown option as wrong usage" "$(each 2 '@ --no-such-option')" ""
+# 2: an argument is missing; 3: nobody to log out.
+is "each says that nobody answers, or what it lacks" "$(each '7|2|3' "--socket $LAB/nothing.sock @")" ""
+is "a full disk is told" "$(ctl status 2>&1 > /dev/full; echo $?)" "$(printf 'agentctl: cannot write the answer: No space left on device\n1')"
+is "who follows leaves with his reader" "$(timeout 60 bash -c '"$@" events --follow | head -n 1 | wc -l; echo "${PIPESTATUS[0]}"' x "$AGENTCTL" --socket "$SOCKET" 2>&1)" $'1\n0'
+
+# ---- completion
+"$AGENTCTL" completion bash > "$LAB/completion"
+complete_words() { bash -c '. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _agentctl; echo "${COMPREPLY[*]}"' x "$LAB/completion" agentctl "$@"; }
+is "completion of a command" "$(complete_words ke)" key
+is "of its second word, behind options" "$(complete_words --json --socket /x key rot)" rotate
+is "of an option" "$(complete_words update approve --so)" --source
+is "where a file belongs, none of ours" "$(complete_words update install '')" ""
 done_testing

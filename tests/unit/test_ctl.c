@@ -60,6 +60,91 @@ static void options_and_arguments_are_told_apart(void **state)
 	assert_int_equal(options_parse(0, NULL, rows, 2, args, 1, 2), -1);
 }
 
+static void a_value_may_follow_an_equals_sign(void **state)
+{
+	const char *type = NULL, *types = NULL;
+	struct option_list list = { 0 };
+	int flag = 0;
+	const struct option_row rows[] = { { "--type", &type, NULL }, { "--types", &types, NULL }, { "--stdin", NULL, &flag }, { .name = "--key", .list = &list } };
+	const char *good[] = { "--type=a=b", "--types=", "--key=1", "--key", "2" }, *flag_value[] = { "--stdin=x" }, *unknown[] = { "--typ=x" };
+
+	assert_int_equal(options_parse(5, (char **)good, rows, 4, NULL, 0, 0), 0);
+	assert_string_equal(type, "a=b");
+	assert_string_equal(types, "");
+	assert_int_equal(list.n, 2);
+	assert_string_equal(list.items[0], "1");
+	assert_string_equal(list.items[1], "2");
+	assert_int_equal(options_parse(1, (char **)flag_value, rows, 4, NULL, 0, 0), -1);
+	assert_int_equal(flag, 0);
+	assert_int_equal(options_parse(1, (char **)unknown, rows, 4, NULL, 0, 0), -1);
+}
+
+/* A serial terminal has 80 columns, and shows nothing but what a terminal can show. */
+static void help_fits_a_terminal_and_loses_no_word(void **state)
+{
+	for (size_t i = 0; i <= n_commands; i++) {
+		char *text = NULL, words[64], *argv[2] = { words, NULL };
+		const char *argument;
+		size_t size, column = 0;
+		FILE *f = open_memstream(&text, &size);
+		int n_args = 0;
+
+		if (i < n_commands) {
+			snprintf(words, sizeof(words), "%s", commands[i].words);
+			argv[1] = strchr(words, ' ');
+			n_args = argv[1] == NULL ? 1 : 2;
+			if (argv[1] != NULL)
+				*argv[1]++ = '\0';
+		}
+		assert_true(commands_explain(f, n_args, argv));
+		fclose(f);
+		for (size_t k = 0; k < size; k++) {
+			assert_true(text[k] == '\n' || (text[k] >= ' ' && text[k] <= '~'));
+			column = text[k] == '\n' ? 0 : column + 1;
+			assert_true(column < 80);
+			assert_false(text[k] == '\n' && k > 0 && text[k - 1] == ' ');
+		}
+		argument = i < n_commands ? strchr(commands[i].arguments, '[') : NULL;
+		if (argument != NULL) {
+			char *option = strndup(argument, strcspn(argument, "]") + 1);
+
+			assert_non_null(strstr(text, option));
+			free(option);
+		}
+		free(text);
+	}
+}
+
+static void help_is_there_for_groups_too(void **state)
+{
+	static const struct { const char *argv[2]; int argc; const char *there, *not_there; } cases[] = {
+		{ { "key" }, 1, "agentctl key create NAME", "agentctl update" },
+		{ { "link" }, 1, "agentctl link reconnect", "agentctl key" },
+		{ { "link", "reconnect" }, 2, "agentctl link reconnect", "budget of the month" },
+		{ { "status", "--help" }, 2, "agentctl status", "agentctl key" },
+		{ { "frobnicate" }, 1, NULL, NULL },
+		{ { "ke" }, 1, NULL, NULL },
+		{ { "" }, 1, NULL, NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char *text = NULL;
+		size_t size;
+		FILE *f = open_memstream(&text, &size);
+		bool found = commands_explain(f, cases[i].argc, (char **)cases[i].argv);
+
+		fclose(f);
+		assert_int_equal(found, cases[i].there != NULL);
+		if (found) {
+			assert_non_null(strstr(text, cases[i].there));
+			assert_null(strstr(text, cases[i].not_there));
+		} else {
+			assert_int_equal(size, 0);
+		}
+		free(text);
+	}
+}
+
 static void only_a_whole_answer_of_agentd_counts(void **state)
 {
 	const char *output = "serial: GW 1: x\nserial: second\nsetup:factory\nxsetup: no\nsetup: unprovisioned";
@@ -231,6 +316,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commands_are_found_by_their_words),
 		cmocka_unit_test(options_and_arguments_are_told_apart),
+		cmocka_unit_test(a_value_may_follow_an_equals_sign),
+		cmocka_unit_test(help_fits_a_terminal_and_loses_no_word),
+		cmocka_unit_test(help_is_there_for_groups_too),
 		cmocka_unit_test(only_a_whole_answer_of_agentd_counts),
 		cmocka_unit_test(a_label_is_text_for_people_and_well_formed),
 		cmocka_unit_test(every_refusal_has_its_exit_code),
