@@ -154,8 +154,12 @@ static const char *setup_why(const struct link *link)
 {
 	if (link->setup[0] == '\0')
 		return "agentd does not answer yet";
-	return is_setup_unknown(link->setup) ? "the TPM does not answer, so it is not known yet whether the device is set up" :
-					       "setup is not finished: set the password first";
+	if (is_setup_unknown(link->setup))
+		return "the TPM does not answer, so it is not known yet whether the device is set up";
+	if (strcmp(link->setup, "recovery") == 0)
+		return "the device is in recovery: see recovery in agentd(8)";
+	return strcmp(link->setup, "unprovisioned") == 0 ? "this device has not been provisioned yet" :
+							   "setup is not finished: set the password first";
 }
 
 static void report_now(struct link *link)
@@ -381,6 +385,10 @@ static void refuse_apps(struct link *link)
 		apps_set_refusal(link->apps, -EBUSY, "link.starting", "the queues cannot be started, see the log; try again");
 	else if (is_setup_unknown(link->setup))
 		apps_set_refusal(link->apps, -EBUSY, "link.starting", setup_why(link));
+	else if (strcmp(link->setup, "recovery") == 0)
+		apps_set_refusal(link->apps, -ENOKEY, "setup.recovery", setup_why(link));
+	else if (strcmp(link->setup, "unprovisioned") == 0)
+		apps_set_refusal(link->apps, -ENOKEY, "setup.unprovisioned", setup_why(link));
 	else
 		apps_set_refusal(link->apps, -EKEYEXPIRED, "setup.password-change-required", "the owner has to set the password of the device first");
 }

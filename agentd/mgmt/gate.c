@@ -9,6 +9,7 @@
 
 #include "agentd/mgmt/request.h"
 #include "agentd/mgmt/setup.h"
+#include "base/macro.h"
 
 static void refuse(struct request *req)
 {
@@ -16,6 +17,24 @@ static void refuse(struct request *req)
 
 	snprintf(detail, sizeof(detail), "the password has to be set first: PUT /v1/credentials/%s", req->user);
 	reply_problem(req, "password-change-required", NULL, detail, reply_next(req));
+}
+
+/* The states nobody can log in in, and what ends them; the names are core's. */
+static void refuse_unready(struct request *req, const char *state)
+{
+	static const struct { const char *state, *error, *detail; } rows[] = {
+		{ "recovery", "setup.recovery",
+		  "the password record and the TPM disagree; the device needs a factory reset with presence, see recovery in agentd(8)" },
+		{ "unprovisioned", "setup.unprovisioned", "this device has not been provisioned yet: agentctl provision" },
+		{ "unavailable", "tpm.absent", "the TPM does not answer, so nobody can be let in: agentctl tpm doctor" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (strcmp(state, rows[i].state) == 0) {
+			reply_problem(req, "not-ready", rows[i].error, rows[i].detail, NULL);
+			return;
+		}
+	reply_problem(req, "not-ready", NULL, "the device is not set up: see setup in /v1/bootstrap", NULL);
 }
 
 static void on_setup(struct request *req, sd_bus_message *reply)
@@ -35,7 +54,7 @@ static void on_setup(struct request *req, sd_bus_message *reply)
 	else if (req->route->gate == GATE_DIAGNOSE)
 		stage_passed(req);
 	else
-		reply_problem(req, "not-ready", NULL, "the device is not set up: see setup in /v1/bootstrap", NULL);
+		refuse_unready(req, state);
 }
 
 void stage_gate(struct request *req)

@@ -54,6 +54,7 @@ static const struct mapping {
 	{ "/v1/update", -ENOKEY, "update.", "update-refused" }, /* encrypted, and no key; no signer is pinned */
 	{ "/v1/update", -EBADMSG, NULL, "update-refused" },
 	{ "/v1/update", -EMSGSIZE, NULL, "update-refused" },
+	{ "/v1/update", -EOPNOTSUPP, "source.", "not-acceptable" },
 	{ "/v1/update", -EOPNOTSUPP, NULL, "update-refused" },
 	{ "/v1/update", -EFBIG, NULL, "update-refused" },
 	{ "/v1/update", -EPIPE, NULL, "update-refused" },

@@ -84,7 +84,7 @@ AGENT_EXPORT void agent_link_set_timeout(struct agent_link *link, unsigned timeo
  *
  * Returns 0, -EINVAL (link.topic, link.argument), -EMSGSIZE (link.message), -EPERM (link.refused: no row of mqtt.rights), -EDQUOT (queue.full,
  * link.rate), -EBUSY (link.busy, link.starting), -EKEYEXPIRED (setup.password-change-required: the owner has set no password yet),
- * -EOPNOTSUPP (link.disabled), -EIO and others of a disk that fails (queue.file, queue.io), -ENOTCONN (bus.lost), -ETIMEDOUT
+ * -ENOKEY (setup.recovery, setup.unprovisioned), -EOPNOTSUPP (link.disabled), -EIO and others of a disk that fails (queue.file, queue.io), -ENOTCONN (bus.lost), -ETIMEDOUT
  * (bus.timeout), -ENOMEM. Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_link_publish(struct agent_link *link, const char *topic, const void *payload, size_t size,
