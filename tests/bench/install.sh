@@ -12,6 +12,7 @@
 #   - All slots are files that were written before, so that nobody pays for blocks that the file system has to find first.
 #   - "decoder" is zlib, zstd or OpenSSL by itself, from the page cache into nowhere.
 #   - rauc has no encrypted images without device mapper and a verity hash tree; that row has none.
+# The second table has processor time, in which neither the disk nor a host that takes the processors away shows.
 # The rounds of all go in turn, so that what else the machine does meets all alike; the figure is the median, the ratio of medians.
 #   BUILD   top of the build tree (make agentd-install agentctl tests/bench/bench_{agentd,install,floor})
 #   ROUNDS  default 3
@@ -96,17 +97,20 @@ rauc_is_up() {
     grep -q 'boolean true'
 }
 between() { echo "$1 $2" | awk '{ printf "%.3f", $2 - $1 }'; }
+timed() { /usr/bin/time -f '%U %S' -o cpu "$@"; }
+cpu() { tail -n 1 cpu | awk '{ print $1 + $2 }'; }
 
-# Each prints seconds and peak RSS in KiB.
+# Each prints seconds, peak RSS in KiB and seconds of processor time, its own and the kernel's for it.
 run_ours() {
   rm -rf state boot.env
   mkdir state
   if [ "$codec" = aes ]; then
-    "$BUILD/tests/bench/bench_install" bundle.swu trust/update bench:1 "$work/slot.a" "$work/slot.b" state boot.env aes.key |
-      sed -n 's/^seconds=\([0-9.]*\) peak_rss_kib=\([0-9]*\) .*/\1 \2/p'
+    timed "$BUILD/tests/bench/bench_install" bundle.swu trust/update bench:1 "$work/slot.a" "$work/slot.b" state boot.env aes.key |
+      sed -n 's/^seconds=\([0-9.]*\) peak_rss_kib=\([0-9]*\) .*/\1 \2/p' > figures
   else
-    "$BUILD/tests/bench/bench_agentd" "$BUILD/agentd-install" agentd.conf bundle.swu "$work/run/install.sock" 2> ours.log || { cat ours.log >&2; return 1; }
+    timed "$BUILD/tests/bench/bench_agentd" "$BUILD/agentd-install" agentd.conf bundle.swu "$work/run/install.sock" > figures 2> ours.log || { cat ours.log >&2; return 1; }
   fi
+  echo "$(cat figures) $(cpu)"
 }
 run_engine() {
   local key=
@@ -115,21 +119,21 @@ run_engine() {
   mkdir state
   # shellcheck disable=SC2086
   "$BUILD/tests/bench/bench_install" bundle.swu trust/update bench:1 "$work/slot.a" "$work/slot.b" state boot.env $key |
-    sed -n 's/^seconds=\([0-9.]*\) .* read_back_s=\([0-9.]*\) .*/\1 \2/p' | awk '{ printf "%.3f 0\n", $1 - $2 }'
+    sed -n 's/^seconds=\([0-9.]*\) .* read_back_s=\([0-9.]*\) .*/\1 \2/p' | awk '{ printf "%.3f 0 0\n", $1 - $2 }'
 }
 run_peer() {
   local begun ended key=
   [ "$codec" != aes ] || key="-K aes.key"
   begun=$(date +%s.%N)
   # shellcheck disable=SC2086
-  LD_PRELOAD=$work/nosleep.so /usr/bin/time -f '%M' -o rss swupdate -k cert.pem $key -H bench:bench:1 -e stable,copy-1 -M -m -l 1 -i bundle.swu > swupdate.out 2>&1
+  LD_PRELOAD=$work/nosleep.so /usr/bin/time -f '%M %U %S' -o rss swupdate -k cert.pem $key -H bench:bench:1 -e stable,copy-1 -M -m -l 1 -i bundle.swu > swupdate.out 2>&1
   sync slot.peer
   ended=$(date +%s.%N)
-  echo "$(between "$begun" "$ended") $(tail -n 1 rss)"
+  echo "$(between "$begun" "$ended") $(tail -n 1 rss | awk '{ print $1, $2 + $3 }')"
 }
 run_rauc() {
   local begun ended i
-  [ "$codec" != aes ] || { echo "0 0"; return; }
+  [ "$codec" != aes ] || { echo "0 0 0"; return; }
   /usr/bin/time -f '%M' -o rss rauc --conf=rauc.conf --mount="$work/mnt" --override-boot-slot=A service > rauc.log 2>&1 &
   rauc_pid=$!
   for ((i = 0; i < 200; i++)); do
@@ -144,12 +148,12 @@ run_rauc() {
   kill "$(ps -o pid= --ppid "$rauc_pid" | tr -d ' ')"
   wait "$rauc_pid" || true
   rauc_pid=
-  echo "$(between "$begun" "$ended") $(tail -n 1 rss)"
+  echo "$(between "$begun" "$ended") $(tail -n 1 rss) 0"
 }
-run_floor() { echo "$("$BUILD/tests/bench/bench_floor" image slot.floor) 0"; }
-run_back() { echo "$("$BUILD/tests/bench/bench_floor" image slot.floor back) 0"; }
+run_floor() { echo "$(timed "$BUILD/tests/bench/bench_floor" image slot.floor) 0 $(cpu)"; }
+run_back() { echo "$(timed "$BUILD/tests/bench/bench_floor" image slot.floor back) 0 $(cpu)"; }
 run_decode() {
-  if [ "$codec" = raw ]; then echo "0 0"; else echo "$("$BUILD/tests/bench/bench_floor" packed decode "$codec") 0"; fi
+  if [ "$codec" = raw ]; then echo "0 0 0"; else echo "$(timed "$BUILD/tests/bench/bench_floor" packed decode "$codec") 0 $(cpu)"; fi
 }
 
 pack() { # the member as it is stored, for the decoder alone
@@ -220,6 +224,7 @@ PYTHON
     printf '%s %s' "$mib" "$codec" >> rows
     for who in $all; do printf ' %s' "$(median "$who.all" 1)" >> rows; done
     for who in ours peer rauc; do printf ' %s' "$(median "$who.all" 2)" >> rows; done
+    for who in back decode ours peer; do printf ' %s' "$(median "$who.all" 3)" >> rows; done
     echo >> rows
     tail -n 1 rows >&2
   done
@@ -233,6 +238,10 @@ done
       has_rauc ? sprintf("%.2f", $9) : "-", $6 / $4, $7 / $3, $6 / $8, $7 / $8, has_rauc ? sprintf("%.2f", $6 / $9) : "-", $10 / 1024, $11 / 1024,
       has_rauc ? sprintf("%.1f", $12 / 1024) : "-"
   }' rows
+  echo
+  echo "| MiB | stored | processor s: floor and read back | decoder | ours, with reading back | swupdate, without | ours : floor, read back and decoder |"
+  echo "|---|---|---|---|---|---|---|"
+  awk '{ printf "| %d | %s | %.2f | %s | %.2f | %.2f | %.2f |\n", $1, $2, $13, $2 == "raw" ? "-" : sprintf("%.2f", $14), $15, $16, $15 / ($13 + $14) }' rows
 } > install.md
 cat install.md
 [ -z "$out" ] || { cp install.md "$out/install.md"; python3 "$source_dir/tests/bench/plot_install.py" rows > "$out/install.svg"; }
