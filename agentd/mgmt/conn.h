@@ -54,6 +54,7 @@ struct conn {
 	struct conn *next, *prev;
 	struct mgmt *m;
 	struct source source;
+	uint16_t fair_slot;	/* tls.c: one more than the place of its source among those that take turns, 0 before it was asked for */
 	uint32_t uid;		/* BUS_NO_UID over the network */
 	char local_ip[48];	/* address the client reached, "" on the Unix socket */
 	bool is_tls, is_unix;
