@@ -29,6 +29,7 @@
 #define CRL_FILE "mgmt/clients.crl"
 #define TOKENS 8
 #define NAMES_MAX 16
+#define AGAIN_US (60 * UINT64_C(1000000)) /* a list may run out under a connection that lasts */
 
 struct client_token {
 	char spki[CLIENT_SPKI_SIZE];
@@ -38,6 +39,8 @@ struct client_token {
 struct clients {
 	char *ca_path, *crl_path;
 	struct stat ca, crl;	/* as they were when they were read */
+	uint64_t read_us;
+	sd_event_source *look;	/* at those who are connected, after the files changed */
 	struct client_token tokens[TOKENS];
 	size_t next_token;
 };
@@ -98,6 +101,16 @@ static void remember(struct conn *c, X509_STORE_CTX *ctx, int error)
 	subject_text(X509_STORE_CTX_get_current_cert(ctx), c->client_subject, sizeof(c->client_subject));
 }
 
+/* The authority that issued the certificate must have a list; one above it is asked if it has one, and nobody issued a root. */
+static bool may_lack_list(X509_STORE_CTX *ctx)
+{
+	int depth = X509_STORE_CTX_get_error_depth(ctx);
+
+	if (X509_STORE_CTX_get_error(ctx) != X509_V_ERR_UNABLE_TO_GET_CRL || depth == 0)
+		return false;
+	return depth + 1 == sk_X509_num(X509_STORE_CTX_get0_chain(ctx)) || verify_lists_are_missing(ctx);
+}
+
 static int on_verify(int ok, X509_STORE_CTX *ctx)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -106,6 +119,10 @@ static int on_verify(int ok, X509_STORE_CTX *ctx)
 
 	if (c == NULL)
 		return 0;
+	if (!ok && may_lack_list(ctx)) {
+		X509_STORE_CTX_set_error(ctx, X509_V_OK);
+		ok = 1;
+	}
 	/* OpenSSL takes a certificate without extendedKeyUsage for one of any purpose. */
 	if (ok && X509_STORE_CTX_get_error_depth(ctx) == 0 &&
 	    (cert == NULL || (X509_get_extension_flags(cert) & EXFLAG_XKUSAGE) == 0 || (X509_get_extended_key_usage(cert) & XKU_SSL_CLIENT) == 0)) {
@@ -139,25 +156,16 @@ bool client_files_changed(const struct mgmt *m)
 	return !is_same_file(&ca, &m->clients->ca) || !is_same_file(&crl, &m->clients->crl);
 }
 
-/* Everybody has to show a certificate again, also those who are connected. */
-static void forget_all(struct mgmt *m)
-{
-	wipe(m->clients->tokens, sizeof(m->clients->tokens));
-	for (struct conn *c = m->conns, *next; c != NULL; c = next) {
-		next = c->next;
-		if (c->is_client_door && c->state == CONN_OPEN)
-			conn_close(c, false);
-	}
-}
-
 int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 {
 	struct clients *clients = m->clients;
 	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
 	STACK_OF(X509_NAME) *names;
 
-	forget_all(m);
+	wipe(clients->tokens, sizeof(clients->tokens));
 	look(clients, &clients->ca, &clients->crl);
+	clients->read_us = mgmt_now_us(m);
+	(void)sd_event_source_set_enabled(clients->look, SD_EVENT_ONESHOT);
 	ERR_clear_error();
 	if (clients->ca.st_size == 0 || X509_STORE_load_file(store, clients->ca_path) != 1) {
 		service_log(LOG_WARNING, "client certificates: %s holds no authority; nobody gets in by certificate", clients->ca_path);
@@ -170,7 +178,7 @@ int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 			service_log(LOG_ERR, "client certificates: %s cannot be read; nobody gets in by certificate", clients->crl_path);
 			return -EBADMSG;
 		}
-		X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+		X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 		verify_lists_use(store);
 	}
 	names = SSL_load_client_CA_file(clients->ca_path);
@@ -186,23 +194,29 @@ static int on_told(sd_bus_message *message, void *userdata, sd_bus_error *ret_er
 	return 0;
 }
 
-bool client_handshake_failed(struct conn *c)
+static void tell_refused(struct conn *c)
 {
 	struct mgmt *m = c->m;
-	unsigned long error = ERR_peek_error();
 	sd_bus_message *call = NULL;
+
+	mgmt_count_refused(m);
+	/* One budget for all of it: whoever floods the door must not flood the log. */
+	if (limit_take(m->limits, LIMIT_LOG, "", 0, mgmt_now_us(m)) > 0 || core_message(m, "ClientRefused", &call, NULL) < 0)
+		return;
+	if (sd_bus_message_append(call, "(sus)ss", "", c->uid, c->source.text, c->client_subject, c->client_reason) >= 0)
+		(void)core_send(m, call, 0, on_told, m, NULL, NULL);
+	sd_bus_message_unref(call);
+}
+
+bool client_handshake_failed(struct conn *c)
+{
+	unsigned long error = ERR_peek_error();
 
 	if (c->client_reason == NULL && ERR_GET_REASON(error) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
 		c->client_reason = "no certificate was shown";
 	if (c->client_reason == NULL)	/* not about a certificate: a scanner, a client that left */
 		return false;
-	mgmt_count_refused(m);
-	/* One budget for all of it: whoever floods the door must not flood the log. */
-	if (limit_take(m->limits, LIMIT_LOG, "", 0, mgmt_now_us(m)) > 0 || core_message(m, "ClientRefused", &call, NULL) < 0)
-		return true;
-	if (sd_bus_message_append(call, "(sus)ss", "", c->uid, c->source.text, c->client_subject, c->client_reason) >= 0)
-		(void)core_send(m, call, 0, on_told, m, NULL, NULL);
-	sd_bus_message_unref(call);
+	tell_refused(c);
 	return true;
 }
 
@@ -216,7 +230,76 @@ int client_handshake_done(struct conn *c)
 	if (r == 0)
 		hex_encode(digest, sizeof(digest), c->client_spki);
 	OPENSSL_free(der);
+	/* Begun with what the files said before: then the first request is not let pass by it. */
+	c->client_checked_us = SSL_get_SSL_CTX(c->ssl) == tls_client_ctx(c->m) ? mgmt_now_us(c->m) : 0;
 	return r;
+}
+
+/* ---- afterwards: a connection may last, its certificate may not ------------------------------------------------------ */
+
+/* As in the handshake, with the authorities, the lists and the time of now. */
+static bool verify_again(struct conn *c, SSL_CTX *ctx)
+{
+	X509 *cert = SSL_get0_peer_certificate(c->ssl);
+	X509_STORE_CTX *check = X509_STORE_CTX_new();
+	bool is_good = check != NULL && cert != NULL &&
+		       X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(ctx), cert, SSL_get_peer_cert_chain(c->ssl)) == 1 &&
+		       X509_STORE_CTX_set_ex_data(check, SSL_get_ex_data_X509_STORE_CTX_idx(), c->ssl) == 1 &&
+		       X509_STORE_CTX_set_default(check, "ssl_client") == 1;
+
+	if (is_good) {
+		X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(check), SSL_CTX_get_security_level(ctx));
+		X509_STORE_CTX_set_verify_cb(check, on_verify);
+		is_good = agent_openssl_verify(check, c->m->time) == 1;
+	}
+	if (!is_good && c->client_reason == NULL)
+		c->client_reason = "it cannot be checked";
+	X509_STORE_CTX_free(check);
+	ERR_clear_error();
+	c->client_checked_us = mgmt_now_us(c->m);
+	return is_good;
+}
+
+/* The time may be better known than at the handshake. */
+static bool is_valid_now(const struct conn *c)
+{
+	const X509 *cert = SSL_get0_peer_certificate(c->ssl);
+	struct agent_time_reading time;
+
+	agent_time_get(c->m->time, &time);
+	return cert != NULL && !time_is_over(X509_get0_notAfter(cert), (int64_t)time.now_s) &&
+	       (time.state < AGENT_TIME_NETWORK || !time_is_early(X509_get0_notBefore(cert), (int64_t)time.now_s));
+}
+
+bool client_is_good(struct conn *c)
+{
+	const struct clients *clients = c->m->clients;
+	SSL_CTX *ctx;
+
+	if (c->ssl == NULL || c->client_reason != NULL)
+		return false;
+	ctx = tls_client_ctx(c->m);
+	if (ctx == NULL)
+		c->client_reason = "the authorities or the revocation list cannot be read";
+	else if (c->client_checked_us > clients->read_us && mgmt_now_us(c->m) - c->client_checked_us < AGAIN_US && is_valid_now(c))
+		return true;
+	else if (verify_again(c, ctx))
+		return true;
+	tell_refused(c);
+	return false;
+}
+
+/* The files have changed: whoever would not be let in now goes, whatever is under way. */
+static int on_look(sd_event_source *source, void *userdata)
+{
+	struct mgmt *m = userdata;
+
+	for (struct conn *c = m->conns, *next; c != NULL; c = next) {
+		next = c->next;
+		if (c->is_client_door && c->state == CONN_OPEN && c->client_reason == NULL && !client_is_good(c))
+			conn_close(c, false);
+	}
+	return 0;
 }
 
 /* ---- requests ----------------------------------------------------------------------------------------------------- */
@@ -307,17 +390,6 @@ static int append_names(sd_bus_message *call, const X509 *cert)
 	return r < 0 ? r : sd_bus_message_close_container(call);
 }
 
-/* The time may be better known than at the handshake. */
-static bool is_valid_now(const struct conn *c)
-{
-	X509 *cert = SSL_get0_peer_certificate(c->ssl);
-	struct agent_time_reading time;
-
-	agent_time_get(c->m->time, &time);
-	return cert != NULL && !time_is_over(X509_get0_notAfter(cert), (int64_t)time.now_s) &&
-	       (time.state < AGENT_TIME_NETWORK || !time_is_early(X509_get0_notBefore(cert), (int64_t)time.now_s));
-}
-
 /* The common name, if there is exactly one and it is plain. */
 static void common_name(const X509 *cert, char *ret_text, size_t size)
 {
@@ -347,10 +419,6 @@ void client_present(struct request *req)
 	char cn[128];
 	int r;
 
-	if (!is_valid_now(req->conn)) {
-		reply_problem(req, "authentication-required", "client.expired", "the client certificate has expired", NULL);
-		return;
-	}
 	call = request_plain_call_new(req, "ClientOpen");
 	if (call == NULL)
 		return;
@@ -366,16 +434,13 @@ void client_present(struct request *req)
 	request_call_send(req, call, 0, on_opened, NULL);
 }
 
-bool client_is_expired(const struct request *req)
-{
-	return req->conn->ssl == NULL || !is_valid_now(req->conn);
-}
-
 int clients_new(struct mgmt *m)
 {
 	struct clients *clients = calloc(1, sizeof(*clients));
 
 	m->clients = clients;
+	if (clients != NULL && (sd_event_add_defer(m->event, &clients->look, on_look, m) < 0 || sd_event_source_set_enabled(clients->look, SD_EVENT_OFF) < 0))
+		return -ENOMEM;
 	if (clients == NULL || asprintf(&clients->ca_path, "%s/" CA_FILE, m->settings->paths.trust_dir) < 0 ||
 	    asprintf(&clients->crl_path, "%s/" CRL_FILE, m->settings->paths.trust_dir) < 0)
 		return -ENOMEM;
@@ -386,6 +451,7 @@ void clients_free(struct mgmt *m)
 {
 	if (m->clients == NULL)
 		return;
+	sd_event_source_disable_unref(m->clients->look);
 	free(m->clients->ca_path);
 	free(m->clients->crl_path);
 	wipe(m->clients, sizeof(*m->clients));

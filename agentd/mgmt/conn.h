@@ -63,6 +63,7 @@ struct conn {
 	char client_spki[CLIENT_SPKI_SIZE];	/* of its certificate, "" before the handshake is over */
 	char client_subject[128];
 	const char *client_reason;	/* why its certificate is refused, a constant */
+	uint64_t client_checked_us;	/* when its certificate was last found good */
 	bool is_from_known;	/* from a source somebody has logged in from before */
 	bool is_known;		/* a caller has logged in on it: no longer the first to be evicted */
 	bool net_eof, mhd_open, out_eof;
@@ -128,12 +129,14 @@ void listener_enable_https(struct mgmt *m);
 /* client.c; m->clients is NULL without that door */
 int clients_new(struct mgmt *m);
 void clients_free(struct mgmt *m);
-/* Makes @ctx ask for certificates; whoever is connected by one has to come again. Negative: nobody can be let in now. */
+/* Makes @ctx ask for certificates; whoever is connected by one is looked at again soon. Negative: nobody can be let in now. */
 int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx);
 bool client_files_changed(const struct mgmt *m);
 int client_handshake_done(struct conn *c);
 /* Tells core why, if it was about a certificate; true then. */
 bool client_handshake_failed(struct conn *c);
+/* Would the certificate that opened this connection be let in now? If not, core is told, and client_reason says why. */
+bool client_is_good(struct conn *c);
 
 /* tls.c */
 int tls_new(struct mgmt *m, struct agent_error **err);
@@ -151,6 +154,8 @@ void tls_learn_address(struct mgmt *m, const char *local_ip);
 void tls_owner_ask(struct mgmt *m);
 bool tls_has_owner(const struct mgmt *m);
 int tls_session_new(struct mgmt *m, struct conn *c);
+/* Of the door for client certificates, with what its files say now; NULL: nobody can be let in that way. Lent. */
+SSL_CTX *tls_client_ctx(struct mgmt *m);
 /* Room for one more that waits: from the source that was served last goes, unless that is @source itself. */
 bool tls_queue_make_room(struct mgmt *m, const struct source *source);
 /* Lets waiting connections start their handshake, least recently served source first. */

@@ -252,6 +252,11 @@ static void ask(struct stream *s)
 	s->is_asking = true;
 	s->is_new = false;
 	s->asked_us = mgmt_now_us(req->m);
+	if (s->is_open && req->is_by_certificate && !client_is_good(req->conn)) {
+		s->is_asking = false;
+		end(s, "session");
+		return;
+	}
 	call = request_call_new(req, "StreamPull");
 	if (call != NULL && sd_bus_message_append(call, "tu", s->after, (uint32_t)PORTION) < 0)
 		call = sd_bus_message_unref(call);

@@ -351,8 +351,9 @@ enum MHD_Result reply_queue(struct request *req)
 	/*
 	 * Only the parser knows where it ended, so what came behind it in the same packet was not looked at: conn.c. A stranger who asks too
 	 * often pays for his next answer with a handshake, of which there are few; on the same connection he could have hundreds a second.
+	 * A certificate that does not count any more has no use for the connection.
 	 */
-	if (req->is_chunked || conn_ends_soon(req->conn) || (reply->status == 429 && !req->conn->is_known && !req->conn->is_unix))
+	if (req->is_chunked || conn_ends_soon(req->conn) || req->conn->client_reason != NULL || (reply->status == 429 && !req->conn->is_known && !req->conn->is_unix))
 		result &= MHD_add_response_header(response, "Connection", "close");
 	if (result == MHD_YES)
 		result = MHD_queue_response(req->mhd, reply->status, response);

@@ -140,7 +140,6 @@ bool client_is_asking(const struct request *req);
 void client_fill_token(struct request *req);
 void client_drop_token(struct request *req);
 void client_present(struct request *req);
-bool client_is_expired(const struct request *req);
 
 /* http.c */
 int http_start(struct mgmt *m, struct agent_error **err);

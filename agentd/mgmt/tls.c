@@ -489,6 +489,15 @@ void tls_learn_address(struct mgmt *m, const char *local_ip)
 	}
 }
 
+SSL_CTX *tls_client_ctx(struct mgmt *m)
+{
+	if (m->tls == NULL)
+		return NULL;
+	if (client_files_changed(m))
+		client_ctx_make(m->tls);
+	return m->tls->client_ctx;
+}
+
 int tls_session_new(struct mgmt *m, struct conn *c)
 {
 	struct tls *t = m->tls;
@@ -501,9 +510,7 @@ int tls_session_new(struct mgmt *m, struct conn *c)
 		t->asked_us = now_us;
 		tls_renew(m);
 	}
-	if (t != NULL && c->is_client_door && client_files_changed(m))
-		client_ctx_make(t);
-	ctx = t == NULL ? NULL : c->is_client_door ? t->client_ctx : t->owner_ctx != NULL ? t->owner_ctx : t->ctx;
+	ctx = t == NULL ? NULL : c->is_client_door ? tls_client_ctx(m) : t->owner_ctx != NULL ? t->owner_ctx : t->ctx;
 	ssl = ctx == NULL ? NULL : SSL_new(ctx);
 	if (ssl == NULL || SSL_set_fd(ssl, c->net_fd) != 1 || SSL_set_app_data(ssl, c) != 1) {
 		SSL_free(ssl);

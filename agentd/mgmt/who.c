@@ -12,6 +12,17 @@ static void refuse(struct request *req)
 	reply_header(req, "WWW-Authenticate", "Bearer");
 }
 
+/* The connection ends with this answer: reply.c. */
+static void refuse_certificate(struct request *req)
+{
+	char detail[160];
+
+	client_drop_token(req);
+	snprintf(detail, sizeof(detail), "the client certificate does not count any more: %s", req->conn->client_reason == NULL ? "?" : req->conn->client_reason);
+	reply_problem(req, "authentication-required", "client.refused", detail, NULL);
+	reply_header(req, "WWW-Authenticate", "Bearer");
+}
+
 static void on_unknown(struct request *req, int r, struct agent_error **err)
 {
 	const char *token = req->has_bearer ? req->token : req->cookie_token;
@@ -105,8 +116,8 @@ bool stage_who(struct request *req)
 	if (req->route->role == ROLE_ANYONE)
 		return true;
 	if (client_is_asking(req)) {
-		if (client_is_expired(req))
-			refuse(req);
+		if (!client_is_good(req->conn))
+			refuse_certificate(req);
 		else if (req->is_by_certificate)
 			stage_who_ask(req);
 		else

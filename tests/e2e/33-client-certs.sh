@@ -121,10 +121,49 @@ like "with the name that was shown" "$(refusals)" '"subject":"/CN=monitor"'
 # ---- revocation -----------------------------------------------------------------------------------------------------
 as revoked GET /v1/status
 is "a certificate that is going to be revoked" "$CODE" 200
+# Connections that were made before: each line on stdin is a request on the same one.
+cat > "$LAB/last.py" << 'PY'
+import http.client, ssl, sys
+port, ca, cert, key = sys.argv[1:]
+context = ssl.create_default_context(cafile=ca)
+context.load_cert_chain(cert, key)
+c = http.client.HTTPSConnection("127.0.0.1", int(port), context=context, timeout=20)
+c.connect()
+c.auto_open = 0
+for _ in sys.stdin:
+    try:
+        c.request("GET", "/v1/status")
+        r = c.getresponse()
+        print(r.status, r.getheader("Connection", ""), r.read().decode().replace("\n", " "), flush=True)
+    except Exception as e:
+        print("000", repr(e), flush=True)
+PY
+for who in revoked monitor; do
+  mkfifo "$LAB/last.$who"
+  python3 "$LAB/last.py" "$CLIENT_PORT" "$LAB/device-ca.crt" "$PKI/$who.pem" "$PKI/$who.key" < "$LAB/last.$who" > "$LAB/last.$who.out" &
+done
+exec 5> "$LAB/last.revoked" 6> "$LAB/last.monitor"
+# lasts FD NAME COUNT: the answer to the COUNTth request on the connection of NAME
+# shellcheck disable=SC2317
+has_lines() { [ "$(wc -l < "$1")" -ge "$2" ]; }
+lasts() { echo get >&"$1"; wait_for 20 has_lines "$LAB/last.$2.out" "$3"; sed -n "$3p" "$LAB/last.$2.out"; }
+like "its connection may last" "$(lasts 5 revoked 1)" '^200 '
+like "as that of another" "$(lasts 6 monitor 1)" '^200 '
+curl -sN --cacert "$LAB/device-ca.crt" --resolve "$host:$CLIENT_PORT:127.0.0.1" --cert "$PKI/revoked.pem" --key "$PKI/revoked.key" \
+  "https://$host:$CLIENT_PORT/v1/events/stream" > "$LAB/stream.out" &
+stream=$!
+wait_for 20 grep -q '^event: hello' "$LAB/stream.out"
 ca -revoke "$PKI/revoked.pem"
 ca -gencrl -out "$trust/clients.crl.new"
 chmod 644 "$trust/clients.crl.new"
 mv "$trust/clients.crl.new" "$trust/clients.crl"
+like "revoked, and it is not good for one more request on the old connection" "$(lasts 5 revoked 2)" '^401 close .*does not count any more: revoked'
+like "the event log says so" "$(refusals)" '"reason":"revoked"'
+# shellcheck disable=SC2317
+stream_is_over() { ! kill -0 "$stream" 2> /dev/null; }
+succeeds "nor to go on following events" wait_for 20 stream_is_over
+like "the old connection of the other goes on" "$(lasts 6 monitor 2)" '^200 '
+exec 5>&- 6>&-
 refused "revoked, without a restart" revoked 'certificate revoked' '"reason":"revoked"'
 as monitor GET /v1/status
 is "the others still get in" "$CODE" 200
@@ -160,6 +199,30 @@ is "a list that cannot be read closes the door" "$CODE" 000
 rm "$trust/clients.crl"
 as monitor GET /v1/status
 is "without a list it is open again" "$CODE" 200
+# A root, an authority below it, a client of that: who takes the authority away takes its clients away.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "/CN=Owner root" -addext 'basicConstraints=critical,CA:TRUE' \
+  -addext 'keyUsage=critical,keyCertSign,cRLSign' -keyout "$PKI/root.key" -out "$PKI/root.pem" 2> /dev/null
+openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=Owner branch" -keyout "$PKI/branch.key" -out "$PKI/branch.csr" 2> /dev/null
+printf 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n' > "$PKI/branch.ext"
+openssl x509 -req -in "$PKI/branch.csr" -CA "$PKI/root.pem" -CAkey "$PKI/root.key" -CAcreateserial -days 30 -extfile "$PKI/branch.ext" -out "$PKI/branch.pem" 2> /dev/null
+lab_leaf branch member "/CN=monitor" "$auth"
+cat "$PKI/branch.pem" >> "$PKI/member.pem"
+cp "$PKI/root.pem" "$trust/clients.pem"
+as member GET /v1/status
+is "a client of an authority below the trusted one" "$CODE" 200
+crl_of branch
+cp "$trust/clients.crl" "$LAB/ca/branch.crl"
+as member GET /v1/status
+is "with the list of that authority, and none of the root" "$CODE" 200
+crl_of root
+refused "with a list of the root, and none of that authority" member 'alert' 'there is no revocation list of its authority'
+: > "$LAB/ca/root"
+sed "s,^database = .*,database = $LAB/ca/root," "$LAB/ca/conf" > "$LAB/ca/conf-root"
+root() { openssl ca -batch -config "$LAB/ca/conf-root" -keyfile "$PKI/root.key" -cert "$PKI/root.pem" "$@" 2>> "$LAB/log/ca.err"; }
+root -revoke "$PKI/branch.pem" && root -gencrl -out "$LAB/ca/root.crl"
+cat "$LAB/ca/branch.crl" "$LAB/ca/root.crl" > "$trust/clients.crl"
+refused "the root revoked its authority" member 'certificate revoked' '"reason":"revoked"'
+rm "$trust/clients.crl"
 cp "$PKI/strangers2.pem" "$trust/clients.pem"
 refused "after the authority was replaced" monitor 'unknown ca' 'authority that is not trusted'
 cp "$PKI/clients.pem" "$trust/clients.pem"
