@@ -143,7 +143,8 @@ static const char *get_text(pam_handle_t *pamh, int item)
 
 /*
  * From where does the person ask? From another machine when the program says so; else by the user who started the program
- * (the kernel's word for su and passwd; sudo has become root by now and says in PAM_RUSER who it was); else at a terminal.
+ * (the kernel's word for su and passwd; sudo has become root by now and says in PAM_RUSER who it was); else at a terminal. An sshd that
+ * looks names up says "localhost" of every user of this machine: that is no terminal, and must not use up the tries of the console.
  */
 static void find_source(pam_handle_t *pamh, struct person *p)
 {
@@ -168,7 +169,10 @@ static void find_source(pam_handle_t *pamh, struct person *p)
 		make_source(p->source, "unix", number);
 		return;
 	}
-	make_source(p->source, "tty", strncmp(tty, "/dev/", 5) == 0 ? tty + 5 : tty);
+	if (rhost[0] != '\0')
+		make_source(p->source, "host", rhost);
+	else
+		make_source(p->source, "tty", strncmp(tty, "/dev/", 5) == 0 ? tty + 5 : tty);
 }
 
 /* PAM_USER_UNKNOWN for a Linux user who is not on the map: he is somebody else's business. */

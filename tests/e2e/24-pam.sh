@@ -150,6 +150,13 @@ like "so is one longer than any" "$PAM_SAID" '^1 .*(Authentication failure|Conve
 sleep 3
 pam main $OWNER authenticate <<< "$P1"
 
+PAM_ITEMS=(-I tty=ssh -I rhost=localhost)
+pam main $OWNER authenticate <<< 'not the password'
+like "an sshd that looks names up: a wrong password by a user of this machine" "$PAM_SAID" '^1 .*Authentication failure'
+PAM_ITEMS=(-I tty=/dev/ttyS7)
+pam main $OWNER authenticate <<< "$P1"
+like "does not make the console wait" "$PAM_SAID" '^0 '
+
 # ---- a change from here ends everything from before, everywhere
 login_http "$P1"
 is "a session over HTTPS" "$HTTPS_STATUS" 201
