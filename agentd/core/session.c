@@ -23,6 +23,32 @@ void session_end(struct session *session)
 	wipe(session, sizeof(*session));
 }
 
+static unsigned count_of(const struct sessions *sessions, const char *user)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < SESSIONS_MAX; i++)
+		n += sessions->slots[i].id != 0 && strcmp(sessions->slots[i].user, user) == 0;
+	return n;
+}
+
+/* The least used of the person who has the most of them, one more counted for @newcomer: nobody logs others out by logging in. */
+static struct session *find_least(struct sessions *sessions, const char *newcomer)
+{
+	struct session *least = NULL;
+	unsigned most = 0;
+
+	for (size_t i = 0; i < SESSIONS_MAX; i++) {
+		struct session *s = &sessions->slots[i];
+		unsigned n = count_of(sessions, s->user) + (strcmp(s->user, newcomer) == 0 ? 1 : 0);
+
+		if (n > most || (n == most && s->used_us < least->used_us))
+			least = s;
+		most = n > most ? n : most;
+	}
+	return least;
+}
+
 int session_add(struct sessions *sessions, const struct session *session, uint64_t now_us, char ret_token[TOKEN_TEXT_SIZE],
 		struct session *ret_displaced)
 {
@@ -40,12 +66,8 @@ int session_add(struct sessions *sessions, const struct session *session, uint64
 	for (size_t i = 0; slot == NULL && i < SESSIONS_MAX; i++)
 		if (sessions->slots[i].id == 0)
 			slot = &sessions->slots[i];
-	if (slot == NULL) {
-		slot = &sessions->slots[0];
-		for (size_t i = 1; i < SESSIONS_MAX; i++)
-			if (sessions->slots[i].used_us < slot->used_us)
-				slot = &sessions->slots[i];
-	}
+	if (slot == NULL)
+		slot = find_least(sessions, session->user);
 	*ret_displaced = *slot;
 	*slot = *session;
 	slot->id = ++sessions->last_id;

@@ -30,7 +30,7 @@ struct sessions {
 };
 
 /*
- * Enter a copy of @session under a new id and token. When all are taken the least recently used one goes; of limited ones
+ * Enter a copy of @session under a new id and token. When all are taken the least recently used one of who has most goes; of limited ones
  * each person has one at a time, the newest. The one that had to go is in *ret_displaced (id 0: none). -EIO without random numbers.
  */
 int session_add(struct sessions *sessions, const struct session *session, uint64_t now_us, char ret_token[TOKEN_TEXT_SIZE],

@@ -204,6 +204,8 @@ bool host_is_ours(const struct mgmt *m, const char *host, const char *local_ip)
 		n = (size_t)(end - host - 1);
 		host++;
 		port = end + 1;
+		if (memchr(host, ':', n) == NULL) /* RFC 3986 section 3.2.2: brackets are for IPv6 */
+			return false;
 	} else {
 		n = strcspn(host, ":");
 		port = host + n;

@@ -21,6 +21,8 @@ static const struct head_case {
 	{ "host with user part", T("GET /v1/health HTTP/1.1\r\nHost: a@gw-0001.local\r\n\r\n"), 421 },
 	{ "host with a bad port", T("GET /v1/health HTTP/1.1\r\nHost: gw-0001.local:x\r\n\r\n"), 421 },
 	{ "host with an empty port", T("GET /v1/health HTTP/1.1\r\nHost: gw-0001.local:\r\n\r\n"), 421 },
+	{ "our name in brackets", T("GET /v1/health HTTP/1.1\r\nHost: [gw-0001.local]\r\n\r\n"), 421 },
+	{ "an IPv4 address in brackets", T("GET /v1/health HTTP/1.1\r\nHost: [192.0.2.1]\r\n\r\n"), 421 },
 	{ "host with half a bracket", T("GET /v1/health HTTP/1.1\r\nHost: [::1\r\n\r\n"), 421 },
 	{ "empty host", T("GET /v1/health HTTP/1.1\r\nHost:\r\n\r\n"), 0 },
 	{ "no host", T("GET /v1/health HTTP/1.1\r\n\r\n"), 400 },

@@ -132,6 +132,27 @@ static void the_ninth_session_takes_the_place_of_the_least_used(void **state)
 		assert_null(session_find(&t, tokens[i], T0 + 400));
 }
 
+static void who_logs_in_again_and_again_logs_nobody_else_out(void **state)
+{
+	struct sessions t = { 0 };
+	struct session gone, viewer = full, operator = full;
+	char admin[TOKEN_TEXT_SIZE], other[TOKEN_TEXT_SIZE], token[TOKEN_TEXT_SIZE];
+
+	(void)state;
+	memcpy(viewer.user, "vera", sizeof("vera"));
+	memcpy(operator.user, "otto", sizeof("otto"));
+	assert_int_equal(session_add(&t, &full, T0, admin, &gone), 0);
+	for (size_t i = 0; i < 3 * SESSIONS_MAX; i++)
+		assert_int_equal(session_add(&t, &viewer, T0 + 1 + i, token, &gone), 0);
+	assert_string_equal(gone.user, "vera");
+	assert_int_equal(session_add(&t, &operator, T0 + 100, other, &gone), 0);
+	assert_string_equal(gone.user, "vera");
+	assert_int_equal(session_add(&t, &viewer, T0 + 101, token, &gone), 0);
+	assert_string_equal(gone.user, "vera");
+	assert_non_null(session_find(&t, admin, T0 + 200));
+	assert_non_null(session_find(&t, other, T0 + 200));
+}
+
 static void ids_are_not_used_again(void **state)
 {
 	struct sessions t = { 0 };
@@ -245,6 +266,7 @@ int main(void)
 		cmocka_unit_test(a_session_ends_after_8_hours_however_busy),
 		cmocka_unit_test(a_limited_session_ends_after_10_minutes_and_there_is_one),
 		cmocka_unit_test(the_ninth_session_takes_the_place_of_the_least_used),
+		cmocka_unit_test(who_logs_in_again_and_again_logs_nobody_else_out),
 		cmocka_unit_test(ids_are_not_used_again),
 		cmocka_unit_test(base64url_matches_rfc_4648),
 		cmocka_unit_test(a_device_cookie_is_known_again_for_90_days),
