@@ -8,10 +8,12 @@
  *
  * Rights are rows of mqtt.rights in agentd.conf: "publish uid:1000 ~/meter/#".
  */
+#define _POSIX_C_SOURCE 200809L /* with -std=c11 the headers are bare */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <agent/agent.h>
@@ -23,6 +25,11 @@ static int failed(struct agent_error *err)
 	fprintf(stderr, "link-app: %s (%s)\n", agent_error_message(err), agent_error_name(err));
 	agent_error_free(err);
 	return 1;
+}
+
+static void wait_ms(long ms)
+{
+	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
 }
 
 /* Nobody knows whether the message was taken, or it was not because too much was asked: say it again. */
@@ -53,7 +60,7 @@ static int publish(struct agent_link *link, char **args, int n_args)
 		r = agent_link_publish(link, args[0], payload, size, AGENT_MQTT_QOS1, 0, &err);
 		if (r < 0 && is_passing(r)) {
 			agent_error_free(err);
-			usleep(50000);
+			wait_ms(50);
 			n--;
 			continue;
 		}
@@ -64,7 +71,7 @@ static int publish(struct agent_link *link, char **args, int n_args)
 		printf("%ld\n", n);
 		fflush(stdout);
 		if (pause_ms > 0)
-			usleep((useconds_t)pause_ms * 1000);
+			wait_ms(pause_ms);
 	}
 	free(payload);
 	return 0;
@@ -95,7 +102,7 @@ static int listen_to(struct agent_link *link, char **args, int n_args)
 			/* agentd-link is being restarted; the subscriptions are repeated by the next call that gets through. */
 			fprintf(stderr, "link-app: %s\n", agent_error_message(err));
 			agent_error_free(err);
-			usleep(200000);
+			wait_ms(200);
 		} else if (r > 0 && event.type == AGENT_LINK_GAP) {
 			printf("gap %s\n", event.reason);
 		} else if (r > 0) {

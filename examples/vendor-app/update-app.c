@@ -15,6 +15,7 @@
  * The floor is in a file here, so that the example runs anywhere. A file can be put back to what it was; a product keeps the floor in a counter
  * of the TPM: agent_counter(3).
  */
+#define _POSIX_C_SOURCE 200809L /* with -std=c11 the headers are bare */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -18,4 +18,8 @@ for h in "$include"/agent/*.h; do
     fi
   done
 done
+# What vendors copy compiles as they compile: strict C, no extensions.
+for app in "$srcdir"/examples/vendor-app/*.c; do
+  ${CC:-cc} -std=c11 -Wall -Wextra -Werror -pedantic -I"$include" -fsyntax-only "$app" || { echo "FAIL: $app as strict C"; status=1; }
+done
 exit $status
