@@ -17,6 +17,7 @@
 #include "agentd/core/clock.h"
 #include "agentd/core/rotation.h"
 #include "base/macro.h"
+#include "base/text.h"
 
 #define TALK_TIMEOUT_S 600 /* several requests, each with its own limit */
 
@@ -61,6 +62,7 @@ static void fail(struct core *core, struct agent_error **err)
 	char text[ENROL_REASON_MAX + 1];
 
 	snprintf(text, sizeof(text), "%s (%s)", agent_error_message(*err), agent_error_name(*err));
+	text_drop_cut(text);
 	enrol_put_off(core, 0, true, text);
 }
 

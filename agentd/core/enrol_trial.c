@@ -18,6 +18,7 @@
 #include "agentd/core/rotation.h"
 #include "base/backoff.h"
 #include "base/macro.h"
+#include "base/text.h"
 
 #define TIMEOUT_S 300
 #define STRIKES_MAX 3	/* a server that just hangs up gives no reason: three times is one */
@@ -191,6 +192,7 @@ static int on_new(struct core *core, struct op_call *call, sd_bus_message *reply
 		return 0;
 	}
 	snprintf(t->why, sizeof(t->why), "%s (%s)", agent_error_message(*err), agent_error_name(*err));
+	text_drop_cut(t->why);
 	t->is_definite = is_definite(agent_error_name(*err));
 	if ((!t->is_definite && !is_vague(agent_error_name(*err))) || try_old(core, NULL) < 0) {
 		char why[ROTATION_REASON_MAX + 1];

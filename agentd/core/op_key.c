@@ -16,6 +16,7 @@
 #include "agentd/core/store.h"
 #include "base/macro.h"
 #include "base/secret.h"
+#include "base/text.h"
 
 #define SUBJECT_MAX 512
 /* What an application may ask for by itself; certificate requests go through the management API. */
@@ -157,6 +158,7 @@ static int list_one(struct store *store, const char *name, struct key_row *row, 
 		return agent_error_move(err, &e);
 	snprintf(row->name, sizeof(row->name), "%s", name);
 	snprintf(row->problem, sizeof(row->problem), "%s", agent_error_message(e));
+	text_drop_cut(row->problem);
 	return 0;
 }
 

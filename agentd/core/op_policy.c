@@ -20,6 +20,7 @@
 #include "agentd/core/update.h"
 #include "agentd/core/update_inside.h"
 #include "base/macro.h"
+#include "base/text.h"
 
 #define TICK_US (UINT64_C(1000000) * 5)
 #define SAVE_S 600	/* a postponement is longer by at most this after a power cut */
@@ -78,6 +79,7 @@ static void refuse(struct core *core, const struct agent_error *why)
 	(void)!policy_move(p, OFFER_REFUSED, NULL);
 	snprintf(p->error_name, sizeof(p->error_name), "%s", agent_error_name(why));
 	snprintf(p->error, sizeof(p->error), "%s", agent_error_message(why));
+	text_drop_cut(p->error);
 }
 
 /* Trouble on the way or a device that is busy: the same bundle may be good a little later. */

@@ -19,6 +19,7 @@
 #include "agentd/core/update.h"
 #include "agentd/core/update_inside.h"
 #include "base/macro.h"
+#include "base/text.h"
 
 #define RETRY_S 600
 #define PERSON_S 2 /* until the answer to who asked is on its way */
@@ -53,6 +54,7 @@ static void ask_failed(struct core *core, const char *release_id, bool by_person
 		event_add(core, EVENT_UPDATE_REBOOT_FAILED, "release", release_id, "reason", agent_error_message(why), NULL);
 	snprintf(ps->reboot_error_name, sizeof(ps->reboot_error_name), "%s", agent_error_name(why));
 	snprintf(ps->reboot_error, sizeof(ps->reboot_error), "%s", agent_error_message(why));
+	text_drop_cut(ps->reboot_error);
 	policies_changed(core);
 }
 

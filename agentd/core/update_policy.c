@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/text.h"
 
 #define FILE_MAX 8192
 #define RETRY_MIN_S 60
@@ -445,6 +446,7 @@ void policy_put_off(struct policy *p, uint64_t running_s, const struct agent_err
 	p->retry_at_s = running_s + wait_s;
 	snprintf(p->error_name, sizeof(p->error_name), "%s", agent_error_name(why));
 	snprintf(p->error, sizeof(p->error), "%s", agent_error_message(why));
+	text_drop_cut(p->error);
 }
 
 static int waiting_check(const struct policy *p, struct agent_error **err)

@@ -15,6 +15,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "agentd/common/join.h"
 #include "agentd/core/core.h"
 #include "agentd/core/worker_loop.h"
 #include "base/macro.h"
@@ -545,7 +546,6 @@ int worker_start(struct core *core, sd_event *event, struct store *store, const 
 
 int worker_stop(struct worker *w)
 {
-	struct timespec until;
 	struct job *job;
 
 	if (w == NULL)
@@ -557,9 +557,7 @@ int worker_stop(struct worker *w)
 		w->is_stopping = true;
 		pthread_cond_signal(&w->wake);
 		pthread_mutex_unlock(&w->lock);
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += STOP_WAIT_S;
-		if (pthread_timedjoin_np(w->thread, NULL, &until) != 0)
+		if (!join_until(w->thread, join_limit_ms(STOP_WAIT_S)))
 			return -EBUSY; /* a TPM that hangs: the process is about to end, and the thread with it */
 	}
 	for (size_t i = 0; i < WORKER_PRIORITIES_; i++)

@@ -16,6 +16,7 @@
 
 #include <agent/queue.h>
 
+#include "agentd/common/join.h"
 #include "agentd/common/service.h"
 #include "base/macro.h"
 
@@ -489,7 +490,7 @@ int store_open(const struct settings *settings, const char *prefix, int notify_f
 
 struct store *store_close(struct store *store, bool may_free)
 {
-	struct timespec until;
+	int64_t until;
 	bool is_over = true;
 
 	if (store == NULL)
@@ -503,10 +504,9 @@ struct store *store_close(struct store *store, bool may_free)
 		pthread_cond_signal(&c->wake);
 		pthread_mutex_unlock(&c->lock);
 	}
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += STOP_WAIT_S;
+	until = join_limit_ms(STOP_WAIT_S);
 	for (size_t i = 0; i < store->rules.n; i++)
-		if (store->classes[i].has_thread && pthread_timedjoin_np(store->classes[i].thread, NULL, &until) != 0)
+		if (store->classes[i].has_thread && !join_until(store->classes[i].thread, until))
 			is_over = false;
 	if (is_over && may_free)
 		store_free(store);

@@ -13,6 +13,7 @@
 #include "agentd/common/service.h"
 #include "agentd/link/flash.h"
 #include "base/macro.h"
+#include "base/text.h"
 
 #define RAM_BYTES (256 * KIB)
 #define RECORD_OVERHEAD 64	/* at least what a record takes beside topic and payload */
@@ -54,6 +55,7 @@ static void set_error(struct class *c, const struct agent_error *why)
 {
 	pthread_mutex_lock(&c->lock);
 	snprintf(c->error, sizeof(c->error), "%s", why == NULL ? "" : agent_error_message(why));
+	text_drop_cut(c->error);
 	pthread_mutex_unlock(&c->lock);
 }
 

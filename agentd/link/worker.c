@@ -22,8 +22,10 @@
 
 #include <agent/openssl.h>
 
+#include "agentd/common/join.h"
 #include "agentd/common/service.h"
 #include "base/macro.h"
+#include "base/text.h"
 
 #define RETRY_MS 5000		/* look again for a file or for core */
 #define STOP_WAIT_S 5
@@ -105,13 +107,16 @@ static void note_reason(struct worker *w, const struct agent_error *why)
 	size_t n = 0;
 
 	snprintf(s->why, sizeof(s->why), "%s (%s)", agent_error_message(why), agent_error_name(why));
+	text_drop_cut(s->why);
 	if (w->mqtt == NULL || s->state == AGENT_MQTT_ONLINE)
 		return;
 	read_info(w);
 	snprintf(s->brokers[s->info.broker].why, sizeof(s->brokers[0].why), "%s (%s)", agent_error_message(why), agent_error_name(why));
+	text_drop_cut(s->brokers[s->info.broker].why);
 	for (size_t i = 0; s->n_brokers > 1 && i < s->n_brokers && n < sizeof(s->why); i++)
 		if (s->brokers[i].why[0] != '\0')
 			n += (size_t)snprintf(s->why + n, sizeof(s->why) - n, "%s%s", n == 0 ? "" : "; ", s->brokers[i].why);
+	text_drop_cut(s->why);
 }
 
 static void set_status(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)
@@ -358,8 +363,6 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 
 bool worker_stop(struct worker *w)
 {
-	struct timespec until;
-
 	if (w == NULL)
 		return true;
 	atomic_store(&w->is_stopping, true);
@@ -367,9 +370,7 @@ bool worker_stop(struct worker *w)
 	agent_mqtt_stop(w->mqtt);
 	pthread_mutex_unlock(&w->lock);
 	ring(w->stop_fd);
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += STOP_WAIT_S;
-	if (pthread_timedjoin_np(w->thread, NULL, &until) == 0) {
+	if (join_until(w->thread, join_limit_ms(STOP_WAIT_S))) {
 		worker_free(w);
 		return true;
 	}

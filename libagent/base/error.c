@@ -37,22 +37,6 @@ static void make_printable(char *s)
 	}
 }
 
-/* snprintf() may have cut a UTF-8 sequence in two. */
-static void drop_cut_sequence(char *s)
-{
-	size_t n = strlen(s), back = 0;
-
-	while (back < n && back < 4 && ((unsigned char)s[n - 1 - back] & 0xc0) == 0x80)
-		back++;
-	if (back < n && ((unsigned char)s[n - 1 - back] & 0x80)) {
-		unsigned char lead = (unsigned char)s[n - 1 - back];
-		size_t want = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc0 ? 1 : 0;
-
-		if (back != want)
-			s[n - 1 - back] = '\0';
-	}
-}
-
 int agent_error_set(struct agent_error **err, int errnum, const char *name, const char *fmt, ...)
 {
 	struct agent_error *e;
@@ -71,7 +55,7 @@ int agent_error_set(struct agent_error **err, int errnum, const char *name, cons
 	va_start(ap, fmt);
 	vsnprintf(e->message, sizeof(e->message), fmt, ap);
 	va_end(ap);
-	drop_cut_sequence(e->message);
+	text_drop_cut(e->message);
 	make_printable(e->message);
 	agent_error_free(*err);	/* after formatting: the arguments may point into it */
 	*err = e;
@@ -99,7 +83,7 @@ int agent_error_prefix(struct agent_error **err, int errnum, const char *fmt, ..
 	va_end(ap);
 	n = strlen(joined);
 	snprintf(joined + n, sizeof(joined) - n, ": %s", (*err)->message);
-	drop_cut_sequence(joined);
+	text_drop_cut(joined);
 	make_printable(joined);
 	memcpy((*err)->message, joined, sizeof(joined));
 	return errnum;

@@ -2,6 +2,7 @@
 #include "base/text.h"
 
 #include <stdint.h>
+#include <string.h>
 
 size_t text_printable(const char *text)
 {
@@ -35,4 +36,19 @@ bool text_is_printable(const char *text)
 		text += n;
 	}
 	return true;
+}
+
+void text_drop_cut(char *s)
+{
+	size_t n = strlen(s), back = 0;
+
+	while (back < n && back < 4 && ((unsigned char)s[n - 1 - back] & 0xc0) == 0x80)
+		back++;
+	if (back < n && ((unsigned char)s[n - 1 - back] & 0x80)) {
+		unsigned char lead = (unsigned char)s[n - 1 - back];
+		size_t want = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc0 ? 1 : 0;
+
+		if (back != want)
+			s[n - 1 - back] = '\0';
+	}
 }

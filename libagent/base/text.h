@@ -9,5 +9,7 @@
 size_t text_printable(const char *text);
 /* All of it, up to the NUL. */
 bool text_is_printable(const char *text);
+/* snprintf() may have cut a character in two at the end of its buffer: drop what is left of it. What came before has to be whole. */
+void text_drop_cut(char *text);
 
 #endif
