@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/macro.h"
 #include "crypto/verify_dates.h"
+#include "crypto/verify_issuers.h"
 
 #define CERTS_MAX 64
 #define DEPTH_MAX 5
@@ -159,6 +160,7 @@ static int check_chain(X509 *leaf, STACK_OF(X509) *others, const struct enrol_wa
 
 	if (ctx == NULL || store == NULL || anchors == NULL)
 		return no_memory(err);
+	verify_issuers_use(store);
 	r = read_certs(wanted->anchors, anchors, err);
 	if (r >= 0)
 		r = read_certs(wanted->cacerts, anchors, err);

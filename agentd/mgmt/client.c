@@ -23,6 +23,7 @@
 #include "base/macro.h"
 #include "base/secret.h"
 #include "crypto/verify_dates.h"
+#include "crypto/verify_issuers.h"
 #include "crypto/verify_lists.h"
 
 #define CA_FILE "mgmt/clients.pem"
@@ -181,6 +182,7 @@ int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 		X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 		verify_lists_use(store);
 	}
+	verify_issuers_use(store);
 	names = SSL_load_client_CA_file(clients->ca_path);
 	if (names != NULL)
 		SSL_CTX_set_client_CA_list(ctx, names);

@@ -20,6 +20,7 @@
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
 #include "crypto/verify_dates.h"
+#include "crypto/verify_issuers.h"
 #include "crypto/verify_lists.h"
 
 #define FILE_MAX_BYTES (64 * KIB)
@@ -155,6 +156,7 @@ static int trust_new(struct agent_context *ctx, struct cms_trust **ret_trust, st
 	trust->store = X509_STORE_new();
 	if (trust->certs == NULL || trust->store == NULL)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory for certificates");
+	verify_issuers_use(trust->store);
 	verify_lists_use(trust->store);
 	*ret_trust = TAKE_PTR(trust);
 	return 0;
