@@ -40,6 +40,7 @@ struct mqtt_broker {
 	/* run thread only */
 	bool is_311;	/* it said that it does not know MQTT 5 */
 	struct keepalive keepalive;
+	unsigned first_address;	/* of those that its name stands for; taken modulo their number */
 };
 
 struct agent_mqtt {

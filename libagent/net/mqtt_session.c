@@ -22,6 +22,7 @@
 #include "net/mqtt_reason.h"
 
 #define TCP_TIMEOUT_MS 10000	   /* per address; the kernel would try for two minutes */
+#define ADDRESSES_MAX 8		   /* of one host in one attempt: then another broker has its turn */
 #define HANDSHAKE_TIMEOUT_MS 60000 /* TLS and CONNACK; a slow TPM signs once in it */
 #define PROBE_S 5		   /* while we wait for an answer of the handshake */
 #define PROBES 6
@@ -476,19 +477,36 @@ static void note_attempt(struct agent_mqtt *mqtt, const struct mqtt_broker *brok
 	pthread_mutex_unlock(&mqtt->lock);
 }
 
+/* The one with number @at of @list, counted round and round. */
+static const struct addrinfo *address_at(const struct addrinfo *list, unsigned at)
+{
+	const struct addrinfo *a = list;
+	unsigned n = 0;
+
+	for (; a != NULL; a = a->ai_next)
+		n++;
+	for (a = list, at %= n; at > 0; at--)
+		a = a->ai_next;
+	return a;
+}
+
 int mqtt_session(struct agent_mqtt *mqtt, uint64_t *ret_online_ms, struct agent_error **err)
 {
 	_cleanup_(freeaddrinfop) struct addrinfo *list = NULL;
 	struct mqtt_broker *broker = &mqtt->brokers[mqtt->turn.at];
+	unsigned n = 0;
 	int r;
 
 	note_attempt(mqtt, broker);
 	r = resolve(broker, &list, err);
 	if (r < 0)
 		return r;
+	for (const struct addrinfo *a = list; a != NULL && n < ADDRESSES_MAX; a = a->ai_next)
+		n++;
 	/* libmosquitto would stop at the first address, also when that one leads nowhere. */
-	for (struct addrinfo *a = list; a != NULL; a = a->ai_next) {
+	for (; n > 0; n--, broker->first_address++) {
 		struct session s = { .mqtt = mqtt, .broker = broker, .is_5 = mqtt->info.version == AGENT_MQTT_5 };
+		const struct addrinfo *a = address_at(list, broker->first_address);
 
 		if (getnameinfo(a->ai_addr, a->ai_addrlen, s.address, sizeof(s.address), NULL, 0, NI_NUMERICHOST) != 0)
 			continue;
@@ -499,8 +517,12 @@ int mqtt_session(struct agent_mqtt *mqtt, uint64_t *ret_online_ms, struct agent_
 			return 0;
 		if (r < 0 && can_go_on(&s, *ret_online_ms))
 			return 1;
-		if (r >= 0 || s.is_tcp_up)
+		if (r >= 0 || s.is_tcp_up) {
+			/* Somebody else may listen there, or a machine that is broken behind a name that stands for several. */
+			if (r < 0 && !s.is_online)
+				broker->first_address++;
 			return r;
+		}
 	}
 	return r < 0 ? r : agent_error_set(err, -EHOSTUNREACH, "mqtt.resolve", "%s has no address we can use", broker->host);
 }
