@@ -18,6 +18,7 @@
 #include "base/time.h"
 #include "context.h"
 #include "crypto/openssl_error.h"
+#include "crypto/verify_issuers.h"
 #include "crypto/verify_lists.h"
 
 #define PEM_FILE_MAX (256 * KIB)	/* some hundred certificates */
@@ -64,7 +65,9 @@ static int parse_certificates(OSSL_LIB_CTX *libctx, const char *pem, size_t size
 			      struct agent_error **err)
 {
 	_cleanup_certs_ STACK_OF(X509) *certs = sk_X509_new_null();
-	_cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(pem, (int)size);
+	/* Some editors put it there, and OpenSSL would pass over the certificate behind it. */
+	size_t mark = size >= 3 && memcmp(pem, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+	_cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(pem + mark, (int)(size - mark));
 
 	if (bio == NULL || certs == NULL)
 		return -ENOMEM;
@@ -200,6 +203,7 @@ static int load_anchors(struct agent_tls *tls, const char *ca_file, struct agent
 	for (int i = 0; i < sk_X509_num(certs); i++)
 		if (X509_STORE_add_cert(tls->anchors, sk_X509_value(certs, i)) != 1)
 			return openssl_failed(err, "use the trust anchors");
+	verify_issuers_use(tls->anchors);
 	verify_lists_use(tls->anchors);
 	for (int i = 0; i < sk_X509_CRL_num(tls->record->checks.crls); i++)
 		if (X509_STORE_add_crl(tls->anchors, sk_X509_CRL_value(tls->record->checks.crls, i)) != 1)
@@ -214,7 +218,7 @@ static int set_checks(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agent_erro
 
 	SSL_CTX_set1_cert_store(ssl_ctx, tls->anchors);
 	SSL_CTX_set_verify_depth(ssl_ctx, CHAIN_DEPTH_MAX);
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	ok = tls->record->is_ip ? X509_VERIFY_PARAM_set1_ip_asc(param, tls->record->peer_name)
 				: X509_VERIFY_PARAM_set1_host(param, tls->record->peer_name, 0);
 	if (ok != 1 || X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER) != 1)
@@ -315,6 +319,10 @@ int agent_tls_new(struct agent_context *ctx, const struct agent_tls_options *opt
 	if (ctx == NULL || options == NULL || ret_tls == NULL || options->ca_file == NULL || options->peer_name == NULL ||
 	    options->peer_name[0] == '\0')
 		return agent_error_set(err, -EINVAL, "tls.options", "trust anchors and the peer's name are required");
+	for (const char *p = options->peer_name; *p != '\0'; p++)
+		if ((unsigned char)*p >= 0x80)
+			return agent_error_set(err, -EINVAL, "tls.options", "certificates have names in ASCII only: write \"%s\" in its form with xn--",
+					       options->peer_name);
 	if ((options->cert_file == NULL) != (options->signer == NULL))
 		return agent_error_set(err, -EINVAL, "tls.options", "a client certificate needs its signer, and a signer its certificate");
 

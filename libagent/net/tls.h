@@ -26,12 +26,15 @@ struct tls_record {
 	int verify_depth;
 	char subject[160];	/* of the certificate that failed */
 	char issuer[160];
-	char names[256];	/* subjectAltName of the server certificate */
+	char names[256];	/* its subjectAltName */
+	char detail[160];	/* what in it is wrong: tls_cert_detail() */
 	char not_before[40], not_after[40];
 	int64_t chain_begin_s, chain_end_s;	/* of the chain that was accepted, 0 if none was */
 	int64_t signed_s;	/* the newest of what vouched for it: begin of the chain, lists, a stapled answer */
 	int alert_received;	/* TLS AlertDescription, RFC 8446 section 6; -1 if none */
 	bool is_before_hello;	/* it came instead of a ServerHello */
+	bool has_identity;	/* we have a certificate, shown or not */
+	char asked[160];	/* whose certificates the server asked for, as far as it said */
 	int alert_sent;
 	char reason[160];	/* OpenSSL's, when it ended the handshake itself */
 	unsigned long reason_code;

@@ -9,6 +9,7 @@
 #include <agent/openssl.h>
 
 #include "base/macro.h"
+#include "net/tls_cert.h"
 
 static const struct {
 	int min, max;		/* version; 0: the newest there is */
@@ -17,7 +18,8 @@ static const struct {
 	unsigned tickets;	/* a server gives out; in a client and where certificates are asked for, a ticket would stand in for key and check */
 } profiles[] = {
 	[AGENT_TLS_CLIENT] = { .min = TLS1_3_VERSION, .groups = "X25519:P-256" },
-	[AGENT_TLS_CLIENT_OLD] = { .min = TLS1_2_VERSION, .suites_12 = "ECDHE+AESGCM:ECDHE+CHACHA20", .groups = "X25519:P-256" },
+	/* In TLS 1.2 the list speaks of the keys of certificates as well: RFC 8422 section 5.1. */
+	[AGENT_TLS_CLIENT_OLD] = { .min = TLS1_2_VERSION, .suites_12 = "ECDHE+AESGCM:ECDHE+CHACHA20", .groups = "X25519:P-256:P-384:P-521" },
 	/* The hybrid group is there from OpenSSL 3.5 on. */
 	[AGENT_TLS_SERVER] = { .min = TLS1_3_VERSION, .max = TLS1_3_VERSION, .groups = "X25519MLKEM768:X25519:P-256", .older_groups = "X25519:P-256",
 			       .tickets = 1 },
@@ -38,7 +40,8 @@ int agent_openssl_restrict(SSL_CTX *ssl_ctx, enum agent_tls_profile profile, str
 	     (profiles[profile].suites_12 == NULL || SSL_CTX_set_cipher_list(ssl_ctx, profiles[profile].suites_12) == 1) &&
 	     (SSL_CTX_set1_groups_list(ssl_ctx, profiles[profile].groups) == 1 ||
 	      (profiles[profile].older_groups != NULL && SSL_CTX_set1_groups_list(ssl_ctx, profiles[profile].older_groups) == 1)) &&
-	     SSL_CTX_set_num_tickets(ssl_ctx, profiles[profile].tickets) == 1 && SSL_CTX_set_max_early_data(ssl_ctx, 0) == 1;
+	     SSL_CTX_set1_sigalgs_list(ssl_ctx, TLS_CERT_SIGALGS) == 1 && SSL_CTX_set_num_tickets(ssl_ctx, profiles[profile].tickets) == 1 &&
+	     SSL_CTX_set_max_early_data(ssl_ctx, 0) == 1;
 	ERR_clear_error();
 	if (!ok)
 		return agent_error_set(err, -EIO, "tls.openssl", "OpenSSL cannot restrict TLS to our profile");

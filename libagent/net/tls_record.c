@@ -20,6 +20,7 @@
 #include "crypto/openssl_error.h"
 #include "crypto/verify_dates.h"
 #include "crypto/verify_lists.h"
+#include "net/tls_cert.h"
 #include "net/tls_ocsp.h"
 
 static pthread_once_t index_once = PTHREAD_ONCE_INIT;
@@ -39,6 +40,7 @@ int tls_record_new(const char *peer_name, struct agent_time *time, struct tls_re
 {
 	struct tls_record *record;
 	unsigned char address[16];
+	size_t size;
 
 	record = calloc(1, sizeof(*record));
 	if (record == NULL)
@@ -48,7 +50,9 @@ int tls_record_new(const char *peer_name, struct agent_time *time, struct tls_re
 	record->alert_received = record->alert_sent = record->n_unused_pins = -1;
 	record->is_ip = inet_pton(AF_INET, peer_name, address) == 1 || inet_pton(AF_INET6, peer_name, address) == 1;
 	record->time = agent_time_ref(time);
-	record->peer_name = strdup(peer_name);
+	/* The dot that keeps a resolver from trying other domains is no part of the name: RFC 6066 section 3. */
+	size = strlen(peer_name);
+	record->peer_name = strndup(peer_name, size > 1 && peer_name[size - 1] == '.' ? size - 1 : size);
 	if (record->peer_name == NULL) {
 		tls_record_unref(record);
 		return -ENOMEM;
@@ -114,34 +118,6 @@ static void copy_time(const ASN1_TIME *t, char text[TIME_TEXT_SIZE])
 		time_text(at_s, text);
 }
 
-/* "DNS:a, DNS:b, IP 192.0.2.1": what the certificate is for, cut at the buffer's end. */
-static void copy_names(X509 *cert, char *text, size_t size)
-{
-	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-	size_t used = 0;
-
-	text[0] = '\0';
-	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
-		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-		char one[128] = "";
-
-		if (name->type == GEN_DNS) {
-			snprintf(one, sizeof(one), "%.*s", ASN1_STRING_length(name->d.dNSName),
-				 (const char *)ASN1_STRING_get0_data(name->d.dNSName));
-		} else if (name->type == GEN_IPADD) {
-			int length = ASN1_STRING_length(name->d.iPAddress);
-			int family = length == 4 ? AF_INET : length == 16 ? AF_INET6 : AF_UNSPEC;
-
-			if (family != AF_UNSPEC)
-				inet_ntop(family, ASN1_STRING_get0_data(name->d.iPAddress), one, sizeof(one));
-		}
-		if (one[0] == '\0' || used + strlen(one) + 3 > size)
-			continue;
-		used += (size_t)snprintf(text + used, size - used, "%s%s", used == 0 ? "" : ", ", one);
-	}
-	GENERAL_NAMES_free(names);
-}
-
 /* Nobody issued an anchor here, and a list that need not be there may be missing. */
 static bool may_lack_list(const struct tls_record *record, X509_STORE_CTX *store_ctx)
 {
@@ -169,14 +145,15 @@ static int note_verification(int ok, X509_STORE_CTX *store_ctx)
 	pthread_mutex_lock(&record->lock);
 	record->verify_error = X509_STORE_CTX_get_error(store_ctx);
 	record->verify_depth = X509_STORE_CTX_get_error_depth(store_ctx);
-	record->subject[0] = record->issuer[0] = record->names[0] = '\0';
+	record->subject[0] = record->issuer[0] = record->names[0] = record->detail[0] = '\0';
 	record->not_before[0] = record->not_after[0] = '\0';
 	if (cert != NULL) {
 		X509_NAME_oneline(X509_get_subject_name(cert), record->subject, sizeof(record->subject));
 		X509_NAME_oneline(X509_get_issuer_name(cert), record->issuer, sizeof(record->issuer));
 		copy_time(X509_get0_notBefore(cert), record->not_before);
 		copy_time(X509_get0_notAfter(cert), record->not_after);
-		copy_names(cert, record->names, sizeof(record->names));
+		tls_cert_names(cert, record->names, sizeof(record->names));
+		tls_cert_detail(cert, record->verify_error, record->detail, sizeof(record->detail));
 	}
 	pthread_mutex_unlock(&record->lock);
 	return 0;
@@ -188,6 +165,16 @@ static void note_check(struct tls_record *record, struct agent_error **err)
 	pthread_mutex_lock(&record->lock);
 	agent_error_move(&record->check_error, err);
 	pthread_mutex_unlock(&record->lock);
+}
+
+static bool is_of_our_kind(struct tls_record *record, const STACK_OF(X509) *chain)
+{
+	struct agent_error *err = NULL;
+
+	if (tls_cert_check(record->peer_name, chain, &err) >= 0)
+		return true;
+	note_check(record, &err);
+	return false;
 }
 
 static bool has_pin(struct tls_record *record, const STACK_OF(X509) *chain)
@@ -219,7 +206,7 @@ static int verify(X509_STORE_CTX *store_ctx, void *userdata)
 
 	if (agent_openssl_verify(store_ctx, record->time) != 1)
 		return 0;
-	if (!has_pin(record, X509_STORE_CTX_get0_chain(store_ctx))) {
+	if (!is_of_our_kind(record, X509_STORE_CTX_get0_chain(store_ctx)) || !has_pin(record, X509_STORE_CTX_get0_chain(store_ctx))) {
 		X509_STORE_CTX_set_error(store_ctx, X509_V_ERR_APPLICATION_VERIFICATION);
 		return 0;
 	}
@@ -304,6 +291,22 @@ static void note_reason(struct tls_record *record)
 	snprintf(record->reason, sizeof(record->reason), "%s", openssl_error_text(e, buf));
 }
 
+/* The names of the authorities that the server would take a certificate of. With the lock. */
+static void note_asked(struct tls_record *record, const SSL *ssl)
+{
+	const STACK_OF(X509_NAME) *names = SSL_get0_peer_CA_list(ssl);
+	size_t used = 0;
+	char one[80];
+
+	record->asked[0] = '\0';
+	for (int i = 0; i < sk_X509_NAME_num(names); i++) {
+		name_show(sk_X509_NAME_value(names, i), one, sizeof(one));
+		if (used + strlen(one) + 5 > sizeof(record->asked))
+			break;
+		used += (size_t)snprintf(record->asked + used, sizeof(record->asked) - used, "%s\"%s\"", used == 0 ? "" : ", ", one);
+	}
+}
+
 static void note_alert(struct tls_record *record, const SSL *ssl, int type, int value)
 {
 	int description = value & 0xff;
@@ -313,6 +316,8 @@ static void note_alert(struct tls_record *record, const SSL *ssl, int type, int 
 	pthread_mutex_lock(&record->lock);
 	if (type & SSL_CB_READ) {
 		record->alert_received = description;
+		record->has_identity = SSL_get_certificate(ssl) != NULL;
+		note_asked(record, ssl);
 		record->is_before_hello = SSL_get_state(ssl) == TLS_ST_CW_CLNT_HELLO || SSL_get_state(ssl) == TLS_ST_CR_SRVR_HELLO;
 	} else {
 		record->alert_sent = description;

@@ -49,6 +49,13 @@ server revoked "$SERVER" localhost
 server strict "$SERVER"$'\ntlsfeature=status_request' localhost
 openssl genrsa -out "$PKI/weak.key" 1024 2> /dev/null
 server weak "$SERVER" localhost
+for kind in "rsa3072 -algorithm RSA -pkeyopt rsa_keygen_bits:3072" "pss -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048" "p384 -algorithm EC -pkeyopt ec_paramgen_curve:P-384" \
+  "ed25519 -algorithm ED25519" "ed448 -algorithm ED448"; do
+  read -r name options <<< "$kind"
+  # shellcheck disable=SC2086
+  openssl genpkey $options -out "$PKI/$name.key" 2> /dev/null
+  server "$name" "$SERVER" localhost
+done
 ca -revoke "$PKI/revoked.pem" -crl_reason keyCompromise
 lab_leaf other-ca stranger-server "/CN=localhost" $'extendedKeyUsage=serverAuth\nsubjectAltName=DNS:localhost'
 lab_leaf broker-ca unlisted "/CN=localhost" $'extendedKeyUsage=serverAuth\nsubjectAltName=DNS:localhost' # not in the register
@@ -191,9 +198,17 @@ link_shows "a broker with other groups is refused" 'no cipher suite, group or si
 www good -tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256
 fetch "HTTPS: other suites are refused" '^tls\.parameters'
 broker_raw weak -tls1_3 -cipher DEFAULT@SECLEVEL=0
-link_shows "a broker with a weak key is refused" 'key too weak.*tls\.weak'
+link_shows "a broker with a weak key is refused" 'RSA key of 1024 bits.*tls\.weak'
 www weak -tls1_3 -cipher DEFAULT@SECLEVEL=0
-fetch "HTTPS: a weak key is refused" '^tls\.weak'
+fetch "HTTPS: a weak key is refused" '^tls\.weak .*RSA key of 1024 bits'
+for name in rsa3072 pss p384 ed25519; do
+  www $name -tls1_3
+  fetch "HTTPS: a key of the kind $name is taken" "$TAKEN"
+done
+www ed448 -tls1_3
+fetch "HTTPS: Ed448 is refused, and what is taken is told" '^tls\.parameters .*RSA of 2048 bits or more, P-256, P-384, P-521 and Ed25519'
+broker ed25519
+link_shows "a broker with Ed25519 is taken" '^online'
 broker_raw good -tls1_3 -status_file "$LAB/revoked.der"
 link_shows "an answer about another certificate is refused" 'about another certificate.*tls\.ocsp-other'
 broker_raw strict -tls1_3

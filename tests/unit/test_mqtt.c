@@ -105,7 +105,7 @@ static void nobody_listening_and_wrong_peers_are_named(void **state)
 	fd = accept_one(f);
 	assert_int_equal(send(fd, "HTTP/1.1 400 no\r\n\r\n", 19, MSG_NOSIGNAL), 19);
 	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 1);
-	assert_string_equal(f->why, "tls.handshake");
+	assert_string_equal(f->why, "tls.no-tls");
 	close(fd);
 	stop(mqtt, thread);
 }

@@ -418,7 +418,7 @@ static int64_t signed_ago(struct world *w, struct agent_tls_options options, SSL
 	options.peer_name = "broker.test";
 	assert_int_equal(agent_tls_new(w->ctx, &options, &tls, NULL), 0);
 	assert_true(agent_tls_signed_time(tls) == 0);
-	assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx), is_good);
+	assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL), is_good);
 	signed_s = agent_tls_signed_time(tls);
 	agent_tls_unref(tls);
 	return signed_s == 0 ? 0 : (int64_t)time(NULL) - signed_s;
@@ -515,10 +515,10 @@ static void one_of_the_pins_has_to_fit(void **state)
 			assert_int_equal(agent_tls_new(w->ctx, &(struct agent_tls_options){ .ca_file = w->root_file, .peer_name = "broker.test", .pins = good[i] },
 						       &tls, NULL), 0);
 			assert_int_equal(agent_tls_backup_pins(tls), -ENODATA);
-			assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx), 1);
+			assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL), 1);
 			assert_int_equal(agent_tls_backup_pins(tls), unused[i]);
 			/* The second handshake of a profile is a full one as well: nothing is skipped. */
-			assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx), 1);
+			assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL), 1);
 			agent_tls_unref(tls);
 		}
 		expect(w, (struct agent_tls_options){ .pins = bad }, server_ctx, "tls.pin", "one of the 2 pinned ones");
@@ -578,7 +578,7 @@ static void every_fault_has_its_name(void **state)
 	char name[16];
 	EVP_PKEY *keys[8];
 
-	expect(w, (struct agent_tls_options){ 0 }, ctx, "tls.weak", "key too weak");
+	expect(w, (struct agent_tls_options){ 0 }, ctx, "tls.weak", "RSA key of 1024 bits");
 	SSL_CTX_free(ctx);
 	ctx = server_context(w, self, key, NULL, 0);
 	expect(w, (struct agent_tls_options){ 0 }, ctx, "tls.self-signed", "self-signed");

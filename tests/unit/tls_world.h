@@ -11,6 +11,7 @@
 #include <agent/tls.h>
 
 #include "tests/unit/pki.h"
+#include "tests/unit/tls_handshake.h"
 
 struct world {
 	struct temp_dir dir;
@@ -135,32 +136,6 @@ static inline SSL_CTX *server_context(struct world *w, X509 *cert, EVP_PKEY *key
 	return ctx;
 }
 
-static inline int handshake(SSL_CTX *client_ctx, SSL_CTX *server_ctx)
-{
-	SSL *client = SSL_new(client_ctx), *server = SSL_new(server_ctx);
-	int c = -1, s = -1, ok;
-	BIO *a, *b;
-	char byte;
-
-	assert_int_equal(BIO_new_bio_pair(&a, 0, &b, 0), 1);
-	SSL_set_bio(client, a, a);
-	SSL_set_bio(server, b, b);
-	SSL_set_connect_state(client);
-	SSL_set_accept_state(server);
-	for (int i = 0; i < 20 && (c != 1 || s != 1); i++) {
-		if (c != 1)
-			c = SSL_do_handshake(client);
-		if (s != 1)
-			s = SSL_do_handshake(server);
-	}
-	ok = SSL_read(client, &byte, 1);
-	ok = c == 1 && s == 1 && SSL_get_error(client, ok) == SSL_ERROR_WANT_READ && SSL_session_reused(client) == 0;
-	SSL_free(client);
-	SSL_free(server);
-	ERR_clear_error();
-	return ok;
-}
-
 /* One handshake of a new profile; NULL: it is good. */
 static inline void expect(struct world *w, struct agent_tls_options options, SSL_CTX *server_ctx, const char *name, const char *says)
 {
@@ -171,7 +146,7 @@ static inline void expect(struct world *w, struct agent_tls_options options, SSL
 	options.ca_file = options.ca_file != NULL ? options.ca_file : w->root_file;
 	options.peer_name = "broker.test";
 	assert_int_equal(agent_tls_new(w->ctx, &options, &tls, &err), 0);
-	ok = handshake(agent_openssl_ssl_ctx(tls), server_ctx);
+	ok = handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL);
 	r = agent_tls_explain(tls, &err);
 	if (err != NULL)
 		print_message("      %s: %s\n", agent_error_name(err), agent_error_message(err));
