@@ -14,6 +14,7 @@
 
 #define CALL_TIMEOUT_US (15 * 1000000ull)
 #define STRIKES_MAX 3 /* a peer that just hangs up gives no reason: three times is one */
+#define PATIENCE_DOUBLINGS 6 /* then each 64th time */
 
 static void pair_clear(struct identity_pair *pair)
 {
@@ -80,8 +81,8 @@ int identity_refresh(struct identity *identity, const char *run_dir, const char 
 		if (r >= 0)
 			r = pair_set(&identity->next, next_pem, next_id, next_key);
 		if (r >= 0 && is_other) {
-			identity->next_failed = identity->is_definite = false;
-			identity->n_strikes = 0;
+			identity->next_failed = identity->is_definite = identity->was_seen = false;
+			identity->n_strikes = identity->n_again = 0;
 			identity->why[0] = '\0';
 		}
 	}
@@ -95,35 +96,50 @@ const struct identity_pair *identity_choose(struct identity *identity)
 	return identity->uses_next ? &identity->next : &identity->current;
 }
 
-void identity_failed(struct identity *identity, const char *name, const char *why)
+/* What can only be about the certificate, or about what the broker lets its owner do. */
+static bool is_definite(const char *name, enum tls_shown shown)
 {
-	/* What can only be about the certificate, or about what the broker lets its owner do. */
-	static const char *const definite[] = {
-		"tls.alert", "tls.key", "mqtt.refused", "mqtt.not-authorised", "mqtt.credentials", "mqtt.client-id", "mqtt.banned",
+	/* In the connection, so from the broker that was checked; or without it, from our own key. */
+	static const char *const names[] = {
+		"tls.key", "mqtt.refused", "mqtt.not-authorised", "mqtt.credentials", "mqtt.client-id", "mqtt.banned",
 	};
 
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return strcmp(name, "tls.alert") == 0 && shown == TLS_SHOWN_REFUSED;
+}
+
+void identity_failed(struct identity *identity, size_t broker, const char *name, const char *why, enum tls_shown shown)
+{
 	if (!identity->uses_next) {
 		/* The old pair fares no better, so it is not the new one's fault. */
-		identity->next_failed = identity->is_definite = false;
+		identity->next_failed = identity->is_definite = identity->was_seen = false;
 		return;
 	}
 	identity->next_failed = true;
-	identity->is_definite = false;
-	for (size_t i = 0; i < ARRAY_SIZE(definite); i++)
-		identity->is_definite |= strcmp(name, definite[i]) == 0;
+	identity->broker = broker;
+	identity->is_definite = is_definite(name, shown);
+	identity->was_seen = identity->is_definite || shown != TLS_NOT_SHOWN;
 	snprintf(identity->why, sizeof(identity->why), "%s (%s)", why, name);
 }
 
-enum identity_verdict identity_succeeded(struct identity *identity)
+enum identity_verdict identity_succeeded(struct identity *identity, size_t broker)
 {
 	if (identity->uses_next)
 		return IDENTITY_PROVED;
 	if (!identity->next_failed)
 		return IDENTITY_NONE;
-	if (identity->is_definite || ++identity->n_strikes >= STRIKES_MAX)
+	if (identity->was_seen && ((identity->is_definite && identity->broker == broker) || ++identity->n_strikes >= STRIKES_MAX))
 		return IDENTITY_NOT_PROVED;
 	identity->next_failed = false;
+	identity->n_again++;
 	return IDENTITY_AGAIN;
+}
+
+unsigned identity_patience(const struct identity *identity)
+{
+	return identity->n_again < 2 ? 0 : identity->n_again > PATIENCE_DOUBLINGS ? (1u << PATIENCE_DOUBLINGS) - 1 : (1u << (identity->n_again - 1)) - 1;
 }
 
 int identity_tell(const struct identity *identity, enum identity_verdict verdict, const char *run_dir, const char *key, struct agent_error **err)

@@ -7,9 +7,12 @@
  * touches keys: core signs with both while the trial lasts (agentd/core/op_rotation.c).
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <agent/error.h>
+
+#include "net/tls.h"
 
 #define IDENTITY_ID_MAX 65
 #define IDENTITY_KEY_MAX 48
@@ -27,8 +30,11 @@ struct identity {
 	/* the trial */
 	bool uses_next;		/* the connection in use or being made */
 	bool next_failed;	/* last time; the old pair has to show whether that was its fault */
+	size_t broker;		/* where */
+	bool was_seen;		/* our key signed before it failed: until then it can be anybody's doing */
 	bool is_definite;	/* the peer said that it was */
-	unsigned n_strikes;	/* the old pair was taken right after the new one failed */
+	unsigned n_again;	/* verdicts IDENTITY_AGAIN */
+	unsigned n_strikes;	/* the old pair was taken right after the new one was seen and failed */
 	char why[IDENTITY_WHY_MAX];
 };
 
@@ -44,10 +50,12 @@ void identity_clear(struct identity *identity);
 int identity_refresh(struct identity *identity, const char *run_dir, const char *key, struct agent_error **err);
 /* The pair for the next connection. */
 const struct identity_pair *identity_choose(struct identity *identity);
-/* The attempt failed; @name is the dotted name of the error. */
-void identity_failed(struct identity *identity, const char *name, const char *why);
-/* The broker took us. */
-enum identity_verdict identity_succeeded(struct identity *identity);
+/* The attempt at @broker of the list failed; @name is the dotted name of the error. */
+void identity_failed(struct identity *identity, size_t broker, const char *name, const char *why, enum tls_shown shown);
+/* That broker took us. */
+enum identity_verdict identity_succeeded(struct identity *identity, size_t broker);
+/* After IDENTITY_AGAIN: how many turns to wait before the next trial. Each costs the connection in use, and what is on the way may go on for ever. */
+unsigned identity_patience(const struct identity *identity);
 /* Tell core; blocks. */
 int identity_tell(const struct identity *identity, enum identity_verdict verdict, const char *run_dir, const char *key, struct agent_error **err);
 

@@ -478,9 +478,12 @@ void worker_reconnect(struct worker *w)
 void worker_try_again(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
-	if (w->wants_trial)
+	if (w->wants_trial && w->trial_wait > 0) {
+		w->trial_wait--;
+	} else if (w->wants_trial) {
 		agent_mqtt_reconnect(w->mqtt);
-	w->wants_trial = false;
+		w->wants_trial = false;
+	}
 	pthread_mutex_unlock(&w->lock);
 }
 

@@ -59,6 +59,7 @@ struct worker {
 	size_t n_filters;
 	struct inbox inbox;
 	bool wants_trial;	/* a new certificate waits for another try */
+	unsigned trial_wait;	/* and lets so many turns pass */
 };
 
 /* worker_setup.c */

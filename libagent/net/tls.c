@@ -119,8 +119,10 @@ static int noting_sign(void *userdata, enum agent_sign_scheme scheme, enum agent
 	int r;
 
 	r = agent_signer_sign(s->inner, scheme, hash, digest, digest_size, ret_sig, ret_size, &why);
-	if (r >= 0)
+	if (r >= 0) {
+		tls_record_signed(s->record);
 		return r;
+	}
 	if (why == NULL)
 		agent_error_set(&why, r, "signer.failed", "the %s backend gives no reason", agent_signer_get_backend(s->inner));
 	agent_error_set(err, r, agent_error_name(why), "%s", agent_error_message(why));
@@ -420,4 +422,22 @@ int64_t agent_tls_signed_time(struct agent_tls *tls)
 	signed_s = tls->record->signed_s;
 	pthread_mutex_unlock(&tls->record->lock);
 	return signed_s;
+}
+
+enum tls_shown tls_get_shown(const struct agent_tls *tls)
+{
+	enum tls_shown shown = TLS_NOT_SHOWN;
+
+	pthread_mutex_lock(&tls->record->lock);
+	if (tls->record->has_signed)
+		shown = tls->record->is_alert_certain ? TLS_SHOWN_REFUSED : TLS_SHOWN;
+	pthread_mutex_unlock(&tls->record->lock);
+	return shown;
+}
+
+void tls_forget_shown(struct agent_tls *tls)
+{
+	pthread_mutex_lock(&tls->record->lock);
+	tls->record->has_signed = tls->record->is_alert_certain = false;
+	pthread_mutex_unlock(&tls->record->lock);
 }

@@ -35,6 +35,8 @@ struct tls_record {
 	bool is_before_hello;	/* it came instead of a ServerHello */
 	bool has_identity;	/* we have a certificate, shown or not */
 	char asked[160];	/* whose certificates the server asked for, as far as it said */
+	bool has_signed;	/* our key did: the server had been checked by then */
+	bool is_alert_certain;	/* alert_received came after that, and could not be written on the way */
 	int alert_sent;
 	char reason[160];	/* OpenSSL's, when it ended the handshake itself */
 	unsigned long reason_code;
@@ -49,11 +51,24 @@ struct tls_record *tls_record_unref(struct tls_record *record);
 
 /* Install the callbacks that write @record on @ssl_ctx, which takes a reference. -ENOMEM. */
 int tls_record_attach(struct tls_record *record, SSL_CTX *ssl_ctx);
+/* Our key signed. Any thread. */
+void tls_record_signed(struct tls_record *record);
 /* Our key did not sign; takes *@err. Any thread. */
 void tls_record_signer_failed(struct tls_record *record, struct agent_error **err);
 /* As agent_tls_explain(), at the time @now, while the system clock shows @system_s. */
 int tls_record_explain(struct tls_record *record, const struct agent_time_reading *now, uint64_t system_s, struct agent_error **err);
 /* As agent_tls_check_time(). */
 int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err);
+
+/* What a failed connection may say about our certificate: until the key signed nobody saw it, and what came could be anybody's. */
+enum tls_shown {
+	TLS_NOT_SHOWN,
+	TLS_SHOWN,	    /* to the right server; why it ended need not be its own word */
+	TLS_SHOWN_REFUSED   /* and its alert is its own: TLS 1.3, or after the handshake */
+};
+struct agent_tls;
+/* Of the last connection with @tls since tls_forget_shown(), which says that another one is about to be made. Any thread. */
+enum tls_shown tls_get_shown(const struct agent_tls *tls);
+void tls_forget_shown(struct agent_tls *tls);
 
 #endif

@@ -92,8 +92,15 @@ static void forget(struct tls_record *record)
 	record->reason_code = 0;
 	record->signer_error = agent_error_free(record->signer_error);
 	record->check_error = agent_error_free(record->check_error);
-	record->is_before_hello = false;
+	record->is_before_hello = record->has_signed = record->is_alert_certain = false;
 	record->n_unused_pins = -1;
+	pthread_mutex_unlock(&record->lock);
+}
+
+void tls_record_signed(struct tls_record *record)
+{
+	pthread_mutex_lock(&record->lock);
+	record->has_signed = true;
 	pthread_mutex_unlock(&record->lock);
 }
 
@@ -319,6 +326,8 @@ static void note_alert(struct tls_record *record, const SSL *ssl, int type, int 
 		record->has_identity = SSL_get_certificate(ssl) != NULL;
 		note_asked(record, ssl);
 		record->is_before_hello = SSL_get_state(ssl) == TLS_ST_CW_CLNT_HELLO || SSL_get_state(ssl) == TLS_ST_CR_SRVR_HELLO;
+		/* In TLS 1.2 alerts are not protected before the server's Finished. */
+		record->is_alert_certain = record->has_signed && (SSL_version(ssl) >= TLS1_3_VERSION || SSL_is_init_finished(ssl));
 	} else {
 		record->alert_sent = description;
 		note_reason(record);	/* raised just before the alert is written */

@@ -248,6 +248,48 @@ static void a_failing_signer_is_named_before_the_peers_alert(void **state)
 	agent_tls_unref(tls);
 }
 
+/* An alert before our key signed says nothing about the certificate: nobody has seen it, and anybody can send one. */
+static void who_has_seen_our_certificate_is_known(void **state)
+{
+	static const uint8_t alert[] = { 21, 3, 3, 0, 2, 2, TLS1_AD_UNKNOWN_CA };
+	struct pki *pki = *state;
+	struct agent_tls_options options = {
+		.ca_file = pki->ca_file, .peer_name = "broker.test", .cert_file = pki->client_file, .signer = pki->signer, .allow_tls12 = 1,
+	};
+	struct server refusing = { GOOD, .wants_client_cert = 1, .refuses_clients = 1 }, wrong = { GOOD, .by_other_ca = 1, .wants_client_cert = 1 };
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct agent_tls *tls = NULL;
+	SSL_CTX *server_ctx;
+	SSL *client;
+	BIO *in = BIO_new_mem_buf(alert, sizeof(alert));
+
+	assert_int_equal(agent_tls_new(pki->ctx, &options, &tls, NULL), 0);
+	assert_int_equal(tls_get_shown(tls), TLS_NOT_SHOWN);
+	for (int old = 0; old <= 1; old++) {
+		refusing.max_version = old ? TLS1_2_VERSION : 0;
+		server_ctx = server_context(pki, &refusing);
+		assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL, 0, NULL, 0, NULL), 0);
+		assert_int_equal(tls_get_shown(tls), old ? TLS_SHOWN : TLS_SHOWN_REFUSED);
+		tls_forget_shown(tls);
+		assert_int_equal(tls_get_shown(tls), TLS_NOT_SHOWN);
+		SSL_CTX_free(server_ctx);
+	}
+	server_ctx = server_context(pki, &wrong);
+	assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL, 0, NULL, 0, NULL), 0);
+	assert_int_equal(tls_get_shown(tls), TLS_NOT_SHOWN);
+	SSL_CTX_free(server_ctx);
+	/* Somebody on the way. */
+	client = SSL_new(agent_openssl_ssl_ctx(tls));
+	SSL_set_bio(client, in, BIO_new(BIO_s_mem()));
+	assert_int_not_equal(SSL_connect(client), 1);
+	ERR_clear_error();
+	SSL_free(client);
+	assert_int_equal(agent_tls_explain(tls, &err), -EACCES);
+	assert_error(&err, -EACCES, "tls.alert");
+	assert_int_equal(tls_get_shown(tls), TLS_NOT_SHOWN);
+	agent_tls_unref(tls);
+}
+
 static void a_profile_goes_onto_a_foreign_ssl_ctx(void **state)
 {
 	struct pki *pki = *state;
@@ -408,6 +450,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(handshakes_end_as_the_table_says),
 		cmocka_unit_test(a_failing_signer_is_named_before_the_peers_alert),
+		cmocka_unit_test(who_has_seen_our_certificate_is_known),
 		cmocka_unit_test(a_profile_goes_onto_a_foreign_ssl_ctx),
 		cmocka_unit_test(the_profile_is_strict),
 		cmocka_unit_test(bad_options_and_files_are_refused),
