@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "agentd/common/fill_in.h"
 #include "agentd/common/topic_rights.h"
 #include "agentd/common/topics.h"
 #include "base/macro.h"
@@ -108,10 +109,56 @@ static int check_lists(const struct settings *s, struct agent_error **err)
 	return check_brokers(s, err);
 }
 
+static int bad_topic(const struct settings *s, const char *name, const char *why, struct agent_error **err)
+{
+	return agent_error_set(err, -EINVAL, "config.range", "%s:1: mqtt.%s: %s", s->file, name, why);
+}
+
+static bool is_tree(const char *filter)
+{
+	size_t n = strlen(filter);
+
+	return topic_filter_is_valid(filter) && n > 2 && strcmp(filter + n - 2, "/#") == 0 && strcspn(filter, "+#") == n - 1;
+}
+
+int command_topics_read(const struct settings *s, const char *prefix, char **ret_filter, char **ret_answer, struct agent_error **err)
+{
+	static const char *const own[] = { "~/state", "~/canary", "~/telemetry" };
+	_cleanup_free_ char *filter_text = settings_fill_in(s, s->mqtt.command_topic, false), *answer_text = settings_fill_in(s, s->mqtt.answer_topic, false);
+	char filter[TOPIC_MAX + 1], answer[TOPIC_MAX + 1], topic[TOPIC_MAX + 1];
+
+	if (filter_text == NULL || answer_text == NULL)
+		return agent_error_set(err, -ENOMEM, "config.memory", "out of memory");
+	if (topic_expand(prefix, filter_text, filter) < 0 || (!topic_is_valid(filter) && !is_tree(filter)))
+		return bad_topic(s, "command_topic", "that is no topic: text without wildcards, but /# may end it", err);
+	if (topic_expand(prefix, answer_text, answer) < 0 || !topic_is_valid(answer))
+		return bad_topic(s, "answer_topic", "that is no topic: text without wildcards", err);
+	if (topic_covers(filter, answer))
+		return bad_topic(s, "answer_topic", "answers would come back as commands: mqtt.command_topic covers it", err);
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (topic_expand(prefix, own[i], topic) >= 0 && topic_covers(filter, topic))
+			return bad_topic(s, "command_topic", "it covers a topic of the agent's own: state, canary or telemetry", err);
+	*ret_filter = strdup(filter);
+	*ret_answer = strdup(answer);
+	return *ret_filter == NULL || *ret_answer == NULL ? agent_error_set(err, -ENOMEM, "config.memory", "out of memory") : 0;
+}
+
+static int check_commands(const struct settings *s, struct agent_error **err)
+{
+	_cleanup_free_ char *prefix = topic_prefix(s), *filter = NULL, *answer = NULL;
+
+	if (s->mqtt.command_topic[0] == '\0')
+		return 0;
+	if (prefix == NULL)
+		return agent_error_set(err, -ENOMEM, "config.memory", "out of memory");
+	return command_topics_read(s, prefix, &filter, &answer, err);
+}
+
 int mqtt_settings_check(const struct settings *s, struct agent_error **err)
 {
 	static const char *const versions[] = { "3.1.1", "5", "auto" };
 	bool is_known = false;
+	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++)
 		is_known |= strcmp(s->mqtt.version, versions[i]) == 0;
@@ -127,5 +174,6 @@ int mqtt_settings_check(const struct settings *s, struct agent_error **err)
 				       "%s:1: mqtt.keepalive_min_s must not be above mqtt.keepalive_max_s", s->file);
 	if (strlen(s->mqtt.alpn) > ALPN_MAX)
 		return agent_error_set(err, -EINVAL, "config.range", "%s:1: mqtt.alpn has more than %d characters", s->file, ALPN_MAX);
-	return check_lists(s, err);
+	r = check_commands(s, err);
+	return r < 0 ? r : check_lists(s, err);
 }

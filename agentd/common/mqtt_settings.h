@@ -17,6 +17,8 @@ struct broker_row {
 
 /* @port: where the row names none. -EINVAL (config.range) with the word that is wrong. */
 int broker_row_parse(const char *text, uint16_t port, struct broker_row *ret_row, struct agent_error **err);
+/* Topic filter of commands and topic of answers in full, below @prefix. -EINVAL (config.range), -ENOMEM. Both are to be freed, also on failure. */
+int command_topics_read(const struct settings *settings, const char *prefix, char **ret_filter, char **ret_answer, struct agent_error **err);
 /* Rows of lists and what belongs together. -EINVAL (config.range, config.missing). */
 int mqtt_settings_check(const struct settings *settings, struct agent_error **err);
 

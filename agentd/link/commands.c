@@ -15,6 +15,7 @@
 #include "agentd/common/bus_json.h"
 #include "agentd/common/command.h"
 #include "agentd/common/gcra.h"
+#include "agentd/common/mqtt_settings.h"
 #include "agentd/common/operations.h"
 #include "agentd/common/peer.h"
 #include "agentd/common/service.h"
@@ -32,7 +33,7 @@
 
 struct commands {
 	const struct settings *settings;
-	char *topic, *answer_topic;
+	char *topic, *answer_topic;	/* the first may end in "/#" */
 	struct store *store;
 	sd_bus *core;
 	struct pending *pending;
@@ -210,7 +211,7 @@ void commands_take(struct commands *cs, const struct worker_message *message)
 	struct command_message m;
 	int r;
 
-	if (cs == NULL || message->gap != NULL || strcmp(message->topic, cs->topic) != 0)
+	if (cs == NULL || message->gap != NULL || !topic_matches(cs->topic, message->topic))
 		return;
 	r = command_message_parse(message->payload == NULL ? "" : message->payload, message->size, &m, &err);
 	if (!gcra_take(&cs->rate_tat_us[m.is_signed], now_us(), UINT64_C(60000000) / (uint64_t)(cs->settings->command.per_minute * RATE_FACTOR), BURST)) {
@@ -226,7 +227,7 @@ void commands_take(struct commands *cs, const struct worker_message *message)
 
 bool commands_own(const struct commands *cs, const char *topic)
 {
-	return cs != NULL && (strcmp(topic, cs->topic) == 0 || strcmp(topic, cs->answer_topic) == 0);
+	return cs != NULL && (topic_covers(cs->topic, topic) || strcmp(topic, cs->answer_topic) == 0);
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------------- */
@@ -248,16 +249,6 @@ void commands_set_core(struct commands *cs, sd_bus *core)
 		cs->core = core;
 }
 
-static int take_topic(const char *prefix, const char *text, const char *name, char **ret_topic, struct agent_error **err)
-{
-	char topic[TOPIC_MAX + 1];
-
-	if (topic_expand(prefix, text, topic) < 0 || !topic_is_valid(topic))
-		return agent_error_set(err, -EINVAL, "config.range", "mqtt.%s is no topic: it has 1 to %d bytes and no wildcards", name, TOPIC_MAX);
-	*ret_topic = strdup(topic);
-	return *ret_topic == NULL ? agent_error_set(err, -ENOMEM, "link.memory", "out of memory") : 0;
-}
-
 int commands_open(const struct settings *settings, const char *prefix, struct commands **ret_commands, struct agent_error **err)
 {
 	struct commands *cs;
@@ -270,11 +261,7 @@ int commands_open(const struct settings *settings, const char *prefix, struct co
 	if (cs == NULL)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory");
 	cs->settings = settings;
-	r = take_topic(prefix, settings->mqtt.command_topic, "command_topic", &cs->topic, err);
-	if (r >= 0)
-		r = take_topic(prefix, settings->mqtt.answer_topic, "answer_topic", &cs->answer_topic, err);
-	if (r >= 0 && strcmp(cs->topic, cs->answer_topic) == 0)
-		r = agent_error_set(err, -EINVAL, "config.range", "mqtt.command_topic and mqtt.answer_topic are the same");
+	r = command_topics_read(settings, prefix, &cs->topic, &cs->answer_topic, err);
 	if (r < 0) {
 		commands_close(cs);
 		return r;

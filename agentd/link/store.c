@@ -136,12 +136,15 @@ static int send_one(struct store *store, struct class *c, uint64_t now)
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct agent_queue_message m;
 	struct slot *slot = store->slots;
-	uint64_t id;
+	uint64_t id, mark = 0;
 	int r;
 
 	if (c->queue == NULL || c->rules->priority < store->hold_below || atomic_load(&c->is_broken) || !may_send(c, now) || !denial_lets_go(c, now))
 		return 0;
-	r = agent_queue_next(c->queue, &m, NULL);
+	while ((r = agent_queue_next(c->queue, &m, NULL)) > 0 && denial_passes(c, mark = denial_mark(m.topic)))
+		;
+	if (r == 0)
+		denial_drained(c);
 	if (r < 0 && r != -EAGAIN)
 		class_break(c);
 	if (r <= 0)
@@ -159,7 +162,7 @@ static int send_one(struct store *store, struct class *c, uint64_t now)
 	}
 	while (slot->class != NULL)
 		slot++;
-	*slot = (struct slot){ .id = id, .seq = m.seq, .class = c, .size = m.size };
+	*slot = (struct slot){ .id = id, .seq = m.seq, .mark = mark, .class = c, .size = m.size };
 	store->n_slots++;
 	store->slot_bytes += m.size;
 	denial_sent(c);

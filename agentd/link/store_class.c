@@ -85,7 +85,7 @@ static int open_queue(struct class *c, struct agent_error **err)
 	struct agent_queue_options options = {
 		.file = c->file, .size_bytes = c->rules->size_kib * KIB, .ram_file = is_direct ? NULL : c->ram_file,
 		.ram_size_bytes = is_direct ? 0 : RAM_BYTES, .loss_messages = c->rules->loss_messages, .full = c->rules->full,
-		.ttl_s = (uint32_t)c->rules->ttl_s, .max_in_flight = WINDOW,
+		.ttl_s = (uint32_t)c->rules->ttl_s, .max_in_flight = AGENT_QUEUE_IN_FLIGHT_MAX, /* under way are WINDOW at most, the rest was passed over: store_denial.c */
 	};
 	struct agent_queue_stats stats;
 	struct agent_queue *queue;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a broker's access list refuses. A list can be wrong, and the next broker's another one: so a message is not thrown away for it, as a whole queue
- * could be within seconds. Its queue waits and sends one message now and then; other queues go on.
+ * could be within seconds. On a broker after the first all of its topic is passed over, and asked for again now and then; the rest of the queue goes on. On
+ * the first, which has the last word, the queue waits and sends one message now and then; other queues go on.
  */
 #include "config.h"
 
@@ -60,7 +61,8 @@ static bool has_slots(const struct class *c)
 void denial_forget(struct class *c)
 {
 	c->is_denied = c->has_probe = false;
-	c->n_denials = 0;
+	c->n_denials = c->n_bars = 0;
+	c->n_barred = 0;
 	pthread_mutex_lock(&c->lock);
 	c->denial[0] = '\0';
 	pthread_mutex_unlock(&c->lock);
@@ -68,13 +70,52 @@ void denial_forget(struct class *c)
 
 void denial_ask_anew(struct class *c)
 {
+	c->is_denied |= c->n_barred > 0;
 	c->has_probe = false;
-	c->n_denials = 0;
+	c->n_denials = c->n_bars = 0;
+	c->n_barred = 0;
 	c->retry_us = 0;
+}
+
+/* FNV-1a. A topic that has the same by accident waits as well. */
+uint64_t denial_mark(const char *topic)
+{
+	uint64_t mark = UINT64_C(14695981039346656037);
+
+	for (; *topic != '\0'; topic++)
+		mark = (mark ^ (unsigned char)*topic) * UINT64_C(1099511628211);
+	return mark;
+}
+
+bool denial_passes(const struct class *c, uint64_t mark)
+{
+	for (size_t i = 0; i < c->n_barred; i++)
+		if (c->barred[i] == mark)
+			return true;
+	return false;
+}
+
+/* False: there are too many already. */
+static bool bar(struct class *c, uint64_t mark)
+{
+	if (denial_passes(c, mark))
+		return true;
+	if (c->n_barred == BARRED_MAX)
+		return false;
+	if (c->n_barred == 0)
+		c->retry_us = store_now_us() + (uint64_t)backoff_ceiling(c->n_bars++, RETRY_MS, RETRY_MAX_MS) * 1000;
+	c->barred[c->n_barred++] = mark;
+	c->is_denied = c->has_probe = false;
+	class_pump_at(c, c->retry_us);
+	return true;
 }
 
 bool denial_lets_go(struct class *c, uint64_t now)
 {
+	if (c->n_barred > 0 && now < c->retry_us)
+		class_pump_at(c, c->retry_us);
+	else if (c->n_barred > 0)
+		c->is_denied = true;
 	if (!c->is_denied)
 		return true;
 	/* What else was under way has to come to its end first: sent again it would be there twice. */
@@ -85,7 +126,14 @@ bool denial_lets_go(struct class *c, uint64_t now)
 		return false;
 	}
 	agent_queue_rewind(c->queue);
+	c->n_barred = 0;
 	return true;
+}
+
+void denial_drained(struct class *c)
+{
+	if (c->is_denied && !c->has_probe && c->n_barred == 0)
+		denial_forget(c);
 }
 
 void denial_sent(struct class *c)
@@ -100,9 +148,13 @@ void denial_settled(struct class *c)
 }
 
 /* pump_lock is held. */
-static void deny(struct class *c, uint64_t seq, bool is_last_word, const char *why)
+static void deny(struct class *c, uint64_t seq, uint64_t mark, bool is_last_word, const char *why)
 {
 	class_count(c, STORE_denied);
+	if (!is_last_word && bar(c, mark)) {
+		tell_denied(c, why);
+		return;
+	}
 	/* The others that were under way with the first are told of in the same breath. */
 	if (c->is_denied && !c->has_probe)
 		return;
@@ -131,7 +183,7 @@ void store_denied(struct store *store, uint64_t id, bool is_last_word, const cha
 	pthread_mutex_lock(&store->pump_lock);
 	slot = store_take_slot(store, id, &c);
 	if (slot != NULL)
-		deny(c, slot->seq, is_last_word, why);
+		deny(c, slot->seq, slot->mark, is_last_word, why);
 	pthread_mutex_unlock(&store->pump_lock);
 	store_pump(store);
 }

@@ -12,6 +12,7 @@
 
 #define WINDOW 16		/* messages that the MQTT client has at a time */
 #define NEVER UINT64_MAX
+#define BARRED_MAX 16
 
 struct put {
 	struct put *next;
@@ -40,6 +41,9 @@ struct class {
 	bool is_denied, has_probe;	/* pump_lock: a broker's access list refused a message; one is on its way to see whether it still does */
 	uint64_t denied_seq, retry_us;	/* pump_lock */
 	unsigned n_denials;		/* pump_lock: of that message, in a row */
+	uint64_t barred[BARRED_MAX];	/* pump_lock: topics that the broker of this connection does not take, see topic_mark() */
+	size_t n_barred;
+	unsigned n_bars;		/* pump_lock: times that they were asked for again */
 	_Atomic uint64_t pump_at_us;	/* the class's thread is to pump then */
 	atomic_bool is_broken;		/* the queue said that it has to be opened again */
 
@@ -58,7 +62,7 @@ struct class {
 };
 
 struct slot {
-	uint64_t id, seq;
+	uint64_t id, seq, mark;	/* mark: of the topic */
 	struct class *class;	/* NULL: free */
 	size_t size;
 };
@@ -98,8 +102,13 @@ struct slot *store_take_slot(struct store *store, uint64_t id, struct class **re
 
 /* May a message of this queue go, as far as refused ones let it? */
 bool denial_lets_go(struct class *c, uint64_t now);
+/* Is this a message to pass over on this connection? It stays handed out, and the queue goes on behind it. @mark: denial_mark() of its topic. */
+bool denial_passes(const struct class *c, uint64_t mark);
+uint64_t denial_mark(const char *topic);
 /* A message went out. */
 void denial_sent(struct class *c);
+/* The queue has nothing for this broker. */
+void denial_drained(struct class *c);
 /* One came to its end. */
 void denial_settled(struct class *c);
 /* Another connection, perhaps to another broker: asked anew, one message first. */

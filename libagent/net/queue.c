@@ -13,6 +13,8 @@
 #include "net/queue.h"
 #include "net/ring.h"
 
+#define IN_FLIGHT_FIRST 16u	/* room for so many at the start: few callers use all that they may */
+
 enum { DISK, RAM, N_STAGES };
 
 struct in_flight {
@@ -29,7 +31,7 @@ struct agent_queue {
 	struct ring_cursor cursors[N_STAGES];	/* what is handed out next */
 	struct ring_buffer lent, work;
 	struct in_flight *in_flight;		/* in order; released from the front */
-	size_t n_in_flight, max_in_flight;
+	size_t n_in_flight, room_in_flight, max_in_flight;	/* there is room for as many in both arrays */
 	uint64_t *done_early;			/* numbers of what was done while something before it was not, and is behind the cursor again */
 	size_t n_done_early;
 	enum agent_queue_full full;
@@ -68,20 +70,20 @@ static int full_error(const struct agent_queue *queue, struct agent_error **err)
 
 /* ---- leaving */
 
-static void forget_first(struct agent_queue *queue)
+static void forget_first(struct agent_queue *queue, size_t n)
 {
-	queue->n_in_flight--;
-	memmove(queue->in_flight, queue->in_flight + 1, queue->n_in_flight * sizeof(*queue->in_flight));
+	queue->n_in_flight -= n;
+	memmove(queue->in_flight, queue->in_flight + n, queue->n_in_flight * sizeof(*queue->in_flight));
 }
 
 static int release_done(struct agent_queue *queue)
 {
+	size_t n = 0;
 	int r = 0;
 
-	while (r >= 0 && queue->n_in_flight > 0 && queue->in_flight[0].is_done) {
-		r = ring_release(queue->rings[queue->in_flight[0].stage], queue->in_flight[0].behind, 1);
-		forget_first(queue);
-	}
+	for (; r >= 0 && n < queue->n_in_flight && queue->in_flight[n].is_done; n++)
+		r = ring_release(queue->rings[queue->in_flight[n].stage], queue->in_flight[n].behind, 1);
+	forget_first(queue, n);
 	return r;
 }
 
@@ -98,7 +100,7 @@ static int drop_oldest(struct agent_queue *queue)
 	if (r > 0) {
 		queue->n_dropped++;
 		if (queue->n_in_flight > 0 && queue->in_flight[0].seq == record.seq)
-			forget_first(queue);
+			forget_first(queue, 1);
 	}
 	if (cursor.pos == ring_oldest(queue->rings[DISK]).pos)
 		return 0;
@@ -292,6 +294,26 @@ static bool was_done(struct agent_queue *queue, uint64_t seq)
 	return is_there;
 }
 
+static int grow(struct agent_queue *queue)
+{
+	size_t n = queue->room_in_flight * 2 < queue->max_in_flight ? queue->room_in_flight * 2 : queue->max_in_flight;
+	struct in_flight *in_flight;
+	uint64_t *done_early;
+
+	if (queue->n_in_flight < queue->room_in_flight)
+		return 0;
+	done_early = realloc(queue->done_early, n * sizeof(*done_early));
+	if (done_early == NULL)
+		return -ENOMEM;
+	queue->done_early = done_early;
+	in_flight = realloc(queue->in_flight, n * sizeof(*in_flight));
+	if (in_flight == NULL)
+		return -ENOMEM;
+	queue->in_flight = in_flight;
+	queue->room_in_flight = n;
+	return 0;
+}
+
 static int next(struct agent_queue *queue, struct agent_queue_message *ret_message)
 {
 	struct ring_record record;
@@ -302,6 +324,9 @@ static int next(struct agent_queue *queue, struct agent_queue_message *ret_messa
 	do {
 		if (queue->n_in_flight == queue->max_in_flight)
 			return -EAGAIN;
+		r = grow(queue);
+		if (r < 0)
+			return r;
 		r = next_record(queue, &record, &stage);
 		if (r <= 0)
 			return r;
@@ -349,9 +374,9 @@ int agent_queue_done(struct agent_queue *queue, uint64_t seq, struct agent_error
 void agent_queue_rewind(struct agent_queue *queue)
 {
 	pthread_mutex_lock(&queue->lock);
-	/* There is room for all: they are among the first max_in_flight of the queue. */
+	/* There is room for all: they were in flight together. */
 	for (size_t i = 0; i < queue->n_in_flight; i++)
-		if (queue->in_flight[i].is_done && queue->n_done_early < queue->max_in_flight)
+		if (queue->in_flight[i].is_done && queue->n_done_early < queue->room_in_flight)
 			queue->done_early[queue->n_done_early++] = queue->in_flight[i].seq;
 	queue->n_in_flight = 0;
 	queue->sent_seq = 0;
@@ -417,9 +442,10 @@ int queue_open(const struct agent_queue_options *options, const struct ring_io *
 		return agent_error_set(err, -ENOMEM, "queue.memory", "no memory");
 	pthread_mutex_init(&queue->lock, NULL);
 	queue->file = strdup(options->file);
-	queue->in_flight = calloc(options->max_in_flight, sizeof(*queue->in_flight));
-	queue->done_early = calloc(options->max_in_flight, sizeof(*queue->done_early));
 	queue->max_in_flight = options->max_in_flight;
+	queue->room_in_flight = queue->max_in_flight < IN_FLIGHT_FIRST ? queue->max_in_flight : IN_FLIGHT_FIRST;
+	queue->in_flight = calloc(queue->room_in_flight, sizeof(*queue->in_flight));
+	queue->done_early = calloc(queue->room_in_flight, sizeof(*queue->done_early));
 	queue->full = options->full;
 	queue->ttl_s = options->ttl_s;
 	queue->loss_messages = options->loss_messages;
@@ -443,16 +469,29 @@ int agent_queue_open(const struct agent_queue_options *options, struct agent_que
 	return queue_open(options, NULL, ret_queue, err);
 }
 
+/* What is done behind something that is not, and so has its place still. */
+static uint64_t count_done(const struct agent_queue *queue)
+{
+	uint64_t n = queue->n_done_early;
+
+	for (size_t i = 0; i < queue->n_in_flight; i++)
+		n += queue->in_flight[i].is_done;
+	return n;
+}
+
 void agent_queue_get_stats(struct agent_queue *queue, struct agent_queue_stats *ret_stats)
 {
 	struct ring_stats disk, ram = { 0 };
+	uint64_t n_done, n_there;
 
 	pthread_mutex_lock(&queue->lock);
 	ring_get_stats(queue->rings[DISK], &disk);
 	if (queue->rings[RAM] != NULL)
 		ring_get_stats(queue->rings[RAM], &ram);
+	n_there = disk.n_records + ram.n_records;
+	n_done = count_done(queue);
 	*ret_stats = (struct agent_queue_stats){
-		.n_messages = disk.n_records + ram.n_records, .n_ram = ram.n_records, .ram_bytes = ram.used_bytes, .used_bytes = disk.used_bytes,
+		.n_messages = n_there > n_done ? n_there - n_done : 0, .n_ram = ram.n_records, .ram_bytes = ram.used_bytes, .used_bytes = disk.used_bytes,
 		.size_bytes = disk.size_bytes, .n_dropped = queue->n_dropped, .n_expired = queue->n_expired, .n_refused = queue->n_refused,
 		.n_damaged = disk.n_damaged + ram.n_damaged, .damaged_bytes = disk.damaged_bytes + ram.damaged_bytes,
 		.payload_bytes = disk.payload_bytes, .written_bytes = disk.written_bytes, .n_syncs = disk.n_syncs,

@@ -23,8 +23,8 @@ CHILDREN=
 at_end() { local code=$?; for p in $CHILDREN; do pkill -P "$p"; kill "$p" 2> /dev/null; done; (exit "$code"); e2e_end; }
 trap at_end EXIT
 
-settings() { # ROLE
-  echo "mqtt: { command_topic = \"~/commands\"; answer_topic = \"~/answers\";
+settings() { # ROLE [TOPIC]
+  echo "mqtt: { command_topic = \"${2:-~/commands}\"; answer_topic = \"~/answers\";
     rights = [ \"subscribe uid:$APP_UID ~/#\", \"publish uid:$APP_UID ~/#\", \"subscribe uid:$APP_UID ~/commands\" ]; };
   command: { role = \"$1\"; per_minute = 1200; };"
 }
@@ -183,12 +183,14 @@ kill "$ALL"; wait "$ALL" 2> /dev/null
 
 # ---- restart, and other settings
 lab_agent_stop
-lab_config "$(settings none)"
+lab_config "$(settings none 'devices/{serial}/commands/#')"
 lab_agent_start
 wait_for 30 eval 'ctl --json status | jq -e ".link_state == \"online\""'
 ID=$(jq -r .id "$LAB/again"); fresh
 refused "without a signature where one is demanded" command.unsigned < <(text status)
 fresh; taken "with one" < <(text status | sign ops)
+fresh; text status | sign ops | broker mosquitto_pub -t "$P/commands/%24.to=%2Fdevices&x=1" -s
+is "and on a topic with something of the broker's own behind it, where the settings say so" "$(problem)" none
 ID=$(jq -r .signed "$LAB/signed" | base64 -d | jq -r .id); before=$(answers); send < "$LAB/signed"
 is "none of before the restart" "$(problem $((before + 1)))" command.replayed
 

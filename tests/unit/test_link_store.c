@@ -427,24 +427,124 @@ static void what_an_access_list_refuses_waits(void **state)
 	/* Another try, alone; then another broker, which takes it. */
 	store_denied(w->store, 5, false, "not here");
 	store_denied(w->store, 99, false, "nobody's");
+	wait_sent(6);
+	assert_string_equal(sent.topics[5], "a/2");
+	store_denied(w->store, 6, false, "not here");
 	store_set_online(w->store, false);
 	store_set_online(w->store, true);
-	wait_sent(6);
-	assert_string_equal(sent.topics[5], "a/1");
-	store_acked(w->store, 6);
 	wait_sent(7);
-	assert_string_equal(sent.topics[6], "a/2");
+	assert_string_equal(sent.topics[6], "a/1");
 	store_acked(w->store, 7);
+	wait_sent(8);
+	assert_string_equal(sent.topics[7], "a/2");
+	store_acked(w->store, 8);
 	wait_counter(w, "alarms", STORE_delivered, 3);
 	/* a/3 was delivered while others of it were not: it is not sent again. */
 	put_and_wait(w, "a/4", 5);
-	wait_sent(8);
-	assert_string_equal(sent.topics[7], "a/4");
-	store_acked(w->store, 8);
+	wait_sent(9);
+	assert_string_equal(sent.topics[8], "a/4");
+	store_acked(w->store, 9);
 	wait_counter(w, "alarms", STORE_messages, 0);
 	assert_int_equal(counter(w, "alarms", STORE_rejected), 0);
 	error_of(w, "alarms", error, sizeof(error));
 	assert_string_equal(error, "");
+}
+
+/* So many at least. */
+static void wait_for_sent(size_t n)
+{
+	for (int i = 0; i < WAIT_MS / 10 && n_sent() < n; i++)
+		pause_ms(10);
+	assert_true(n_sent() >= n);
+}
+
+/* A broker that takes what begins with g, for what it got since @*id. */
+static void answer_good(struct world *w, uint64_t *id, uint64_t *n_good)
+{
+	for (size_t n = n_sent(); *id < n;) {
+		bool is_good = sent.topics[*id][0] == 'g';
+
+		*n_good += is_good;
+		++*id;
+		if (is_good)
+			store_acked(w->store, *id);
+		else
+			store_denied(w->store, *id, false, "not here");
+	}
+}
+
+/* A broker after the first, for as long as the first is away: one topic that it does not know holds up no other of the same queue. */
+static void a_refused_topic_is_passed_over(void **state)
+{
+	struct world *w = *state;
+	uint64_t ticket = 0, id = 0, n_good = 0;
+
+	start(w);
+	store_attach(w->store, fake);
+	store_set_online(w->store, true);
+	for (unsigned i = 0; i < 150; i++) {
+		char topic[16];
+
+		snprintf(topic, sizeof(topic), i % 3 == 0 ? "bad/%u" : "good", i % 2);
+		put_and_wait(w, topic, ++ticket);
+		answer_good(w, &id, &n_good);
+	}
+	for (int i = 0; i < WAIT_MS / 10 && n_good < 100; i++) {
+		answer_good(w, &id, &n_good);
+		pause_ms(10);
+	}
+	assert_int_equal(n_good, 100);
+	assert_true(id - n_good < 50);
+	wait_counter(w, "default", STORE_delivered, 100);
+	wait_counter(w, "default", STORE_messages, 50);
+	/* The first broker is back: what was passed over goes there in order, and nothing twice. */
+	sent.n = id = 0;
+	store_set_online(w->store, false);
+	store_set_online(w->store, true);
+	for (unsigned i = 0; i < 50; i++) {
+		wait_for_sent(i + 1);
+		assert_string_equal(sent.topics[i], i % 2 == 0 ? "bad/0" : "bad/1");
+		store_acked(w->store, i + 1);
+	}
+	wait_counter(w, "default", STORE_messages, 0);
+	assert_int_equal(n_sent(), 50);
+	assert_int_equal(counter(w, "default", STORE_rejected), 0);
+}
+
+/* More topics than are remembered: nothing is lost for it. */
+static void many_refused_topics_wait(void **state)
+{
+	struct world *w = *state;
+	uint64_t id = 0;
+
+	start(w);
+	for (unsigned i = 0; i < 40; i++) {
+		char topic[16];
+
+		snprintf(topic, sizeof(topic), "bad/%u", i);
+		put_and_wait(w, topic, i + 1);
+	}
+	store_attach(w->store, fake);
+	store_set_online(w->store, true);
+	for (unsigned i = 0; i < 30; i++) {
+		for (size_t n = n_sent(); id < n;)
+			store_denied(w->store, ++id, false, "not here");
+		pause_ms(50);
+	}
+	store_set_online(w->store, false);
+	sent.n = id = 0;
+	store_set_online(w->store, true);
+	for (unsigned i = 0; i < 40; i++) {
+		char topic[16];
+
+		snprintf(topic, sizeof(topic), "bad/%u", i);
+		wait_for_sent(i + 1);
+		assert_string_equal(sent.topics[i], topic);
+		store_acked(w->store, i + 1);
+	}
+	wait_counter(w, "default", STORE_messages, 0);
+	assert_int_equal(counter(w, "default", STORE_rejected), 0);
+	assert_int_equal(counter(w, "default", STORE_delivered), 40);
 }
 
 static void less_important_queues_can_be_held_back(void **state)
@@ -529,6 +629,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_no_broker_takes_does_not_stop_the_rest, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_the_broker_refuses_is_gone_and_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_an_access_list_refuses_waits, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_refused_topic_is_passed_over, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(many_refused_topics_wait, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(less_important_queues_can_be_held_back, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_first_broker_has_the_last_word, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_of_a_former_owner_stays, set_up, tear_down),
