@@ -97,7 +97,7 @@ const struct identity_pair *identity_choose(struct identity *identity)
 }
 
 /* What can only be about the certificate, or about what the broker lets its owner do. */
-static bool is_definite(const char *name, enum tls_shown shown)
+static bool is_definite(const char *name, enum agent_tls_shown shown)
 {
 	/* In the connection, so from the broker that was checked; or without it, from our own key. */
 	static const char *const names[] = {
@@ -107,10 +107,10 @@ static bool is_definite(const char *name, enum tls_shown shown)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (strcmp(name, names[i]) == 0)
 			return true;
-	return strcmp(name, "tls.alert") == 0 && shown == TLS_SHOWN_REFUSED;
+	return strcmp(name, "tls.alert") == 0 && shown == AGENT_TLS_REFUSED;
 }
 
-void identity_failed(struct identity *identity, size_t broker, const char *name, const char *why, enum tls_shown shown)
+void identity_failed(struct identity *identity, size_t broker, const char *name, const char *why, enum agent_tls_shown shown)
 {
 	if (!identity->uses_next) {
 		/* The old pair fares no better, so it is not the new one's fault. */
@@ -120,7 +120,7 @@ void identity_failed(struct identity *identity, size_t broker, const char *name,
 	identity->next_failed = true;
 	identity->broker = broker;
 	identity->is_definite = is_definite(name, shown);
-	identity->was_seen = identity->is_definite || shown != TLS_NOT_SHOWN;
+	identity->was_seen = identity->is_definite || shown != AGENT_TLS_NOT_SHOWN;
 	snprintf(identity->why, sizeof(identity->why), "%s (%s)", why, name);
 }
 

@@ -11,8 +11,7 @@
 #include <stdint.h>
 
 #include <agent/error.h>
-
-#include "net/tls.h"
+#include <agent/tls.h>
 
 #define IDENTITY_ID_MAX 65
 #define IDENTITY_KEY_MAX 48
@@ -51,7 +50,7 @@ int identity_refresh(struct identity *identity, const char *run_dir, const char 
 /* The pair for the next connection. */
 const struct identity_pair *identity_choose(struct identity *identity);
 /* The attempt at @broker of the list failed; @name is the dotted name of the error. */
-void identity_failed(struct identity *identity, size_t broker, const char *name, const char *why, enum tls_shown shown);
+void identity_failed(struct identity *identity, size_t broker, const char *name, const char *why, enum agent_tls_shown shown);
 /* That broker took us. */
 enum identity_verdict identity_succeeded(struct identity *identity, size_t broker);
 /* After IDENTITY_AGAIN: how many turns to wait before the next trial. Each costs the connection in use, and what is on the way may go on for ever. */

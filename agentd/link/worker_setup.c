@@ -106,9 +106,9 @@ void worker_judge(struct worker *w, enum agent_mqtt_state state, const struct ag
 	broker = w->status.info.broker;
 	pthread_mutex_unlock(&w->lock);
 	for (size_t i = 0; state == AGENT_MQTT_CONNECTING && i < w->n_tls; i++)
-		tls_forget_shown(w->tls[i]);
+		(void)agent_tls_take_shown(w->tls[i]);
 	if (state == AGENT_MQTT_WAITING && why != NULL)
-		identity_failed(&w->identity, broker, agent_error_name(why), agent_error_message(why), tls_get_shown(w->tls[broker]));
+		identity_failed(&w->identity, broker, agent_error_name(why), agent_error_message(why), agent_tls_take_shown(w->tls[broker]));
 	if (state != AGENT_MQTT_ONLINE || why != NULL)
 		return;
 	verdict = identity_succeeded(&w->identity, broker);
@@ -138,7 +138,7 @@ void worker_renew_identity(struct worker *w)
 		return;
 	service_log(LOG_WARNING, "%s certificate cannot be used: %s", w->identity.uses_next ? "the new" : "our", agent_error_message(err));
 	if (w->identity.uses_next)
-		identity_failed(&w->identity, 0, agent_error_name(err), agent_error_message(err), TLS_NOT_SHOWN);
+		identity_failed(&w->identity, 0, agent_error_name(err), agent_error_message(err), AGENT_TLS_NOT_SHOWN);
 	err = agent_error_free(err);
 	if (apply_identity(w, identity_choose(&w->identity), &err) < 0)
 		service_log(LOG_ERR, "our certificate cannot be used: %s", agent_error_message(err));
@@ -252,7 +252,7 @@ int worker_make_client(struct worker *w, const struct agent_mqtt_handlers *handl
 		return r;
 	r = apply_identity(w, identity_choose(&w->identity), err);
 	if (r < 0) {
-		identity_failed(&w->identity, 0, agent_error_name(*err), agent_error_message(*err), TLS_NOT_SHOWN);
+		identity_failed(&w->identity, 0, agent_error_name(*err), agent_error_message(*err), AGENT_TLS_NOT_SHOWN);
 		return r;
 	}
 	r = open_client(w, handlers, brokers, &mqtt, err);

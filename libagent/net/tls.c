@@ -424,20 +424,16 @@ int64_t agent_tls_signed_time(struct agent_tls *tls)
 	return signed_s;
 }
 
-enum tls_shown tls_get_shown(const struct agent_tls *tls)
+enum agent_tls_shown agent_tls_take_shown(struct agent_tls *tls)
 {
-	enum tls_shown shown = TLS_NOT_SHOWN;
+	enum agent_tls_shown shown = AGENT_TLS_NOT_SHOWN;
 
+	if (tls == NULL)
+		return shown;
 	pthread_mutex_lock(&tls->record->lock);
 	if (tls->record->has_signed)
-		shown = tls->record->is_alert_certain ? TLS_SHOWN_REFUSED : TLS_SHOWN;
-	pthread_mutex_unlock(&tls->record->lock);
-	return shown;
-}
-
-void tls_forget_shown(struct agent_tls *tls)
-{
-	pthread_mutex_lock(&tls->record->lock);
+		shown = tls->record->is_alert_certain ? AGENT_TLS_REFUSED : AGENT_TLS_SHOWN;
 	tls->record->has_signed = tls->record->is_alert_certain = false;
 	pthread_mutex_unlock(&tls->record->lock);
+	return shown;
 }

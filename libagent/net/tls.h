@@ -60,15 +60,4 @@ int tls_record_explain(struct tls_record *record, const struct agent_time_readin
 /* As agent_tls_check_time(). */
 int tls_record_check_time(struct tls_record *record, int64_t *ret_not_before_s, int64_t *ret_not_after_s, struct agent_error **err);
 
-/* What a failed connection may say about our certificate: until the key signed nobody saw it, and what came could be anybody's. */
-enum tls_shown {
-	TLS_NOT_SHOWN,
-	TLS_SHOWN,	    /* to the right server; why it ended need not be its own word */
-	TLS_SHOWN_REFUSED   /* and its alert is its own: TLS 1.3, or after the handshake */
-};
-struct agent_tls;
-/* Of the last connection with @tls since tls_forget_shown(), which says that another one is about to be made. Any thread. */
-enum tls_shown tls_get_shown(const struct agent_tls *tls);
-void tls_forget_shown(struct agent_tls *tls);
-
 #endif

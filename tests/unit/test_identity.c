@@ -11,7 +11,7 @@ static void begin(struct identity *i)
 }
 
 /* The new pair fails at broker 0, the old one is taken at @broker. */
-static enum identity_verdict round_at(struct identity *i, const char *name, enum tls_shown shown, size_t broker)
+static enum identity_verdict round_at(struct identity *i, const char *name, enum agent_tls_shown shown, size_t broker)
 {
 	enum identity_verdict verdict;
 
@@ -37,7 +37,7 @@ static void what_only_the_checked_broker_can_say_counts_at_once(void **state)
 
 	for (size_t n = 0; n < ARRAY_SIZE(names); n++) {
 		begin(&i);
-		assert_int_equal(round_at(&i, names[n], n == 0 ? TLS_SHOWN_REFUSED : TLS_NOT_SHOWN, 0), IDENTITY_NOT_PROVED);
+		assert_int_equal(round_at(&i, names[n], n == 0 ? AGENT_TLS_REFUSED : AGENT_TLS_NOT_SHOWN, 0), IDENTITY_NOT_PROVED);
 		assert_non_null(strstr(i.why, names[n]));
 	}
 }
@@ -51,7 +51,7 @@ static void before_the_key_signed_nothing_is_decided(void **state)
 
 	begin(&i);
 	for (size_t n = 0; n < 10 * ARRAY_SIZE(names); n++) {
-		assert_int_equal(round_at(&i, names[n % ARRAY_SIZE(names)], TLS_NOT_SHOWN, 0), IDENTITY_AGAIN);
+		assert_int_equal(round_at(&i, names[n % ARRAY_SIZE(names)], AGENT_TLS_NOT_SHOWN, 0), IDENTITY_AGAIN);
 		/* It costs the connection in use each time, so less and less often. */
 		assert_int_equal(identity_patience(&i), waits[n < ARRAY_SIZE(waits) ? n : ARRAY_SIZE(waits) - 1]);
 	}
@@ -64,11 +64,11 @@ static void three_failures_without_a_reason_are_one(void **state)
 	struct identity i;
 
 	begin(&i);
-	assert_int_equal(round_at(&i, "mqtt.lost", TLS_SHOWN, 0), IDENTITY_AGAIN);
+	assert_int_equal(round_at(&i, "mqtt.lost", AGENT_TLS_SHOWN, 0), IDENTITY_AGAIN);
 	/* TLS 1.2: nothing protects an alert before the server's Finished. */
-	assert_int_equal(round_at(&i, "tls.alert", TLS_SHOWN, 0), IDENTITY_AGAIN);
-	assert_int_equal(round_at(&i, "mqtt.lost", TLS_NOT_SHOWN, 0), IDENTITY_AGAIN);
-	assert_int_equal(round_at(&i, "mqtt.lost", TLS_SHOWN, 0), IDENTITY_NOT_PROVED);
+	assert_int_equal(round_at(&i, "tls.alert", AGENT_TLS_SHOWN, 0), IDENTITY_AGAIN);
+	assert_int_equal(round_at(&i, "mqtt.lost", AGENT_TLS_NOT_SHOWN, 0), IDENTITY_AGAIN);
+	assert_int_equal(round_at(&i, "mqtt.lost", AGENT_TLS_SHOWN, 0), IDENTITY_NOT_PROVED);
 }
 
 /* Nobody knows what the broker that refused the new one would say to the old one. */
@@ -77,9 +77,9 @@ static void another_broker_is_no_judge_of_it_at_once(void **state)
 	struct identity i;
 
 	begin(&i);
-	assert_int_equal(round_at(&i, "tls.alert", TLS_SHOWN_REFUSED, 1), IDENTITY_AGAIN);
-	assert_int_equal(round_at(&i, "tls.alert", TLS_SHOWN_REFUSED, 1), IDENTITY_AGAIN);
-	assert_int_equal(round_at(&i, "tls.alert", TLS_SHOWN_REFUSED, 1), IDENTITY_NOT_PROVED);
+	assert_int_equal(round_at(&i, "tls.alert", AGENT_TLS_REFUSED, 1), IDENTITY_AGAIN);
+	assert_int_equal(round_at(&i, "tls.alert", AGENT_TLS_REFUSED, 1), IDENTITY_AGAIN);
+	assert_int_equal(round_at(&i, "tls.alert", AGENT_TLS_REFUSED, 1), IDENTITY_NOT_PROVED);
 }
 
 static void when_the_old_one_fares_no_better_it_is_tried_again(void **state)
@@ -88,12 +88,24 @@ static void when_the_old_one_fares_no_better_it_is_tried_again(void **state)
 
 	begin(&i);
 	for (int n = 0; n < 10; n++) {
-		identity_failed(&i, 0, "tls.alert", "no", TLS_SHOWN_REFUSED);
+		identity_failed(&i, 0, "tls.alert", "no", AGENT_TLS_REFUSED);
 		assert_string_equal(identity_choose(&i)->id, "old");
-		identity_failed(&i, 0, "tls.alert", "no", TLS_SHOWN_REFUSED);
+		identity_failed(&i, 0, "tls.alert", "no", AGENT_TLS_REFUSED);
 		assert_string_equal(identity_choose(&i)->id, "new");
 	}
-	assert_int_equal(round_at(&i, "tls.alert", TLS_SHOWN_REFUSED, 0), IDENTITY_NOT_PROVED);
+	assert_int_equal(round_at(&i, "tls.alert", AGENT_TLS_REFUSED, 0), IDENTITY_NOT_PROVED);
+}
+
+static void with_nothing_on_trial_there_is_no_verdict(void **state)
+{
+	struct identity i;
+
+	begin(&i);
+	i.next.id[0] = '\0';
+	assert_string_equal(identity_choose(&i)->id, "old");
+	identity_failed(&i, 0, "tls.alert", "x", AGENT_TLS_REFUSED);
+	assert_string_equal(identity_choose(&i)->id, "old");
+	assert_int_equal(identity_succeeded(&i, 0), IDENTITY_NONE);
 }
 
 int main(void)
@@ -105,6 +117,7 @@ int main(void)
 		cmocka_unit_test(three_failures_without_a_reason_are_one),
 		cmocka_unit_test(another_broker_is_no_judge_of_it_at_once),
 		cmocka_unit_test(when_the_old_one_fares_no_better_it_is_tried_again),
+		cmocka_unit_test(with_nothing_on_trial_there_is_no_verdict),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

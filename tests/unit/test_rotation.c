@@ -8,7 +8,6 @@
 
 #include "agentd/core/key_rights.h"
 #include "agentd/core/rotation.h"
-#include "agentd/link/identity.h"
 #include "base/file.h"
 
 #define META "version 1\nsrk 000b00\nname 000b%s\ncreated 1\npurposes tls-client csr\ncaller %s tls-client\n"
@@ -268,58 +267,6 @@ static void a_damaged_journal_is_refused(void **state)
 	assert_file(w, "device.pem", "old pem");
 }
 
-/* ---- agentd-link ------------------------------------------------------------------------------------------------ */
-
-static void on_trial(struct identity *i)
-{
-	*i = (struct identity){ .current = { .id = "old", .key = "device" }, .next = { .id = "new", .key = "device.next" } };
-}
-
-static void the_broker_decides(void **state)
-{
-	struct identity i;
-
-	on_trial(&i);
-	assert_string_equal(identity_choose(&i)->id, "new");
-	assert_int_equal(identity_succeeded(&i), IDENTITY_PROVED);
-
-	/* A clear refusal, and the old pair works. */
-	on_trial(&i);
-	(void)identity_choose(&i);
-	identity_failed(&i, "tls.alert", "unknown CA");
-	assert_string_equal(identity_choose(&i)->id, "old");
-	assert_int_equal(identity_succeeded(&i), IDENTITY_NOT_PROVED);
-	assert_string_equal(i.why, "unknown CA (tls.alert)");
-
-	/* The old one fares no better: no verdict, the new one again. */
-	on_trial(&i);
-	for (unsigned round = 0; round < 5; round++) {
-		assert_string_equal(identity_choose(&i)->id, "new");
-		identity_failed(&i, "tls.alert", "certificate required");
-		assert_string_equal(identity_choose(&i)->id, "old");
-		identity_failed(&i, "mqtt.connect", "refused");
-	}
-	(void)identity_choose(&i);
-	assert_int_equal(identity_succeeded(&i), IDENTITY_PROVED);
-
-	/* It hangs up on the new one without a reason: three times is one. */
-	on_trial(&i);
-	for (unsigned round = 0; round < 3; round++) {
-		(void)identity_choose(&i);
-		identity_failed(&i, "mqtt.connect", "closed");
-		assert_string_equal(identity_choose(&i)->id, "old");
-		assert_int_equal(identity_succeeded(&i), round < 2 ? IDENTITY_AGAIN : IDENTITY_NOT_PROVED);
-	}
-
-	/* Nothing on trial. */
-	on_trial(&i);
-	i.next.id[0] = '\0';
-	assert_string_equal(identity_choose(&i)->id, "old");
-	identity_failed(&i, "tls.alert", "x");
-	assert_string_equal(identity_choose(&i)->id, "old");
-	assert_int_equal(identity_succeeded(&i), IDENTITY_NONE);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,7 +276,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_renewal_changes_the_certificate_only, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(moves_that_make_no_sense_are_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_damaged_journal_is_refused, set_up, tear_down),
-		cmocka_unit_test(the_broker_decides),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

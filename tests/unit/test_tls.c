@@ -264,19 +264,18 @@ static void who_has_seen_our_certificate_is_known(void **state)
 	BIO *in = BIO_new_mem_buf(alert, sizeof(alert));
 
 	assert_int_equal(agent_tls_new(pki->ctx, &options, &tls, NULL), 0);
-	assert_int_equal(tls_get_shown(tls), TLS_NOT_SHOWN);
+	assert_int_equal(agent_tls_take_shown(tls), AGENT_TLS_NOT_SHOWN);
 	for (int old = 0; old <= 1; old++) {
 		refusing.max_version = old ? TLS1_2_VERSION : 0;
 		server_ctx = server_context(pki, &refusing);
-		assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL, 0, NULL, 0, NULL), 0);
-		assert_int_equal(tls_get_shown(tls), old ? TLS_SHOWN : TLS_SHOWN_REFUSED);
-		tls_forget_shown(tls);
-		assert_int_equal(tls_get_shown(tls), TLS_NOT_SHOWN);
+		assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL), 0);
+		assert_int_equal(agent_tls_take_shown(tls), old ? AGENT_TLS_SHOWN : AGENT_TLS_REFUSED);
+		assert_int_equal(agent_tls_take_shown(tls), AGENT_TLS_NOT_SHOWN);
 		SSL_CTX_free(server_ctx);
 	}
 	server_ctx = server_context(pki, &wrong);
-	assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL, 0, NULL, 0, NULL), 0);
-	assert_int_equal(tls_get_shown(tls), TLS_NOT_SHOWN);
+	assert_int_equal(handshake(agent_openssl_ssl_ctx(tls), server_ctx, NULL), 0);
+	assert_int_equal(agent_tls_take_shown(tls), AGENT_TLS_NOT_SHOWN);
 	SSL_CTX_free(server_ctx);
 	/* Somebody on the way. */
 	client = SSL_new(agent_openssl_ssl_ctx(tls));
@@ -286,7 +285,7 @@ static void who_has_seen_our_certificate_is_known(void **state)
 	SSL_free(client);
 	assert_int_equal(agent_tls_explain(tls, &err), -EACCES);
 	assert_error(&err, -EACCES, "tls.alert");
-	assert_int_equal(tls_get_shown(tls), TLS_NOT_SHOWN);
+	assert_int_equal(agent_tls_take_shown(tls), AGENT_TLS_NOT_SHOWN);
 	agent_tls_unref(tls);
 }
 

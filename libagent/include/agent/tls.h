@@ -127,6 +127,24 @@ AGENT_EXPORT int64_t agent_tls_signed_time(struct agent_tls *tls);
  * Returns the number, -ENODATA without pins or before a handshake that came to its end, -EINVAL. Since: 0.1
  */
 AGENT_EXPORT int agent_tls_backup_pins(struct agent_tls *tls);
+/**
+ * enum agent_tls_shown - who has seen our certificate, and so can have an opinion of it
+ * @AGENT_TLS_NOT_SHOWN: nobody: our key did not sign. What ended the connection can be anybody's doing
+ * @AGENT_TLS_SHOWN:     the server, which had been checked by then. Why the connection ended need not be its own word
+ * @AGENT_TLS_REFUSED:   the server, and its alert is its own word: of TLS 1.3, or after the handshake
+ *
+ * Source: RFC 8446 section 6 (alerts are protected as what is sent with them), RFC 5246 section 7.1 (not before the server's
+ * ChangeCipherSpec). Since: 0.1
+ */
+enum agent_tls_shown { AGENT_TLS_NOT_SHOWN, AGENT_TLS_SHOWN, AGENT_TLS_REFUSED };
+/**
+ * agent_tls_take_shown() - what the last connection may say about our certificate
+ * @tls: the profile
+ *
+ * For whoever changes a certificate and gives the new one up when it is refused. Forgets it: the next call answers AGENT_TLS_NOT_SHOWN
+ * unless there was another handshake. Any thread, does not block. Without @tls AGENT_TLS_NOT_SHOWN. Since: 0.1
+ */
+AGENT_EXPORT enum agent_tls_shown agent_tls_take_shown(struct agent_tls *tls);
 /** agent_tls_ref() - take one more reference; returns @tls. Since: 0.1 */
 AGENT_EXPORT struct agent_tls *agent_tls_ref(struct agent_tls *tls);
 /** agent_tls_unref() - give one reference back; takes NULL, returns NULL. Since: 0.1 */
