@@ -29,6 +29,7 @@ static const struct mapping {
 	{ NULL, -EDQUOT, "account.many", "not-acceptable" },
 	{ NULL, -EDQUOT, "update.postpone", "not-acceptable" },
 	{ NULL, -EDQUOT, NULL, "too-many-requests" },
+	{ "/v1/keys", -EKEYEXPIRED, "rotation.certificate", "not-acceptable" },
 	{ NULL, -EKEYEXPIRED, NULL, "password-change-required" },
 	{ NULL, -EBUSY, NULL, "busy" },
 	{ NULL, -EAGAIN, NULL, "busy" },
@@ -49,7 +50,6 @@ static const struct mapping {
 	{ "/v1/update", -EPERM, "update.", "update-refused" },
 	{ "/v1/update", -EPERM, "container.", "update-refused" },
 	{ "/v1/keys", -EKEYREJECTED, "import.weak", "not-acceptable" },
-	{ "/v1/keys", -EKEYEXPIRED, "rotation.certificate", "not-acceptable" },
 	{ "/v1/update", -EKEYREJECTED, NULL, "update-refused" },
 	{ "/v1/update", -ENOKEY, "update.", "update-refused" }, /* encrypted, and no key; no signer is pinned */
 	{ "/v1/update", -EBADMSG, NULL, "update-refused" },
