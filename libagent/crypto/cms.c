@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 
 #include "crypto/digest.h"
+#include "crypto/key_identity.h"
 #include "crypto/name.h"
 #include "crypto/verify_dates.h"
 
@@ -24,7 +25,7 @@ struct verification {
 	size_t content_size;
 	uint64_t now_s;
 	STACK_OF(X509) *embedded;
-	uint8_t keys[CMS_SIGNERS_MAX][DIGEST_SIZE];	/* SHA-256 of the SPKI of each valid signer */
+	uint8_t keys[CMS_SIGNERS_MAX][DIGEST_SIZE];	/* key_identity() of each valid signer */
 	unsigned n_valid;
 	uint64_t signed_s;				/* the earliest time that one of them gives; 0: one gives none */
 	char signer[CMS_SIGNER_SIZE];			/* name of the first of them */
@@ -174,11 +175,8 @@ static void note_time(struct verification *v, CMS_SignerInfo *si, const X509 *ce
 
 static int count_key(struct verification *v, X509 *cert, struct agent_error **err)
 {
-	uint8_t *der = NULL;
-	int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der), r;
+	int r = key_identity(cert, v->keys[v->n_valid]);
 
-	r = n <= 0 ? -ENOMEM : digest_sha256(der, (size_t)n, v->keys[v->n_valid]);
-	OPENSSL_free(der);
 	if (r < 0)
 		return agent_error_set(err, r, "memory", "no memory for a digest");
 	for (unsigned i = 0; i < v->n_valid; i++) {

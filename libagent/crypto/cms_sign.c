@@ -19,6 +19,7 @@
 #include "crypto/cms.h"
 #include "crypto/cms_key.h"
 #include "crypto/cms_private.h"
+#include "crypto/key_identity.h"
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
 #include "crypto/verify_dates.h"
@@ -164,7 +165,7 @@ static bool has_signed(CMS_ContentInfo *cms, X509 *cert)
 	STACK_OF(CMS_SignerInfo) *infos = CMS_get0_SignerInfos(cms);
 	STACK_OF(X509) *certs = CMS_get1_certs(cms);
 	uint8_t ours[DIGEST_SIZE], theirs[DIGEST_SIZE];
-	bool is_there = key_hash(cert, ours) < 0;
+	bool is_there = key_identity(cert, ours) < 0;
 
 	for (int i = 0; i < sk_CMS_SignerInfo_num(infos); i++) {
 		CMS_SignerInfo *si = sk_CMS_SignerInfo_value(infos, i);
@@ -172,7 +173,7 @@ static bool has_signed(CMS_ContentInfo *cms, X509 *cert)
 		is_there = is_there || CMS_SignerInfo_cert_cmp(si, cert) == 0;
 		for (int k = 0; k < sk_X509_num(certs); k++)
 			if (CMS_SignerInfo_cert_cmp(si, sk_X509_value(certs, k)) == 0)
-				is_there = is_there || (key_hash(sk_X509_value(certs, k), theirs) == 0 && memcmp(ours, theirs, sizeof(ours)) == 0);
+				is_there = is_there || (key_identity(sk_X509_value(certs, k), theirs) == 0 && memcmp(ours, theirs, sizeof(ours)) == 0);
 	}
 	sk_X509_pop_free(certs, X509_free);
 	return is_there;
