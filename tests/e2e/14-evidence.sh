@@ -45,7 +45,7 @@ succeeds "openssl verifies the certification with the attestation key" openssl d
 like "it holds the nonce" "$(xxd -p -c 9999 "$LAB/c.msg")" "$NONCE"
 like "and the Name of the key, as computed from its public area" "$(xxd -p -c 9999 "$LAB/c.msg")" "0022$(area_name "$LAB/c.key")0022"
 like "which is the Name that is shown" "$(live describe device)" "^name $(area_name "$LAB/c.key")$"
-fails "it does not verify when a byte is changed" bash -c "printf x | dd of='$LAB/c.msg' bs=1 seek=60 conv=notrunc status=none; \
+fails "it does not verify when a byte is changed" bash -c "printf tampered | dd of='$LAB/c.msg' bs=1 seek=60 conv=notrunc status=none; \
   openssl dgst -sha256 -verify '$LAB/c.ak.pem' -signature '$LAB/c.sig' '$LAB/c.msg'"
 words=$(live describe device)
 for word in 'made in this TPM' 'cannot leave this TPM' 'cannot get another parent' 'signs only' 'needs its authValue' 'exempt from lockout'; do

@@ -136,7 +136,7 @@ done
 both_modes image 'installed-directly = true;'
 sign_cms
 cp image good
-printf x | dd of=image bs=1 seek=1500000 conv=notrunc status=none
+printf tampered | dd of=image bs=1 seek=1500000 conv=notrunc status=none
 pack tampered.swu crc image
 mv good image
 breaks "a payload that was changed" update.hash tampered.swu
