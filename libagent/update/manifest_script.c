@@ -32,13 +32,15 @@ int part_script(const json_t *element, size_t index, bool is_allowed, struct man
 		struct agent_error **err)
 {
 	struct manifest_script *script = &list[*n_scripts];
+	const char *type = json_string_value(json_object_get(element, "type"));
 	char where[FIELD_WHERE_MAX];
 	int r;
 
 	if (!json_is_object(element))
 		return agent_error_set(err, -EBADMSG, "manifest.type", "script %zu must be a group", index);
 	part_where(element, "script", index, where);
-	if (!is_allowed)
+	/* No setting makes a device run Lua. */
+	if (!is_allowed && (type == NULL || strcmp(type, "lua") != 0))
 		return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported",
 				       "%s: scripts of a bundle are not run on this device; update.scripts decides that", where);
 	if (*n_scripts == MANIFEST_SCRIPTS_MAX)

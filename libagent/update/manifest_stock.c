@@ -23,6 +23,7 @@ struct stock {
 	const struct manifest_policy *policy;
 	struct manifest *m;
 	bool is_placed;	/* each element named a device of the slot being written */
+	char stray[FIELD_WHERE_MAX + 272];	/* the first that did not, and what it named */
 	unsigned depth;	/* of links from element to list */
 };
 
@@ -114,6 +115,18 @@ static int slot_place(struct stock *s, const struct slot *slot, const char *what
 	return 0;
 }
 
+/* May still be for the only class there is. */
+static void element_stray(struct stock *s, const char *where, const char *device, const struct manifest_image *image)
+{
+	s->is_placed = false;
+	if (image->slot_class[0] != '\0' || s->stray[0] != '\0')
+		return;
+	if (device != NULL)
+		snprintf(s->stray, sizeof(s->stray), "%s: device %s is no slot of this device", where, device);
+	else
+		snprintf(s->stray, sizeof(s->stray), "%s: it names no device and no slot class", where);
+}
+
 /* Which class of slots the element is for; only in the slot that is being written. */
 static int device_place(struct stock *s, const char *device, const char *where, struct manifest_image *image, struct agent_error **err)
 {
@@ -124,7 +137,7 @@ static int device_place(struct stock *s, const char *device, const char *where, 
 	slot = slot_table_by_device(s->policy->slots, device);
 	if (slot != NULL)
 		return slot_place(s, slot, "device", device, where, image, err);
-	s->is_placed = false;
+	element_stray(s, where, device, image);
 	return 0;
 }
 
@@ -148,7 +161,9 @@ static int path_place(struct stock *s, const char *path, const char *where, stru
 {
 	const struct slot_table *table = s->policy->slots;
 
-	for (size_t i = 0; table != NULL && i < table->n; i++) {
+	if (table == NULL)
+		return part_path(path, where, image, err);
+	for (size_t i = 0; i < table->n; i++) {
 		size_t n = strlen(table->items[i].path);
 
 		if (strcmp(table->items[i].name, s->policy->target) == 0 && strncmp(path, table->items[i].path, n) == 0 &&
@@ -254,6 +269,8 @@ static int element_parse(struct stock *s, const json_t *element, size_t index, b
 		r = part_type(element, where, image, volume, err);
 	if (strcmp(image->type, "tar") == 0) /* its old name */
 		strcpy(image->type, "archive");
+	/* The section decides only what the type is where none is given: SWUpdate has archives with a path among images as well. */
+	image->is_file = strcmp(image->type, "archive") == 0 || strcmp(image->type, "rawfile") == 0;
 	if (r == 0)
 		r = part_filters(element, where, image, err);
 	if (r == 0)
@@ -269,17 +286,14 @@ static int element_parse(struct stock *s, const json_t *element, size_t index, b
 	if (r == 0 && volume[0] != '\0')
 		r = volume_place(s, volume, where, image, err);
 	if (r == 0 && json_object_get(element, "device") != NULL) {
-		bool was_placed = s->is_placed;
-
 		r = field_get_string(element, where, "device", text, sizeof(text), err);
-		if (r == 0)
+		/* A volume says it already; SWUpdate looks at the volume alone. What the device says must agree if it says anything. */
+		if (r == 0 && (volume[0] == '\0' || s->policy->slots == NULL || slot_table_by_device(s->policy->slots, text) != NULL))
 			r = device_place(s, text, where, image, err);
-		if (volume[0] != '\0') /* says it already; SWUpdate looks at the volume alone */
-			s->is_placed = was_placed;
-	} else if (r == 0 && volume[0] == '\0' && image->slot_class[0] == '\0') {
-		s->is_placed = false;
+	} else if (r == 0 && volume[0] == '\0' && image->slot_class[0] == '\0' && !image->is_file) { /* a file has its path below */
+		element_stray(s, where, NULL, image);
 	}
-	if (r == 0 && is_file) {
+	if (r == 0 && image->is_file) {
 		r = field_get_string(element, where, "path", text, sizeof(text), err);
 		if (r == 0 && json_object_get(element, "device") == NULL && image->slot_class[0] == '\0')
 			r = path_place(s, text, where, image, err);
@@ -301,12 +315,14 @@ static int file_element(struct stock *s, const json_t *element, size_t index, st
 	return element_parse(s, element, index, true, err);
 }
 
-static int refused_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
+static int partition_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
 {
-	char where[FIELD_WHERE_MAX];
+	return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "partitions, element %zu: a bundle makes no partitions and volumes on this device", index);
+}
 
-	part_where(element, "element", index, where);
-	return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: partitions and vars of a bundle are not followed on this device", where);
+static int var_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
+{
+	return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "vars, element %zu: a bundle sets no variables of SWUpdate on this device", index);
 }
 
 static int script_element(struct stock *s, const json_t *element, size_t index, struct agent_error **err)
@@ -328,12 +344,13 @@ static int selection_parse(struct stock *s, struct agent_error **err)
 		element_fn fn;
 	} sections[] = {
 		{ "images", image_element }, { "files", file_element }, { "bootenv", env_element }, { "uboot", env_element },
-		{ "scripts", script_element }, { "partitions", refused_element }, { "vars", refused_element },
+		{ "scripts", script_element }, { "partitions", partition_element }, { "vars", var_element },
 	};
 	int r = 0;
 
 	s->m->n_images = s->m->n_env = s->m->n_scripts = 0;
 	s->is_placed = true;
+	s->stray[0] = '\0';
 	for (size_t i = 0; r == 0 && i < sizeof(sections) / sizeof(sections[0]); i++)
 		r = section_walk(s, sections[i].name, sections[i].fn, err);
 	return r;
@@ -496,6 +513,19 @@ static int hardware_parse(struct stock *s, struct agent_error **err)
 	return part_products(node, "hardware-compatibility", s->m, err);
 }
 
+/* A device that we do not know may be called otherwise here, as long as there is one place for one image. */
+static int stray_check(const struct stock *s, struct agent_error **err)
+{
+	const struct slot_table *table = s->policy->slots;
+	size_t n_classes = 0;
+
+	for (size_t i = 0; table != NULL && i < table->n; i++)
+		n_classes += strcmp(table->items[i].name, s->policy->target) == 0;
+	if (s->stray[0] == '\0' || table == NULL || (s->m->n_images == 1 && n_classes == 1))
+		return 0;
+	return agent_error_set(err, -EPERM, "update.device", "%s: see update.slots, or give slot-class in its properties", s->stray);
+}
+
 /* "stable,copy-1" */
 static int selection_split(const char *selection, char set[LOOKUP_NAME_MAX], const char **ret_mode, struct agent_error **err)
 {
@@ -536,5 +566,5 @@ int stock_parse(const json_t *root, const struct manifest_policy *policy, struct
 		r = version_parse(&s, err);
 	if (r == 0)
 		r = hardware_parse(&s, err);
-	return r;
+	return r < 0 ? r : stray_check(&s, err);
 }

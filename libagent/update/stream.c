@@ -284,6 +284,9 @@ static int unpack_end(struct stream *s, struct unpack *u, struct agent_error **e
 		r = unpack_flush(s, u, err);
 	if (r == 0 && !u->at_end && strcmp(s->image->filter, "none") != 0)
 		r = agent_error_set(err, -EBADMSG, "update.compression", "the compressed stream of %s is cut short", s->image->member);
+	/* The slot would boot with what was in it before. */
+	if (r == 0 && u->plain_bytes == 0 && !s->image->is_file)
+		r = agent_error_set(err, -EBADMSG, "update.size", "%s unpacks to nothing", s->image->member);
 	if (r == 0 && s->image->plain_bytes != 0 && u->plain_bytes != s->image->plain_bytes)
 		r = agent_error_set(err, -EBADMSG, "update.size", "%s unpacks to %" PRIu64 " bytes, %" PRIu64 " were signed", s->image->member, u->plain_bytes,
 				    s->image->plain_bytes);

@@ -183,6 +183,14 @@ describe "images: ( $(element tail.gz "device = \"$W/slot.b\"; compressed = \"zl
 sign_cms
 pack tail.swu crc tail.gz
 breaks "a second gzip stream, which swupdate breaks at as well" update.compression tail.swu
+: | gzip -c > nothing.gz
+zstd -q -c < /dev/null > nothing.zst
+for kind in zlib:nothing.gz zstd:nothing.zst; do
+  describe "images: ( $(element "${kind#*:}" "device = \"$W/slot.b\"; compressed = \"${kind%:*}\";") );"
+  sign_cms
+  pack nothing.swu crc "${kind#*:}"
+  breaks "an image of nothing, ${kind%:*}" update.size nothing.swu
+done
 cp image 'an image, größer'
 describe "images: ( $(element 'an image, größer' "device = \"$W/slot.b\";") );"
 sign_cms
@@ -322,6 +330,8 @@ file_element() { # FILE MORE
 }
 for archive in tree.tar tree.tar.gz pax.tar; do
   describe "images: ( $(element image "device = \"$W/slot.b\";") ); files: ( $(file_element "$archive" 'type = "archive"; path = "/";'), $(file_element setting.conf 'path = "/etc/app/setting.conf";') );"
+  # Among images as well, as some generators have it.
+  [ "$archive" != pax.tar ] || describe "images: ( $(element image "device = \"$W/slot.b\";"), $(file_element "$archive" 'type = "archive"; path = "/";') ); files: ( $(file_element setting.conf 'path = "/etc/app/setting.conf";') );"
   sign_cms
   pack files.swu crc image "$archive" setting.conf
   device

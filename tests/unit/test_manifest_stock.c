@@ -258,6 +258,55 @@ static void a_selection_that_is_wrong_is_named(void **state)
 	temp_dir_remove(&dir);
 }
 
+/* One folder and one file as slots of b. What is for neither is said by its name, unless there is one place for one image. */
+static void an_element_for_no_slot_is_named(void **state)
+{
+	static const struct {
+		const char *body, *selection, *error, *says;
+	} cases[] = {
+		{ "files = ( " IMAGE("f", "path = \"/etc/passwd\";") " );", NULL, "update.device", "file 0 (f): path /etc/passwd" },
+		{ IMAGES(IMAGE("f", "type = \"rawfile\"; path = \"/etc/passwd\";")), NULL, "update.device", "image 0 (f): path /etc/passwd" },
+		{ IMAGES(IMAGE("r", "device = \"/dev/vda9\";")), NULL, "update.device", "image 0 (r): device /dev/vda9 is no slot" },
+		{ IMAGES(IMAGE("r", "properties = { slot-class = \"rootfs\"; };") ", " IMAGE("s", "device = \"/dev/vda9\";")), NULL, "update.device", "image 1 (s): device /dev/vda9" },
+		{ IMAGES(IMAGE("r", "type = \"uboot\";")), NULL, "update.device", "image 0 (r): it names no device" },
+		{ "s = { m = { " IMAGES(IMAGE("r", "device = \"/dev/vda9\";")) " }; };", "s,m", "update.device", "image 0 (r): device /dev/vda9" },
+		{ IMAGES(IMAGE("r", "device = \"/dev/vda9\"; properties = { slot-class = \"rootfs\"; };")), NULL, NULL, "rootfs" },
+		/* In the section of images as in that of files, by its path as by its class; the copy is the one whose folder it is. */
+		{ IMAGES(IMAGE("t", "type = \"archive\"; path = \"/x/y\"; properties = { slot-class = \"app\"; };")), NULL, NULL, "app" },
+		{ IMAGES(IMAGE("t", "type = \"tar\"; path = \"@/app-b/y\";")), NULL, NULL, "app" },
+		{ "s = { one = { files = ( " IMAGE("t", "path = \"@/app-a/y\";") " ); }; two = { files = ( " IMAGE("t", "path = \"@/app-b/y\";") " ); }; };", NULL, NULL, "app" },
+	};
+	struct slot_table table = { 0 };
+	const struct manifest_policy policy = { .allow_compat = true, .product = "gw:1", .slots = &table, .target = "b" };
+	struct temp_dir dir;
+	char path[96], text[1024];
+
+	temp_dir_make(&dir);
+	for (int i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), "%s/%s-%c", dir.path, i < 2 ? "rootfs" : "app", "ab"[i % 2]);
+		assert_int_equal(slot_table_add(&table, i < 2 ? "rootfs" : "app", i % 2 == 0 ? "a" : "b", path, NULL), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		_cleanup_error_ struct agent_error *err = NULL;
+		struct manifest_policy this = policy;
+		char body[768] = "";
+
+		this.selection = cases[i].selection;
+		for (const char *p = cases[i].body; *p != '\0'; p++)
+			snprintf(body + strlen(body), sizeof(body) - strlen(body), "%.*s", *p == '@' ? 64 : 1, *p == '@' ? dir.path : p);
+		snprintf(text, sizeof(text), SOFTWARE("%s"), body);
+		if (parse_with(text, &this, &m, &err) < 0 && (cases[i].error == NULL || strcmp(agent_error_name(err), cases[i].error) != 0 || strstr(agent_error_message(err), cases[i].says) == NULL))
+			fail_msg("case %zu: %s %s", i, agent_error_name(err), agent_error_message(err));
+		if (m != NULL && (cases[i].error != NULL || strcmp(m->images[0].slot_class, cases[i].says) != 0))
+			fail_msg("case %zu: taken, for class \"%s\"", i, m->images[0].slot_class);
+		if (m != NULL && m->images[0].is_file)
+			assert_int_equal(m->images[0].path[strlen(m->images[0].path) - 1], 'y');
+	}
+	slot_table_clear(&table);
+	temp_dir_remove(&dir);
+}
+
 static void what_runs_code_or_has_no_meaning_is_refused(void **state)
 {
 #define ONE(more) SOFTWARE(IMAGES(IMAGE("i", more)))
@@ -285,7 +334,9 @@ static void what_runs_code_or_has_no_meaning_is_refused(void **state)
 		{ ONE("mtdname = \"v\";"), -EOPNOTSUPP, "manifest.unsupported", "mtdname" },
 		{ SOFTWARE(IMAGES(IMAGE("i", "")) "scripts = ( " IMAGE("s.lua", "") " );"), -EOPNOTSUPP, "manifest.unsupported", "s.lua" },
 		{ SOFTWARE(IMAGES(IMAGE("i", "")) "scripts = ( " IMAGE("s.sh", "type = \"shellscript\";") " );"), -EOPNOTSUPP, "manifest.unsupported", "s.sh" },
-		{ SOFTWARE(IMAGES(IMAGE("i", "")) "partitions = ( { name = \"x\"; } );"), -EOPNOTSUPP, "manifest.unsupported", "element 0" },
+		{ SOFTWARE(IMAGES(IMAGE("i", "")) "partitions = ( { name = \"x\"; } );"), -EOPNOTSUPP, "manifest.unsupported", "partitions, element 0" },
+		{ SOFTWARE(IMAGES(IMAGE("i", "")) "vars = ( { name = \"x\"; value = \"1\"; } );"), -EOPNOTSUPP, "manifest.unsupported", "vars, element 0" },
+		{ SOFTWARE(IMAGES(IMAGE("i", "")) "scripts = ( " IMAGE("s.lua", "type = \"lua\";") " );"), -EOPNOTSUPP, "manifest.unsupported", "lua are never run" },
 		{ ONE("compressed = \"xz\";"), -EOPNOTSUPP, "manifest.unsupported", "xz" },
 		{ ONE("encrypted = \"aes-gcm\";"), -EOPNOTSUPP, "manifest.unsupported", "aes-gcm" },
 		{ ONE("offset = \"4T\";"), -EBADMSG, "manifest.value", "offset" },
@@ -310,7 +361,7 @@ static void what_runs_code_or_has_no_meaning_is_refused(void **state)
 		{ SOFTWARE(""), -EBADMSG, "manifest.selection", "update.selections" },
 		{ SOFTWARE(IMAGES(IMAGE("i", "") ", " IMAGE("j", ""))), -EBADMSG, "manifest.duplicate", "i and j" },
 		{ SOFTWARE(IMAGES(IMAGE("i", "") ", " IMAGE("i", "offset = 4096;"))), -EBADMSG, "manifest.duplicate", "named twice" },
-		{ SOFTWARE("files = ( " IMAGE("f", "path = \"/etc/passwd\";") " );"), -EPERM, "update.device", "/etc/passwd" },
+		{ SOFTWARE(IMAGES(IMAGE("t.tar", "type = \"archive\"; properties = { slot-class = \"data\"; };"))), -EBADMSG, "manifest.missing", "image 0 (t.tar) has no path" },
 		{ SOFTWARE("files = ( " IMAGE("f", "path = \"../x\"; properties = { slot-class = \"data\"; };") " );"), -EBADMSG, "manifest.value", ".." },
 		{ SOFTWARE("files = ( " IMAGE("f", "properties = { slot-class = \"data\"; };") " );"), -EBADMSG, "manifest.missing", "path" },
 		{ SOFTWARE(IMAGES(IMAGE("i", "")) "bootenv = ( { value = \"2\"; } );"), -EBADMSG, "manifest.missing", "bootenv 0" },
@@ -425,6 +476,7 @@ int main(void)
 		cmocka_unit_test(comments_are_no_text),
 		cmocka_unit_test(a_version_that_is_no_name_becomes_one),
 		cmocka_unit_test(a_selection_that_is_wrong_is_named),
+		cmocka_unit_test(an_element_for_no_slot_is_named),
 		cmocka_unit_test(what_runs_code_or_has_no_meaning_is_refused),
 		cmocka_unit_test(devices_choose_the_selection_and_never_the_running_slot),
 		cmocka_unit_test(libconfig_and_json_say_the_same),
