@@ -22,5 +22,8 @@ for file in "$srcdir"/examples/endpoints/*.conf; do
     "$srcdir/docs/endpoints.md" > "$tmp/doc"
   cmp -s "$tmp/file" "$tmp/doc" || { fail "$name is not what docs/endpoints.md shows"; diff "$tmp/file" "$tmp/doc"; }
 done
+# The file that README.md begins with.
+agentd/core/agentd --config "$srcdir/examples/agentd.conf" --print-config > "$tmp/out" 2>&1 && grep -qF 'path = "/dev/mmcblk0p3"' "$tmp/out" ||
+  fail "examples/agentd.conf is refused: $(cat "$tmp/out")"
 [ "$n" -ge 4 ] || fail "only $n example files"
 exit $status
