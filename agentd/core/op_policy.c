@@ -431,9 +431,12 @@ int op_update_postpone(struct core *core, struct op_call *call, struct agent_err
 
 int op_update_policy(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	struct policy *p = &core->policies->policy;
+	struct policies *ps = core->policies;
+	struct policy *p = &ps->policy;
+	const struct policy old = *p;
 	enum policy_mode before = policy_mode_now(p), mode;
 	const char *name;
+	int r;
 
 	if (sd_bus_message_read(call->msg, "s", &name) < 0)
 		return op_unreadable(call, err);
@@ -444,10 +447,17 @@ int op_update_policy(struct core *core, struct op_call *call, struct agent_error
 	p->mode = mode;
 	p->has_mode = true;
 	p->seen_s = 0; /* the way back after a clock that ran ahead and was believed */
+	/* Whoever chose it hears that it is kept, or that it is not. */
+	r = policy_save(p, err);
+	if (r < 0) {
+		*p = old;
+		return r;
+	}
+	ps->is_unsaved = false;
 	if (mode != before)
 		event_add(core, mode == POLICY_APPROVAL ? EVENT_UPDATE_OPT_OUT : EVENT_UPDATE_POLICY, "from", policy_mode_name(before), "to", policy_mode_name(mode),
 			  "user", call->caller.user, "source", call->caller.source, NULL);
-	policies_changed(core);
+	stream_wake(core);
 	tick_soon(core);
 	return updates_send_report(core, call, err);
 }

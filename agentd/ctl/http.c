@@ -261,7 +261,8 @@ static int request_once(struct ctl *ctl, const char *method, const char *path, c
 	r = perform(ctl, curl, ret_reply);
 	curl_slist_free_all(headers);
 	curl_easy_cleanup(curl);
-	return r;
+	/* A bundle that does not fit is refused; a disk without room is a failure. */
+	return r == CTL_UPDATE_REFUSED && ret_reply->status == 507 && strcmp(path, "/v1/update") != 0 ? CTL_FAILED : r;
 }
 
 /* True if the session of an earlier login is over and was forgotten: without it the agent goes by who we are. */

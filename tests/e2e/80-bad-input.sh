@@ -133,6 +133,41 @@ is "each says that nobody answers, or what it lacks" "$(each '7|2|3' "--socket $
 is "a full disk is told" "$(ctl status 2>&1 > /dev/full; echo $?)" "$(printf 'agentctl: cannot write the answer: No space left on device\n1')"
 is "who follows leaves with his reader" "$(timeout 60 bash -c '"$@" events --follow | head -n 1 | wc -l; echo "${PIPESTATUS[0]}"' x "$AGENTCTL" --socket "$SOCKET" 2>&1)" $'1\n0'
 
+# ---- full disk: docs/troubleshooting.md says what goes on and what does not
+lab_agent_stop
+trap 'code=$?; umount -l "$LAB/state" 2> /dev/null; (exit $code); e2e_end' EXIT
+cp -a "$LAB/state" "$LAB/state.copy"
+if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=8M,mode=700,uid="$(id -u agentd)",gid="$(id -g agentd)" tmpfs "$LAB/state" 2> /dev/null; then
+  cp -a "$LAB/state.copy/." "$LAB/state"
+  lab_agent_start
+  dd if=/dev/zero of="$LAB/state/fill" bs=4k 2> /dev/null
+  NEW_PASSWORD='seven tins of green varnish'
+  printf '%064d\n' 0 > "$LAB/aes"
+  logs_in() { printf '%s\n' "$1" | ctl login --stdin; }
+  changes() { printf '%s\n' "$OWNER_PASSWORD" "$NEW_PASSWORD" | ctl passwd --stdin; }
+  succeeds "full disk: root still logs in" logs_in "$OWNER_PASSWORD"
+  exits "full disk: no password is changed" 1 changes
+  like "full disk: it says so, with a name" "$(out)" 'No space left on device \(file\.write\)'
+  exits "full disk: a user who is not root cannot be counted, so he cannot log in" 1 setpriv --reuid=nobody --clear-groups sh -c \
+    'printf "%s\n" "$1" | "$2" --socket "$3" login --stdin' x "$OWNER_PASSWORD" "$AGENTCTL" "$SOCKET"
+  like "full disk: that says so as well" "$(out)" 'cannot count a login.*No space left'
+  nonce=00112233445566778899aabbccddeeff
+  for words in 'key create full' 'https request' 'update policy approval' 'key rotate device --subject CN=full' 'update recipient' "update key $LAB/aes"; do
+    # shellcheck disable=SC2086
+    exits "full disk: $words fails" 1 ctl $words
+    like "full disk: $words says why" "$(out)" 'No space left|no room'
+  done
+  is "full disk: no policy was chosen" "$(ctl --json update status | jq -r .policy)" automatic
+  succeeds "full disk: evidence can be given" ctl key certify device --nonce "$nonce"
+  rm "$LAB/state/fill"
+  succeeds "room again: the password is changed, without a restart" wait_for 60 changes
+  succeeds "and it is the new one" logs_in "$NEW_PASSWORD"
+  lab_agent_stop
+  umount "$LAB/state"
+else
+  echo "# no tmpfs to be had: a full disk was not tried"
+fi
+
 # ---- completion
 "$AGENTCTL" completion bash > "$LAB/completion"
 complete_words() { bash -c '. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _agentctl; echo "${COMPREPLY[*]}"' x "$LAB/completion" agentctl "$@"; }
