@@ -355,10 +355,5 @@ int op_events_get(struct core *core, struct op_call *call, struct agent_error **
 	r = op_reply_new(call, &reply, err);
 	if (r < 0)
 		return r;
-	r = audit_append(core, reply, after, limit, err);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return r;
-	}
-	return op_reply_send(call, reply);
+	return op_reply_end(call, reply, audit_append(core, reply, after, limit, err), "the events", err);
 }

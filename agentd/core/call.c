@@ -153,7 +153,8 @@ static int pass_answer(struct op_call *call, sd_bus_message *reply)
 	return r;
 }
 
-int op_reply_send(struct op_call *call, sd_bus_message *reply)
+/* Takes @reply. */
+static int send_reply(struct op_call *call, sd_bus_message *reply)
 {
 	int r = 0;
 
@@ -169,41 +170,38 @@ int op_reply_send(struct op_call *call, sd_bus_message *reply)
 	return 0;
 }
 
+int op_reply_end(struct op_call *call, sd_bus_message *reply, int r, const char *what, struct agent_error **err)
+{
+	if (r >= 0)
+		return send_reply(call, reply);
+	sd_bus_message_unref(reply);
+	if (err != NULL && *err == NULL)
+		agent_error_set(err, r, "bus.reply", "cannot write %s: %s", what, strerror(-r));
+	return r;
+}
+
 int op_reply_made(struct core *core, struct op_call *call, int (*append)(struct core *, sd_bus_message *), const char *what, struct agent_error **err)
 {
 	sd_bus_message *reply;
 	int r = op_reply_new(call, &reply, err);
 
-	if (r < 0)
-		return r;
-	r = append(core, reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write %s: %s", what, strerror(-r));
-	}
-	return op_reply_send(call, reply);
+	return r < 0 ? r : op_reply_end(call, reply, append(core, reply), what, err);
 }
 
 int op_reply(struct op_call *call, const char *types, ...)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	sd_bus_message *reply = NULL;
+	sd_bus_message *reply;
 	va_list ap;
-	int r;
+	int r = op_reply_new(call, &reply, &err);
 
-	r = op_reply_new(call, &reply, &err);
-	if (r >= 0 && types != NULL && types[0] != '\0') {
+	if (r >= 0) {
 		va_start(ap, types);
-		r = sd_bus_message_appendv(reply, types, ap);
+		r = types == NULL || types[0] == '\0' ? 0 : sd_bus_message_appendv(reply, types, ap);
 		va_end(ap);
-		if (r < 0)
-			agent_error_set(&err, r, "bus.reply", "cannot write the answer of %s: %s", call->op->method, strerror(-r));
+		r = op_reply_end(call, reply, r, "the answer", &err);
 	}
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return op_fail(call, r, &err);
-	}
-	return op_reply_send(call, reply);
+	return r < 0 ? op_fail(call, r, &err) : 0;
 }
 
 int op_unreadable(const struct op_call *call, struct agent_error **err)

@@ -175,10 +175,14 @@ struct op_call *op_call_ref(struct op_call *call);
 struct op_call *op_call_unref(struct op_call *call);
 /* Answer with values, as in sd_bus_reply_method_return(). A peer that went away is no error. Returns 0. */
 int op_reply(struct op_call *call, const char *types, ...);
-/* The empty reply, to append to; then op_reply_send(), which takes the message. */
+/* The empty reply, to append to; then op_reply_end() with what came of that. */
 int op_reply_new(struct op_call *call, sd_bus_message **ret_reply, struct agent_error **err);
-int op_reply_send(struct op_call *call, sd_bus_message *reply);
-/* All three; @what is what cannot be written, for the error. */
+/*
+ * Takes @reply: sends it if @r >= 0, otherwise it is dropped and @r returned. *err then is what is there already, or else says that
+ * @what ("the accounts") cannot be written.
+ */
+int op_reply_end(struct op_call *call, sd_bus_message *reply, int r, const char *what, struct agent_error **err);
+/* All of it. */
 int op_reply_made(struct core *core, struct op_call *call, int (*append)(struct core *core, sd_bus_message *m), const char *what, struct agent_error **err);
 /* Answer with an error; takes and frees *err. Returns 0. */
 int op_fail(struct op_call *call, int r, struct agent_error **err);

@@ -75,21 +75,13 @@ int op_job_end(struct op_job *job, int r, enum worker_priority priority, unsigne
 	return r;
 }
 
-static int send_or_drop(struct op_job *job, sd_bus_message *reply, int r, const char *what, struct agent_error **err)
-{
-	if (r >= 0)
-		return op_reply_send(job->call, reply);
-	sd_bus_message_unref(reply);
-	return agent_error_set(err, r, "bus.reply", "cannot write %s: %s", what, strerror(-r));
-}
-
 int op_job_answer(struct op_job *job, const char *what, int (*append)(sd_bus_message *reply, const struct op_job *job),
 		  struct agent_error **err)
 {
 	sd_bus_message *reply;
 	int r = op_reply_new(job->call, &reply, err);
 
-	return r < 0 ? r : send_or_drop(job, reply, append(reply, job), what, err);
+	return r < 0 ? r : op_reply_end(job->call, reply, append(reply, job), what, err);
 }
 
 int op_job_answer_secret(struct op_job *job, const char *what, const struct secret *secret, struct agent_error **err)
@@ -100,7 +92,7 @@ int op_job_answer_secret(struct op_job *job, const char *what, const struct secr
 	if (r < 0)
 		return r;
 	(void)sd_bus_message_sensitive(reply);
-	return send_or_drop(job, reply, sd_bus_message_append_array(reply, 'y', secret->data, secret->size), what, err);
+	return op_reply_end(job->call, reply, sd_bus_message_append_array(reply, 'y', secret->data, secret->size), what, err);
 }
 
 int op_job_answer_rows(struct op_job *job, const char *what, size_t n,
@@ -121,5 +113,5 @@ int op_job_answer_rows(struct op_job *job, const char *what, size_t n,
 	}
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
-	return send_or_drop(job, reply, r, what, err);
+	return op_reply_end(job->call, reply, r, what, err);
 }

@@ -340,21 +340,16 @@ static int append_account(sd_bus_message *m, const struct agent_account *a)
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
+static int append_people(struct core *core, sd_bus_message *m)
+{
+	int r = sd_bus_message_open_container(m, 'a', "a{sv}");
+
+	for (size_t i = 0; r >= 0 && i < core->n_people; i++)
+		r = append_account(m, &core->people[i]);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
 int op_account_list(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	sd_bus_message *reply;
-	int r = op_reply_new(call, &reply, err);
-
-	if (r < 0)
-		return r;
-	r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-	for (size_t i = 0; r >= 0 && i < core->n_people; i++)
-		r = append_account(reply, &core->people[i]);
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the accounts: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+	return op_reply_made(core, call, append_people, "the accounts", err);
 }

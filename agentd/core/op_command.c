@@ -181,7 +181,7 @@ static int append_answer(sd_bus_message *m, sd_bus_message *answer)
 static void on_answer(struct op_call *outer, sd_bus_message *answer, int result, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
-	sd_bus_message *reply = NULL;
+	sd_bus_message *reply;
 	int r;
 
 	if (answer == NULL) {
@@ -190,15 +190,9 @@ static void on_answer(struct op_call *outer, sd_bus_message *answer, int result,
 	}
 	r = op_reply_new(outer, &reply, &why);
 	if (r >= 0)
-		r = append_answer(reply, answer);
-	if (r >= 0) {
-		op_reply_send(outer, reply);
-		return;
-	}
-	sd_bus_message_unref(reply);
-	if (why == NULL)
-		agent_error_set(&why, r, "bus.reply", "cannot pass the answer of a command on: %s", strerror(-r));
-	op_fail(outer, r, &why);
+		r = op_reply_end(outer, reply, append_answer(reply, answer), "the answer of a command", &why);
+	if (r < 0)
+		op_fail(outer, r, &why);
 }
 
 static int run(struct core *core, struct op_call *outer, const struct operation *op, const struct command *c, const struct caller *caller,

@@ -94,11 +94,7 @@ static int answer_status(struct core *core, struct op_call *call, struct agent_e
 		r = op_reply_new(call, &reply, err);
 	if (r < 0)
 		return r;
-	r = append_status(core, reply, &scene);
-	if (r >= 0)
-		return op_reply_send(call, reply);
-	sd_bus_message_unref(reply);
-	return agent_error_set(err, r, "bus.reply", "cannot write the state of enrolment: %s", strerror(-r));
+	return op_reply_end(call, reply, append_status(core, reply, &scene), "the state of enrolment", err);
 }
 
 int op_enrol_status(struct core *core, struct op_call *call, struct agent_error **err)

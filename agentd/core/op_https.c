@@ -409,11 +409,7 @@ static int get_reply(struct core *core, struct op_job *base, struct agent_error 
 	r = sd_bus_message_append(reply, "bs", job->is_installed, job->pem == NULL ? "" : job->pem);
 	if (r >= 0)
 		r = sd_bus_message_append_array(reply, 'y', job->key.data, job->key.size);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "core.memory", "no memory for a certificate");
-	}
-	return op_reply_send(base->call, reply);
+	return op_reply_end(base->call, reply, r, "the certificate of HTTPS", err);
 }
 
 /* ---- operations ----------------------------------------------------------------------------------------------------- */

@@ -274,32 +274,27 @@ int op_login_check(struct core *core, struct op_call *call, struct agent_error *
 }
 
 /* Nothing here that the label and the login page do not show. */
-int op_login_greet(struct core *core, struct op_call *call, struct agent_error **err)
+static int append_greeting(struct core *core, sd_bus_message *m)
 {
 	const struct settings *s = core->settings;
-	sd_bus_message *reply;
-	int r = op_reply_new(call, &reply, err);
+	int r = sd_bus_message_open_container(m, 'a', "{sv}");
 
-	if (r < 0)
-		return r;
-	r = sd_bus_message_open_container(reply, 'a', "{sv}");
 	if (r >= 0)
-		r = peer_append_string(reply, "setup", core_setup_name(core));
+		r = peer_append_string(m, "setup", core_setup_name(core));
 	if (r >= 0)
-		r = peer_append_string(reply, "serial", s->device.serial);
+		r = peer_append_string(m, "serial", s->device.serial);
 	if (r >= 0)
-		r = peer_append_string(reply, "model", s->device.model);
+		r = peer_append_string(m, "model", s->device.model);
 	if (r >= 0)
-		r = peer_append_string(reply, "device_ca_fingerprint", core->device_ca_fingerprint);
+		r = peer_append_string(m, "device_ca_fingerprint", core->device_ca_fingerprint);
 	if (r >= 0)
-		r = peer_append_u64(reply, "password_min", (uint64_t)s->password.min_length);
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot answer LoginGreet: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+		r = peer_append_u64(m, "password_min", (uint64_t)s->password.min_length);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int op_login_greet(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	return op_reply_made(core, call, append_greeting, "the greeting", err);
 }
 
 int op_session_check(struct core *core, struct op_call *call, struct agent_error **err)

@@ -50,9 +50,8 @@ int op_session_list(struct core *core, struct op_call *call, struct agent_error 
 	const struct sessions *sessions = &core->accounts->sessions;
 	uint64_t now_us = accounts_now_us();
 	sd_bus_message *reply;
-	int r;
+	int r = op_reply_new(call, &reply, err);
 
-	r = op_reply_new(call, &reply, err);
 	if (r < 0)
 		return r;
 	r = sd_bus_message_open_container(reply, 'a', "a{sv}");
@@ -61,11 +60,7 @@ int op_session_list(struct core *core, struct op_call *call, struct agent_error 
 			r = append_session(reply, &sessions->slots[i], sessions->slots[i].id == call->caller.session_id, now_us);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the sessions: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+	return op_reply_end(call, reply, r, "the sessions", err);
 }
 
 int op_session_close_others(struct core *core, struct op_call *call, struct agent_error **err)
@@ -85,28 +80,22 @@ int op_session_close_others(struct core *core, struct op_call *call, struct agen
 	return op_reply(call, "u", n);
 }
 
-/* For agentd-mgmt, when it starts. */
-int op_sources_known(struct core *core, struct op_call *call, struct agent_error **err)
+static int append_known(struct core *core, sd_bus_message *m)
 {
 	const struct known *k = &core->accounts->known;
 	uint64_t now_us = accounts_now_us();
-	sd_bus_message *reply;
-	int r;
+	int r = sd_bus_message_open_container(m, 'a', "(st)");
 
-	r = op_reply_new(call, &reply, err);
-	if (r < 0)
-		return r;
-	r = sd_bus_message_open_container(reply, 'a', "(st)");
 	for (size_t i = 0; r >= 0 && i < KNOWN_MAX; i++)
 		if (k->rows[i].source[0] != '\0')
-			r = sd_bus_message_append(reply, "(st)", k->rows[i].source, (now_us - k->rows[i].seen_us) / SECOND);
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot write the sources: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+			r = sd_bus_message_append(m, "(st)", k->rows[i].source, (now_us - k->rows[i].seen_us) / SECOND);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+/* For agentd-mgmt, when it starts. */
+int op_sources_known(struct core *core, struct op_call *call, struct agent_error **err)
+{
+	return op_reply_made(core, call, append_known, "the sources", err);
 }
 
 /* ---- PasswordCheck ------------------------------------------------------------------------------------------------ */

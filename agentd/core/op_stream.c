@@ -39,10 +39,7 @@ int op_stream_pull(struct core *core, struct op_call *call, struct agent_error *
 		r = updates_append(core, reply);
 	if (r >= 0)
 		r = audit_append(core, reply, after, limit, err);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return err != NULL && *err != NULL ? r : agent_error_set(err, r, "bus.reply", "cannot write what is new: %s", strerror(-r));
-	}
-	core->is_stream_asleep = true;
-	return op_reply_send(call, reply);
+	if (r >= 0)
+		core->is_stream_asleep = true;
+	return op_reply_end(call, reply, r, "what is new", err);
 }

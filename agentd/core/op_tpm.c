@@ -308,17 +308,12 @@ static int append_findings(struct core *core, const struct tpm_job *job, sd_bus_
 static int answer(struct core *core, struct op_call *call, bool is_doctor, const struct tpm_job *job, struct agent_error **err)
 {
 	sd_bus_message *reply;
-	int r;
+	int r = op_reply_new(call, &reply, err);
 
-	r = op_reply_new(call, &reply, err);
 	if (r < 0)
 		return r;
 	r = is_doctor ? append_findings(core, job, reply) : append_status(core, job, reply);
-	if (r < 0) {
-		sd_bus_message_unref(reply);
-		return agent_error_set(err, r, "bus.reply", "cannot describe the TPM: %s", strerror(-r));
-	}
-	return op_reply_send(call, reply);
+	return op_reply_end(call, reply, r, "the state of the TPM", err);
 }
 
 static void look_done(struct core *core, void *data, int r, struct agent_error **err)

@@ -240,26 +240,21 @@ void source_wake(struct core *core)
 		look_in(core, SOON_MS);
 }
 
+static int append_state(struct core *core, sd_bus_message *m)
+{
+	int r = sd_bus_message_open_container(m, 'a', "{sv}");
+
+	if (r >= 0)
+		r = source_append(core, m);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
 int op_update_check(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	sd_bus_message *reply = NULL;
-	int r;
-
 	if (core->source == NULL)
 		return agent_error_set(err, -EOPNOTSUPP, "source.none", "source.kind is none: there is nowhere to look for updates");
-	r = op_reply_new(call, &reply, err);
-	if (r < 0)
-		return r;
 	source_wake(core);
-	r = sd_bus_message_open_container(reply, 'a', "{sv}");
-	if (r >= 0)
-		r = source_append(core, reply);
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
-	if (r >= 0)
-		return op_reply_send(call, reply);
-	sd_bus_message_unref(reply);
-	return agent_error_set(err, r, "bus.reply", "cannot write the state of the source: %s", strerror(-r));
+	return op_reply_made(core, call, append_state, "the state of the source", err);
 }
 
 void source_ended(struct core *core, const struct agent_error *error)
