@@ -356,7 +356,7 @@ static void on_opened(struct request *req, sd_bus_message *reply)
 	const char *token;
 
 	if (sd_bus_message_read(reply, "s", &token) < 0) {
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 		return;
 	}
 	keep_token(req->m, req->conn->client_spki, token);
@@ -428,12 +428,7 @@ void client_present(struct request *req)
 	r = sd_bus_message_append(call, "(sus)ss", "", req->conn->uid, req->conn->source.text, req->conn->client_spki, cn);
 	if (r >= 0)
 		r = append_names(call, cert);
-	if (r < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, on_opened, NULL);
+	request_call_end(req, call, r, 0, on_opened);
 }
 
 int clients_new(struct mgmt *m)

@@ -17,19 +17,14 @@ static void on_list(struct request *req, sd_bus_message *reply)
 		json_object_set_new(answer, "certificates", rows);
 	}
 	if (answer == NULL)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 	else
 		reply_json(req, 200, answer);
 }
 
 void ep_accounts_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "AccountList"), 0, on_list, NULL);
-}
-
-static void on_done(struct request *req, sd_bus_message *reply)
-{
-	reply_empty(req, 204);
+	request_call(req, "AccountList", on_list, NULL);
 }
 
 /* All calls take texts: the caller's own password, then up to three more. */
@@ -44,12 +39,7 @@ static void send_call(struct request *req, const char *member, const char *first
 		return;
 	for (size_t i = 0; r >= 0 && i < sizeof(texts) / sizeof(texts[0]) && texts[i] != NULL; i++)
 		r = sd_bus_message_append_basic(call, 's', texts[i]);
-	if (r < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, on_reply, NULL);
+	request_call_end(req, call, r, 0, on_reply);
 }
 
 static void on_added(struct request *req, sd_bus_message *reply)
@@ -69,17 +59,17 @@ void ep_accounts_post(struct request *req)
 
 void ep_account_role_put(struct request *req)
 {
-	send_call(req, "AccountRole", req->param, args_text(req->args, "role"), NULL, on_done);
+	send_call(req, "AccountRole", req->param, args_text(req->args, "role"), NULL, reply_done);
 }
 
 void ep_account_password_put(struct request *req)
 {
-	send_call(req, "AccountPassword", req->param, args_text(req->args, "new"), NULL, on_done);
+	send_call(req, "AccountPassword", req->param, args_text(req->args, "new"), NULL, reply_done);
 }
 
 void ep_account_remove_post(struct request *req)
 {
-	send_call(req, "AccountRemove", req->param, NULL, NULL, on_done);
+	send_call(req, "AccountRemove", req->param, NULL, NULL, reply_done);
 }
 
 static void on_reset(struct request *req, sd_bus_message *reply)

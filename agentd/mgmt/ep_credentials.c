@@ -11,7 +11,7 @@ static void on_set(struct request *req, sd_bus_message *reply)
 	json_t *json;
 
 	if (sd_bus_message_read(reply, "sst", &token, &scope, &expires_s) < 0) {
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 		return;
 	}
 	/* All sessions from before are gone in core. */
@@ -29,20 +29,11 @@ static void on_set(struct request *req, sd_bus_message *reply)
 void ep_credentials_put(struct request *req)
 {
 	const char *current = args_text(req->args, "current");
-	sd_bus_message *call;
 
 	/* Other people's passwords are elsewhere, and for administrators only. */
 	if (strcmp(req->param, req->user) != 0) {
 		reply_problem(req, "not-permitted", NULL, "this is for your own password: PUT /v1/credentials/ and your name", NULL);
 		return;
 	}
-	call = request_call_new(req, "PasswordSet");
-	if (call == NULL)
-		return;
-	if (sd_bus_message_append(call, "ss", current == NULL ? "" : current, args_text(req->args, "new")) < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, on_set, NULL);
+	request_call(req, "PasswordSet", on_set, "ss", current == NULL ? "" : current, args_text(req->args, "new"));
 }

@@ -11,7 +11,7 @@ static void on_events(struct request *req, sd_bus_message *reply)
 	size_t i;
 
 	if (list == NULL) {
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 		return;
 	}
 	(void)query_u64(req->query, "after", &last);
@@ -27,17 +27,8 @@ static void on_events(struct request *req, sd_bus_message *reply)
 void ep_events_get(struct request *req)
 {
 	uint64_t after = 0, limit = LIMIT_DEFAULT;
-	sd_bus_message *call;
 
 	(void)query_u64(req->query, "after", &after);
 	(void)query_u64(req->query, "limit", &limit);
-	call = request_call_new(req, "EventsGet");
-	if (call == NULL)
-		return;
-	if (sd_bus_message_append(call, "tu", after, (uint32_t)limit) < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, on_events, NULL);
+	request_call(req, "EventsGet", on_events, "tu", after, (uint32_t)limit);
 }

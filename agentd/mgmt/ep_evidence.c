@@ -14,12 +14,7 @@ static void ask(struct request *req, const char *member, const char *first, cons
 	r = sd_bus_message_append(call, "s", first);
 	if (r >= 0 && second != NULL)
 		r = sd_bus_message_append(call, "s", second);
-	if (r < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, timeout_us, reply_from_dict, NULL);
+	request_call_end(req, call, r, timeout_us, reply_from_dict);
 }
 
 void ep_key_get(struct request *req)
@@ -49,5 +44,5 @@ static void on_counters(struct request *req, sd_bus_message *reply)
 
 void ep_tpm_counters_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "TpmCounters"), 0, on_counters, NULL);
+	request_call(req, "TpmCounters", on_counters, NULL);
 }

@@ -9,7 +9,7 @@ static void on_list(struct request *req, sd_bus_message *reply)
 
 void ep_keys_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "KeyList"), 0, on_list, NULL);
+	request_call(req, "KeyList", on_list, NULL);
 }
 
 /* All calls take texts (up to a NULL), then perhaps lists of texts; frees @call when it cannot be filled. */
@@ -34,12 +34,7 @@ static void send_call(struct request *req, const char *member, const char *const
 		if (r >= 0)
 			r = sd_bus_message_close_container(call);
 	}
-	if (r < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, timeout_us, on_reply, NULL);
+	request_call_end(req, call, r, timeout_us, on_reply);
 }
 
 static const char *or_empty(const char *text)
@@ -83,12 +78,7 @@ void ep_keys_callers_put(struct request *req)
 
 static void on_csr(struct request *req, sd_bus_message *reply)
 {
-	const char *pem;
-
-	if (sd_bus_message_read(reply, "s", &pem) < 0)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
-	else
-		reply_json(req, 200, json_pack("{s:s}", "csr", pem));
+	reply_value(req, 200, "csr", reply);
 }
 
 void ep_keys_csr_post(struct request *req)

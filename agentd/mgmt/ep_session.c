@@ -26,7 +26,7 @@ static void on_open(struct request *req, sd_bus_message *reply)
 	json_t *json;
 
 	if (sd_bus_message_read(reply, "sstss", &token, &scope, &expires_s, &device_cookie, &role) < 0) {
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 		return;
 	}
 	req->is_known = true;
@@ -42,17 +42,14 @@ static void on_open(struct request *req, sd_bus_message *reply)
 void ep_session_post(struct request *req)
 {
 	sd_bus_message *call = request_plain_call_new(req, "SessionOpen");
+	int r;
 
 	if (call == NULL)
 		return;
 	/* No token: a login does not build on a session, and a stale one must not decide which limit applies. */
-	if (sd_bus_message_append(call, "(sus)sss", "", req->conn->uid, req->conn->source.text, args_text(req->args, "user"),
-				  args_text(req->args, "password"), req->device_cookie) < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, on_open, NULL);
+	r = sd_bus_message_append(call, "(sus)sss", "", req->conn->uid, req->conn->source.text, args_text(req->args, "user"),
+				  args_text(req->args, "password"), req->device_cookie);
+	request_call_end(req, call, r, 0, on_open);
 }
 
 static void on_close(struct request *req, sd_bus_message *reply)
@@ -65,5 +62,5 @@ static void on_close(struct request *req, sd_bus_message *reply)
 
 void ep_session_delete(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "SessionClose"), 0, on_close, NULL);
+	request_call(req, "SessionClose", on_close, NULL);
 }

@@ -8,31 +8,25 @@ static void on_queues(struct request *req, sd_bus_message *reply)
 
 void ep_queues_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "QueueList"), 0, on_queues, NULL);
+	request_call(req, "QueueList", on_queues, NULL);
 }
 
 void ep_status_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "StatusGet"), 0, reply_from_dict, NULL);
+	request_call(req, "StatusGet", reply_from_dict, NULL);
 }
 
 void ep_time_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "TimeStatus"), 0, reply_from_dict, NULL);
+	request_call(req, "TimeStatus", reply_from_dict, NULL);
 }
 
 void ep_link_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "LinkStatus"), 0, reply_from_dict, NULL);
-}
-
-static void on_reconnect(struct request *req, sd_bus_message *reply)
-{
-	(void)reply;
-	reply_empty(req, 204);
+	request_call(req, "LinkStatus", reply_from_dict, NULL);
 }
 
 void ep_link_reconnect_post(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "LinkReconnect"), 0, on_reconnect, NULL);
+	request_call(req, "LinkReconnect", reply_done, NULL);
 }

@@ -226,7 +226,7 @@ static void on_portion(struct request *req, sd_bus_message *reply)
 		if (s->is_open)
 			end(s, "unavailable");
 		else
-			reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+			reply_unreadable(req);
 		return;
 	}
 	hand_over(s);

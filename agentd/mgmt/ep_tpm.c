@@ -3,7 +3,7 @@
 
 void ep_tpm_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "TpmStatus"), 0, reply_from_dict, NULL);
+	request_call(req, "TpmStatus", reply_from_dict, NULL);
 }
 
 static void on_findings(struct request *req, sd_bus_message *reply)
@@ -13,5 +13,5 @@ static void on_findings(struct request *req, sd_bus_message *reply)
 
 void ep_tpm_doctor_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "TpmDoctor"), 0, on_findings, NULL);
+	request_call(req, "TpmDoctor", on_findings, NULL);
 }

@@ -140,7 +140,7 @@ static int on_installed(sd_bus_message *message, void *userdata, sd_bus_error *r
 	}
 	json = bus_json_read(message);
 	if (json == NULL)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 	else if (u->is_ended)
 		reply_json(req, 200, json);
 	else {
@@ -183,7 +183,7 @@ static void on_begun(struct request *req, sd_bus_message *reply)
 
 	if (u == NULL || sd_bus_message_read(reply, "th", &id, &fd) < 0) {
 		free(u);
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 		return;
 	}
 	*u = (struct upload){ .req = req, .begun_us = now_us };
@@ -219,21 +219,12 @@ static void on_begun(struct request *req, sd_bus_message *reply)
 
 void ep_update_post(struct request *req)
 {
-	sd_bus_message *call = request_call_new(req, "UpdateBegin");
-
-	if (call == NULL)
-		return;
-	if (sd_bus_message_append(call, "t", req->is_chunked ? (uint64_t)0 : req->content_length) < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, on_begun, NULL);
+	request_call(req, "UpdateBegin", on_begun, "t", req->is_chunked ? (uint64_t)0 : req->content_length);
 }
 
 void ep_update_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateStatus"), 0, reply_from_dict, NULL);
+	request_call(req, "UpdateStatus", reply_from_dict, NULL);
 }
 
 static void on_fetch(struct request *req, sd_bus_message *reply)
@@ -243,7 +234,7 @@ static void on_fetch(struct request *req, sd_bus_message *reply)
 
 void ep_update_fetch_post(struct request *req)
 {
-	request_call_text(req, "UpdateFetch", args_text(req->args, "url"), on_fetch);
+	request_call(req, "UpdateFetch", on_fetch, "s", args_text(req->args, "url"));
 }
 
 static void on_offered(struct request *req, sd_bus_message *reply)
@@ -253,70 +244,47 @@ static void on_offered(struct request *req, sd_bus_message *reply)
 
 void ep_update_check_post(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateCheck"), 0, on_offered, NULL);
+	request_call(req, "UpdateCheck", on_offered, NULL);
 }
 
 void ep_update_offer_post(struct request *req)
 {
-	request_call_text(req, "UpdateOffer", args_text(req->args, "url"), on_offered);
+	request_call(req, "UpdateOffer", on_offered, "s", args_text(req->args, "url"));
 }
 
 void ep_update_approve_post(struct request *req)
 {
-	request_call_text(req, "UpdateApprove", args_text(req->args, "release_id"), reply_from_dict);
-}
-
-static void on_done(struct request *req, sd_bus_message *reply)
-{
-	reply_empty(req, 204);
+	request_call(req, "UpdateApprove", reply_from_dict, "s", args_text(req->args, "release_id"));
 }
 
 void ep_update_source_approve_post(struct request *req)
 {
-	sd_bus_message *call = request_call_new(req, "SourceApprove");
-
-	if (call == NULL)
-		return;
-	if (sd_bus_message_append(call, "ss", args_text(req->args, "action"), args_text(req->args, "version")) < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, on_done, NULL);
+	request_call(req, "SourceApprove", reply_done, "ss", args_text(req->args, "action"), args_text(req->args, "version"));
 }
 
 void ep_update_policy_put(struct request *req)
 {
-	request_call_text(req, "UpdatePolicy", args_text(req->args, "policy"), reply_from_dict);
+	request_call(req, "UpdatePolicy", reply_from_dict, "s", args_text(req->args, "policy"));
 }
 
 void ep_update_postpone_post(struct request *req)
 {
-	sd_bus_message *call = request_call_new(req, "UpdatePostpone");
-
-	if (call == NULL)
-		return;
-	if (sd_bus_message_append(call, "t", (uint64_t)json_integer_value(json_object_get(req->args, "hours"))) < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, reply_from_dict, NULL);
+	request_call(req, "UpdatePostpone", reply_from_dict, "t", (uint64_t)json_integer_value(json_object_get(req->args, "hours")));
 }
 
 void ep_update_confirm_post(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateConfirm"), 0, reply_from_dict, NULL);
+	request_call(req, "UpdateConfirm", reply_from_dict, NULL);
 }
 
 void ep_update_rollback_post(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateRollback"), 0, reply_from_dict, NULL);
+	request_call(req, "UpdateRollback", reply_from_dict, NULL);
 }
 
 void ep_update_reboot_post(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateReboot"), 0, reply_from_dict, NULL);
+	request_call(req, "UpdateReboot", reply_from_dict, NULL);
 }
 
 void ep_update_key_put(struct request *req)
@@ -342,35 +310,30 @@ void ep_update_key_put(struct request *req)
 	wipe(bytes, sizeof(bytes));
 	if (r >= 0)
 		r = sd_bus_message_append_array(call, 'y', iv_bytes, iv_size);
-	if (r < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
-	}
-	request_call_send(req, call, 0, on_done, NULL);
+	request_call_end(req, call, r, 0, reply_done);
 }
 
 void ep_update_ticket_get(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateTicketGet"), 0, reply_from_dict, NULL);
+	request_call(req, "UpdateTicketGet", reply_from_dict, NULL);
 }
 
 void ep_update_ticket_put(struct request *req)
 {
-	request_call_text(req, "UpdateTicketSet", args_text(req->args, "ticket"), reply_from_dict);
+	request_call(req, "UpdateTicketSet", reply_from_dict, "s", args_text(req->args, "ticket"));
 }
 
 void ep_update_ticket_delete(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateTicketRemove"), 0, on_done, NULL);
+	request_call(req, "UpdateTicketRemove", reply_done, NULL);
 }
 
 void ep_update_key_delete(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateKeyRemove"), 0, on_done, NULL);
+	request_call(req, "UpdateKeyRemove", reply_done, NULL);
 }
 
 void ep_update_recipient_post(struct request *req)
 {
-	request_call_send(req, request_call_new(req, "UpdateRecipient"), 0, reply_from_dict, NULL);
+	request_call(req, "UpdateRecipient", reply_from_dict, NULL);
 }

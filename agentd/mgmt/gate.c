@@ -43,7 +43,7 @@ static void on_setup(struct request *req, sd_bus_message *reply)
 	uint32_t min_length;
 
 	if (sd_bus_message_read(reply, "su", &state, &min_length) < 0) {
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 		return;
 	}
 	setup_told(req->m, state);

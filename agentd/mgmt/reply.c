@@ -447,14 +447,24 @@ void reply_raw(struct request *req)
 	request_abandon(req);
 }
 
+void reply_unreadable(struct request *req)
+{
+	reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+}
+
 void reply_value(struct request *req, unsigned status, const char *name, sd_bus_message *message)
 {
 	json_t *json = bus_json_read(message);
 
 	if (json == NULL)
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 	else
 		reply_json(req, status, name == NULL ? json : json_pack("{s:o}", name, json));
+}
+
+void reply_done(struct request *req, sd_bus_message *message)
+{
+	reply_empty(req, 204);
 }
 
 void reply_from_dict(struct request *req, sd_bus_message *message)

@@ -2,6 +2,7 @@
 #include "agentd/mgmt/request.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -153,18 +154,31 @@ void request_call_send(struct request *req, sd_bus_message *message, uint64_t ti
 		reply_error(req, r, &err);
 }
 
-void request_call_text(struct request *req, const char *member, const char *text, void (*on_reply)(struct request *req, sd_bus_message *message))
+void request_call_end(struct request *req, sd_bus_message *call, int r, uint64_t timeout_us,
+		      void (*on_reply)(struct request *req, sd_bus_message *message))
+{
+	if (r >= 0) {
+		request_call_send(req, call, timeout_us, on_reply, NULL);
+		return;
+	}
+	sd_bus_message_unref(call);
+	reply_problem(req, "internal", NULL, "out of memory", NULL);
+}
+
+void request_call(struct request *req, const char *member, void (*on_reply)(struct request *req, sd_bus_message *message), const char *types, ...)
 {
 	sd_bus_message *call = request_call_new(req, member);
+	va_list ap;
+	int r = 0;
 
 	if (call == NULL)
 		return;
-	if (sd_bus_message_append(call, "s", text) < 0) {
-		sd_bus_message_unref(call);
-		reply_problem(req, "internal", NULL, "out of memory", NULL);
-		return;
+	if (types != NULL) {
+		va_start(ap, types);
+		r = sd_bus_message_appendv(call, types, ap);
+		va_end(ap);
 	}
-	request_call_send(req, call, 0, on_reply, NULL);
+	request_call_end(req, call, r, 0, on_reply);
 }
 
 /* ---- stages ----------------------------------------------------------------------------------------------------- */

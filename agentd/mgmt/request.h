@@ -123,17 +123,19 @@ void stage_who_ask(struct request *req);
 void stage_gate(struct request *req);
 void stage_passed(struct request *req);
 
-/* Ask core on behalf of the caller: Core1.@member with (sus) already appended. NULL and a reply if core is not there. */
+/* Ask core on behalf of the caller: Core1.@member with (sus), then @types as in sd_bus_message_append() (NULL: nothing). */
+void request_call(struct request *req, const char *member, void (*on_reply)(struct request *req, sd_bus_message *message), const char *types, ...);
+/* The parts of it. A message with (sus) already appended; NULL and a reply if core is not there. */
 sd_bus_message *request_call_new(struct request *req, const char *member);
 /* As above, for operations without (sus). */
 sd_bus_message *request_plain_call_new(struct request *req, const char *member);
+/* Takes @call: sends it if appending went well (@r >= 0), otherwise replies. */
+void request_call_end(struct request *req, sd_bus_message *call, int r, uint64_t timeout_us,
+		      void (*on_reply)(struct request *req, sd_bus_message *message));
 /* Sends and unrefs @message. @on_reply is called with the answer; an error becomes the reply, through @on_error if given. */
 void request_call_send(struct request *req, sd_bus_message *message, uint64_t timeout_us,
 		       void (*on_reply)(struct request *req, sd_bus_message *message),
 		       void (*on_error)(struct request *req, int r, struct agent_error **err));
-
-/* One text to core. */
-void request_call_text(struct request *req, const char *member, const char *text, void (*on_reply)(struct request *req, sd_bus_message *message));
 
 /* client.c: is this a request that a client certificate speaks for; its token, if there is one already; get one */
 bool client_is_asking(const struct request *req);
@@ -161,6 +163,8 @@ void reply_static(struct request *req, const char *type, const void *data, size_
 void reply_stream(struct request *req);
 /* @error is a stable dotted name or NULL; @extra (taken) are more members or NULL. */
 void reply_problem(struct request *req, const char *slug, const char *error, const char *detail, json_t *extra);
+/* What core answered is not what its table of operations says. */
+void reply_unreadable(struct request *req);
 /* The problem of a failed core call; frees *err. */
 void reply_error(struct request *req, int r, struct agent_error **err);
 void reply_header(struct request *req, const char *name, const char *fmt, ...) AGENT_PRINTF(3, 4);
@@ -182,6 +186,8 @@ void reply_log(struct request *req);
 json_t *reply_reasons(const char *message);
 /* Reply with the value at the read position of @message: as member @name, or as it is if that is NULL. */
 void reply_value(struct request *req, unsigned status, const char *name, sd_bus_message *message);
+/* Reply 204, where the answer says no more than that it is done. */
+void reply_done(struct request *req, sd_bus_message *message);
 /* Reply 200 with a{sv}, for endpoints that add nothing. */
 void reply_from_dict(struct request *req, sd_bus_message *message);
 /* True if the reply may not go through libmicrohttpd any more. */

@@ -82,7 +82,7 @@ static void on_known(struct request *req, sd_bus_message *reply)
 	const char *user, *role, *scope, *token = req->has_bearer ? req->token : req->cookie_token;
 
 	if (sd_bus_message_read(reply, "sss", &user, &role, &scope) < 0) {
-		reply_problem(req, "internal", NULL, "core's answer cannot be read", NULL);
+		reply_unreadable(req);
 		return;
 	}
 	if (strcmp(role, "none") == 0) {
