@@ -52,4 +52,21 @@ static inline void temp_dir_remove(struct temp_dir *dir)
 	assert_int_equal(system(command), 0);
 }
 
+/* The same for cmocka: *state is the folder. */
+static inline int temp_dir_setup(void **state)
+{
+	struct temp_dir *dir = test_calloc(1, sizeof(*dir));
+
+	temp_dir_make(dir);
+	*state = dir;
+	return 0;
+}
+
+static inline int temp_dir_teardown(void **state)
+{
+	temp_dir_remove(*state);
+	test_free(*state);
+	return 0;
+}
+
 #endif

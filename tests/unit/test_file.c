@@ -5,22 +5,6 @@
 
 #include "base/file.h"
 
-static int setup(void **state)
-{
-	struct temp_dir *dir = test_calloc(1, sizeof(*dir));
-
-	temp_dir_make(dir);
-	*state = dir;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	temp_dir_remove(*state);
-	test_free(*state);
-	return 0;
-}
-
 static void replace_then_read_gives_the_same_bytes(void **state)
 {
 	struct temp_dir *dir = *state;
@@ -97,11 +81,11 @@ static void a_full_disk_leaves_the_old_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(replace_then_read_gives_the_same_bytes, setup, teardown),
-		cmocka_unit_test_setup_teardown(replace_works_in_a_sub_folder, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_left_over_temp_file_or_link_does_not_matter, setup, teardown),
-		cmocka_unit_test_setup_teardown(too_large_absent_and_special_files_are_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_old_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(replace_then_read_gives_the_same_bytes, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(replace_works_in_a_sub_folder, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(a_left_over_temp_file_or_link_does_not_matter, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(too_large_absent_and_special_files_are_refused, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_old_file, temp_dir_setup, temp_dir_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,22 +7,6 @@
 #include "update/boot.h"
 #include "update/journal.h"
 
-static int setup(void **state)
-{
-	struct temp_dir *dir = test_calloc(1, sizeof(*dir));
-
-	temp_dir_make(dir);
-	*state = dir;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	temp_dir_remove(*state);
-	test_free(*state);
-	return 0;
-}
-
 static void only_the_moves_of_the_table_are_allowed(void **state)
 {
 	static const char allowed[7][8] = {
@@ -169,13 +153,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_the_moves_of_the_table_are_allowed),
-		cmocka_unit_test_setup_teardown(what_was_written_is_read_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(receiving_never_touches_the_file, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_forbidden_move_changes_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_damaged_journal_is_told_from_a_missing_one, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_boot_environment_is_read_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_a_boot_loader_cannot_have_meant_is_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_boot_environment_that_cannot_be_written_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_was_written_is_read_back, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(receiving_never_touches_the_file, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(a_forbidden_move_changes_nothing, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(a_damaged_journal_is_told_from_a_missing_one, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(a_boot_environment_is_read_back, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(what_a_boot_loader_cannot_have_meant_is_refused, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(a_boot_environment_that_cannot_be_written_stays, temp_dir_setup, temp_dir_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

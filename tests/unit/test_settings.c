@@ -8,22 +8,6 @@
 
 #define DEVICE "device = { product = \"gw:1\"; serial = \"S-1\"; };\n"
 
-static int setup(void **state)
-{
-	struct temp_dir *dir = test_calloc(1, sizeof(*dir));
-
-	temp_dir_make(dir);
-	*state = dir;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	temp_dir_remove(*state);
-	test_free(*state);
-	return 0;
-}
-
 static void put(struct temp_dir *dir, const char *name, const char *text, size_t size)
 {
 	int fd = openat(dir->fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -232,11 +216,11 @@ static void printing_and_loading_again_changes_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(bad_files_are_refused_with_name_and_line, setup, teardown),
-		cmocka_unit_test_setup_teardown(absent_huge_and_binary_files_are_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(defaults_hold_and_the_file_overrides, setup, teardown),
-		cmocka_unit_test_setup_teardown(drop_ins_are_read_in_name_order, setup, teardown),
-		cmocka_unit_test_setup_teardown(printing_and_loading_again_changes_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(bad_files_are_refused_with_name_and_line, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(absent_huge_and_binary_files_are_refused, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(defaults_hold_and_the_file_overrides, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(drop_ins_are_read_in_name_order, temp_dir_setup, temp_dir_teardown),
+		cmocka_unit_test_setup_teardown(printing_and_loading_again_changes_nothing, temp_dir_setup, temp_dir_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
