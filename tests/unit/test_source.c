@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hawkBit's and the index's state machines against a server of a few lines, that only keeps what it was told. */
-#include "tests/unit/test.h"
-
-#include <errno.h>
+/* hawkBit's state machine against a server of a few lines, that only keeps what it was told. */
+#include "tests/unit/source_world.h"
 
 #include "agentd/fetch/delay.h"
-#include "agentd/fetch/source.h"
-#include "agentd/fetch/token.h"
 
 #define BASE "https://hawk.test/DEFAULT/controller/v1/gw1"
 #define SWU "https://hawk.test/x/gw.swu"
-
-static struct temp_dir dir;
 
 /* What the server says and hears. */
 static struct server {
@@ -23,23 +17,6 @@ static struct server {
 	char calls[4096];	/* "METHOD path body;" of all that change something */
 	unsigned n_calls;
 } server;
-
-static struct device device;
-static struct source_result result;
-
-AGENT_PRINTF(3, 4) static int answer(struct wire_answer *out, long status, const char *fmt, ...)
-{
-	char text[4096];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	out->status = status;
-	out->body = strdup(text);
-	out->size = strlen(text);
-	return 0;
-}
 
 static int on_call(void *userdata, const char *method, const char *url, const char *body, struct wire_answer *out, struct agent_error **err)
 {
@@ -87,18 +64,10 @@ static void look(void)
 
 static int set_up(void **state)
 {
-	temp_dir_make(&dir);
+	source_world_make();
 	server = (struct server){ .kind = "deploymentBase", .update = "forced", .sleep = "00:01:00",
 				  .artifacts = "{\"filename\":\"gw.swu\",\"size\":9,\"hashes\":{\"sha1\":\"x\"},\"_links\":{\"download\":{\"href\":\"" SWU "\"}}}" };
-	device = (struct device){ .stage = "idle", .booted_slot = "a", .release_id = "r1", .version = "1.0", .serial = "gw1", .product = "gw:1" };
 	look(); /* attributes */
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	source_result_clear(&result);
-	temp_dir_remove(&dir);
 	return 0;
 }
 
@@ -110,22 +79,6 @@ static void offered(const char *action)
 	assert_string_equal(result.bundle.url, SWU);
 	assert_string_equal(result.action, action);
 	snprintf(device.action, sizeof(device.action), "%s", action);
-}
-
-static void outcome(const char *name)
-{
-	device.is_busy = false;
-	device.has_outcome = true;
-	snprintf(device.outcome, sizeof(device.outcome), "%s", name);
-	snprintf(device.outcome_text, sizeof(device.outcome_text), "the reason");
-}
-
-static void is_now(const char *stage, const char *booted, const char *target, const char *release)
-{
-	snprintf(device.stage, sizeof(device.stage), "%s", stage);
-	snprintf(device.booted_slot, sizeof(device.booted_slot), "%s", booted);
-	snprintf(device.target_slot, sizeof(device.target_slot), "%s", target);
-	snprintf(device.release_id, sizeof(device.release_id), "%s", release);
 }
 
 static void installed(void)
@@ -608,100 +561,7 @@ static void ids_that_do_not_belong_in_a_path_are_refused(void **state)
 	}
 }
 
-/* ---- index ------------------------------------------------------------------------------------------------------ */
-
-static const char *index_text;
-
-static int on_index(void *userdata, const char *method, const char *url, const char *body, struct wire_answer *out, struct agent_error **err)
-{
-	*out = (struct wire_answer){ 0 };
-	return answer(out, 200, "%s", index_text);
-}
-
-static void look_at_index(void)
-{
-	const struct wire wire = { .call = on_index };
-	const struct source_options options = {
-		.base = "https://files.test/gw/index.json", .distribution = "", .dir = dir.path, .poll_min_s = 10, .poll_max_s = 600, .poll_s = 100,
-	};
-
-	source_result_clear(&result);
-	index_look(&options, &device, &wire, &result);
-}
-
-#define BUNDLE(version, security, product) \
-	"{\"url\":\"" version ".swu\",\"version\":\"" version "\",\"release-id\":\"r" version "\",\"security-version\":" security ",\"products\":[\"" product "\"]}"
-#define INDEX(list) "{\"profile\":\"agent-index-1\",\"bundles\":[" list "]}"
-
-static void the_newest_bundle_for_this_device_is_taken(void **state)
-{
-	device.floor = 2;
-	index_text = INDEX(BUNDLE("1.9", "2", "gw:1") "," BUNDLE("1.10", "2", "gw:1") "," BUNDLE("3.0", "2", "other:1") "," BUNDLE("4.0", "1", "gw:1"));
-	look_at_index();
-	assert_true(result.has_offer);
-	assert_string_equal(result.action, "r1.10");
-	assert_string_equal(result.bundle.url, "https://files.test/gw/1.10.swu");
-}
-
-static void an_index_never_leads_back(void **state)
-{
-	strcpy(device.version, "2.0");
-	index_text = INDEX(BUNDLE("1.9", "0", "gw:1") "," BUNDLE("2.0", "0", "gw:1"));
-	look_at_index();
-	assert_false(result.has_offer);
-	assert_string_equal(result.state, "idle");
-}
-
-static void a_release_of_an_index_that_fell_back_is_not_taken_again(void **state)
-{
-	index_text = INDEX(BUNDLE("2.0", "0", "gw:1"));
-	look_at_index();
-	assert_true(result.has_offer);
-	strcpy(device.action, "r2.0");
-	outcome("");
-	is_now("trying", "a", "b", "r2.0");
-	strcpy(device.version, "2.0");
-	look_at_index();
-	assert_string_equal(result.state, "installed");
-	device.has_outcome = false;
-	is_now("failed", "a", "b", "r2.0");
-	strcpy(device.failed_release_id, "r2.0");
-	look_at_index();
-	assert_string_equal(result.told, "failure");
-	assert_string_equal(result.state, "refused");
-	look_at_index();
-	assert_false(result.has_offer || result.has_told);
-	index_text = INDEX(BUNDLE("2.1", "0", "gw:1"));
-	look_at_index();
-	assert_true(result.has_offer);
-}
-
-static void a_bad_index_is_refused(void **state)
-{
-	static const char *const cases[] = { "{}", "{\"profile\":\"agent-index-2\",\"bundles\":[]}", INDEX("{}"), INDEX("7"),
-					     INDEX("{\"url\":\"a\",\"version\":\"1\",\"release-id\":\"\",\"security-version\":1,\"products\":[]}") };
-
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		index_text = cases[i];
-		look_at_index();
-		assert_true(result.has_failed);
-	}
-}
-
-static void versions_are_compared_as_people_do(void **state)
-{
-	static const char *const rising[] = { "1", "1.0", "1.2", "1.10", "1.10-rc1", "2.0", "2026.9.1", "2026.11.0", "2026.11.1" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(rising); i++)
-		for (size_t k = 0; k < ARRAY_SIZE(rising); k++) {
-			int order = body_compare_versions(rising[i], rising[k]);
-
-			assert_int_equal(order < 0 ? -1 : order > 0, i < k ? -1 : i > k);
-		}
-	assert_int_equal(body_compare_versions("1.010", "1.10"), 0);
-}
-
-/* ---- waiting, token --------------------------------------------------------------------------------------------- */
+/* ---- waiting, the record ------------------------------------------------------------------------------------------- */
 
 static void delays_stay_below_their_ceiling(void **state)
 {
@@ -713,47 +573,6 @@ static void delays_stay_below_their_ceiling(void **state)
 		assert_int_equal(delay_after_failures_ms(n, 2000, 60000, ceiling), ceiling);
 		assert_int_equal(delay_after_failures_ms(n, 2000, 60000, ceiling + 1), 0);
 	}
-}
-
-static void tokens_are_read_from_safe_files_only(void **state)
-{
-	static const struct {
-		const char *text;
-		mode_t mode;
-		int r;
-	} cases[] = {
-		{ "Abc123\n", 0600, 0 }, { "Abc123", 0400, 0 }, { "Abc123\n", 0640, -EPERM }, { "Abc123\n", 0604, -EPERM }, { "", 0600, -EINVAL },
-		{ "\n", 0600, -EINVAL }, { "a b\n", 0600, -EINVAL }, { "a\r\n", 0600, -EINVAL }, { "a\nX-Evil: 1\n", 0600, -EINVAL },
-	};
-	char path[128], other[128], header[TOKEN_HEADER_SIZE], longest[TOKEN_MAX + 2];
-
-	snprintf(path, sizeof(path), "%s/token", dir.path);
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_error_ struct agent_error *err = NULL;
-		FILE *f = fopen(path, "w");
-
-		assert_non_null(f);
-		fputs(cases[i].text, f);
-		fclose(f);
-		assert_int_equal(chmod(path, cases[i].mode), 0);
-		assert_int_equal(token_read(path, header, &err), cases[i].r);
-		if (cases[i].r == 0)
-			assert_string_equal(header, "TargetToken Abc123");
-	}
-	assert_int_equal(chmod(path, 0600), 0);
-	for (size_t n = TOKEN_MAX; n <= TOKEN_MAX + 1; n++) {
-		FILE *f = fopen(path, "w");
-
-		memset(longest, 'x', n);
-		assert_int_equal(fwrite(longest, 1, n, f), n);
-		fclose(f);
-		assert_int_equal(token_read(path, header, NULL), n == TOKEN_MAX ? 0 : -EINVAL);
-	}
-	snprintf(other, sizeof(other), "%s/link", dir.path);
-	assert_int_equal(symlink(path, other), 0);
-	assert_int_equal(token_read(other, header, NULL), -ELOOP);
-	assert_int_equal(token_read(dir.path, header, NULL), -EPERM);
-	assert_int_equal(token_read("nothing", header, NULL), -ENOENT);
 }
 
 static void a_damaged_record_is_an_empty_one(void **state)
@@ -774,7 +593,7 @@ static void a_damaged_record_is_an_empty_one(void **state)
 	assert_int_equal(read.phase, RECORD_NONE);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, source_world_teardown)
 
 int main(void)
 {
@@ -787,12 +606,11 @@ int main(void)
 		TEST(cancel_that_comes_too_late_is_rejected), TEST(cancel_of_what_we_never_had_is_accepted),
 		TEST(another_action_takes_the_place_of_one_that_is_being_installed), TEST(another_action_waits_for_a_release_under_trial),
 		TEST(gone_actions_are_dropped), TEST(results_survive_a_server_that_is_down), TEST(a_quota_that_is_used_up_is_not_asked_for_ever),
-		TEST(a_result_outlives_a_proxy_that_lost_patience), TEST(an_answer_to_a_cancel_is_not_said_to_be_told_if_nobody_took_it), TEST(a_link_that_is_null_is_none),
-		TEST(servers_that_say_no_are_backed_off_from), TEST(only_what_is_to_be_installed_now_is_offered), TEST(the_policy_of_the_device_comes_first), TEST(the_policy_may_end_to_want_something),
+		TEST(a_result_outlives_a_proxy_that_lost_patience), TEST(an_answer_to_a_cancel_is_not_said_to_be_told_if_nobody_took_it),
+		TEST(a_link_that_is_null_is_none), TEST(servers_that_say_no_are_backed_off_from), TEST(only_what_is_to_be_installed_now_is_offered),
+		TEST(the_policy_of_the_device_comes_first), TEST(the_policy_may_end_to_want_something),
 		TEST(sets_without_one_bundle_are_a_failure), TEST(confirmations_are_given), TEST(the_server_sets_the_pace_within_bounds),
-		TEST(bad_json_is_refused), TEST(ids_that_do_not_belong_in_a_path_are_refused), TEST(the_newest_bundle_for_this_device_is_taken),
-		TEST(an_index_never_leads_back), TEST(a_release_of_an_index_that_fell_back_is_not_taken_again), TEST(a_bad_index_is_refused),
-		TEST(versions_are_compared_as_people_do), TEST(delays_stay_below_their_ceiling), TEST(tokens_are_read_from_safe_files_only),
+		TEST(bad_json_is_refused), TEST(ids_that_do_not_belong_in_a_path_are_refused), TEST(delays_stay_below_their_ceiling),
 		TEST(a_damaged_record_is_an_empty_one),
 	};
 
