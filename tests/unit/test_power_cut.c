@@ -5,19 +5,10 @@
  * in the middle. What is found at the next start must be the old state or the new one, the new one once it was
  * acknowledged, and the factory's only where that was old or new.
  */
-#include "tests/unit/test.h"
-#include "tests/unit/fake_tpm.h"
+#include "tests/unit/password_world.h"
 
-#include <sys/stat.h>
-
-#include <agent/password.h>
-
-#include "base/file.h"
 #include "password/record.h"
 
-#define SECRET "7K2M-9QXT-04AB"
-#define FIRST "correct purple kettle drum"
-#define SECOND "seven llamas juggle teapots"
 #define KARIN "eleven copper marmots sing"
 
 #define MAX_STEPS 32
@@ -305,57 +296,26 @@ static void store_disk(int dir_fd, const struct disk *d)
 
 /* ---- the changes ---------------------------------------------------------------------------------------------------- */
 
-struct world {
-	struct temp_dir dir;
-	struct fake_counter c;
-	struct fake_mac m;
-	struct agent_counter *counter;
-	struct agent_mac *mac;
-	struct agent_password *pw;
-};
-
-static void reopen(struct world *w)
-{
-	const struct agent_password_options options = { .cost = 1 };
-
-	w->pw = agent_password_free(w->pw);
-	assert_int_equal(agent_password_open(NULL, w->dir.fd, w->counter, w->mac, &options, &w->pw, NULL), 0);
-}
-
 static int setup(void **state)
 {
-	struct world *w = test_calloc(1, sizeof(*w));
-
-	temp_dir_make(&w->dir);
-	memset(w->m.key, 9, sizeof(w->m.key));
-	w->c.on_increment = on_count;
-	assert_int_equal(agent_counter_new(&fake_counter_ops, &w->c, &w->counter, NULL), 0);
-	assert_int_equal(agent_mac_new(&fake_mac_ops, &w->m, &w->mac, NULL), 0);
 	tape.is_on = false;
-	*state = w;
-	reopen(w);
+	setup_empty(state);
+	((struct password_world *)*state)->c.on_increment = on_count;
 	return 0;
 }
 
-static int teardown(void **state)
+static int untaped(void **state)
 {
-	struct world *w = *state;
-
 	tape.is_on = false;
-	agent_password_free(w->pw);
-	agent_counter_unref(w->counter);
-	agent_mac_unref(w->mac);
-	temp_dir_remove(&w->dir);
-	test_free(w);
-	return 0;
+	return teardown(state);
 }
 
-static int provision(struct world *w) { return agent_password_provision(w->pw, SECRET, strlen(SECRET), NULL); }
-static int first_change(struct world *w) { return agent_password_change(w->pw, "admin", 1, FIRST, strlen(FIRST), NULL); }
-static int change(struct world *w) { return agent_password_change(w->pw, "admin", 2, SECOND, strlen(SECOND), NULL); }
-static int add(struct world *w) { return agent_password_add(w->pw, "karin", AGENT_ROLE_OPERATOR, KARIN, strlen(KARIN), NULL); }
-static int role(struct world *w) { return agent_password_set_role(w->pw, "karin", AGENT_ROLE_VIEWER, NULL); }
-static int reset(struct world *w) { return agent_password_factory_reset(w->pw, NULL); }
+static int provision(struct password_world *w) { return agent_password_provision(w->pw, SECRET, strlen(SECRET), NULL); }
+static int first_change(struct password_world *w) { return change(w, 1, OWNER_A); }
+static int second_change(struct password_world *w) { return change(w, 2, OWNER_B); }
+static int add(struct password_world *w) { return agent_password_add(w->pw, "karin", AGENT_ROLE_OPERATOR, KARIN, strlen(KARIN), NULL); }
+static int role(struct password_world *w) { return agent_password_set_role(w->pw, "karin", AGENT_ROLE_VIEWER, NULL); }
+static int reset(struct password_world *w) { return agent_password_factory_reset(w->pw, NULL); }
 
 /* What somebody can find out about a device: its state, and who gets in as what. */
 struct view {
@@ -364,19 +324,19 @@ struct view {
 	enum agent_account_role role;
 };
 
-static bool opens(struct world *w, const char *user, const char *text)
+static bool opens(struct password_world *w, const char *user, const char *text)
 {
 	return agent_password_verify(w->pw, user, text, strlen(text), NULL) == 0;
 }
 
-static struct view look(struct world *w)
+static struct view look(struct password_world *w)
 {
 	struct agent_account karin;
 	struct view v = { .state = agent_password_get_state(w->pw) };
 
 	v.label = opens(w, "admin", SECRET);
-	v.first = opens(w, "admin", FIRST);
-	v.second = opens(w, "admin", SECOND);
+	v.first = opens(w, "admin", OWNER_A);
+	v.second = opens(w, "admin", OWNER_B);
 	v.karin = opens(w, "karin", KARIN);
 	v.role = agent_password_find(w->pw, "karin", &karin, NULL) == 0 ? karin.role : 0;
 	return v;
@@ -390,7 +350,7 @@ static bool same(const struct view *a, const struct view *b)
 static size_t n_cuts, n_bad;
 
 /* Change, written down; then all power cuts in it. Leaves the device as the change left it. */
-static void cut_everywhere(struct world *w, const char *what, int (*transition)(struct world *w))
+static void cut_everywhere(struct password_world *w, const char *what, int (*transition)(struct password_world *w))
 {
 	struct disk before, after, d;
 	struct view old_view = look(w), new_view;
@@ -455,11 +415,11 @@ static void cut_everywhere(struct world *w, const char *what, int (*transition)(
 
 static void a_power_cut_leaves_the_old_state_or_the_new_one(void **state)
 {
-	struct world *w = *state;
+	struct password_world *w = *state;
 
 	cut_everywhere(w, "provisioning", provision);
 	cut_everywhere(w, "first change", first_change);
-	cut_everywhere(w, "change", change);
+	cut_everywhere(w, "change", second_change);
 	cut_everywhere(w, "new account", add);
 	cut_everywhere(w, "role", role);
 	cut_everywhere(w, "factory reset", reset);
@@ -472,7 +432,7 @@ static void a_power_cut_leaves_the_old_state_or_the_new_one(void **state)
 
 static void without_syncs_the_model_finds_what_breaks(void **state)
 {
-	struct world *w = *state;
+	struct password_world *w = *state;
 
 	is_careless = true;
 	cut_everywhere(w, "provisioning", provision);
@@ -488,8 +448,8 @@ static void without_syncs_the_model_finds_what_breaks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_power_cut_leaves_the_old_state_or_the_new_one, setup, teardown),
-		cmocka_unit_test_setup_teardown(without_syncs_the_model_finds_what_breaks, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_power_cut_leaves_the_old_state_or_the_new_one, setup, untaped),
+		cmocka_unit_test_setup_teardown(without_syncs_the_model_finds_what_breaks, setup, untaped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,28 +4,15 @@
 
 #include <errno.h>
 
-#include <agent/password.h>
-
 #include "crypto/pwhash.h"
-#include "tests/unit/fake_tpm.h"
+#include "tests/unit/password_world.h"
 
-#define SECRET "7K2M-9QXT-04AB"
-#define OWNER "correct purple kettle drum"
 #define SERIAL "GW-0001"
 #define EXPIRES (NOW_S + DAY_S)
 
 static struct temp_dir trust;
 static struct identity ca, signer, stranger, expired, wrong_use;
 static char hash[PWHASH_MAX];
-
-struct fixture {
-	struct temp_dir dir;
-	struct fake_counter c;
-	struct fake_mac m;
-	struct agent_counter *counter;
-	struct agent_mac *mac;
-	struct agent_password *pw;
-};
 
 static int group_setup(void **state)
 {
@@ -38,7 +25,7 @@ static int group_setup(void **state)
 	wrong_use = certs_make("Web server", &ca, (struct cert_spec){ .basic_constraints = "critical,CA:FALSE", .key_usage = "critical,digitalSignature",
 								     .ext_key_usage = "serverAuth" });
 	certs_write(&trust, "ca.pem", ca.cert);
-	return pwhash_new_yescrypt(OWNER, strlen(OWNER), PWHASH_COST_FOREIGN, hash, NULL) == -EOPNOTSUPP ? -1 : 0;
+	return pwhash_new_yescrypt(OWNER_A, strlen(OWNER_A), PWHASH_COST_FOREIGN, hash, NULL) == -EOPNOTSUPP ? -1 : 0;
 }
 
 static int group_teardown(void **state)
@@ -48,38 +35,6 @@ static int group_teardown(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
 		identity_free(ids[i]);
 	temp_dir_remove(&trust);
-	return 0;
-}
-
-static int setup(void **state)
-{
-	const struct agent_password_options options = { .cost = 1 };
-	struct fixture *f = test_calloc(1, sizeof(*f));
-
-	temp_dir_make(&f->dir);
-	memset(f->m.key, 9, sizeof(f->m.key));
-	assert_int_equal(agent_counter_new(&fake_counter_ops, &f->c, &f->counter, NULL), 0);
-	assert_int_equal(agent_mac_new(&fake_mac_ops, &f->m, &f->mac, NULL), 0);
-	assert_int_equal(agent_password_open(NULL, f->dir.fd, f->counter, f->mac, &options, &f->pw, NULL), 0);
-	*state = f;
-	return 0;
-}
-
-static int setup_factory(void **state)
-{
-	setup(state);
-	return agent_password_provision(((struct fixture *)*state)->pw, SECRET, strlen(SECRET), NULL);
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	agent_password_free(f->pw);
-	agent_counter_unref(f->counter);
-	agent_mac_unref(f->mac);
-	temp_dir_remove(&f->dir);
-	test_free(f);
 	return 0;
 }
 
@@ -105,7 +60,7 @@ static char *good_file(void)
 }
 
 /* The name of the error of trying @text as signed by @id, "" if it worked. */
-static const char *try_at(struct fixture *f, const char *text, const struct identity *id, uint64_t now_s, const char *serial)
+static const char *try_at(struct password_world *w, const char *text, const struct identity *id, uint64_t now_s, const char *serial)
 {
 	static char name[64];
 	struct agent_error *err = NULL;
@@ -114,7 +69,7 @@ static const char *try_at(struct fixture *f, const char *text, const struct iden
 	uint8_t *der = certs_sign_with(text, &id, 1, NULL, SIGN_FLAGS, EVP_sha256(), &size);
 	const struct agent_password_order order = { .trust_dir = trust.path, .serial = serial, .text = text, .text_size = strlen(text), .signature = der,
 						    .signature_size = size, .now_s = now_s };
-	int r = agent_password_adopt_signed(f->pw, &order, order_id, &err);
+	int r = agent_password_adopt_signed(w->pw, &order, order_id, &err);
 
 	OPENSSL_free(der);
 	assert_string_equal(order_id, r == 0 ? "order-7" : "unchanged");
@@ -124,19 +79,14 @@ static const char *try_at(struct fixture *f, const char *text, const struct iden
 	return name;
 }
 
-static const char *try(struct fixture *f, const char *text)
+static const char *try(struct password_world *w, const char *text)
 {
-	return try_at(f, text, &signer, NOW_S, SERIAL);
-}
-
-static int verify(struct fixture *f, const char *text)
-{
-	return agent_password_verify(f->pw, "admin", text, strlen(text), NULL);
+	return try_at(w, text, &signer, NOW_S, SERIAL);
 }
 
 static void a_bad_file_is_refused_and_changes_nothing(void **state)
 {
-	struct fixture *f = *state;
+	struct password_world *w = *state;
 	_cleanup_free_ char *good = good_file();
 	char *units, *text;
 	static const struct { const char *units, *name; } by_units[] = {
@@ -167,33 +117,33 @@ static void a_bad_file_is_refused_and_changes_nothing(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(by_units); i++) {
 		text = file_with(by_units[i].units);
-		assert_string_equal(try(f, text), by_units[i].name);
+		assert_string_equal(try(w, text), by_units[i].name);
 		free(text);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(whole); i++)
-		assert_string_equal(try(f, whole[i]), "provision.format");
-	assert_string_equal(try_at(f, good, &stranger, NOW_S, SERIAL), "provision.signer");
-	assert_string_equal(try_at(f, good, &expired, NOW_S, SERIAL), "provision.signer");
-	assert_string_equal(try_at(f, good, &wrong_use, NOW_S, SERIAL), "provision.signer");
-	assert_string_equal(try_at(f, good, &ca, NOW_S, SERIAL), "provision.signer"); /* it issues signers, and is none */
-	assert_string_equal(try_at(f, good, &signer, EXPIRES + 1, SERIAL), "provision.expired");
-	assert_string_equal(try_at(f, good, &signer, 1700000000, SERIAL), "provision.clock");
-	assert_string_equal(try_at(f, good, &signer, 0, SERIAL), "provision.clock");
-	assert_string_equal(try_at(f, good, &signer, NOW_S, "GW-00"), "provision.serial");
+		assert_string_equal(try(w, whole[i]), "provision.format");
+	assert_string_equal(try_at(w, good, &stranger, NOW_S, SERIAL), "provision.signer");
+	assert_string_equal(try_at(w, good, &expired, NOW_S, SERIAL), "provision.signer");
+	assert_string_equal(try_at(w, good, &wrong_use, NOW_S, SERIAL), "provision.signer");
+	assert_string_equal(try_at(w, good, &ca, NOW_S, SERIAL), "provision.signer"); /* it issues signers, and is none */
+	assert_string_equal(try_at(w, good, &signer, EXPIRES + 1, SERIAL), "provision.expired");
+	assert_string_equal(try_at(w, good, &signer, 1700000000, SERIAL), "provision.clock");
+	assert_string_equal(try_at(w, good, &signer, 0, SERIAL), "provision.clock");
+	assert_string_equal(try_at(w, good, &signer, NOW_S, "GW-00"), "provision.serial");
 	/* of another device, and weak: hashed at less than we accept from elsewhere */
 	assert_true(asprintf(&units, "{\"serial\":\"" SERIAL "\",\"hash\":\"$y$j75$%s\"}", hash + 7) > 0);
 	text = file_with(units);
-	assert_string_equal(try(f, text), "password.hash");
+	assert_string_equal(try(w, text), "password.hash");
 	free(text);
 	free(units);
-	assert_int_equal(f->c.value, 1);
-	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_FACTORY);
-	assert_int_equal(verify(f, SECRET), 0);
+	assert_int_equal(w->c.value, 1);
+	assert_int_equal(agent_password_get_state(w->pw), AGENT_SETUP_FACTORY);
+	assert_int_equal(verify(w, SECRET), 0);
 }
 
 static void a_signature_of_other_bytes_is_none(void **state)
 {
-	struct fixture *f = *state;
+	struct password_world *w = *state;
 	_cleanup_free_ char *good = good_file(), *other = file_with("{\"serial\":\"GW-0002\",\"hash\":\"x\"}");
 	const struct identity *ids[] = { &signer };
 	size_t size;
@@ -205,7 +155,7 @@ static void a_signature_of_other_bytes_is_none(void **state)
 
 #define REFUSED(code, what) \
 	do { \
-		assert_int_equal(agent_password_adopt_signed(f->pw, &order, id, &err), code); \
+		assert_int_equal(agent_password_adopt_signed(w->pw, &order, id, &err), code); \
 		assert_string_equal(agent_error_name(err), what); \
 		err = agent_error_free(err); \
 	} while (0)
@@ -214,10 +164,10 @@ static void a_signature_of_other_bytes_is_none(void **state)
 	REFUSED(-EBADMSG, "provision.signature");
 	order.signature_size = 0;
 	REFUSED(-EBADMSG, "provision.signature");
-	order.trust_dir = f->dir.path; /* nobody is pinned there */
+	order.trust_dir = w->dir.path; /* nobody is pinned there */
 	REFUSED(-ENOKEY, "provision.trust");
 	order.trust_dir = "/nonexistent/provision";
-	assert_true(agent_password_adopt_signed(f->pw, &order, id, &err) < 0);
+	assert_true(agent_password_adopt_signed(w->pw, &order, id, &err) < 0);
 	assert_string_equal(agent_error_name(err), "provision.trust");
 	err = agent_error_free(err);
 	order.text_size = AGENT_ORDER_MAX + 1;
@@ -226,38 +176,38 @@ static void a_signature_of_other_bytes_is_none(void **state)
 	REFUSED(-EINVAL, "password.argument");
 #undef REFUSED
 	OPENSSL_free(der);
-	assert_int_equal(f->c.value, 1);
+	assert_int_equal(w->c.value, 1);
 }
 
 static void the_right_file_works_once(void **state)
 {
-	struct fixture *f = *state;
+	struct password_world *w = *state;
 	_cleanup_free_ char *good = good_file();
 	struct agent_account account;
 
-	assert_string_equal(try(f, good), "");
-	assert_int_equal(agent_password_get_state(f->pw), AGENT_SETUP_ACTIVE);
-	assert_int_equal(verify(f, OWNER), 0);
-	assert_int_equal(verify(f, SECRET), -EACCES);
-	assert_int_equal(agent_password_find(f->pw, "admin", &account, NULL), 0);
+	assert_string_equal(try(w, good), "");
+	assert_int_equal(agent_password_get_state(w->pw), AGENT_SETUP_ACTIVE);
+	assert_int_equal(verify(w, OWNER_A), 0);
+	assert_int_equal(verify(w, SECRET), -EACCES);
+	assert_int_equal(agent_password_find(w->pw, "admin", &account, NULL), 0);
 	assert_false(account.must_change);
-	assert_string_equal(try(f, good), "setup.activated");
+	assert_string_equal(try(w, good), "setup.activated");
 	/* The label counts again after a reset; the file does not. */
-	assert_int_equal(agent_password_factory_reset(f->pw, NULL), 0);
-	assert_string_equal(try(f, good), "provision.replayed");
-	assert_int_equal(verify(f, SECRET), 0);
+	assert_int_equal(agent_password_factory_reset(w->pw, NULL), 0);
+	assert_string_equal(try(w, good), "provision.replayed");
+	assert_int_equal(verify(w, SECRET), 0);
 }
 
 static void unless_said_otherwise_the_password_has_to_be_changed(void **state)
 {
-	struct fixture *f = *state;
+	struct password_world *w = *state;
 	struct agent_account account;
 	char *units, *text;
 
 	assert_true(asprintf(&units, "{\"serial\":\"" SERIAL "\",\"hash\":\"%s\"}", hash) > 0);
 	text = file_with(units);
-	assert_string_equal(try(f, text), "");
-	assert_int_equal(agent_password_find(f->pw, "admin", &account, NULL), 0);
+	assert_string_equal(try(w, text), "");
+	assert_int_equal(agent_password_find(w->pw, "admin", &account, NULL), 0);
 	assert_true(account.must_change);
 	free(text);
 	free(units);
@@ -265,11 +215,11 @@ static void unless_said_otherwise_the_password_has_to_be_changed(void **state)
 
 static void a_unit_that_was_never_provisioned_takes_none(void **state)
 {
-	struct fixture *f = *state;
+	struct password_world *w = *state;
 	_cleanup_free_ char *good = good_file();
 
-	assert_string_equal(try(f, good), "setup.unprovisioned");
-	assert_int_equal(f->c.value, 0);
+	assert_string_equal(try(w, good), "setup.unprovisioned");
+	assert_int_equal(w->c.value, 0);
 }
 
 int main(void)
@@ -279,7 +229,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_signature_of_other_bytes_is_none, setup_factory, teardown),
 		cmocka_unit_test_setup_teardown(the_right_file_works_once, setup_factory, teardown),
 		cmocka_unit_test_setup_teardown(unless_said_otherwise_the_password_has_to_be_changed, setup_factory, teardown),
-		cmocka_unit_test_setup_teardown(a_unit_that_was_never_provisioned_takes_none, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_unit_that_was_never_provisioned_takes_none, setup_empty, teardown),
 	};
 	char probe[PWHASH_MAX];
 
