@@ -1,78 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/test_certs.h"
-
-#include <errno.h>
+/* Signatures over a manifest: which forms, keys and signers are accepted, at what time, and how many of them. */
+#include "tests/unit/cms_world.h"
 
 #include <openssl/err.h>
 #include <openssl/rsa.h>
-
-#include <agent/command.h>
-
-#include "crypto/cms.h"
-
-#define CONTENT "software = { version = \"1.0\"; };\n"
-
-static struct agent_context *ctx;
-static struct temp_dir dir;
-static struct identity ca, signer;	/* the CA is pinned, it issued the signer */
-
-static int setup(void **state)
-{
-	temp_dir_make(&dir);
-	assert_int_equal(agent_context_new(&ctx), 0);
-	ca = certs_make("Update CA", NULL, SPEC_CA);
-	signer = certs_make("Release signer", &ca, SPEC_SIGNER);
-	certs_write(&dir, "ca.pem", ca.cert);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	identity_free(&ca);
-	identity_free(&signer);
-	ctx = agent_context_unref(ctx);
-	temp_dir_remove(&dir);
-	return 0;
-}
-
-static int verify_min(const uint8_t *der, size_t size, const char *content, unsigned n_min, uint64_t now_s, unsigned *ret_n_valid,
-		      struct agent_error **err)
-{
-	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
-	int r = cms_trust_load(ctx, dir.path, &trust, err);
-
-	return r < 0 ? r : cms_verify(trust, der, size, content, strlen(content), n_min, now_s, ret_n_valid, err);
-}
-
-static int verify(const uint8_t *der, size_t size, struct agent_error **err)
-{
-	return verify_min(der, size, CONTENT, 1, NOW_S, NULL, err);
-}
-
-/* @id signs and is refused with this name and a sentence that contains @word. */
-static void refused(const struct identity *id, const char *name, const char *word)
-{
-	_cleanup_error_ struct agent_error *err = NULL;
-	size_t size;
-	uint8_t *der = certs_sign(CONTENT, id, &size);
-
-	assert_int_equal(verify(der, size, &err), -EKEYREJECTED);
-	if (strstr(agent_error_message(err), word) == NULL)
-		fail_msg("\"%s\" does not say \"%s\"", agent_error_message(err), word);
-	assert_error(&err, -EKEYREJECTED, name);
-	OPENSSL_free(der);
-}
-
-static void accepted(const struct identity *id)
-{
-	_cleanup_error_ struct agent_error *err = NULL;
-	size_t size;
-	uint8_t *der = certs_sign(CONTENT, id, &size);
-
-	if (verify(der, size, &err) < 0)
-		fail_msg("%s", agent_error_message(err));
-	OPENSSL_free(der);
-}
 
 static void a_signer_issued_by_a_pinned_ca_is_accepted(void **state)
 {
@@ -483,82 +414,6 @@ static void fwupd_CVE_2020_10759_a_threshold_of_zero_is_refused(void **state)
 	OPENSSL_free(der);
 }
 
-static void revocation_counts_where_there_is_a_list(void **state)
-{
-	struct identity other = certs_make("Other", &ca, SPEC_SIGNER), pinned = certs_make("Pinned", &ca, SPEC_SIGNER);
-	struct identity fake_ca = certs_make("Update CA", NULL, SPEC_CA);
-
-	certs_write_crl(&dir, "ca.crl", &ca, other.cert, 30 * DAY_S);
-	accepted(&signer);
-	refused(&other, "update.signer", "revoked");
-	certs_write_crl(&dir, "ca.crl", &ca, pinned.cert, 30 * DAY_S);
-	certs_write(&dir, "pinned.pem", pinned.cert);
-	refused(&pinned, "update.signer", "revoked");	/* also when pinned itself */
-	certs_write_crl(&dir, "ca.crl", &ca, NULL, -1);
-	refused(&signer, "update.signer", "revocation list");
-	certs_write_crl(&dir, "ca.crl", &fake_ca, NULL, 30 * DAY_S);	/* not signed by our CA */
-	refused(&signer, "update.signer", "Release signer");
-	identity_free(&other);
-	identity_free(&pinned);
-	identity_free(&fake_ca);
-}
-
-static int verify_demanding(const struct identity *id, struct agent_error **err)
-{
-	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
-	size_t size;
-	uint8_t *der = certs_sign(CONTENT, id, &size);
-	int r;
-
-	assert_int_equal(cms_trust_load(ctx, dir.path, &trust, NULL), 0);
-	cms_trust_require_crls(trust, true);
-	r = cms_verify(trust, der, size, CONTENT, strlen(CONTENT), 1, NOW_S, NULL, err);
-	OPENSSL_free(der);
-	return r;
-}
-
-static void a_revocation_list_may_be_demanded(void **state)
-{
-	struct identity other_ca = certs_make("Other CA", NULL, SPEC_CA), other = certs_make("Other", &other_ca, SPEC_SIGNER);
-	struct identity self = certs_make("Self", NULL, SPEC_SIGNER), far = certs_make("Far", &other_ca, SPEC_SIGNER);
-	const struct {
-		const char *what, *word;
-	} rows[] = { { "none", "no revocation list of the issuer of \"Release signer\"" }, { "of another CA", "no revocation list of the issuer" },
-		     { "expired", "install a fresh one" },			     { "revoked", "is revoked" },
-		     { "good", NULL } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		_cleanup_error_ struct agent_error *err = NULL;
-		int r;
-
-		if (strcmp(rows[i].what, "of another CA") == 0)
-			certs_write_crl(&dir, "ca.crl", &other_ca, NULL, 30 * DAY_S);
-		else if (strcmp(rows[i].what, "expired") == 0)
-			certs_write_crl(&dir, "ca.crl", &ca, NULL, -1);
-		else if (strcmp(rows[i].what, "none") != 0)
-			certs_write_crl(&dir, "ca.crl", &ca, strcmp(rows[i].what, "revoked") == 0 ? signer.cert : NULL, 30 * DAY_S);
-		r = verify_demanding(&signer, &err);
-		if (rows[i].word == NULL) {
-			assert_int_equal(r, 0);
-			continue;
-		}
-		assert_int_equal(r, -EKEYREJECTED);
-		if (strstr(agent_error_message(err), rows[i].word) == NULL)
-			fail_msg("list %s: \"%s\"", rows[i].what, agent_error_message(err));
-		assert_error(&err, -EKEYREJECTED, "update.signer");
-	}
-	/* Pinned itself: whoever can put a list there can as well take the certificate away. */
-	certs_write(&dir, "self.pem", self.cert);
-	assert_int_equal(verify_demanding(&self, NULL), 0);
-	certs_write(&dir, "far.pem", far.cert);
-	assert_int_equal(verify_demanding(&far, NULL), 0);
-	assert_int_equal(verify_demanding(&other, NULL), -EKEYREJECTED);
-	identity_free(&other_ca);
-	identity_free(&other);
-	identity_free(&self);
-	identity_free(&far);
-}
-
 /* A device whose clock begins in 1970 says so instead of taking anybody; nothing overflows, wherever time_t ends. */
 static void clocks_of_1970_and_of_later_centuries(void **state)
 {
@@ -601,157 +456,12 @@ static void clocks_of_1970_and_of_later_centuries(void **state)
 	}
 }
 
-static void a_certificate_need_not_come_along_when_it_is_pinned(void **state)
-{
-	const struct identity *id = &signer;
-	_cleanup_error_ struct agent_error *err = NULL;
-	size_t size;
-	uint8_t *der = certs_sign_with(CONTENT, &id, 1, NULL, SIGN_FLAGS | CMS_NOCERTS, EVP_sha256(), &size);
-
-	assert_int_equal(verify(der, size, &err), -EKEYREJECTED);
-	assert_non_null(strstr(agent_error_message(err), "did not come along"));
-	assert_error(&err, -EKEYREJECTED, "update.signer");
-	certs_write(&dir, "signer.pem", signer.cert);
-	assert_int_equal(verify(der, size, NULL), 0);
-	OPENSSL_free(der);
-}
-
-static void a_strange_trust_folder_is_refused_whole(void **state)
-{
-	static const struct {
-		const char *name, *text;
-		int r;
-	} rows[] = {
-		{ "bad.pem", "nonsense", -EBADMSG },
-		{ "bad.pem", "", -EBADMSG },
-		{ "bad.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", -EBADMSG },
-		{ "bad.crl", "nonsense", -EBADMSG },
-		{ "notes.txt", "anything", 0 },
-		{ ".ca.pem.tmp", "anything", 0 },
-		{ ".hidden.pem", "anything", 0 },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
-		_cleanup_error_ struct agent_error *err = NULL;
-		int fd = openat(dir.fd, rows[i].name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-		assert_int_equal(write(fd, rows[i].text, strlen(rows[i].text)), strlen(rows[i].text));
-		close(fd);
-		assert_int_equal(cms_trust_load(ctx, dir.path, &trust, &err), rows[i].r);
-		if (rows[i].r < 0) {
-			assert_non_null(strstr(agent_error_message(err), rows[i].name));
-			assert_error(&err, rows[i].r, "update.trust");
-		}
-		assert_int_equal(unlinkat(dir.fd, rows[i].name, 0), 0);
-	}
-}
-
-static void an_empty_or_absent_trust_folder_trusts_nobody(void **state)
-{
-	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
-	_cleanup_error_ struct agent_error *err = NULL;
-
-	assert_int_equal(unlinkat(dir.fd, "ca.pem", 0), 0);
-	assert_int_equal(cms_trust_load(ctx, dir.path, &trust, &err), -ENOKEY);
-	assert_error(&err, -ENOKEY, "update.trust");
-	assert_int_equal(cms_trust_load(ctx, "/nonexistent", &trust, &err), -ENOENT);
-	assert_error(&err, -ENOENT, "update.trust");
-}
-
 static void control_characters_of_a_stranger_do_not_reach_the_log(void **state)
 {
 	struct identity id = certs_make("evil\x1b[2J\nname", NULL, SPEC_SIGNER);
 
 	refused(&id, "update.signer", "\"evil?[2J?name\"");
 	identity_free(&id);
-}
-
-static void signatures_of_commands_and_of_updates_are_not_one_another(void **state)
-{
-	struct cert_spec spec = SPEC_SIGNER;
-	struct identity commander, both;
-	const struct identity *ids[3];
-	_cleanup_error_ struct agent_error *err = NULL;
-	char name[AGENT_COMMAND_SIGNER_MAX + 1] = "";
-
-	spec.ext_key_usage = AGENT_COMMAND_EKU;
-	commander = certs_make("Fleet\noperations", &ca, spec);
-	spec.ext_key_usage = "codeSigning," AGENT_COMMAND_EKU;
-	both = certs_make("Both", &ca, spec);
-	ids[0] = &signer;
-	ids[1] = &commander;
-	ids[2] = &both;
-	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
-		size_t size;
-		uint8_t *der = certs_sign(CONTENT, ids[i], &size);
-		int r = agent_command_verify(ctx, dir.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err);
-
-		assert_int_equal(r, i == 0 ? -EKEYREJECTED : 0);
-		if (i == 0) {
-			assert_non_null(strstr(agent_error_message(err), AGENT_COMMAND_EKU));
-			assert_error(&err, -EKEYREJECTED, "command.signer");
-			assert_string_equal(name, "");
-		}
-		assert_int_equal(verify(der, size, &err), i == 1 ? -EKEYREJECTED : 0);
-		if (i == 1)
-			assert_error(&err, -EKEYREJECTED, "update.signer");
-		if (i == 1)
-			assert_string_equal(name, "Fleet?operations");
-		OPENSSL_free(der);
-	}
-	identity_free(&commander);
-	identity_free(&both);
-}
-
-static void a_command_is_refused_for_its_reason(void **state)
-{
-	struct cert_spec spec = SPEC_SIGNER;
-	struct identity commander;
-	_cleanup_error_ struct agent_error *err = NULL;
-	char name[AGENT_COMMAND_SIGNER_MAX + 1];
-	struct temp_dir none;
-	char path[160];
-	size_t size;
-	FILE *f;
-	uint8_t *der;
-
-	spec.ext_key_usage = AGENT_COMMAND_EKU;
-	commander = certs_make("Operations", &ca, spec);
-	der = certs_sign(CONTENT, &commander, &size);
-	assert_int_equal(agent_command_verify(ctx, dir.path, "other", 5, der, size, NOW_S, name, &err), -EKEYREJECTED);
-	assert_error(&err, -EKEYREJECTED, "command.signature");
-	assert_int_equal(agent_command_verify(ctx, dir.path, CONTENT, strlen(CONTENT), der, size - 1, NOW_S, name, &err), -EBADMSG);
-	assert_error(&err, -EBADMSG, "command.signature");
-	assert_int_equal(agent_command_verify(ctx, dir.path, CONTENT, strlen(CONTENT), der, size, NOW_S + 400 * DAY_S, name, &err), -EKEYREJECTED);
-	assert_error(&err, -EKEYREJECTED, "command.signer");
-	assert_int_equal(agent_command_verify(ctx, dir.path, CONTENT, strlen(CONTENT), der, size, 0, name, &err), -EKEYREJECTED);
-	assert_error(&err, -EKEYREJECTED, "command.signer");
-	temp_dir_make(&none);
-	assert_int_equal(agent_command_verify(ctx, none.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err), -ENOKEY);
-	assert_error(&err, -ENOKEY, "command.trust");
-	/* What is wrong with the folder is not the signer's fault. */
-	snprintf(path, sizeof(path), "%s/broken.pem", none.path);
-	f = fopen(path, "w");
-	assert_non_null(f);
-	fputs("no certificate", f);
-	fclose(f);
-	assert_int_equal(agent_command_verify(ctx, none.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err), -EBADMSG);
-	assert_error(&err, -EBADMSG, "command.trust-broken");
-	assert_int_equal(agent_command_verify(ctx, path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err), -ENOTDIR);
-	assert_error(&err, -ENOTDIR, "command.trust-broken");
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(symlink("nowhere", path), 0);
-	assert_true(agent_command_verify(ctx, none.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err) < 0);
-	assert_error(&err, agent_error_errno(err), "command.trust-broken");
-	assert_int_equal(unlink(path), 0);
-	temp_dir_remove(&none);
-	assert_int_equal(agent_command_verify(ctx, none.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err), -ENOENT);
-	assert_error(&err, -ENOENT, "command.trust");
-	assert_int_equal(agent_command_verify(NULL, dir.path, CONTENT, strlen(CONTENT), der, size, NOW_S, name, &err), -EINVAL);
-	assert_error(&err, -EINVAL, "command.argument");
-	OPENSSL_free(der);
-	identity_free(&commander);
 }
 
 int main(void)
@@ -777,15 +487,8 @@ int main(void)
 		T(the_same_name_with_another_key_is_not_the_pinned_ca),
 		T(tuf_CVE_2020_6174_the_threshold_counts_distinct_keys),
 		T(fwupd_CVE_2020_10759_a_threshold_of_zero_is_refused),
-		T(revocation_counts_where_there_is_a_list),
-		T(a_revocation_list_may_be_demanded),
 		T(clocks_of_1970_and_of_later_centuries),
-		T(a_certificate_need_not_come_along_when_it_is_pinned),
-		T(a_strange_trust_folder_is_refused_whole),
-		T(an_empty_or_absent_trust_folder_trusts_nobody),
 		T(control_characters_of_a_stranger_do_not_reach_the_log),
-		T(signatures_of_commands_and_of_updates_are_not_one_another),
-		T(a_command_is_refused_for_its_reason),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,34 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When something was signed, as far as its signers are believed. */
-#include "tests/unit/test_certs.h"
+#include "tests/unit/cms_world.h"
 
-#include "crypto/cms.h"
 #include "crypto/verify_dates.h"
-
-#define CONTENT "software = { version = \"1.0\"; };\n"
-
-static struct agent_context *ctx;
-static struct temp_dir dir;
-static struct identity ca, signer;	/* the CA is pinned, it issued the signer */
-
-static int setup(void **state)
-{
-	temp_dir_make(&dir);
-	assert_int_equal(agent_context_new(&ctx), 0);
-	ca = certs_make("Update CA", NULL, SPEC_CA);
-	signer = certs_make("Release signer", &ca, SPEC_SIGNER);
-	certs_write(&dir, "ca.pem", ca.cert);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	identity_free(&ca);
-	identity_free(&signer);
-	ctx = agent_context_unref(ctx);
-	temp_dir_remove(&dir);
-	return 0;
-}
 
 /* @id signs, and says that it was at @at_s. */
 static void add_signer(CMS_ContentInfo *cms, const struct identity *id, int64_t at_s)
