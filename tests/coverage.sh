@@ -25,7 +25,7 @@ case $part in
     ;;
   update)
     live=
-    unit="test_container test_manifest test_manifest_stock test_cms test_cms_raw test_trust test_update test_update_faults test_boot test_boot_loaders test_mutations test_envelope test_ticket test_tar test_ubivol"
+    unit="test_container test_manifest test_manifest_stock test_cms test_cms_trust test_cms_command test_cms_raw test_trust test_update test_update_cuts test_update_faults test_boot test_boot_loaders test_mutations test_envelope test_ticket test_tar test_ubivol"
     fuzz="container manifest cms chunks bootenv envelope ticket tar"
     scripts=
     files="libagent/update/container.c:container libagent/update/syntax.c:manifest libagent/update/fields.c:manifest libagent/update/lookup.c:manifest

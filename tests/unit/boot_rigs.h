@@ -26,9 +26,6 @@ static inline void text_read(const char *path, char *ret_text, size_t size)
 	ret_text[n] = '\0';
 }
 
-DEFINE_CLEANUP(struct agent_update *, agent_update_free)
-#define _cleanup_engine_ _cleanup_(agent_update_freep)
-
 /* ---- GRUB --------------------------------------------------------------------------------------------------------- */
 
 #define GRUB_SIGNATURE "# GRUB Environment Block\n"

@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <pthread.h>
 
-DEFINE_CLEANUP(struct agent_update *, agent_update_free)
-#define _cleanup_engine_ _cleanup_(agent_update_freep)
 #define N_CHUNKS 5
 
 /* A server with one bundle, that counts. */

@@ -12,9 +12,6 @@
 
 #include "update/verify.h"
 
-DEFINE_CLEANUP(struct agent_update *, agent_update_free)
-#define _cleanup_engine_ _cleanup_(agent_update_freep)
-
 #define STOCK(body) "software = { version = \"2.0\"; hardware-compatibility = [ \"1\" ]; " body " };"
 
 static int install_bytes(struct agent_update *u, const struct bytes *bytes, uint64_t floor, struct agent_error **err)

@@ -8,9 +8,6 @@
 
 #include "update/versions.h"
 
-DEFINE_CLEANUP(struct agent_update *, agent_update_free)
-#define _cleanup_engine_ _cleanup_(agent_update_freep)
-
 static void boot_variables_are_left_to_bundles_by_name_only(void **state)
 {
 	struct device *d = *state;

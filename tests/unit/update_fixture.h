@@ -19,6 +19,9 @@
 #define FACTORY_ENV "primary=a\nbooted=a\nslot.a.good=1\n"
 #define NOW_S UINT64_C(1800000000)
 
+DEFINE_CLEANUP(struct agent_update *, agent_update_free)
+#define _cleanup_engine_ _cleanup_(agent_update_freep)
+
 struct identity {
 	EVP_PKEY *key;
 	X509 *cert;
