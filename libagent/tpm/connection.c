@@ -14,6 +14,7 @@
 
 #include "context.h"
 #include "tpm/object.h"
+#include "tpm/properties.h"
 #include "tpm/session.h"
 
 /* Waits of 20, 40 ... 640 ms when the TPM asks to be tried again: 1.3 s in all, on top of what ESYS resubmits. */
@@ -25,10 +26,6 @@
 /* After a second failure in a row the next open waits 250 ms, doubling to 10 s: a missing TPM costs nothing, a returning one is soon used. */
 #define REOPEN_FIRST_MS 250
 #define REOPEN_MAX_MS 10000
-/* TPM 2.0 Part 2, 6.13: properties in a group; an answer has room for fewer and we need only the first. */
-#ifndef TPM2_PT_GROUP
-#define TPM2_PT_GROUP 0x100
-#endif
 /* If the TPM does not say when it leaves lockout: an hour. */
 #define LOCKOUT_UNKNOWN_S 3600
 
@@ -386,91 +383,6 @@ static int ensure_open(struct agent_tpm *tpm, bool need_srk, struct agent_error 
 
 /* ---- running work ------------------------------------------------------- */
 
-/* What TPM2_GetCapability says of one group of properties, TPM 2.0 Part 2, 6.13; needs no authorisation. */
-static TSS2_RC read_properties(struct agent_tpm *tpm, TPM2_PT first, void (*use)(struct agent_tpm *tpm, TPM2_PT property, uint32_t value))
-{
-	TPMS_CAPABILITY_DATA *cap = NULL;
-	TPMI_YES_NO more;
-	TSS2_RC rc;
-
-	rc = Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_TPM_PROPERTIES, first, TPM2_PT_GROUP, &more, &cap);
-	if (rc != TSS2_RC_SUCCESS)
-		return rc;
-	for (UINT32 i = 0; i < cap->data.tpmProperties.count && i < TPM2_MAX_TPM_PROPERTIES; i++)
-		use(tpm, cap->data.tpmProperties.tpmProperty[i].property, cap->data.tpmProperties.tpmProperty[i].value);
-	Esys_Free(cap);
-	return TSS2_RC_SUCCESS;
-}
-
-static void use_variable(struct agent_tpm *tpm, TPM2_PT property, uint32_t value)
-{
-	struct agent_tpm_info *info = &tpm->info;
-
-	switch (property) {
-	case TPM2_PT_PERMANENT:
-		info->has_owner_auth = (value & TPMA_PERMANENT_OWNERAUTHSET) != 0;
-		info->has_lockout_auth = (value & TPMA_PERMANENT_LOCKOUTAUTHSET) != 0;
-		info->is_clear_disabled = (value & TPMA_PERMANENT_DISABLECLEAR) != 0;
-		info->is_locked_out = (value & TPMA_PERMANENT_INLOCKOUT) != 0;
-		break;
-	case TPM2_PT_HR_NV_INDEX:
-		info->n_nv_indices = value;
-		break;
-	case TPM2_PT_HR_LOADED_AVAIL:
-		info->n_sessions_free = value;
-		break;
-	case TPM2_PT_HR_TRANSIENT_AVAIL:
-		info->n_objects_free = value;
-		break;
-	case TPM2_PT_HR_PERSISTENT_AVAIL:
-		info->n_persistent_free = value;
-		break;
-	case TPM2_PT_NV_COUNTERS:
-		info->n_nv_counters = value;
-		break;
-	case TPM2_PT_NV_COUNTERS_AVAIL:
-		info->n_nv_counters_free = value;
-		break;
-	case TPM2_PT_LOCKOUT_COUNTER:
-		info->lockout_counter = value;
-		break;
-	case TPM2_PT_MAX_AUTH_FAIL:
-		info->lockout_max = value;
-		break;
-	case TPM2_PT_LOCKOUT_INTERVAL:
-		info->lockout_interval_s = value;
-		break;
-	case TPM2_PT_LOCKOUT_RECOVERY:
-		info->lockout_recovery_s = value;
-		break;
-	default:
-		break;
-	}
-}
-
-static void put_text(char *to, uint32_t value)
-{
-	for (unsigned i = 0; i < 4; i++) {
-		unsigned char c = (unsigned char)(value >> (24 - 8 * i));
-
-		to[i] = c == 0 || (c > 0x20 && c < 0x7f) || c == ' ' ? (char)c : '?';
-	}
-}
-
-static void use_fixed(struct agent_tpm *tpm, TPM2_PT property, uint32_t value)
-{
-	struct agent_tpm_info *info = &tpm->info;
-
-	if (property == TPM2_PT_MANUFACTURER)
-		put_text(info->manufacturer, value);
-	else if (property >= TPM2_PT_VENDOR_STRING_1 && property <= TPM2_PT_VENDOR_STRING_4)
-		put_text(info->vendor + 4 * (property - TPM2_PT_VENDOR_STRING_1), value);
-	else if (property == TPM2_PT_FIRMWARE_VERSION_1)
-		info->firmware_1 = value;
-	else if (property == TPM2_PT_FIRMWARE_VERSION_2)
-		info->firmware_2 = value;
-}
-
 /* Explain a lockout. TPM 2.0 Part 1, 19.8.2: one failure is forgiven each TPM_PT_LOCKOUT_INTERVAL. */
 static void describe_lockout(struct agent_tpm *tpm)
 {
@@ -488,7 +400,7 @@ static void note_lockout(struct agent_tpm *tpm)
 {
 	uint64_t wait_s = LOCKOUT_UNKNOWN_S;
 
-	if (tpm->esys != NULL && read_properties(tpm, TPM2_PT_VAR, use_variable) == TSS2_RC_SUCCESS && tpm->info.lockout_interval_s > 0)
+	if (tpm->esys != NULL && properties_read_variable(tpm) == TSS2_RC_SUCCESS && tpm->info.lockout_interval_s > 0)
 		wait_s = tpm->info.lockout_interval_s;
 	tpm->locked_until_ms = monotonic_ms() + wait_s * 1000;
 	describe_lockout(tpm);
@@ -660,15 +572,11 @@ int agent_tpm_open(struct agent_tpm *tpm, struct agent_error **err)
 static TSS2_RC attempt_probe(struct agent_tpm *tpm, void *userdata)
 {
 	ESYS_TR session = ESYS_TR_NONE;
-	TSS2_RC rc = TSS2_RC_SUCCESS;
+	TSS2_RC rc = properties_read_fixed(tpm);
 
 	(void)userdata;
-	if (!tpm->has_fixed)
-		rc = read_properties(tpm, TPM2_PT_FIXED, use_fixed);
-	if (rc == TSS2_RC_SUCCESS) {
-		tpm->has_fixed = true;
-		rc = read_properties(tpm, TPM2_PT_VAR, use_variable);
-	}
+	if (rc == TSS2_RC_SUCCESS)
+		rc = properties_read_variable(tpm);
 	if (rc == TSS2_RC_SUCCESS && tpm->is_raw)
 		rc = objects_flush_orphans(tpm);
 	if (rc == TSS2_RC_SUCCESS)
