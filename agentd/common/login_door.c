@@ -10,13 +10,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <systemd/sd-bus.h>
 
 #include "agentd/common/fields.h"
 #include "agentd/common/operations.h"
+#include "base/monotonic.h"
 
 #define FULL_RETRY_MS 50 /* so long until a full queue of connections is tried again */
 
@@ -28,17 +28,9 @@ void login_wipe(void *data, size_t size)
 		*p++ = 0;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static uint64_t left_ms(uint64_t end_ms)
 {
-	uint64_t now = now_ms();
+	uint64_t now = monotonic_ms();
 
 	return now < end_ms ? end_ms - now : 0;
 }
@@ -199,7 +191,7 @@ static int door_open(struct door *d, const char *socket, int timeout_ms, const c
 {
 	int r;
 
-	*d = (struct door){ .end_ms = now_ms() + (timeout_ms > 0 ? (uint64_t)timeout_ms : 0) };
+	*d = (struct door){ .end_ms = monotonic_ms() + (timeout_ms > 0 ? (uint64_t)timeout_ms : 0) };
 	r = connect_until(socket, d->end_ms);
 	if (r >= 0)
 		r = bus_new(r, &d->bus);

@@ -18,6 +18,7 @@
 #include "agentd/core/store.h"
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define ADMIN_GROUP "agentd-admin"
 #define MAX_ADMIN_UIDS 256
@@ -25,10 +26,7 @@
 
 uint64_t accounts_now_us(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	return running_us();
 }
 
 uint64_t accounts_wall_s(void)

@@ -23,6 +23,7 @@
 #include "agentd/core/stream.h"
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define MAX_FIELDS 12
 #define SYNC_US UINT64_C(1000000) /* at most one fsync a second: a flood of failed logins must not wear the flash out */
@@ -43,14 +44,6 @@ static struct audit *audit_of(struct core *core)
 	return core->audit;
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 static void complain(struct audit *audit, struct agent_error *err)
 {
 	if (!audit->is_failing)
@@ -62,7 +55,7 @@ static void sync_now(struct audit *audit)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 
-	audit->last_sync_us = now_us();
+	audit->last_sync_us = monotonic_us();
 	audit->needs_sync = false;
 	if (event_log_sync(audit->log, &err) < 0)
 		complain(audit, err);
@@ -80,7 +73,7 @@ static int on_sync(sd_event_source *source, uint64_t usec, void *userdata)
 /* Durable at once where that is cheap, within a second otherwise. */
 static void sync_soon(struct core *core, struct audit *audit)
 {
-	if (core->event == NULL || now_us() - audit->last_sync_us >= SYNC_US) {
+	if (core->event == NULL || monotonic_us() - audit->last_sync_us >= SYNC_US) {
 		sync_now(audit);
 		return;
 	}

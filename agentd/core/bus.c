@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agentd/common/peer.h"
@@ -24,6 +23,7 @@
 #include "agentd/core/update.h"
 #include "agentd/common/vendor.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define MAX_PEERS 4		   /* per listening socket: one program, and its next life while the old one still closes */
 #define MAX_LOGINS 32		   /* connections of login programs: sshd forks one per stranger */
@@ -51,14 +51,6 @@ struct bus {
 	struct peer *out[2]; /* install, fetch */
 	struct vendors vendors;
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* ---- peers ------------------------------------------------------------------------------------------------------ */
 
@@ -157,7 +149,7 @@ static int admit_call(struct peer *peer, struct agent_error **err)
 				       program_name(peer->program));
 	if (peer->user == NULL)
 		return 0;
-	r = vendor_call_begin(&peer->core->bus->vendors, peer->user, now_us());
+	r = vendor_call_begin(&peer->core->bus->vendors, peer->user, monotonic_us());
 	if (r >= 0)
 		return 0;
 	gate_pause(peer->gate, PAUSE_US);
@@ -378,7 +370,7 @@ static int on_vendor(sd_event_source *source, int listen_fd, uint32_t revents, v
 
 	if (peer_accept(listen_fd, &fd, &uid) < 0)
 		return 0;
-	user = vendor_enter(vendors, uid, now_us(), &why);
+	user = vendor_enter(vendors, uid, monotonic_us(), &why);
 	if (user == NULL) {
 		/* Not an event: any local user could fill the log with them. */
 		service_log(LOG_DEBUG, "connection of uid %" PRIu32 " on %s refused: %s", uid, door->fd_name, why);

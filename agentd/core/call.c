@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 
 #include "agentd/common/peer.h"
 #include "agentd/core/bus_inside.h"
 #include "agentd/core/dispatch.h"
 #include "agentd/core/key_rights.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 const char *program_name(enum program program)
 {
@@ -36,14 +36,6 @@ const char *program_name(enum program program)
 	return "?";
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 const char *op_call_program(const struct op_call *call)
 {
 	return program_name(call->peer->program);
@@ -61,7 +53,7 @@ bool peer_may_log(struct peer *peer, enum vendor_event event, char left_out[LEFT
 	left_out[0] = '\0';
 	if (peer->user == NULL)
 		return true;
-	if (!vendor_may_log(peer->user, event, now_us(), &n))
+	if (!vendor_may_log(peer->user, event, monotonic_us(), &n))
 		return false;
 	if (n > 0)
 		snprintf(left_out, LEFT_OUT_SIZE, "%" PRIu64, n);

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <agent/cert.h>
@@ -31,6 +30,7 @@
 #include "agentd/core/worker_loop.h"
 #include "base/buf.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define FIRST_TRY_US (UINT64_C(5) * 1000000) /* a TPM that hangs does not keep core from starting */
 
@@ -190,20 +190,12 @@ static const struct worker_hooks hooks = {
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 /* Callers that come now would only hear that nothing is known yet. */
 static void wait_for_first_try(struct core *core)
 {
-	uint64_t end_us = now_us() + FIRST_TRY_US;
+	uint64_t end_us = monotonic_us() + FIRST_TRY_US;
 
-	while (!worker_has_tried(core->worker) && now_us() < end_us)
+	while (!worker_has_tried(core->worker) && monotonic_us() < end_us)
 		if (sd_event_run(core->event, 50000) < 0 || sd_event_get_state(core->event) == SD_EVENT_FINISHED)
 			return;
 	/* What it found is on its way through the loop. */
@@ -268,7 +260,7 @@ int core_main(const char *purpose, int argc, char **argv)
 	service_start(&core.service, "agentd", purpose, argc, argv);
 	core.settings = core.service.settings;
 	core.event = core.service.event;
-	core.start_us = now_us();
+	core.start_us = monotonic_us();
 	r = start(&core, &store, &err);
 	if (r < 0) {
 		service_log(LOG_ERR, "cannot start: %s (%s)", agent_error_message(err), agent_error_name(err));

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <agent/command.h>
@@ -25,6 +24,7 @@
 #include "agentd/core/dispatch.h"
 #include "agentd/core/store.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define BURST 10
 #define KEEP_FOR_SIGNED (COMMAND_WINDOW_SLOTS / 2)
@@ -47,14 +47,6 @@ struct sender {
 	enum account_role role;
 	char signer[AGENT_COMMAND_SIGNER_MAX + 1];
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* ---- who ------------------------------------------------------------------------------------------------------------ */
 
@@ -118,7 +110,7 @@ static void tell_refused(struct core *core, const struct sender *sender, const c
 	struct commands *cs = core->commands;
 	char left_out[24];
 
-	if (!gcra_take(&cs->refusals_tat_us, now_us(), REFUSALS_INTERVAL_US, REFUSALS_BURST)) {
+	if (!gcra_take(&cs->refusals_tat_us, running_us(), REFUSALS_INTERVAL_US, REFUSALS_BURST)) {
 		cs->n_left_out++;
 		return;
 	}
@@ -246,7 +238,7 @@ static int begin(struct core *core, bool is_signed, struct agent_time_reading *r
 
 	if (cs == NULL)
 		return agent_error_set(err, -EOPNOTSUPP, "command.disabled", "mqtt.command_topic is empty: this device takes no commands");
-	if (!gcra_take(&cs->rate_tat_us[is_signed], now_us(), UINT64_C(60000000) / (uint64_t)core->settings->command.per_minute, BURST))
+	if (!gcra_take(&cs->rate_tat_us[is_signed], running_us(), UINT64_C(60000000) / (uint64_t)core->settings->command.per_minute, BURST))
 		return agent_error_set(err, -EDQUOT, "command.rate", "more than %" PRId64 " %s commands a minute (command.per_minute)",
 				       core->settings->command.per_minute, is_signed ? "signed" : "unsigned");
 	agent_time_get(core->time, ret_time);

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include <agent/cert.h>
 
@@ -17,6 +16,7 @@
 #include "agentd/core/job.h"
 #include "agentd/core/store.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define LIFETIME_S (7 * 24 * 3600)
 #define CLOCK_SLACK_S 3600 /* a browser's clock may be behind ours */
@@ -97,11 +97,8 @@ static const struct op_job_type job_leaf = { .name = "HTTPS certificate", .run =
 
 static int check_rate(struct core *core, struct agent_error **err)
 {
-	struct timespec ts;
-	uint64_t now;
+	uint64_t now = monotonic_us();
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (uint64_t)ts.tv_sec * 1000000;
 	if (core->leaf_count == 0 || now - core->leaf_window_us >= UINT64_C(3600) * 1000000) {
 		core->leaf_window_us = now;
 		core->leaf_count = 0;

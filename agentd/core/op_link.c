@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "agentd/common/gcra.h"
 #include "agentd/common/mqtt_settings.h"
@@ -16,19 +15,12 @@
 #include "agentd/core/bus.h"
 #include "agentd/core/core.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define EVENT_INTERVAL_US (60 * UINT64_C(1000000))	/* agentd-link must not push all else out of the event log */
 #define EVENT_BURST 8
 #define PERIOD_SIZE 16
 #define TEXT_MAX 512
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* Shortened bytewise: what is left must stay valid UTF-8 for the bus. */
 static void put_text(char *to, size_t size, const char *text)
@@ -76,7 +68,7 @@ static void tell_lost(struct core *core, uint64_t n_lost)
 {
 	char count[24];
 
-	if (n_lost <= core->link.n_lost || !gcra_take(&core->link.lost_tat_us, now_us(), EVENT_INTERVAL_US, EVENT_BURST))
+	if (n_lost <= core->link.n_lost || !gcra_take(&core->link.lost_tat_us, monotonic_us(), EVENT_INTERVAL_US, EVENT_BURST))
 		return;
 	snprintf(count, sizeof(count), "%" PRIu64, n_lost);
 	event_add(core, EVENT_LINK_LOST, "count", count, NULL);
@@ -181,7 +173,7 @@ int op_link_budget(struct core *core, struct op_call *call, struct agent_error *
 		return op_unreadable(call, err);
 	if ((strcmp(kind, "bytes") != 0 && strcmp(kind, "connects") != 0) || (percent != 80 && percent != 100))
 		return agent_error_set(err, -EINVAL, "link.budget", "that is no budget of a link");
-	if (!gcra_take(&core->link.budget_tat_us, now_us(), EVENT_INTERVAL_US, EVENT_BURST))
+	if (!gcra_take(&core->link.budget_tat_us, monotonic_us(), EVENT_INTERVAL_US, EVENT_BURST))
 		return agent_error_set(err, -EDQUOT, "link.budget", "that was told often enough; again in a minute");
 	snprintf(numbers[0], sizeof(numbers[0]), "%u", (unsigned)percent);
 	snprintf(numbers[1], sizeof(numbers[1]), "%" PRIu64, used);

@@ -20,24 +20,17 @@
 #include "agentd/core/update.h"
 #include "agentd/core/update_inside.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "base/text.h"
 
 #define TICK_US (UINT64_C(1000000) * 5)
 #define SAVE_S 600	/* a postponement is longer by at most this after a power cut */
 #define OLDEST_S INT64_C(1767225600) /* 2026-01-01: no clock is right that says less */
 
-uint64_t policies_running_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec;
-}
-
 struct policy_now policies_now(const struct core *core)
 {
 	const char *file = core->settings->update.clock_file;
-	struct policy_now now = { .running_s = policies_running_s() };
+	struct policy_now now = { .running_s = running_s() };
 	time_t wall = time(NULL);
 	struct stat st;
 
@@ -116,7 +109,7 @@ static void run(struct core *core)
 	if (r == -EBUSY)
 		return; /* with the next tick */
 	if (r < 0) {
-		policy_put_off(p, policies_running_s(), err);
+		policy_put_off(p, running_s(), err);
 		stream_wake(core);
 		return;
 	}
@@ -191,7 +184,7 @@ static void look_ended(struct core *core, const struct update_look *look, const 
 	if (err != NULL)
 		error = err;
 	if (error != NULL && is_passing(error)) {
-		policy_put_off(p, policies_running_s(), error);
+		policy_put_off(p, running_s(), error);
 	} else if (error != NULL) {
 		refuse(core, error);
 		event_add(core, EVENT_UPDATE_REFUSED, "error", agent_error_name(error), "reason", agent_error_message(error), "user", "policy", NULL);
@@ -220,7 +213,7 @@ void policy_ended(struct core *core, const struct update_look *look, const struc
 		(void)!policy_move(p, OFFER_INSTALLED, NULL);
 	} else if (is_passing(error)) {
 		(void)!policy_move(p, OFFER_WAITING, NULL);
-		policy_put_off(p, policies_running_s(), error);
+		policy_put_off(p, running_s(), error);
 	} else {
 		refuse(core, error);
 	}
@@ -422,7 +415,7 @@ int op_update_postpone(struct core *core, struct op_call *call, struct agent_err
 	if (is_restart)
 		tick_soon(core);
 	else
-		ps->ticked_s = policies_running_s();
+		ps->ticked_s = running_s();
 	snprintf(text, sizeof(text), "%" PRIu64, hours);
 	event_add(core, EVENT_UPDATE_POSTPONED, "release", is_restart ? ps->policy.reboot_release : ps->policy.release_id, "hours", text, "user", call->caller.user, "source", call->caller.source, NULL);
 	policies_changed(core);
@@ -510,7 +503,7 @@ int policy_start(struct core *core, struct agent_error **err)
 	if (setenv("TZ", core->settings->update.time_zone, 1) < 0)
 		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for the time zone");
 	tzset();
-	ps->ticked_s = ps->saved_s = policies_running_s();
+	ps->ticked_s = ps->saved_s = running_s();
 	r = sd_event_add_time_relative(core->event, &ps->timer, CLOCK_MONOTONIC, TICK_US, 0, on_tick, core);
 	return r < 0 ? agent_error_set(err, r, "core.start", "cannot watch over the policy of updates: %s", strerror(-r)) : 0;
 }

@@ -19,6 +19,7 @@
 #include "agentd/core/update.h"
 #include "agentd/core/update_inside.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "base/text.h"
 
 #define RETRY_S 600
@@ -48,7 +49,7 @@ static void ask_failed(struct core *core, const char *release_id, bool by_person
 	/* What the policy has asked for already stays asked for, whoever tried after it. */
 	if (!by_person)
 		ps->policy.reboot_asked = 0;
-	ps->reboot.retry_at_s = policies_running_s() + RETRY_S;
+	ps->reboot.retry_at_s = running_s() + RETRY_S;
 	/* Once until it works: the next tries are in the status. */
 	if (strcmp(ps->reboot_error, agent_error_message(why)) != 0)
 		event_add(core, EVENT_UPDATE_REBOOT_FAILED, "release", release_id, "reason", agent_error_message(why), NULL);
@@ -210,7 +211,7 @@ int op_update_reboot(struct core *core, struct op_call *call, struct agent_error
 
 	if (updates_awaits_reboot(core) == NULL)
 		return agent_error_set(err, -ENOENT, "update.nothing", "no installed release waits for a restart of the device");
-	ps->reboot.person_at_s = policies_running_s() + PERSON_S;
+	ps->reboot.person_at_s = running_s() + PERSON_S;
 	memcpy(ps->reboot_user, call->caller.user, sizeof(ps->reboot_user));
 	memcpy(ps->reboot_source, call->caller.source, sizeof(ps->reboot_source));
 	policies_tick_in(core, UINT64_C(1000000) * PERSON_S);
@@ -250,7 +251,7 @@ int op_reboot_hold(struct core *core, struct op_call *call, struct agent_error *
 	if (rule == NULL)
 		return agent_error_set(err, -EPERM, "update.hold", "update.reboot_holders does not name this program: it may not hold a restart back");
 	key_rule_label(rule, label, sizeof(label));
-	r = reboot_hold(&ps->reboot, &ps->policy, label, seconds, policies_running_s(), err);
+	r = reboot_hold(&ps->reboot, &ps->policy, label, seconds, running_s(), err);
 	if (r < 0)
 		return r;
 	policies_tick_in(core, 0);

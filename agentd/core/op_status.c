@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 
 #include <agent/context.h>
 
@@ -20,6 +19,7 @@
 #include "agentd/core/store.h"
 #include "agentd/core/update.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 const char *core_setup_name(const struct core *core)
 {
@@ -64,11 +64,9 @@ static int append_status(struct core *core, sd_bus_message *m)
 {
 	const struct settings *s = core->settings;
 	struct worker_info info;
-	struct timespec now;
 	int r;
 
 	worker_get_info(core->worker, &info);
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	r = sd_bus_message_open_container(m, 'a', "{sv}");
 	if (r >= 0)
 		r = peer_append_string(m, "setup", core_setup_name(core));
@@ -103,7 +101,7 @@ static int append_status(struct core *core, sd_bus_message *m)
 	if (r >= 0)
 		r = peer_append_string(m, "device_ca_fingerprint", core->device_ca_fingerprint);
 	if (r >= 0)
-		r = peer_append_u64(m, "uptime_s", (uint64_t)now.tv_sec - core->start_us / 1000000);
+		r = peer_append_u64(m, "uptime_s", (monotonic_us() - core->start_us) / 1000000);
 	if (r >= 0)
 		r = peer_append_u64(m, "login_failures", account_failures(core));
 	return r < 0 ? r : sd_bus_message_close_container(m);

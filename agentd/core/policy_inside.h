@@ -27,7 +27,6 @@ struct policies {
 	int reboot_fd; /* to who was asked; -1: nobody was */
 };
 
-uint64_t policies_running_s(void);
 struct policy_now policies_now(const struct core *core);
 /* Keep the file; what cannot be is said once, and tried again with each tick. */
 void policies_save(struct core *core);

@@ -19,6 +19,7 @@
 #include "agentd/core/core.h"
 #include "agentd/core/worker_loop.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 /* Between attempts while the TPM is away or in trouble: one command each, so that it is soon used again and costs nothing. */
 #define BACKOFF_MIN_MS 250
@@ -64,14 +65,6 @@ struct worker {
 	uint64_t own_deadline_us; /* of an opening or a probe under way, else UINT64_MAX */
 	bool is_hung;		  /* what is under way is over its time */
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static void queue_init(struct queue *q)
 {
@@ -164,7 +157,7 @@ struct opener {
 static void back_off(struct opener *o)
 {
 	o->delay_ms = o->delay_ms == 0 ? BACKOFF_MIN_MS : o->delay_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : o->delay_ms * 2;
-	o->next_us = now_us() + o->delay_ms * UINT64_C(1000);
+	o->next_us = monotonic_us() + o->delay_ms * UINT64_C(1000);
 }
 
 /* When to look at the TPM next, if no job comes. */
@@ -181,7 +174,7 @@ static void plan_probe(struct worker *w, struct opener *o, bool has_probed)
 		o->next_us = UINT64_MAX;
 	} else if (state == AGENT_TPM_READY) {
 		o->delay_ms = 0;
-		o->next_us = now_us() + probe_s * UINT64_C(1000000);
+		o->next_us = monotonic_us() + probe_s * UINT64_C(1000000);
 	} else if (has_probed || o->delay_ms == 0) {
 		back_off(o);
 	}
@@ -191,7 +184,7 @@ static void plan_probe(struct worker *w, struct opener *o, bool has_probed)
 static void begin_own_work(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
-	w->own_deadline_us = now_us() + w->hooks->timeout_s(w->core) * UINT64_C(1000000);
+	w->own_deadline_us = monotonic_us() + w->hooks->timeout_s(w->core) * UINT64_C(1000000);
 	pthread_mutex_unlock(&w->lock);
 	poke_loop(w);
 }
@@ -230,7 +223,7 @@ static void check_tpm(struct worker *w, struct opener *o, bool has_probed)
 	}
 	o->is_open = false;
 	o->delay_ms = 0;
-	o->next_us = now_us();
+	o->next_us = monotonic_us();
 }
 
 static void probe(struct worker *w, struct opener *o)
@@ -245,7 +238,7 @@ static void probe(struct worker *w, struct opener *o)
 
 static int run_job(struct worker *w, struct job *job, struct opener *o)
 {
-	if (!o->is_open && now_us() >= o->next_us)
+	if (!o->is_open && monotonic_us() >= o->next_us)
 		try_open(w, o);
 	if (!o->is_open && !job->ops->runs_closed)
 		return agent_error_set(&job->err, o->result, agent_error_name(o->err), "%s", agent_error_message(o->err));
@@ -291,9 +284,9 @@ static void *thread_main(void *userdata)
 		w->running = job;
 		pthread_mutex_unlock(&w->lock);
 		if (job == NULL) {
-			if (now_us() >= o.next_us && o.is_open)
+			if (monotonic_us() >= o.next_us && o.is_open)
 				probe(w, &o);
-			else if (now_us() >= o.next_us)
+			else if (monotonic_us() >= o.next_us)
 				try_open(w, &o);
 		} else {
 			job->result = run_job(w, job, &o);
@@ -360,7 +353,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	struct worker_news news = { .tpm_state = AGENT_TPM_BUSY, .setup = SETUP_STATE_UNKNOWN };
 	struct worker *w = userdata;
 	struct job *late = NULL, *running = NULL;
-	uint64_t now = now_us();
+	uint64_t now = monotonic_us();
 	bool was_hung = w->is_hung; /* only this thread sets it */
 
 	pthread_mutex_lock(&w->lock);
@@ -460,7 +453,7 @@ int worker_submit(struct worker *w, enum worker_priority priority, const struct 
 		return agent_error_set(err, -ENOMEM, "core.memory", "no memory for a TPM job");
 	job->ops = ops;
 	job->data = data;
-	job->deadline_us = now_us() + timeout_s * UINT64_C(1000000);
+	job->deadline_us = monotonic_us() + timeout_s * UINT64_C(1000000);
 	pthread_mutex_lock(&w->lock);
 	if (q->n >= queue_max[priority] || w->is_stopping) {
 		pthread_mutex_unlock(&w->lock);

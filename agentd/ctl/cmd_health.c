@@ -16,19 +16,12 @@
 #include "agentd/common/settings.h"
 #include "agentd/ctl/commands.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define POLL_MS 1000
 #define ARGUMENTS_MAX 32
 
 extern char **environ;
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void pause_ms(int64_t ms)
 {
@@ -37,7 +30,7 @@ static void pause_ms(int64_t ms)
 
 static bool ends_well(char **argv, int64_t timeout_ms)
 {
-	const int64_t deadline = now_ms() + timeout_ms;
+	const int64_t deadline = (int64_t)monotonic_ms() + timeout_ms;
 	posix_spawnattr_t attributes;
 	int status = 0, r;
 	sigset_t none;
@@ -54,7 +47,7 @@ static bool ends_well(char **argv, int64_t timeout_ms)
 		fprintf(stderr, "agentctl: cannot start %s: %s\n", argv[0], strerror(r));
 		return false;
 	}
-	while ((r = (int)waitpid(pid, &status, WNOHANG)) == 0 && now_ms() < deadline)
+	while ((r = (int)waitpid(pid, &status, WNOHANG)) == 0 && (int64_t)monotonic_ms() < deadline)
 		pause_ms(20);
 	if (r == 0) {
 		fprintf(stderr, "agentctl: %s takes longer than health.command_timeout_s\n", argv[0]);
@@ -172,7 +165,7 @@ static int give_up(struct ctl *ctl, const char *complaint)
 
 static int watch(struct ctl *ctl, const struct settings *s)
 {
-	const int64_t deadline = now_ms() + s->health.deadline_s * 1000;
+	const int64_t deadline = (int64_t)monotonic_ms() + s->health.deadline_s * 1000;
 	const char *complaint = "the agent does not answer";
 	bool is_trial = false;
 
@@ -196,7 +189,7 @@ static int watch(struct ctl *ctl, const struct settings *s)
 		}
 		if (trial == TRIAL_RUNNING && complaint == NULL)
 			complaint = "it cannot be confirmed";
-		if (now_ms() >= deadline)
+		if ((int64_t)monotonic_ms() >= deadline)
 			return trial == TRIAL_CONFIRMED ? CTL_FAILED : give_up(ctl, complaint);
 		pause_ms(POLL_MS);
 	}

@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
@@ -13,6 +12,7 @@
 #include "agentd/ctl/output.h"
 #include "agentd/ctl/token.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "base/secret.h"
 
 #define SILENCE_S 40	/* of a stream that says something every 10 s */
@@ -349,23 +349,15 @@ struct following {
 	struct body refusal;
 	int (*take)(void *userdata, const char *data, size_t size);
 	void *userdata;
-	time_t heard_s;
+	uint64_t heard_s;
 };
-
-static time_t now_s(void)
-{
-	struct timespec now = { 0 };
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
 
 static size_t follow_receive(char *data, size_t one, size_t n, void *userdata)
 {
 	struct following *f = userdata;
 	long status = 0;
 
-	f->heard_s = now_s();
+	f->heard_s = monotonic_s();
 	curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status != 200)
 		return receive(data, one, n, &f->refusal);
@@ -376,7 +368,7 @@ static int follow_progress(void *userdata, curl_off_t down_total, curl_off_t dow
 {
 	const struct following *f = userdata;
 
-	return now_s() - f->heard_s > SILENCE_S || reader_is_gone();
+	return monotonic_s() - f->heard_s > SILENCE_S || reader_is_gone();
 }
 
 static int follow_once(struct ctl *ctl, const char *path, struct following *f, struct reply *ret_reply)
@@ -386,7 +378,7 @@ static int follow_once(struct ctl *ctl, const char *path, struct following *f, s
 	f->curl = prepare(ctl, "GET", path, &headers);
 	if (f->curl == NULL)
 		return CTL_FAILED;
-	f->heard_s = now_s();
+	f->heard_s = monotonic_s();
 	curl_easy_setopt(f->curl, CURLOPT_WRITEFUNCTION, follow_receive);
 	curl_easy_setopt(f->curl, CURLOPT_WRITEDATA, f);
 	curl_easy_setopt(f->curl, CURLOPT_NOPROGRESS, 0L);

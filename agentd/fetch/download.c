@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <agent/tls.h>
@@ -25,6 +24,7 @@
 #include "agentd/fetch/range.h"
 #include "agentd/fetch/url.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "base/secret.h"
 
 #define REDIRECTS_MAX 3
@@ -359,19 +359,11 @@ static bool wait_before_retry(struct download *d, unsigned seconds)
 	return poll(p, 2, (int)seconds * 1000) == 0 && !atomic_load(&d->is_aborted);
 }
 
-static uint64_t now_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec;
-}
-
 /* One ask, over as many connections as it takes. */
 static int answer(struct download *d, struct agent_error **err)
 {
 	unsigned wait_s = 1;
-	uint64_t since_s = now_s();
+	uint64_t since_s = monotonic_s();
 
 	d->position = d->ask.offset;
 	d->end = d->ask.offset + d->ask.length;
@@ -389,10 +381,10 @@ static int answer(struct download *d, struct agent_error **err)
 			return 0;
 		if (d->position > before) {
 			wait_s = 1;
-			since_s = now_s();
+			since_s = monotonic_s();
 		}
 		/* What never worked is not worth a second attempt, and a stream without ranges has no middle to begin at. */
-		if (!d->may_pass || !d->file.is_known || now_s() - since_s >= RETRY_TOTAL_S)
+		if (!d->may_pass || !d->file.is_known || monotonic_s() - since_s >= RETRY_TOTAL_S)
 			return agent_error_move(err, &why);
 		service_log(LOG_NOTICE, "%s; going on at byte %llu in %u s", agent_error_message(why), (unsigned long long)d->position, wait_s);
 		if (!wait_before_retry(d, wait_s))

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <agent/tls.h>
@@ -18,6 +17,7 @@
 #include "agentd/fetch/http.h"
 #include "agentd/fetch/token.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "base/secret.h"
 
 #define CALL_TIMEOUT_S 120	/* all of one request; a slow modem needs seconds for 256 KiB */
@@ -72,14 +72,6 @@ static int collect(void *userdata, const void *data, size_t size, struct agent_e
 	out->size += size;
 	out->body[out->size] = '\0';
 	return 0;
-}
-
-static uint64_t running_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec;
 }
 
 /* A server whose certificate is not valid at the time that it tells is wrong about that time. */

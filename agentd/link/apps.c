@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <systemd/sd-bus.h>
@@ -27,6 +26,7 @@
 #include "agentd/link/ledger.h"
 #include "agentd/link/outbox.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define FD_NAME "link-apps"
 #define CONNECTIONS_PER_USER 8
@@ -75,14 +75,6 @@ struct apps {
 	struct ledger ledger;
 	struct outbox_room room;
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* As many as fit one answer, for whoever waits for them. */
 static void answer_waiting(struct app *app)
@@ -159,7 +151,7 @@ static void break_app(struct app *app, const char *why)
 	if (app->is_broken)
 		return;
 	app->is_broken = true;
-	if (why != NULL && vendor_may_log(app->user, VENDOR_REFUSED, now_us(), &left_out))
+	if (why != NULL && vendor_may_log(app->user, VENDOR_REFUSED, monotonic_us(), &left_out))
 		service_log(LOG_WARNING, "a program of user %" PRIu32 "%s%s is cut off: %s (%" PRIu64 " more were not written down)",
 			    app->caller.uid, app->caller.unit[0] == '\0' ? "" : " in ", app->caller.unit, why, left_out);
 	(void)sd_event_source_set_time_relative(app->apps->sweep, 0);
@@ -181,7 +173,7 @@ static void on_gate_broken(void *userdata, const char *why)
 static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct apps *apps = userdata;
-	uint64_t now = now_us();
+	uint64_t now = monotonic_us();
 
 	for (struct app *app = apps->list; app != NULL; app = app->next)
 		if (app->outbox.stuck_since_us != 0 && now - app->outbox.stuck_since_us > DEAD_US)
@@ -197,7 +189,7 @@ static int refused(struct app *app, const char *what, const char *topic, struct 
 {
 	uint64_t left_out = 0;
 
-	if (vendor_may_log(app->user, VENDOR_REFUSED, now_us(), &left_out))
+	if (vendor_may_log(app->user, VENDOR_REFUSED, monotonic_us(), &left_out))
 		service_log(LOG_NOTICE, "user %" PRIu32 "%s%s may not %s there (%" PRIu64 " more were not written down)", app->caller.uid,
 			    app->caller.unit[0] == '\0' ? "" : " in ", app->caller.unit, what, left_out);
 	return agent_error_set(err, -EPERM, "link.refused", "no row of mqtt.rights lets this program %s %s", what, topic);
@@ -214,7 +206,7 @@ static int begin(struct app *app, struct agent_error **err)
 		break_app(app, "it does not read its answers");
 		return agent_error_set(err, -EBUSY, "link.busy", "read the answers first");
 	}
-	r = vendor_call_begin(&apps->vendors, app->user, now_us());
+	r = vendor_call_begin(&apps->vendors, app->user, monotonic_us());
 	if (r == -EDQUOT) {
 		gate_pause(app->gate, PAUSE_US);
 		return agent_error_set(err, r, "link.rate", "more than %" PRId64 " calls per second by this user's programs",
@@ -433,7 +425,7 @@ static int serve(struct apps *apps, int fd, struct agent_error **err)
 	int r, inner = -1;
 
 	if (app == NULL || caller_from_socket(fd, &app->caller) < 0 ||
-	    (app->user = vendor_enter(&apps->vendors, app->caller.uid, now_us(), &why)) == NULL) {
+	    (app->user = vendor_enter(&apps->vendors, app->caller.uid, monotonic_us(), &why)) == NULL) {
 		free(app);
 		close(fd);
 		return agent_error_set(err, -EBUSY, "link.busy", "%s", why);

@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 
 #include "agentd/common/operations.h"
 #include "agentd/common/service.h"
 #include "agentd/link/usage.h"
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define TICK_US (10 * UINT64_C(1000000))
 #define SAVE_GAP_S 60		/* between two writes, and before the first */
@@ -45,14 +45,6 @@ struct budget {
 	bool has_reported;		/* to this core */
 	bool reported_held;
 };
-
-static uint64_t running_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec;
-}
 
 static uint64_t budget_of(const struct budget *b, enum usage_kind kind)
 {

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 
 #include <jansson.h>
 
@@ -21,6 +20,7 @@
 #include "agentd/common/service.h"
 #include "agentd/common/topics.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define PENDING_MAX 8		/* that core has not answered yet */
 #define PENDING_BARE_MAX 4	/* of these without a signature */
@@ -49,14 +49,6 @@ struct pending {
 	bool is_signed;
 	char id[COMMAND_ID_MAX + 1];
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* ---- answers -------------------------------------------------------------------------------------------------------- */
 
@@ -197,7 +189,7 @@ static void drop(struct commands *cs, const char *id)
 	_cleanup_error_ struct agent_error *err = NULL;
 
 	cs->n_dropped++;
-	if (!gcra_take(&cs->told_tat_us, now_us(), TOLD_INTERVAL_US, TOLD_BURST))
+	if (!gcra_take(&cs->told_tat_us, monotonic_us(), TOLD_INTERVAL_US, TOLD_BURST))
 		return;
 	agent_error_set(&err, -EDQUOT, "command.rate", "commands come too fast; %" PRIu64 " were dropped since the last answer like this", cs->n_dropped);
 	answer_problem(cs, id, -EDQUOT, err);
@@ -214,7 +206,7 @@ void commands_take(struct commands *cs, const struct worker_message *message)
 	if (cs == NULL || message->gap != NULL || !topic_matches(cs->topic, message->topic))
 		return;
 	r = command_message_parse(message->payload == NULL ? "" : message->payload, message->size, &m, &err);
-	if (!gcra_take(&cs->rate_tat_us[m.is_signed], now_us(), UINT64_C(60000000) / (uint64_t)(cs->settings->command.per_minute * RATE_FACTOR), BURST)) {
+	if (!gcra_take(&cs->rate_tat_us[m.is_signed], monotonic_us(), UINT64_C(60000000) / (uint64_t)(cs->settings->command.per_minute * RATE_FACTOR), BURST)) {
 		drop(cs, m.id);
 	} else {
 		if (r >= 0)

@@ -30,6 +30,7 @@
 #include "agentd/link/telemetry.h"
 #include "agentd/link/worker.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define CORE_RETRY_US (1 * 1000000ull)
 #define QUEUES_REPORT_US (2 * 1000000ull)
@@ -252,7 +253,7 @@ static void send_telemetry(struct link *link)
 	worker_get_status(link->worker, &status);
 	t = (struct telemetry){
 		.serial = link->service.settings->device.serial, .product = link->service.settings->device.product,
-		.version = agent_version(), .boot_id = link->boot_id, .seq = ++link->seq, .uptime_s = telemetry_uptime_s(),
+		.version = agent_version(), .boot_id = link->boot_id, .seq = ++link->seq, .uptime_s = running_s(),
 		.n_connects = status.n_connects, .round_trip_ms = status.round_trip_ms,
 	};
 	r = telemetry_json(&t, &json);
@@ -344,7 +345,7 @@ static unsigned first_delay_ms(const struct settings *settings)
 {
 	uint32_t bits = 0, span = (uint32_t)settings->mqtt.backoff_max_ms / 10;
 
-	if (telemetry_uptime_s() > FRESH_BOOT_S || getrandom(&bits, sizeof(bits), GRND_NONBLOCK) != (ssize_t)sizeof(bits))
+	if (running_s() > FRESH_BOOT_S || getrandom(&bits, sizeof(bits), GRND_NONBLOCK) != (ssize_t)sizeof(bits))
 		return 0;
 	return bits % ((span < FIRST_DELAY_MS ? span : FIRST_DELAY_MS) + 1);
 }

@@ -5,10 +5,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agentd/common/vendor.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define OUTBOX_BYTES (128 * KIB)	/* of one program */
 #define ROOM_BYTES (VENDOR_MAX_CONNECTIONS * OUTBOX_BYTES)	/* of all */
@@ -22,14 +22,6 @@ struct outbox_entry {
 	char *topic;		/* topic and payload are one allocation */
 	void *payload;
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 void outbox_init(struct outbox *box, struct outbox_room *room)
 {
@@ -96,7 +88,7 @@ static bool make_room(struct outbox *box, size_t size)
 	if (!is_lost)
 		return true;
 	if (box->stuck_since_us == 0)
-		box->stuck_since_us = now_us();
+		box->stuck_since_us = monotonic_us();
 	return mark_first(box, "slow");
 }
 

@@ -19,20 +19,13 @@
 #include "agentd/common/join.h"
 #include "agentd/common/service.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define PENDING_MESSAGES 256	/* of one queue, accepted and not yet put into its file */
 #define PENDING_BYTES (512 * KIB)
 #define BURST_US 100000		/* a queue with a rate may catch up so much */
 #define STOP_WAIT_S 5
 #define STACK_SIZE (128 * KIB)	/* the deepest call is a search of a ring; 8 MiB of address space for each would be silly */
-
-uint64_t store_now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 void put_free(struct put *put)
 {
@@ -172,7 +165,7 @@ static int send_one(struct store *store, struct class *c, uint64_t now)
 
 static void pump_locked(struct store *store)
 {
-	uint64_t now = store_now_us();
+	uint64_t now = monotonic_us();
 	bool is_moving = true;
 
 	while (is_moving && store->mqtt != NULL && store->is_online) {

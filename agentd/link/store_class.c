@@ -13,6 +13,7 @@
 #include "agentd/common/service.h"
 #include "agentd/link/flash.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "base/text.h"
 
 #define RAM_BYTES (256 * KIB)
@@ -22,7 +23,7 @@
 void class_refresh(struct class *c)
 {
 	struct agent_queue_stats stats;
-	uint64_t seconds = store_now_us() / 1000000 - c->opened_s;
+	uint64_t seconds = monotonic_us() / 1000000 - c->opened_s;
 
 	if (c->queue == NULL)
 		return;
@@ -91,13 +92,13 @@ static int open_queue(struct class *c, struct agent_error **err)
 	struct agent_queue *queue;
 	int r = agent_queue_open(&options, &queue, err);
 
-	c->reopen_us = store_now_us() + REOPEN_US;
+	c->reopen_us = monotonic_us() + REOPEN_US;
 	if (r < 0)
 		return agent_error_prefix(err, r, "queue %s", c->rules->name);
 	agent_queue_get_stats(queue, &stats);
 	if (stats.is_replaced)
 		service_log(LOG_ERR, "queue %s: the file was beyond repair; it is %s.damaged now, and a new one was made", c->rules->name, c->file);
-	c->opened_s = store_now_us() / 1000000;
+	c->opened_s = monotonic_us() / 1000000;
 	c->base_written = stats.written_bytes;
 	c->base_syncs = stats.n_syncs;
 	c->last_seq = agent_queue_get_safe(queue); /* of an open queue that is the newest */
@@ -220,7 +221,7 @@ static void refuse_all(struct class *c, struct put *list, const struct agent_err
  */
 static void keep_time_bound(struct class *c)
 {
-	uint64_t now = store_now_us(), oldest;
+	uint64_t now = monotonic_us(), oldest;
 	struct agent_queue_stats stats;
 
 	if (c->rules->loss_messages == 1 || c->checkpoint_us > now)
@@ -245,7 +246,7 @@ static struct put *wait_for_work(struct class *c, bool *ret_is_stopping)
 
 	pthread_mutex_lock(&c->lock);
 	for (;;) {
-		uint64_t until = atomic_load(&c->pump_at_us), now = store_now_us();
+		uint64_t until = atomic_load(&c->pump_at_us), now = monotonic_us();
 		struct timespec ts;
 
 		if (c->checkpoint_us != 0 && c->checkpoint_us < until)
@@ -273,7 +274,7 @@ static struct put *wait_for_work(struct class *c, bool *ret_is_stopping)
 /* Making a file of a full disk again and again would only wear it out. */
 static bool may_open(struct class *c, struct agent_error **err)
 {
-	if (store_now_us() < c->reopen_us) {
+	if (monotonic_us() < c->reopen_us) {
 		pthread_mutex_lock(&c->lock);
 		agent_error_set(err, -EIO, "queue.file", "%s", c->error);
 		pthread_mutex_unlock(&c->lock);

@@ -13,6 +13,7 @@
 
 #include "agentd/common/service.h"
 #include "base/backoff.h"
+#include "base/monotonic.h"
 
 #define TRIES_MAX 5		/* of one message, where no other broker is to be asked */
 #define RETRY_MS 1000		/* doubled each time */
@@ -21,7 +22,7 @@
 
 static bool may_tell(uint64_t *told_us, unsigned *n_untold)
 {
-	uint64_t now = store_now_us();
+	uint64_t now = monotonic_us();
 
 	if (*told_us != 0 && now - *told_us < TELL_US) {
 		++*n_untold;
@@ -103,7 +104,7 @@ static bool bar(struct class *c, uint64_t mark)
 	if (c->n_barred == BARRED_MAX)
 		return false;
 	if (c->n_barred == 0)
-		c->retry_us = store_now_us() + (uint64_t)backoff_ceiling(c->n_bars++, RETRY_MS, RETRY_MAX_MS) * 1000;
+		c->retry_us = monotonic_us() + (uint64_t)backoff_ceiling(c->n_bars++, RETRY_MS, RETRY_MAX_MS) * 1000;
 	c->barred[c->n_barred++] = mark;
 	c->is_denied = c->has_probe = false;
 	class_pump_at(c, c->retry_us);
@@ -169,7 +170,7 @@ static void deny(struct class *c, uint64_t seq, uint64_t mark, bool is_last_word
 		denial_forget(c);
 	} else {
 		c->is_denied = true;
-		c->retry_us = store_now_us() + (uint64_t)backoff_ceiling(c->n_denials - 1, RETRY_MS, RETRY_MAX_MS) * 1000;
+		c->retry_us = monotonic_us() + (uint64_t)backoff_ceiling(c->n_denials - 1, RETRY_MS, RETRY_MAX_MS) * 1000;
 		tell_denied(c, why);
 	}
 	class_refresh(c);

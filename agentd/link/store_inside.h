@@ -87,7 +87,6 @@ struct store {
 };
 
 /* store.c */
-uint64_t store_now_us(void);
 void put_free(struct put *put);
 /* Takes @why. */
 void class_answer(struct class *c, uint64_t ticket, int r, struct agent_error *why);

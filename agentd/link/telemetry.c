@@ -2,7 +2,6 @@
 #include "agentd/link/telemetry.h"
 
 #include <errno.h>
-#include <time.h>
 
 #include <jansson.h>
 #include <systemd/sd-id128.h>
@@ -38,10 +37,3 @@ int telemetry_boot_id(char ret_id[33])
 	return 0;
 }
 
-uint64_t telemetry_uptime_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec;
-}

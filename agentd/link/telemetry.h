@@ -16,8 +16,7 @@ struct telemetry {
 
 /* One line of JSON; the caller frees it. -EINVAL (not UTF-8), -ENOMEM. */
 int telemetry_json(const struct telemetry *t, char **ret_json);
-/* This machine's boot id and uptime. -errno. */
+/* This machine's boot id. -errno. */
 int telemetry_boot_id(char ret_id[33]);
-uint64_t telemetry_uptime_s(void);
 
 #endif

@@ -25,18 +25,11 @@
 #include "agentd/common/join.h"
 #include "agentd/common/service.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "base/text.h"
 
 #define RETRY_MS 5000		/* look again for a file or for core */
 #define STOP_WAIT_S 5
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static void ring(int fd)
 {
@@ -96,7 +89,7 @@ static void begin_liveness(struct worker *w)
 	/* Without random bytes somebody who guesses them could let a deaf connection look alive, and no more. */
 	if (getrandom(nonce, sizeof(nonce), GRND_NONBLOCK) != (ssize_t)sizeof(nonce))
 		memset(nonce, 0, sizeof(nonce));
-	liveness_online(&w->alive, now_ms(), nonce);
+	liveness_online(&w->alive, monotonic_ms(), nonce);
 	w->told_foreign = false;
 }
 
@@ -151,12 +144,12 @@ static void on_message(void *userdata, const char *topic, const void *payload, s
 
 	pthread_mutex_lock(&w->lock);
 	if (strcmp(topic, w->canary_topic) == 0) {
-		if (!liveness_canary(&w->alive, now_ms(), payload, size, &is_foreign) && is_foreign && !w->told_foreign) {
+		if (!liveness_canary(&w->alive, monotonic_ms(), payload, size, &is_foreign) && is_foreign && !w->told_foreign) {
 			w->told_foreign = true;
 			service_log(LOG_NOTICE, "a message on %s is not ours of this connection: it does not count", topic);
 		}
 	} else {
-		liveness_message(&w->alive, now_ms());
+		liveness_message(&w->alive, monotonic_ms());
 		inbox_put(&w->inbox, size > STORE_MESSAGE_MAX ? "size" : NULL, topic, payload, size);
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -195,7 +188,7 @@ static void on_acked(void *userdata, uint64_t id)
 	bool is_news;
 
 	pthread_mutex_lock(&w->lock);
-	is_news = liveness_acked(&w->alive, now_ms(), id);
+	is_news = liveness_acked(&w->alive, monotonic_ms(), id);
 	pthread_mutex_unlock(&w->lock);
 	if (is_news)
 		ring(w->notify_fd);
@@ -225,9 +218,9 @@ static void on_refused(void *userdata, uint64_t id, const struct agent_error *wh
 static void wait_ms(struct worker *w, unsigned ms)
 {
 	struct pollfd p = { .fd = w->stop_fd, .events = POLLIN };
-	uint64_t deadline = now_ms() + ms, now;
+	uint64_t deadline = monotonic_ms() + ms, now;
 
-	while (!atomic_load(&w->is_stopping) && (now = now_ms()) < deadline)
+	while (!atomic_load(&w->is_stopping) && (now = monotonic_ms()) < deadline)
 		(void)poll(&p, 1, (int)(deadline - now));
 }
 
@@ -403,7 +396,7 @@ static void send_canary(struct worker *w)
 	if (agent_mqtt_publish_ttl(w->mqtt, w->canary_topic, text, strlen(text), AGENT_MQTT_QOS1, (uint32_t)w->settings->mqtt.canary_timeout_s, &id, &err) < 0)
 		service_log(LOG_DEBUG, "a message to ourselves has to wait: %s", agent_error_message(err));
 	else
-		liveness_sent(&w->alive, now_ms(), id);
+		liveness_sent(&w->alive, monotonic_ms(), id);
 }
 
 uint64_t worker_look_alive(struct worker *w)
@@ -412,7 +405,7 @@ uint64_t worker_look_alive(struct worker *w)
 	uint64_t wait_ms;
 
 	pthread_mutex_lock(&w->lock);
-	action = liveness_check(&w->alive, now_ms(), &wait_ms);
+	action = liveness_check(&w->alive, monotonic_ms(), &wait_ms);
 	if (action == LIVENESS_SEND) {
 		send_canary(w);
 	} else if (action == LIVENESS_REJECT) {

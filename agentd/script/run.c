@@ -16,7 +16,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <systemd/sd-daemon.h>
@@ -26,6 +25,7 @@
 #include "agentd/script/folder.h"
 #include "agentd/script/output.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 
 #define SCRIPT_FD 3
 #define TICK_MS 100
@@ -43,14 +43,6 @@ struct run {
 	bool is_over;
 	int status;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* ---- in the child -------------------------------------------------------------------------------------------------- */
 
@@ -157,12 +149,12 @@ static bool is_told_to_stop(void)
 /* Until it is over; or -ETIMEDOUT, -ENOSPC, -ECANCELED to stop, or -ECONNRESET when nobody waits for it any more. */
 static int watch(struct run *run, int output_fd, int peer_fd)
 {
-	const uint64_t deadline = now_ms() + (uint64_t)run->settings->update.script_timeout_s * 1000;
+	const uint64_t deadline = monotonic_ms() + (uint64_t)run->settings->update.script_timeout_s * 1000;
 	uint64_t fed = 0;
 
 	for (;;) {
 		struct pollfd waits[2] = { { .fd = output_fd, .events = POLLIN }, { .fd = peer_fd, .events = POLLRDHUP } };
-		uint64_t now = now_ms();
+		uint64_t now = monotonic_ms();
 
 		if (now - fed >= 1000) {
 			(void)sd_notify(false, "WATCHDOG=1");

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <systemd/sd-bus.h>
 
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "client/channel.h"
 
 /* As in agentd/common/operations.h: D-Bus point to point, rows of operations.def. */
@@ -208,14 +208,6 @@ int agent_client_get_time(struct agent_client *client, struct agent_time_reading
 		*ret_reading = reading;
 	sd_bus_message_unref(reply);
 	return r;
-}
-
-static uint64_t monotonic_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 /* agentd sends a signal with each change, and nothing else by itself: whatever comes is a reason to look. */

@@ -5,11 +5,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <systemd/sd-bus.h>
 
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "client/channel.h"
 
 /* As in agentd/common/operations.h and agentd/link/apps.c. */
@@ -31,14 +31,6 @@ struct agent_link {
 	sd_bus_message *batch;	/* its answer, read one by one */
 	bool was_lost;		/* tell a gap */
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static int bad_argument(struct agent_error **err)
 {
@@ -294,14 +286,14 @@ static int take(struct agent_link *link, struct agent_link_event *ret_event, str
 
 static uint64_t left_us(uint64_t deadline_ms)
 {
-	uint64_t now = now_ms();
+	uint64_t now = monotonic_ms();
 
 	return deadline_ms == UINT64_MAX ? UINT64_MAX : now >= deadline_ms ? 0 : (deadline_ms - now) * 1000;
 }
 
 int agent_link_next(struct agent_link *link, int timeout_ms, struct agent_link_event *ret_event, struct agent_error **err)
 {
-	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : now_ms() + (uint64_t)timeout_ms, left;
+	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : monotonic_ms() + (uint64_t)timeout_ms, left;
 	int r;
 
 	if (link == NULL || ret_event == NULL)

@@ -11,6 +11,7 @@
 
 #include "base/backoff.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "context.h"
 
 #define BACKOFF_LIMIT_MS (24u * 3600 * 1000)
@@ -25,14 +26,6 @@ static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 static void start_library(void)
 {
 	mosquitto_lib_init();
-}
-
-uint64_t mqtt_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 static int check_options(const struct agent_mqtt_options *o, struct agent_error **err)
@@ -245,7 +238,7 @@ int agent_mqtt_publish_ttl(struct agent_mqtt *mqtt, const char *topic, const voi
 	    mosquitto_validate_utf8(topic, (int)strlen(topic)) != MOSQ_ERR_SUCCESS)
 		return agent_error_set(err, -EINVAL, "mqtt.topic", "\"%s\" is not a topic to publish to", topic);
 	pthread_mutex_lock(&mqtt->lock);
-	r = mqtt_queue_add(&mqtt->queue, topic, payload, size, flags, ttl_s == 0 ? 0 : mqtt_now_ms() + (uint64_t)ttl_s * 1000, &id);
+	r = mqtt_queue_add(&mqtt->queue, topic, payload, size, flags, ttl_s == 0 ? 0 : monotonic_ms() + (uint64_t)ttl_s * 1000, &id);
 	pthread_mutex_unlock(&mqtt->lock);
 	switch (r) {
 	case 0:
@@ -318,11 +311,11 @@ int agent_mqtt_unsubscribe(struct agent_mqtt *mqtt, const char *filter, struct a
 
 static void wait_before_next(struct agent_mqtt *mqtt, unsigned step)
 {
-	uint64_t deadline = mqtt_now_ms() + backoff_ms(step, mqtt->backoff_min_ms, mqtt->backoff_max_ms, backoff_random());
+	uint64_t deadline = monotonic_ms() + backoff_ms(step, mqtt->backoff_min_ms, mqtt->backoff_max_ms, backoff_random());
 	uint64_t now;
 
 	/* Messages queued meanwhile wake us too and must not shorten the wait. */
-	while (!atomic_load(&mqtt->is_stopping) && !atomic_load(&mqtt->wants_reconnect) && (now = mqtt_now_ms()) < deadline) {
+	while (!atomic_load(&mqtt->is_stopping) && !atomic_load(&mqtt->wants_reconnect) && (now = monotonic_ms()) < deadline) {
 		struct pollfd p = { .fd = mqtt->wake_fd, .events = POLLIN };
 
 		if (poll(&p, 1, (int)(deadline - now)) > 0)

@@ -76,8 +76,6 @@ struct agent_mqtt {
 void mqtt_set_state(struct agent_mqtt *mqtt, enum agent_mqtt_state state, const struct agent_error *why);
 /* Take what was written to wake_fd. */
 void mqtt_drain_wake(struct agent_mqtt *mqtt);
-uint64_t mqtt_now_ms(void);
-
 
 /* One connection or attempt. */
 struct session {

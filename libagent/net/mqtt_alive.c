@@ -16,6 +16,7 @@
 
 #include "base/backoff.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "context.h"
 
 #define ANSWER_MIN_MS 10000	/* a ping gets at least this long */
@@ -31,12 +32,12 @@ unsigned mqtt_interval_s(const struct session *s)
 
 static void plan_look(struct session *s)
 {
-	s->look_ms = mqtt_now_ms() + turn_look_ms(&s->mqtt->turn, (uint64_t)s->mqtt->return_s * 1000, backoff_random());
+	s->look_ms = monotonic_ms() + turn_look_ms(&s->mqtt->turn, (uint64_t)s->mqtt->return_s * 1000, backoff_random());
 }
 
 void mqtt_alive_begin(struct session *s)
 {
-	s->last_ms = mqtt_now_ms();
+	s->last_ms = monotonic_ms();
 	if (s->mqtt->turn.at != 0)
 		plan_look(s);
 }
@@ -45,7 +46,7 @@ void mqtt_alive_count(struct session *s)
 {
 	SSL *ssl = mosquitto_ssl_get(s->mosq);
 	struct agent_mqtt *mqtt = s->mqtt;
-	uint64_t sent, received, now = mqtt_now_ms();
+	uint64_t sent, received, now = monotonic_ms();
 
 	/* Closed already: what came with its end is missing in the counters. */
 	if (ssl == NULL || SSL_get_wbio(ssl) == NULL || SSL_get_rbio(ssl) == NULL)
@@ -78,7 +79,7 @@ static void send_ping(struct session *s)
 	struct pollfd p = { .fd = mosquitto_socket(s->mosq), .events = POLLOUT };
 	SSL *ssl = mosquitto_ssl_get(s->mosq);
 
-	uint64_t now = mqtt_now_ms();
+	uint64_t now = monotonic_ms();
 
 	/* With bytes that the kernel or libmosquitto could not get out yet, these do the asking. */
 	if (ssl == NULL || p.fd < 0 || mosquitto_want_write(s->mosq) || poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0)
@@ -125,7 +126,7 @@ static void look_at_first(struct session *s, uint64_t now)
 
 int mqtt_alive_check(struct session *s, struct agent_error **err)
 {
-	uint64_t now = mqtt_now_ms();
+	uint64_t now = monotonic_ms();
 
 	mqtt_alive_count(s);
 	if (!s->is_online)
@@ -144,7 +145,7 @@ int mqtt_alive_check(struct session *s, struct agent_error **err)
 
 uint64_t mqtt_alive_wait_ms(const struct session *s)
 {
-	uint64_t now = mqtt_now_ms(), due = ping_due_ms(s);
+	uint64_t now = monotonic_ms(), due = ping_due_ms(s);
 
 	if (s->is_ping)
 		due = s->asked_ms + answer_ms(s);
@@ -158,6 +159,6 @@ void mqtt_alive_end(struct session *s, int r)
 {
 	/* A broker that was killed answers nothing either, so this may be wrong: then it costs some pings. */
 	if (s->is_online && s->asked_ms != 0 && s->reason == 0 && (r == -ETIMEDOUT || r == -ECONNRESET || r == -EHOSTUNREACH))
-		keepalive_lost(&s->broker->keepalive, s->asked_idle_ms, mqtt_now_ms());
+		keepalive_lost(&s->broker->keepalive, s->asked_idle_ms, monotonic_ms());
 	s->probe = probe_drop(s->probe);
 }

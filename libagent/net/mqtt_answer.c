@@ -13,6 +13,7 @@
 
 #include "base/backoff.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "context.h"
 #include "net/mqtt_reason.h"
 
@@ -86,7 +87,7 @@ static void on_publish(struct mosquitto *mosq, void *userdata, int mid, int code
 		mqtt_guard_whole(s);
 	if (m != NULL && reason != NULL && comes_again(m, reason)) {
 		context_log(mqtt->ctx, "mqtt: message to %s refused for now: %s", m->topic, reason->text);
-		mqtt_queue_postpone(&mqtt->queue, m, mqtt_now_ms() + backoff_ceiling(m->n_refused, TRY_AGAIN_MS, TRY_AGAIN_MAX_MS));
+		mqtt_queue_postpone(&mqtt->queue, m, monotonic_ms() + backoff_ceiling(m->n_refused, TRY_AGAIN_MS, TRY_AGAIN_MAX_MS));
 	} else if (m != NULL) {
 		if (reason != NULL) {
 			agent_error_set(&why, -reason->errnum, reason->name, "%s:%u does not take a message to %s: %s", s->broker->host,

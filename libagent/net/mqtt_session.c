@@ -18,6 +18,7 @@
 #include <openssl/ssl.h>
 
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "context.h"
 #include "net/mqtt_reason.h"
 
@@ -127,7 +128,7 @@ static void give_up(struct session *s, struct mqtt_message *m, const struct mqtt
 /* MQTT 5: how long the broker may keep it. */
 static int add_expiry(const struct session *s, const struct mqtt_message *m, mosquitto_property **list)
 {
-	uint64_t now = mqtt_now_ms(), left_s = m->expires_ms > now ? (m->expires_ms - now) / 1000 : 0;
+	uint64_t now = monotonic_ms(), left_s = m->expires_ms > now ? (m->expires_ms - now) / 1000 : 0;
 
 	if (!s->is_5 || m->expires_ms == 0)
 		return MOSQ_ERR_SUCCESS;
@@ -163,7 +164,7 @@ static void publish_queued(struct session *s)
 
 		pthread_mutex_lock(&mqtt->lock);
 		if (mqtt->queue.n_sent < SENT_MAX)
-			m = mqtt_queue_next(&mqtt->queue, mqtt_now_ms());
+			m = mqtt_queue_next(&mqtt->queue, monotonic_ms());
 		if (m != NULL)
 			mqtt_queue_sent(&mqtt->queue, m, 0);
 		pthread_mutex_unlock(&mqtt->lock);
@@ -212,7 +213,7 @@ static void come_online(struct session *s)
 	turn_online(&mqtt->turn);
 	watch_peer(s);
 	mqtt_alive_begin(s);
-	s->online_since_ms = mqtt_now_ms();
+	s->online_since_ms = monotonic_ms();
 	pthread_mutex_lock(&mqtt->lock);
 	mqtt->info.n_connects++;
 	mqtt->info.session_present = s->is_session_present;
@@ -233,7 +234,7 @@ static void see_off(int fd, uint64_t deadline)
 	char rest[512];
 
 	(void)shutdown(fd, SHUT_WR);
-	while ((now = mqtt_now_ms()) < deadline) {
+	while ((now = monotonic_ms()) < deadline) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 
 		if (poll(&p, 1, (int)(deadline - now)) > 0 && recv(fd, rest, sizeof(rest), 0) <= 0)
@@ -246,7 +247,7 @@ static void see_off(int fd, uint64_t deadline)
 static void say_farewell(struct session *s, bool for_good)
 {
 	struct agent_mqtt *mqtt = s->mqtt;
-	uint64_t deadline = mqtt_now_ms() + FAREWELL_TIMEOUT_MS;
+	uint64_t deadline = monotonic_ms() + FAREWELL_TIMEOUT_MS;
 	int fd;
 
 	if (!s->is_online)
@@ -257,7 +258,7 @@ static void say_farewell(struct session *s, bool for_good)
 		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->will_payload), mqtt->will_payload, 0,
 				  !mqtt->no_retain);
 	mosquitto_disconnect(s->mosq);
-	while (mosquitto_want_write(s->mosq) && mosquitto_socket(s->mosq) >= 0 && mqtt_now_ms() < deadline) {
+	while (mosquitto_want_write(s->mosq) && mosquitto_socket(s->mosq) >= 0 && monotonic_ms() < deadline) {
 		struct pollfd p = { .fd = mosquitto_socket(s->mosq), .events = POLLOUT };
 
 		if (poll(&p, 1, 100) > 0 && mosquitto_loop_write(s->mosq, 1) != MOSQ_ERR_SUCCESS)
@@ -282,7 +283,7 @@ static int check_tcp(struct session *s, int sock, int revents, struct agent_erro
 	size = sizeof(peer);
 	if (getpeername(sock, (struct sockaddr *)&peer, &size) == 0) {
 		s->is_tcp_up = true;
-		s->deadline_ms = mqtt_now_ms() + HANDSHAKE_TIMEOUT_MS;
+		s->deadline_ms = monotonic_ms() + HANDSHAKE_TIMEOUT_MS;
 		pthread_mutex_lock(&s->mqtt->lock);
 		s->mqtt->info.n_handshakes++;
 		pthread_mutex_unlock(&s->mqtt->lock);
@@ -296,7 +297,7 @@ static int check_tcp(struct session *s, int sock, int revents, struct agent_erro
 
 static int check_deadline(const struct session *s, struct agent_error **err)
 {
-	if (s->is_online || mqtt_now_ms() < s->deadline_ms)
+	if (s->is_online || monotonic_ms() < s->deadline_ms)
 		return 0;
 	if (!s->is_tcp_up)
 		return tcp_failed(s, ETIMEDOUT, err);
@@ -324,7 +325,7 @@ static bool wants_to_write(const struct session *s)
 
 static int poll_ms(const struct session *s)
 {
-	uint64_t now = mqtt_now_ms(), wait = POLL_MAX_MS;
+	uint64_t now = monotonic_ms(), wait = POLL_MAX_MS;
 
 	if (s->is_online)
 		wait = mqtt_alive_wait_ms(s);
@@ -431,7 +432,7 @@ static int try_address(struct session *s, struct agent_error **err)
 	r = mqtt_session_open(s, err);
 	if (r < 0)
 		return r;
-	s->deadline_ms = mqtt_now_ms() + TCP_TIMEOUT_MS;
+	s->deadline_ms = monotonic_ms() + TCP_TIMEOUT_MS;
 	errno = 0;
 	/* The longest keep-alive that we may use; mqtt_alive.c asks earlier. */
 	rc = mosquitto_connect_async(s->mosq, s->address, s->broker->port, (int)s->broker->keepalive.max_s);
@@ -512,7 +513,7 @@ int mqtt_session(struct agent_mqtt *mqtt, uint64_t *ret_online_ms, struct agent_
 			continue;
 		r = try_address(&s, err);
 		if (s.is_online && atomic_load(&mqtt->rejected) != MQTT_REJECTED)
-			*ret_online_ms = mqtt_now_ms() - s.online_since_ms + 1; /* 0 would say: never */
+			*ret_online_ms = monotonic_ms() - s.online_since_ms + 1; /* 0 would say: never */
 		if (atomic_load(&mqtt->is_stopping))
 			return 0;
 		if (r < 0 && can_go_on(&s, *ret_online_ms))

@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "net/queue.h"
 #include "net/ring.h"
 
@@ -40,14 +40,6 @@ struct agent_queue {
 	uint64_t last_seq, sent_seq, safe_seq;
 	uint64_t n_dropped, n_expired, n_refused;
 };
-
-static uint64_t running_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec;
-}
 
 /* The queue's own clock goes on where the newest record left it. */
 static uint32_t stamp_now(const struct agent_queue *queue)

@@ -12,6 +12,7 @@
 
 #include <tss2/tss2_rc.h>
 
+#include "base/monotonic.h"
 #include "context.h"
 #include "tpm/object.h"
 #include "tpm/properties.h"
@@ -28,14 +29,6 @@
 #define REOPEN_MAX_MS 10000
 /* If the TPM does not say when it leaves lockout: an hour. */
 #define LOCKOUT_UNKNOWN_S 3600
-
-uint64_t monotonic_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static void sleep_ms(unsigned ms)
 {

@@ -84,8 +84,6 @@ TSS2_RC srk_read(struct agent_tpm *tpm, void *userdata);
 /* For tests: see and replace what goes over the wire. Survives a new open. */
 void tpm_set_hook(struct agent_tpm *tpm, tcti_hook_fn hook, void *userdata);
 
-uint64_t monotonic_ms(void);
-
 /* -EINVAL unless @name is 1 to 64 of [A-Za-z0-9._-] and does not begin with a dot. */
 int tpm_check_name(const char *name, struct agent_error **err);
 

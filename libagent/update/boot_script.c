@@ -17,23 +17,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/monotonic.h"
 #include "update/boot.h"
 #include "update/lines.h"
 
 #define ANSWER_MS 20000	/* core waits for 30 s and more */
 #define END "end\n"
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* Who may stand there decides what boots: root, or ourselves. */
 static int peer_check(int fd, const char *config, struct agent_error **err)
@@ -87,12 +79,12 @@ static int request_send(int fd, const char *text, size_t size)
 /* Up to and without "end". -EBADMSG: the connection ended before it, too long, a NUL. */
 static int answer_read(int fd, char ret_text[LINES_FILE_MAX + 1])
 {
-	const int64_t deadline = now_ms() + ANSWER_MS;
+	const int64_t deadline = (int64_t)monotonic_ms() + ANSWER_MS;
 	size_t fill = 0;
 
 	for (;;) {
 		struct pollfd wait = { .fd = fd, .events = POLLIN };
-		int64_t left = deadline - now_ms();
+		int64_t left = deadline - (int64_t)monotonic_ms();
 		ssize_t n;
 		int r = left <= 0 ? 0 : poll(&wait, 1, (int)left);
 

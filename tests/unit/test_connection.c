@@ -6,6 +6,7 @@
 #include <agent/key.h>
 #include <agent/tpm.h>
 
+#include "base/monotonic.h"
 #include "tpm/connection.h"
 
 static struct agent_context *ctx;
