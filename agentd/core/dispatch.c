@@ -23,7 +23,23 @@ const struct operation *operation_find(const char *method, enum program program)
 	return NULL;
 }
 
-static int check_setup(const struct operation *op, int setup, const struct caller *caller, struct agent_error **err)
+int setup_check(int setup, struct agent_error **err)
+{
+	switch (setup) {
+	case AGENT_SETUP_FACTORY:
+	case AGENT_SETUP_ACTIVE:
+		return 0;
+	case AGENT_SETUP_RECOVERY:
+		return agent_error_set(err, -ENOKEY, "setup.recovery",
+				       "the password record and the TPM disagree; the device needs a factory reset with presence");
+	case AGENT_SETUP_UNPROVISIONED:
+		return agent_error_set(err, -ENOKEY, "setup.unprovisioned", "this device has not been provisioned yet");
+	default:
+		return agent_error_set(err, -ENODEV, "tpm.absent", "the TPM does not answer yet");
+	}
+}
+
+static int check_gate(const struct operation *op, int setup, const struct caller *caller, struct agent_error **err)
 {
 	if (op->gate == SETUP_ANY)
 		return 0;
@@ -39,13 +55,8 @@ static int check_setup(const struct operation *op, int setup, const struct calle
 		if (op->gate == SETUP_MUST_CHANGE)
 			return 0;
 		break;
-	case AGENT_SETUP_RECOVERY:
-		return agent_error_set(err, -ENOKEY, "setup.recovery",
-				       "the password record and the TPM disagree; the device needs a factory reset with presence");
-	case AGENT_SETUP_UNPROVISIONED:
-		return agent_error_set(err, -ENOKEY, "setup.unprovisioned", "this device has not been provisioned yet");
 	default:
-		return agent_error_set(err, -ENODEV, "tpm.absent", "the TPM does not answer yet");
+		return setup_check(setup, err);
 	}
 	return agent_error_set(err, -EKEYEXPIRED, "setup.password-change-required",
 			       "a password of your own must be set before anything else can be done");
@@ -53,7 +64,7 @@ static int check_setup(const struct operation *op, int setup, const struct calle
 
 int operation_check(const struct operation *op, int setup, const struct caller *caller, struct agent_error **err)
 {
-	int r = check_setup(op, setup, caller, err);
+	int r = check_gate(op, setup, caller, err);
 
 	if (r < 0 || op->role == ACCOUNT_NONE)
 		return r;

@@ -10,6 +10,8 @@ extern const size_t n_operations;
 /* NULL when there is no such row or @program is not in it: such a call is no user error but a peer that misbehaves. */
 const struct operation *operation_find(const char *method, enum program program);
 
+/* Can anybody log in: in factory state or set up. -ENOKEY "setup.recovery" and "setup.unprovisioned", -ENODEV "tpm.absent". */
+int setup_check(int setup, struct agent_error **err);
 /*
  * Setup gate, then role. Default deny: an unknown setup state or gate opens nothing. @caller is NULL for rows without an
  * account. -EKEYEXPIRED "setup.password-change-required", -ENOKEY "setup.recovery" and "setup.unprovisioned", -ENODEV

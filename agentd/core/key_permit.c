@@ -61,3 +61,10 @@ int key_is_meant(struct store *store, const struct store_key *key, const struct 
 		return r;
 	return agent_error_set(err, -EKEYREJECTED, "key.meta", "%s.pem is not the key that %s.meta was written for", key->name, key->name);
 }
+
+int key_get_meant(struct store *store, const char *name, const struct key_meta *meta, struct store_key **ret_key, struct agent_error **err)
+{
+	int r = store_get_key(store, name, ret_key, err);
+
+	return r < 0 ? r : key_is_meant(store, *ret_key, meta, err);
+}

@@ -19,5 +19,7 @@ enum worker_priority key_priority(const struct op_call *call);
  * -EKEYREJECTED "key.meta".
  */
 int key_is_meant(struct store *store, const struct store_key *key, const struct key_meta *meta, struct agent_error **err);
+/* In the TPM thread: load key @name, and see that it is meant. */
+int key_get_meant(struct store *store, const char *name, const struct key_meta *meta, struct store_key **ret_key, struct agent_error **err);
 
 #endif

@@ -467,9 +467,7 @@ static int csr_run(struct store *store, struct op_job *base, struct agent_error 
 	struct store_key *key;
 	int r;
 
-	r = store_get_key(store, job->name, &key, err);
-	if (r >= 0)
-		r = key_is_meant(store, key, &job->meta, err);
+	r = key_get_meant(store, job->name, &job->meta, &key, err);
 	return r < 0 ? r : agent_csr_new(store->ctx, key->signer, job->subject, &job->csr, err);
 }
 
@@ -531,9 +529,7 @@ static int public_run(struct store *store, struct op_job *base, struct agent_err
 	const uint8_t *spki;
 	int r;
 
-	r = store_get_key(store, job->name, &key, err);
-	if (r >= 0)
-		r = key_is_meant(store, key, &job->meta, err);
+	r = key_get_meant(store, job->name, &job->meta, &key, err);
 	if (r < 0)
 		return r;
 	agent_signer_get_public(key->signer, &spki, &job->size);
@@ -549,9 +545,7 @@ static int sign_run(struct store *store, struct op_job *base, struct agent_error
 	struct store_key *key;
 	int r;
 
-	r = store_get_key(store, job->name, &key, err);
-	if (r >= 0)
-		r = key_is_meant(store, key, &job->meta, err);
+	r = key_get_meant(store, job->name, &job->meta, &key, err);
 	if (r < 0)
 		return r;
 	return agent_signer_sign(key->signer, job->scheme, job->hash, job->digest, job->digest_size, job->bytes, &job->size, err);

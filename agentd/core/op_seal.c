@@ -99,9 +99,7 @@ static int open_drawer(struct store *store, const struct seal_job *job, struct s
 	struct store_key *key;
 	int r;
 
-	r = store_get_key(store, job->name, &key, err);
-	if (r >= 0)
-		r = key_is_meant(store, key, &job->meta, err);
+	r = key_get_meant(store, job->name, &job->meta, &key, err);
 	return r < 0 ? r : drawer_password(store, job, ret_password, err);
 }
 

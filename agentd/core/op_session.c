@@ -11,6 +11,7 @@
 
 #include "agentd/common/peer.h"
 #include "agentd/core/accounts.h"
+#include "agentd/core/dispatch.h"
 #include "base/macro.h"
 
 #define PASSWORD_ARGUMENT_MAX 4096 /* longer ones are cut off here; libagent refuses from 512 on */
@@ -195,26 +196,10 @@ static int derive_then_start(struct core *core, struct login *login, struct agen
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
-static int check_setup(const struct core *core, struct agent_error **err)
-{
-	switch (core->setup) {
-	case AGENT_SETUP_FACTORY:
-	case AGENT_SETUP_ACTIVE:
-		return 0;
-	case AGENT_SETUP_RECOVERY:
-		return agent_error_set(err, -ENOKEY, "setup.recovery",
-				       "the password record and the TPM disagree; the device needs a factory reset with presence");
-	case AGENT_SETUP_UNPROVISIONED:
-		return agent_error_set(err, -ENOKEY, "setup.unprovisioned", "this device has not been provisioned yet");
-	default:
-		return agent_error_set(err, -ENODEV, "tpm.absent", "the TPM does not answer yet");
-	}
-}
-
 static int login_new(struct op_call *call, const char *user, const char *password, struct login **ret_login, struct agent_error **err)
 {
 	struct login *login;
-	int r = check_setup(call->core, err);
+	int r = setup_check(call->core->setup, err);
 
 	if (r < 0)
 		return r;

@@ -42,9 +42,7 @@ static int app_run(struct store *store, struct op_job *base, struct agent_error 
 	size_t size;
 	int r;
 
-	r = store_get_key(store, job->name, &key, err);
-	if (r >= 0)
-		r = key_is_meant(store, key, &job->meta, err);
+	r = key_get_meant(store, job->name, &job->meta, &key, err);
 	if (r < 0)
 		return r;
 	type = agent_signer_get_type(key->signer);

@@ -196,27 +196,6 @@ static int connect_to(struct download *d, const struct url *url, struct agent_er
 	return code == CURLE_OK ? 0 : agent_error_set(err, -EIO, "fetch.options", "libcurl refuses an option: %s", curl_easy_strerror(code));
 }
 
-static void free_headers(struct curl_slist **list)
-{
-	for (struct curl_slist *item = *list; item != NULL; item = item->next)
-		wipe(item->data, strlen(item->data));
-	curl_slist_free_all(*list);
-}
-
-static int put_header(struct curl_slist **list, const char *name, const char *value)
-{
-	char line[RANGE_VALIDATOR_MAX + 64];
-	struct curl_slist *longer;
-	int n = snprintf(line, sizeof(line), "%s: %s", name, value);
-
-	longer = n > 0 && (size_t)n < sizeof(line) ? curl_slist_append(*list, line) : NULL;
-	wipe(line, sizeof(line));
-	if (longer == NULL)
-		return -ENOMEM;
-	*list = longer;
-	return 0;
-}
-
 /* What went wrong below HTTP, as precisely as anybody knows. */
 static int explain(struct download *d, CURLcode code, const struct url *url, struct agent_error **err)
 {
@@ -292,7 +271,7 @@ static int redirected(struct download *d, const struct url *from, struct url *re
 /* The request is set up: where are the bytes? */
 static int perform(struct download *d, const struct url *url, long *ret_status, struct agent_error **err)
 {
-	_cleanup_(free_headers) struct curl_slist *list = NULL;
+	_cleanup_(http_headers_free) struct curl_slist *list = NULL;
 	const char *validator = range_validator(&d->file);
 	char range[48];
 	CURLcode code;
@@ -301,8 +280,8 @@ static int perform(struct download *d, const struct url *url, long *ret_status, 
 	if (r < 0)
 		return r;
 	snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)d->position, (unsigned long long)(d->end - 1));
-	if ((validator != NULL && put_header(&list, "If-Range", validator) < 0) ||
-	    (d->authorization != NULL && url_same_origin(url, &d->home) && put_header(&list, "Authorization", d->authorization) < 0) ||
+	if ((validator != NULL && http_header_add(&list, "If-Range", validator) < 0) ||
+	    (d->authorization != NULL && url_same_origin(url, &d->home) && http_header_add(&list, "Authorization", d->authorization) < 0) ||
 	    curl_easy_setopt(d->curl, CURLOPT_RANGE, range) != CURLE_OK || curl_easy_setopt(d->curl, CURLOPT_HTTPHEADER, list) != CURLE_OK)
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
 	code = curl_easy_setopt(d->curl, CURLOPT_URL, url->text);

@@ -288,8 +288,7 @@ static int explain(struct http *http, CURLcode code, const struct url *url, stru
 	return r;
 }
 
-/* A line that may hold a secret: wiped when it is gone from the list. */
-static int put_header(struct curl_slist **list, const char *name, const char *value)
+int http_header_add(struct curl_slist **list, const char *name, const char *value)
 {
 	char line[512];
 	struct curl_slist *longer;
@@ -303,7 +302,7 @@ static int put_header(struct curl_slist **list, const char *name, const char *va
 	return 0;
 }
 
-static void free_headers(struct curl_slist **list)
+void http_headers_free(struct curl_slist **list)
 {
 	for (struct curl_slist *item = *list; item != NULL; item = item->next)
 		wipe(item->data, strlen(item->data));
@@ -312,20 +311,20 @@ static void free_headers(struct curl_slist **list)
 
 static int headers_of(const struct http_request *q, struct curl_slist **ret_list)
 {
-	int r = put_header(ret_list, "Expect", ""); /* no waiting for 100 */
+	int r = http_header_add(ret_list, "Expect", ""); /* no waiting for 100 */
 
 	if (r >= 0 && q->authorization != NULL)
-		r = put_header(ret_list, "Authorization", q->authorization);
+		r = http_header_add(ret_list, "Authorization", q->authorization);
 	if (r >= 0 && q->body != NULL)
-		r = put_header(ret_list, "Content-Type", q->content_type != NULL ? q->content_type : "application/json");
+		r = http_header_add(ret_list, "Content-Type", q->content_type != NULL ? q->content_type : "application/json");
 	if (r >= 0 && q->is_base64)
-		r = put_header(ret_list, "Content-Transfer-Encoding", "base64");
+		r = http_header_add(ret_list, "Content-Transfer-Encoding", "base64");
 	return r;
 }
 
 int http_do(struct http *http, const struct http_request *q, struct http_answer *ret_answer, struct agent_error **err)
 {
-	_cleanup_(free_headers) struct curl_slist *list = NULL;
+	_cleanup_(http_headers_free) struct curl_slist *list = NULL;
 	CURL *curl = http->curl;
 	CURLcode code;
 

@@ -54,6 +54,7 @@ struct http_request {
 uint64_t http_read_retry_after(const char *value, uint64_t date_s);
 
 struct agent_tls;
+struct curl_slist;
 struct http;
 
 /* A date of RFC 9110 section 5.6.7 in the form that senders must use; 0 if it is none. */
@@ -64,6 +65,9 @@ struct http *http_free(struct http *http);
 /* For a download, which has ranges and callbacks of its own: the handle and the profile, lent. */
 void *http_handle(struct http *http);
 struct agent_tls *http_tls(struct http *http);
+/* Lines of a head, which may hold secrets: wiped when the list goes. A line has at most 511 bytes. -ENOMEM */
+int http_header_add(struct curl_slist **list, const char *name, const char *value);
+void http_headers_free(struct curl_slist **list);
 /* 0 whatever the status is; else why there is no whole answer: fetch.*, tls.*, the sink's. */
 int http_do(struct http *http, const struct http_request *request, struct http_answer *ret_answer, struct agent_error **err);
 

@@ -88,20 +88,26 @@ static int compute_scrypt(const char *password, size_t size, const char *setting
 	return 0;
 }
 
+/* Checks what a new hash is made of, and draws its salt. */
+static int begin_new(const char *password, size_t size, unsigned cost, uint8_t *ret_salt, size_t salt_size, struct agent_error **err)
+{
+	int r = check_password(password, size, err);
+
+	if (r >= 0)
+		r = check_cost(cost, err);
+	if (r >= 0 && RAND_bytes(ret_salt, (int)salt_size) != 1)
+		r = agent_error_set(err, -EIO, "pwhash.random", "no random bytes for a salt");
+	return r;
+}
+
 int pwhash_new_scrypt(const char *password, size_t size, unsigned cost, char ret_text[PWHASH_MAX], struct agent_error **err)
 {
 	uint8_t salt[SCRYPT_SALT_SIZE];
 	char digits[2 * SCRYPT_SALT_SIZE + 1], setting[96];
-	int r;
+	int r = begin_new(password, size, cost, salt, sizeof(salt), err);
 
-	r = check_password(password, size, err);
 	if (r < 0)
 		return r;
-	r = check_cost(cost, err);
-	if (r < 0)
-		return r;
-	if (RAND_bytes(salt, sizeof(salt)) != 1)
-		return agent_error_set(err, -EIO, "pwhash.random", "no random bytes for a salt");
 	hex_encode(salt, sizeof(salt), digits);
 	snprintf(setting, sizeof(setting), SCRYPT_PREFIX "ln=%u,r=%d,p=%d$%s$", SCRYPT_LN(cost), SCRYPT_R, SCRYPT_P, digits);
 	return compute_scrypt(password, size, setting, ret_text, err);
@@ -168,16 +174,10 @@ int pwhash_new_yescrypt(const char *password, size_t size, unsigned cost, char r
 {
 	_cleanup_free_ char *setting = NULL;
 	char salt[32];
-	int r;
+	int r = begin_new(password, size, cost, (uint8_t *)salt, sizeof(salt), err);
 
-	r = check_password(password, size, err);
 	if (r < 0)
 		return r;
-	r = check_cost(cost, err);
-	if (r < 0)
-		return r;
-	if (RAND_bytes((uint8_t *)salt, sizeof(salt)) != 1)
-		return agent_error_set(err, -EIO, "pwhash.random", "no random bytes for a salt");
 	setting = crypt_gensalt_ra("$y$", cost, salt, sizeof(salt));
 	if (setting == NULL)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory for a salt");
