@@ -96,6 +96,14 @@ static int on_progress(void *userdata, curl_off_t down_total, curl_off_t down, c
 	return 0;
 }
 
+static const char *slug_of(const json_t *body)
+{
+	static const char urn[] = "urn:agentd:problem:";
+	const char *type = json_string_value(json_object_get(body, "type"));
+
+	return type != NULL && strncmp(type, urn, strlen(urn)) == 0 ? type + strlen(urn) : NULL;
+}
+
 /* What to type next, or NULL; @ret_user is whose password it is about. */
 static const char *hint_for(const char *slug, const json_t *body, const char **ret_user)
 {
@@ -114,8 +122,10 @@ static const char *hint_for(const char *slug, const json_t *body, const char **r
 }
 
 /* The sentence of a problem (RFC 9457), its reasons, its name, which docs/troubleshooting.md is sorted by, and what to do next. */
-static void explain(const struct ctl *ctl, long status, const json_t *body, const char *slug)
+static void explain(const struct ctl *ctl, const struct reply *reply)
 {
+	const json_t *body = reply->body;
+	const char *slug = slug_of(body);
 	const char *detail = json_string_value(json_object_get(body, "detail"));
 	const char *title = json_string_value(json_object_get(body, "title"));
 	const char *name = json_string_value(json_object_get(body, "error")), *user;
@@ -128,7 +138,7 @@ static void explain(const struct ctl *ctl, long status, const json_t *body, cons
 		print_json(body);
 	fprintf(stderr, "agentctl: ");
 	if (detail == NULL && title == NULL)
-		fprintf(stderr, "the agent answered with status %ld", status);
+		fprintf(stderr, "the agent answered with status %ld", reply->status);
 	else if (slug != NULL && strcmp(slug, "password-change-required") == 0)
 		fputs("the password has to be set first", stderr);	/* the detail is for programs */
 	else
@@ -140,6 +150,8 @@ static void explain(const struct ctl *ctl, long status, const json_t *body, cons
 	}
 	if (hint != NULL)
 		fprintf(stderr, ": %s", hint);
+	else if (reply->retry_after_s > 0)
+		fprintf(stderr, ": again in %ld s", reply->retry_after_s);
 	if (user != NULL) {
 		fputs(" --user ", stderr);
 		print_text(stderr, user);
@@ -150,14 +162,6 @@ static void explain(const struct ctl *ctl, long status, const json_t *body, cons
 		print_text(stderr, json_string_value(reason));
 		fputc('\n', stderr);
 	}
-}
-
-static const char *slug_of(const json_t *body)
-{
-	static const char urn[] = "urn:agentd:problem:";
-	const char *type = json_string_value(json_object_get(body, "type"));
-
-	return type != NULL && strncmp(type, urn, strlen(urn)) == 0 ? type + strlen(urn) : NULL;
 }
 
 static int no_answer(const struct ctl *ctl, CURLcode code, const char *why)
@@ -177,6 +181,7 @@ static int perform(struct ctl *ctl, CURL *curl, struct reply *ret_reply)
 	struct body body = { 0 };
 	json_error_t json_error;
 	struct reply reply = { 0 };
+	curl_off_t wait_s = 0;
 	CURLcode code;
 
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
@@ -184,6 +189,8 @@ static int perform(struct ctl *ctl, CURL *curl, struct reply *ret_reply)
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
 	code = curl_easy_perform(curl);
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply.status);
+	if (curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &wait_s) == CURLE_OK && wait_s > 0 && wait_s <= 86400)
+		reply.retry_after_s = (long)wait_s;
 	/* A refusal may arrive while the body is still being sent; then the answer counts, not the broken pipe. */
 	if (code != CURLE_OK && !(reply.status >= 400 && body.size > 0)) {
 		free(body.data);
@@ -286,7 +293,7 @@ static int request(struct ctl *ctl, const char *method, const char *path, const 
 		r = request_once(ctl, method, path, text, upload, ret_reply);
 	}
 	if (r != CTL_OK && ret_reply->status != 0)
-		explain(ctl, ret_reply->status, ret_reply->body, slug_of(ret_reply->body));
+		explain(ctl, ret_reply);
 	return r;
 }
 
@@ -407,7 +414,7 @@ int http_follow(struct ctl *ctl, const char *path, int (*take)(void *userdata, c
 		r = follow_once(ctl, path, &f, &reply);
 	}
 	if (r != CTL_OK && r != CTL_UNREACHABLE && r != CTL_BUSY)
-		explain(ctl, reply.status, reply.body, slug_of(reply.body));
+		explain(ctl, &reply);
 	reply_free(&reply);
 	return r;
 }

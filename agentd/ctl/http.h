@@ -34,6 +34,7 @@ struct ctl {
 /* What a reply says; body is NULL where there was none or it is no JSON. */
 struct reply {
 	long status;
+	long retry_after_s;	/* 0: it did not say */
 	json_t *body;
 };
 
