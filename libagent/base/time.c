@@ -158,7 +158,7 @@ void time_doubt(const struct agent_time_reading *reading, uint64_t system_s, boo
 	else if (reading->state < AGENT_TIME_NETWORK)
 		snprintf(text, size, "; our clock may be the cause: no time source confirms its %s (time state %s, floor %s)", clock,
 			 agent_time_state_name(reading->state), floor);
-	else if (is_early)
+	else if (is_early && reading->state < AGENT_TIME_AUTHENTICATED)
 		snprintf(text, size, "; our clock is the likely cause, or the issuer's");
 }
 

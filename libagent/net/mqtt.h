@@ -3,7 +3,7 @@
 #define NET_MQTT_H
 /*
  * Inside of struct agent_mqtt: mqtt.c holds the object and what other threads call, mqtt_session.c one connection, mqtt_answer.c what the broker
- * says, mqtt_alive.c whether it still does, mqtt_guard.c how much it may send.
+ * says, mqtt_alive.c whether it still does, mqtt_guard.c how much it may send, and what.
  */
 #include <netdb.h>
 #include <pthread.h>
@@ -14,6 +14,7 @@
 #include <mosquitto.h>
 
 #include "net/keepalive.h"
+#include "net/mqtt_frame.h"
 #include "net/mqtt_queue.h"
 #include "net/probe.h"
 #include "net/turn.h"
@@ -22,7 +23,7 @@
 #define MQTT_BROKERS_MAX 8
 
 /* What no broker does that means well. */
-enum mqtt_violation { MQTT_NO_VIOLATION, MQTT_TOO_LONG, MQTT_QOS_2 };
+enum mqtt_violation { MQTT_NO_VIOLATION, MQTT_TOO_LONG, MQTT_QOS_2, MQTT_BAD_PROPERTY };
 
 enum mqtt_rejected { MQTT_NOT_REJECTED, MQTT_REJECTED, MQTT_REJECTED_WAS_GOOD };
 
@@ -93,6 +94,8 @@ struct session {
 	uint64_t online_since_ms;
 	/* mqtt_guard.c */
 	bool is_guarded;
+	bool may_read;		/* libmosquitto, what TLS has not looked at yet */
+	struct mqtt_frame frame; /* of MQTT 5: what was looked at */
 	uint64_t unfinished;	/* bytes that came since the last packet that was whole */
 	enum mqtt_violation violation;
 	/* mqtt_alive.c */
@@ -122,6 +125,8 @@ size_t mqtt_find_broker(const struct agent_mqtt *mqtt, const char *reference);
 
 /* Count from now on, as soon as there is a TLS connection. */
 void mqtt_guard_watch(struct session *session);
+/* Look at what TLS has for libmosquitto, which must not read before. -ENOMEM: do not let it read now. */
+int mqtt_guard_look(struct session *session);
 /* A packet came to its end. */
 void mqtt_guard_whole(struct session *session);
 void mqtt_guard_log(struct session *session, const char *line);

@@ -2,7 +2,8 @@
 /*
  * What a broker may make us keep. libmosquitto (2.0 to 2.1) takes the length that a packet announces, up to 256 MiB, and keeps messages of QoS 2 until
  * the broker lets go of them; MQTT 3.1.1 has no word for a limit, and nothing holds a broker of MQTT 5 to ours. So what TLS reads is counted below
- * OpenSSL, which libmosquitto cannot pass by, and the count begins anew with each packet that is known to be whole.
+ * OpenSSL, which libmosquitto cannot pass by, and the count begins anew with each packet that is known to be whole. And with MQTT 5 it ends the program
+ * over properties that it does not know: mqtt_frame.h.
  */
 #include "net/mqtt.h"
 
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include <openssl/bio.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include "base/macro.h"
@@ -31,7 +33,13 @@ static long on_bio(BIO *bio, int oper, const char *data, size_t size, int argi, 
 	(void)argl;
 	if (oper == (BIO_CB_READ | BIO_CB_RETURN) && ret > 0 && processed != NULL)
 		s->unfinished += *processed;
-	if (oper != BIO_CB_READ || s->unfinished <= limit_of(s))
+	if (oper != BIO_CB_READ)
+		return ret;
+	if (s->is_5 && !s->may_read && SSL_is_init_finished(mosquitto_ssl_get(s->mosq))) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	if (s->mqtt->max_packet == 0 || s->unfinished <= limit_of(s))
 		return ret;
 	s->violation = MQTT_TOO_LONG;
 	BIO_clear_retry_flags(bio);
@@ -41,7 +49,7 @@ static long on_bio(BIO *bio, int oper, const char *data, size_t size, int argi, 
 
 void mqtt_guard_watch(struct session *s)
 {
-	SSL *ssl = s->is_guarded || s->mqtt->max_packet == 0 ? NULL : mosquitto_ssl_get(s->mosq);
+	SSL *ssl = s->is_guarded ? NULL : mosquitto_ssl_get(s->mosq);
 	BIO *bio = ssl == NULL ? NULL : SSL_get_rbio(ssl);
 
 	if (bio == NULL)
@@ -49,6 +57,31 @@ void mqtt_guard_watch(struct session *s)
 	BIO_set_callback_arg(bio, (char *)s);
 	BIO_set_callback_ex(bio, on_bio);
 	s->is_guarded = true;
+}
+
+/*
+ * One record of TLS at a time: all of it is looked at before libmosquitto gets a byte of it, and until it has taken all of it the callback above lets
+ * nothing more in. What an end or an error is libmosquitto finds out by itself.
+ */
+int mqtt_guard_look(struct session *s)
+{
+	SSL *ssl = s->is_5 && s->is_guarded ? mosquitto_ssl_get(s->mosq) : NULL;
+	_cleanup_free_ uint8_t *data = NULL;
+	int n;
+
+	if (ssl == NULL || !SSL_is_init_finished(ssl) || SSL_pending(ssl) > 0)
+		return 0;
+	data = malloc(SSL3_RT_MAX_PLAIN_LENGTH);
+	if (data == NULL)
+		return -ENOMEM;
+	ERR_clear_error();
+	s->may_read = true;
+	n = SSL_peek(ssl, data, SSL3_RT_MAX_PLAIN_LENGTH);
+	s->may_read = n <= 0 && SSL_get_error(ssl, n) != SSL_ERROR_WANT_READ;
+	ERR_clear_error();
+	if (n > 0 && mqtt_frame_take(&s->frame, data, (size_t)n) < 0)
+		s->violation = MQTT_BAD_PROPERTY;
+	return 0;
 }
 
 void mqtt_guard_whole(struct session *s)
@@ -81,5 +114,8 @@ int mqtt_guard_explain(const struct session *s, struct agent_error **err)
 	if (s->violation == MQTT_TOO_LONG)
 		return agent_error_set(err, -EMSGSIZE, "mqtt.packet-size", "%s:%u sends a packet that is longer than %u bytes", b->host, b->port,
 				       s->mqtt->max_packet);
+	if (s->violation == MQTT_BAD_PROPERTY)
+		return agent_error_set(err, -EBADMSG, "mqtt.protocol", "%s:%u does not speak MQTT 5 as it should: a packet has a property that there is not, or that is cut",
+				       b->host, b->port);
 	return agent_error_set(err, -EBADMSG, "mqtt.protocol", "%s:%u sends a message with QoS 2, and nothing was subscribed with that", b->host, b->port);
 }

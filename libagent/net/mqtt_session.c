@@ -358,8 +358,12 @@ static int step(struct session *s, struct agent_error **err)
 	mqtt_alive_count(s);	/* before libmosquitto may close it */
 	errno = 0;
 	if ((p[0].revents & (POLLIN | POLLERR | POLLHUP)) ||
-	    (is_in_handshake(s) && s->is_tcp_up && (!was_tcp_up || (p[0].revents & POLLOUT))))
-		rc = mosquitto_loop_read(s->mosq, 1);
+	    (is_in_handshake(s) && s->is_tcp_up && (!was_tcp_up || (p[0].revents & POLLOUT)))) {
+		if (mqtt_guard_look(s) < 0)
+			return agent_error_set(err, -ENOMEM, "mqtt.memory", "out of memory");
+		if (s->violation == MQTT_NO_VIOLATION)
+			rc = mosquitto_loop_read(s->mosq, 1);
+	}
 	if (rc == MOSQ_ERR_SUCCESS && s->is_tcp_up && !is_in_handshake(s) && (p[0].revents & POLLOUT))
 		rc = mosquitto_loop_write(s->mosq, 1);
 	if (rc == MOSQ_ERR_SUCCESS && s->is_tcp_up)

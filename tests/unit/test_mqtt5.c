@@ -290,6 +290,50 @@ static void a_packet_without_end_is_not_kept(void **state)
 	hang_up(ssl);
 }
 
+/* libmosquitto would end the program; cut so that a record of TLS ends in the middle, and right behind the handshake. */
+static void a_property_that_there_is_not_ends_the_connection_only(void **state)
+{
+	static const struct {
+		const char *bytes;
+		int size, cut;
+	} bad[] = {
+		{ "\x20\6\0\0\3\x04\0\0", 8, 8 },			/* instead of CONNACK */
+		{ "\x20\3\0\0\0\x30\6\0\1d\2\xff\0", 13, 13 },	/* in one record with it */
+		{ "\x20\3\0\0\0\xe0\4\0\2\x7f\0", 11, 7 },
+		{ "\x20\3\0\0\0\x30\x0c\0\1d\4\3\0\2xyzzzz", 19, 12 },	/* longer than the properties */
+		{ "\x20\3\0\0\0\x40\6\0\1\0\2\x7f\0", 13, 1 },
+	};
+	struct fixture *f = *state;
+	struct agent_mqtt_options options = usual;
+	struct agent_mqtt *mqtt = NULL;
+	uint8_t body[256];
+	pthread_t thread;
+	size_t size;
+	SSL *ssl;
+
+	signal(SIGPIPE, SIG_IGN);
+	options.port = f->port;
+	assert_int_equal(agent_mqtt_new(f->ctx, f->tls, &options, &handlers, f, &mqtt, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		ssl = serve_tls(f, accept_one(f));
+		assert_int_equal(read_packet(ssl, body, &size), 0x10);
+		assert_int_equal(SSL_write(ssl, bad[i].bytes, bad[i].cut), bad[i].cut);
+		if (bad[i].cut < bad[i].size)
+			(void)SSL_write(ssl, bad[i].bytes + bad[i].cut, bad[i].size - bad[i].cut);
+		wait_for(f, &f->n_states[AGENT_MQTT_WAITING], i + 1);
+		assert_string_equal(f->why, "mqtt.protocol");
+		hang_up(ssl);
+	}
+	pthread_mutex_lock(&f->lock);
+	f->n_states[AGENT_MQTT_ONLINE] = 0;
+	pthread_mutex_unlock(&f->lock);
+	ssl = serve_good(f);
+	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 1);
+	stop(mqtt, thread);
+	hang_up(ssl);
+}
+
 static void what_the_broker_says_at_the_end_has_a_name(void **state)
 {
 	static const struct {
@@ -574,6 +618,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_refused_message_is_not_delivered_and_holds_up_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_quota_is_waited_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_packet_without_end_is_not_kept, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_property_that_there_is_not_ends_the_connection_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_the_broker_says_at_the_end_has_a_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_broker_without_5_gets_311, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_filter_that_is_given_up_offline_leaves_the_session_of_the_broker, setup, teardown),

@@ -396,6 +396,14 @@ static void an_unset_clock_is_blamed_for_an_expired_certificate(void **state)
 	assert_int_equal(tls_record_explain(record, &now, 4000000000, &err), -EKEYREJECTED);
 	assert_null(strstr(agent_error_message(err), "clock"));
 	assert_non_null(strstr(agent_error_message(err), "2096-10-02 07:06:40 UTC"));
+	/* What begins later: who knows the time for sure does not doubt it, who has it from the network does. */
+	record->verify_error = X509_V_ERR_CERT_NOT_YET_VALID;
+	for (int known = AGENT_TIME_NETWORK; known <= AGENT_TIME_AUTHENTICATED; known++) {
+		now.state = (enum agent_time_state)known;
+		assert_int_equal(tls_record_explain(record, &now, 4000000000, &err), -EKEYREJECTED);
+		assert_int_equal(strstr(agent_error_message(err), "our clock") != NULL, known == AGENT_TIME_NETWORK);
+		assert_error(&err, -EKEYREJECTED, "tls.not-yet-valid");
+	}
 	tls_record_unref(record);
 }
 
