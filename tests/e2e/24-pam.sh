@@ -227,10 +227,18 @@ CONF
   like "SSH, password" "$(remote password "$P3" 'echo over ssh $(id -un)')" "over ssh $OWNER"
   like "SSH, keyboard-interactive" "$(remote keyboard-interactive "$P3" 'echo over ssh $(id -un)')" "over ssh $OWNER"
   like "SSH: a wrong password" "$(remote password 'wrong wrong wrong' 'echo in')" 'Permission denied'
-  for i in 1 2; do remote password "wrong wrong wrong $i" 'echo in' > /dev/null; done
-  like "three wrong ones and this address waits; the right one does not help" "$(remote password "$P3" 'echo in')" '(Permission denied|Too many)'
+  # What three wrong ones of one address bring is over in a second; what ten of all strangers bring lasts for half a minute.
+  n=0 end=$((SECONDS + 60))
+  until [[ $PAM_SAID =~ Wait\ ([0-9]+)\ s && ${BASH_REMATCH[1]} -ge 12 ]] || [ "$SECONDS" -ge "$end" ]; do
+    n=$(((n + 1) % 250))
+    PAM_ITEMS=(-I tty=ssh -I "rhost=192.0.2.$n")
+    pam main $OWNER authenticate <<< 'wrong wrong wrong'
+  done
+  PAM_ITEMS=(-I tty=/dev/ttyS7)
+  like "many wrong ones from outside and everybody outside waits" "$PAM_SAID" '^1 .*Wait [123][0-9] s'
+  like "the right one does not help over SSH" "$(remote password "$P3" 'echo in')" '(Permission denied|Too many)'
   login_http "$P3"
-  is "at HTTPS as well: one budget" "$HTTPS_STATUS" 429
+  is "nor at HTTPS: one budget" "$HTTPS_STATUS" 429
   like "which is counted for the address" "$(api GET '/v1/events?after=0&limit=1000')" 'session.failed[^}]*ip:127.0.0.1|ip:127.0.0.1[^}]*session.failed'
   pam main $OWNER authenticate <<< "$P3"
   like "the terminal is open" "$PAM_SAID" '^0 '
@@ -243,7 +251,7 @@ CORE_STOPPED=$(cat "$RUN/pids/agentd")
 kill -STOP "$CORE_STOPPED"
 pam main $OWNER authenticate <<< "$P3"
 like "agentd hangs: refused" "$PAM_SAID" '^1 .*does not answer in time.*(retrieve authentication info|Authentication service)'
-[ $((SECONDS - SECONDS_BEFORE)) -le 6 ] && ok "and nobody waits longer than the time-out" || not_ok "waited $((SECONDS - SECONDS_BEFORE)) s"
+[ $((SECONDS - SECONDS_BEFORE)) -le 30 ] && ok "and nobody waits longer than the time-out" || not_ok "waited $((SECONDS - SECONDS_BEFORE)) s"
 pam main $OWNER acct_mgmt < /dev/null
 like "nor is who came by key let in" "$PAM_SAID" '^1 .*does not answer in time'
 kill -CONT "$CORE_STOPPED"
