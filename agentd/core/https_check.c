@@ -179,7 +179,8 @@ static int check_use(X509 *leaf, struct agent_error **err)
 		return agent_error_set(err, -EINVAL, "https.use", "the first certificate is not made for TLS servers (extendedKeyUsage serverAuth)");
 	if ((X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE) == 0)
 		return agent_error_set(err, -EINVAL, "https.use", "the first certificate may not sign handshakes (keyUsage digitalSignature)");
-	if (X509_check_ca(leaf) != 0)
+	/* Without keyCertSign it can sign no certificate, and yet browsers refuse it. */
+	if (X509_check_ca(leaf) != 0 || (X509_get_extension_flags(leaf) & EXFLAG_CA) != 0)
 		return agent_error_set(err, -EINVAL, "https.use", "the first certificate is one of an authority, not of a server");
 	return 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dates of the owner's certificate, beyond what a 32-bit time_t and a year of two digits can say. */
+/* The owner's certificate: dates beyond what a 32-bit time_t and a year of two digits can say; what says of itself that it is an authority. */
 #include "tests/unit/test.h"
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "agentd/core/https_check.h"
 #include "base/macro.h"
@@ -70,10 +71,36 @@ static void dates_of_every_century_are_judged(void **state)
 	EVP_PKEY_free(key);
 }
 
+static void what_calls_itself_an_authority_is_no_server(void **state)
+{
+	const struct pki_spec spec = { .common_name = "gw", .names = "DNS:gw-1.local", .usage = "serverAuth" };
+	struct settings settings = { .device.serial = (char *)"1" };
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct https_about about;
+	EVP_PKEY *key = pki_key();
+	X509 *cert = pki_cert(&spec, key, NULL, NULL);
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *pem;
+
+	/* It may sign handshakes and no certificates, so OpenSSL takes it for no authority. */
+	X509_EXTENSION_free(X509_delete_ext(cert, X509_get_ext_by_NID(cert, NID_basic_constraints, -1)));
+	pki_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE");
+	assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
+	assert_int_equal(PEM_write_bio_X509(bio, cert), 1);
+	assert_int_equal(BIO_write(bio, "", 1), 1);
+	assert_true(BIO_get_mem_data(bio, &pem) > 1);
+	assert_int_equal(https_check(&settings, pem, key, time(NULL), &about, &err), -EINVAL);
+	assert_error(&err, -EINVAL, "https.use");
+	BIO_free_all(bio);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dates_of_every_century_are_judged),
+		cmocka_unit_test(what_calls_itself_an_authority_is_no_server),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
