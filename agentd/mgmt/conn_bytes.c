@@ -8,9 +8,13 @@
 #include <openssl/err.h>
 
 #include "agentd/mgmt/conn_inside.h"
+#include "base/secret.h"
 
+/* There may be a password or a token in it. */
 void bytes_drop(struct conn_bytes *b)
 {
+	if (b->data != NULL)
+		wipe(b->data, b->size);
 	free(b->data);
 	*b = (struct conn_bytes){ 0 };
 }
@@ -25,7 +29,7 @@ int bytes_keep(struct conn_bytes *b, const uint8_t *data, size_t size)
 		memcpy(joined, b->data + b->pos, b->size - b->pos);
 	memcpy(joined + b->size - b->pos, data, size);
 	size += b->size - b->pos;
-	free(b->data);
+	bytes_drop(b);
 	*b = (struct conn_bytes){ .data = joined, .size = size };
 	return 0;
 }

@@ -12,6 +12,7 @@
 
 #include "agentd/mgmt/request.h"
 #include "base/macro.h"
+#include "base/secret.h"
 
 #define PIECE (16 * KIB) /* one TLS record */
 #define TURNS 32	 /* pieces moved before another connection gets its turn */
@@ -186,10 +187,27 @@ static bool forget(struct conn *c, size_t size)
 	return false;
 }
 
+static bool take_in(struct conn *c, const uint8_t *piece, size_t size)
+{
+	ssize_t n;
+
+	if (c->state == CONN_LINGER || c->out_eof)
+		return forget(c, size);
+	n = pass_on(c, piece, size);
+	if (n < 0)
+		return c->state != CONN_DEAD;
+	if ((size_t)n < size && bytes_keep(&c->in, piece + n, size - (size_t)n) < 0) {
+		conn_close(c, true);
+		return false;
+	}
+	return (size_t)n == size;
+}
+
 /* Client to libmicrohttpd. True if something moved; the connection may be dead afterwards. */
 static bool move_in(struct conn *c)
 {
 	static uint8_t piece[PIECE];
+	bool is_secret = c->phase != PHASE_STREAM, has_moved; /* a bundle is none */
 	size_t size;
 	ssize_t n;
 
@@ -210,16 +228,10 @@ static bool move_in(struct conn *c)
 	size = read_net(c, piece);
 	if (size == 0)
 		return false;
-	if (c->state == CONN_LINGER || c->out_eof)
-		return forget(c, size);
-	n = pass_on(c, piece, size);
-	if (n < 0)
-		return c->state != CONN_DEAD;
-	if ((size_t)n < size && bytes_keep(&c->in, piece + n, size - (size_t)n) < 0) {
-		conn_close(c, true);
-		return false;
-	}
-	return (size_t)n == size;
+	has_moved = take_in(c, piece, size);
+	if (is_secret)
+		wipe(piece, size);
+	return has_moved;
 }
 
 /* libmicrohttpd answers what it cannot parse with HTML of its own; ours is the documented answer. "100 Continue" is its business. */
@@ -243,11 +255,32 @@ static bool replace_foreign_answer(struct conn *c, const uint8_t *data, size_t s
 	return true;
 }
 
+static bool give_out(struct conn *c, const uint8_t *piece, size_t size)
+{
+	ssize_t n;
+
+	if (!c->is_reply_due && replace_foreign_answer(c, piece, size))
+		return true;
+	n = net_write(c, piece, size);
+	if (n < 0 && n != -EAGAIN) {
+		conn_close(c, true);
+		return false;
+	}
+	if (n < 0)
+		n = 0;
+	if ((size_t)n < size && bytes_keep(&c->out, piece + n, size - (size_t)n) < 0) {
+		conn_close(c, true);
+		return false;
+	}
+	return true;
+}
+
 /* libmicrohttpd to client. */
 static bool move_out(struct conn *c)
 {
 	static uint8_t piece[PIECE];
-	ssize_t n, m;
+	bool has_moved;
+	ssize_t n;
 
 	if (bytes_left(&c->out)) {
 		n = net_write(c, c->out.data + c->out.pos, c->out.size - c->out.pos);
@@ -298,20 +331,9 @@ static bool move_out(struct conn *c)
 		conn_close_relay(c);
 		return true;
 	}
-	if (!c->is_reply_due && replace_foreign_answer(c, piece, (size_t)n))
-		return true;
-	m = net_write(c, piece, (size_t)n);
-	if (m < 0 && m != -EAGAIN) {
-		conn_close(c, true);
-		return false;
-	}
-	if (m < 0)
-		m = 0;
-	if (m < n && bytes_keep(&c->out, piece + m, (size_t)(n - m)) < 0) {
-		conn_close(c, true);
-		return false;
-	}
-	return true;
+	has_moved = give_out(c, piece, (size_t)n);
+	wipe(piece, (size_t)n);
+	return has_moved;
 }
 
 void conn_update_events(struct conn *c)

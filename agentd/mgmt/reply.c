@@ -153,14 +153,18 @@ static void set(struct request *req, unsigned status)
 
 static void set_json(struct request *req, unsigned status, const char *type, json_t *json)
 {
-	char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT | JSON_ENSURE_ASCII);
-	size_t n = text == NULL ? 0 : strlen(text);
-	char *line = text == NULL ? NULL : malloc(n + 2);
+	/* Not json_dumps(): that grows, and may leave a token behind each time. */
+	size_t n = json == NULL ? 0 : json_dumpb(json, NULL, 0, JSON_COMPACT | JSON_ENSURE_ASCII);
+	char *line = n == 0 ? NULL : malloc(n + 2);
 
+	if (line != NULL && json_dumpb(json, line, n, JSON_COMPACT | JSON_ENSURE_ASCII) != n) {
+		wipe(line, n);
+		free(line);
+		line = NULL;
+	}
 	args_free(json);
 	set(req, status);
 	if (line != NULL) {
-		memcpy(line, text, n);
 		memcpy(line + n, "\n", 2);
 		req->reply.body = line;
 		req->reply.size = n + 1;
@@ -168,9 +172,6 @@ static void set_json(struct request *req, unsigned status, const char *type, jso
 	} else {
 		req->reply.status = 503;
 	}
-	if (text != NULL)
-		wipe(text, n);
-	free(text);
 }
 
 void reply_json(struct request *req, unsigned status, json_t *json)

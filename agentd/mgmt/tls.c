@@ -122,6 +122,7 @@ static int ctx_new(EVP_PKEY *key, const char *chain_pem, enum agent_tls_profile 
 	ERR_clear_error(); /* the end of the text */
 	if (agent_openssl_restrict(ctx, profile, NULL) < 0)
 		return -EIO;
+	SSL_CTX_set_options(ctx, SSL_OP_CLEANSE_PLAINTEXT); /* passwords and tokens */
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"agentd-mgmt", 11);

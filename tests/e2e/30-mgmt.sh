@@ -273,6 +273,33 @@ PY
 is "an early answer reaches who goes on sending" "$(python3 "$LAB/early.py" "$HTTPS_PORT" "$host" "$token" "$LAB/device-ca.crt" 2>&1 | tr '\n' ';')" \
   "nobody 401 after 900000 bytes;nobody 401 after 24576 bytes;owner 413 after 4194304 bytes;owner 415 after 4096 bytes;owner 405 after 65536 bytes;"
 
+# ---- what stays in memory -------------------------------------------------------------------------------------------
+cat > "$LAB/static.py" << 'PY'
+import sys
+# The program's own variables: its writable mappings, and the nameless one behind them. Prints how many of the words are in there.
+pid, program, words = sys.argv[1], sys.argv[2], [w.encode() for w in sys.argv[3:]]
+found, was_own, n = set(), False, 0
+with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+    for line in maps:
+        part = line.split(None, 5)
+        name = part[5].strip() if len(part) > 5 else ""
+        was_own = program in name or (was_own and name == "")
+        begin, end = (int(x, 16) for x in part[0].split("-"))
+        if was_own and part[1].startswith("rw") and end - begin < 1 << 26:
+            memory.seek(begin)
+            data = memory.read(end - begin)
+            n += len(data)
+            found |= {i for i, w in enumerate(words) if w in data}
+print(f"{len(found)} of {len(words)}, {n > 32768}")
+PY
+https POST /v1/session -H 'Content-Type: application/json' -d '{"user":"admin","password":"this one is wrong, it says"}' > /dev/null
+https GET /v1/status -H "$auth" > /dev/null
+seen=$(python3 "$LAB/static.py" "$(cat "$RUN/pids/agentd-mgmt")" agentd-mgmt "$OWNER_PASSWORD" "this one is wrong" "${token:0:20}" 2>&1)
+case $seen in
+  *PermissionError*) echo "# who may not trace agentd-mgmt cannot look into its memory" ;;
+  *) is "neither a password nor a token stays where bytes pass through" "$seen" "0 of 3, True" ;;
+esac
+
 # ---- limits ---------------------------------------------------------------------------------------------------------
 # in one go and on few connections, so that a slow machine does not give the budget time to come back
 codes=$(curl -s --max-time 60 --cacert "$LAB/device-ca.crt" --resolve "$host:$HTTPS_PORT:127.0.0.1" -o /dev/null -w '%{http_code} %{num_connects}\n' \
