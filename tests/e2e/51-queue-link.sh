@@ -30,10 +30,10 @@ at_end() { local code=$?; for p in $CHILDREN; do kill "$p" 2> /dev/null; done; (
 trap at_end EXIT
 
 lab_up "mqtt: {
-  queues = [ \"alarms topic=alarms/# loss_messages=1 priority=9 size_kib=512\", \"small topic=~/small size_kib=64\" ];
+  queues = [ \"alarms topic=alarms/# loss_messages=1 priority=9 size_kib=512\", \"small topic=~/small size_kib=64\", \"late topic=~/late priority=0 loss_messages=1\" ];
   rights = [ \"publish uid:$APP_UID ~/#\", \"publish uid:$APP_UID alarms/#\", \"subscribe uid:$APP_UID ~/in/#\" ];
   app_calls_per_s = 10000; };
-link: { budget_mib = 1; budget_connects = 2; };"
+link: { budget_mib = 1; budget_connects = 2; budget_hold = 1; };"
 like "before the owner has set a password nothing is taken" "$(said app publish "~/a" 1 1)" 'setup\.password-change-required'
 set_password
 
@@ -94,9 +94,24 @@ succeeds "the budget of the month is used up, which is an event" wait_for 60 bud
 like "agentctl shows it in words" "$(ctl link)" 'used of it \(%\)'
 USED=$(used)
 is "more than the megabyte that went through" "$((USED > 1048576))" 1
+holds() { ctl --json link | jq -e '.budget_holds == true'; }
+succeeds "what is less important waits from then on" wait_for 40 holds
+succeeds "  it is taken all the same" app publish "~/late" 1 3
+succeeds "  the rest goes on" app publish "~/b" 1 3
+succeeds "  and arrives" wait_for 40 eval '[ "$(queue default messages)" = 0 ]'
+succeeds "  while that stays here" wait_for 20 eval '[ "$(queue late messages) $(queue late delivered)" = "3 0" ]'
 
-# ---- everything is killed: a broker that writes down what it acknowledges
+# ---- another month, and a broker that writes down what it acknowledges
 lab_broker_stop
+lab_agent_stop
+python3 - "$LAB/link/usage" "$RUN/link/usage" << 'PY'
+import hashlib, os, sys
+for path in filter(os.path.exists, sys.argv[1:]):
+    words = open(path).read().split(" ")
+    words[2] = "202001"
+    text = " ".join(words[:-1]) + " "
+    open(path, "w").write(text + hashlib.sha256(text.encode()).hexdigest() + "\n")
+PY
 recorder_start() {
   python3 "$LAB_SOURCE/tests/e2e/recorder.py" "$BROKER_PORT" "$PKI/broker.pem" "$PKI/broker.key" "$PKI/device-ca.pem" "$LAB/recorded" &
   BROKER_PID=$!
@@ -114,6 +129,12 @@ kill9() { # PROGRAM: and wait for its next life
 }
 N=${LINK_MESSAGES:-1000}
 recorder_start
+lab_agent_start
+succeeds "in a new month what waited goes out" wait_for 60 eval '[ "$(grep -c "^$P/late " "$LAB/recorded")" = 3 ]'
+month_is() { [ "$(ctl --json link | jq -r ".usage[1].period")" = 2020-01 ]; }
+succeeds "  and the month before is shown" wait_for 40 month_is
+succeeds "  with nothing held back" wait_for 40 eval 'ctl --json link | jq -e ".budget_holds == false"'
+USED=$(used)
 : > "$LAB/acked.alarms"; : > "$LAB/acked.app"
 become "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" publish alarms/fire 1 $N > "$LAB/acked.alarms" 2> "$LAB/pub.alarms.err" &
 PUB1=$!
