@@ -495,7 +495,7 @@ void apps_take(struct apps *apps, const struct worker_message *m)
 	if (apps == NULL || apps->store == NULL)
 		return;
 	/* They are not for programs, also where a wildcard covers their topic. */
-	if (m->gap == NULL && commands_own(apps->commands, m->topic))
+	if (m->topic != NULL && commands_own(apps->commands, m->topic))
 		return;
 	for (struct app *app = apps->list; app != NULL; app = app->next)
 		if ((m->gap != NULL && app->n_filters > 0 && !outbox_put_gap(&app->outbox, m->gap)) ||

@@ -200,12 +200,15 @@ static void drop(struct commands *cs, const char *id)
 void commands_take(struct commands *cs, const struct worker_message *message)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
-	struct command_message m;
+	struct command_message m = { .is_signed = false };
 	int r;
 
-	if (cs == NULL || message->gap != NULL || !topic_matches(cs->topic, message->topic))
+	if (cs == NULL || message->topic == NULL || (message->gap != NULL && strcmp(message->gap, "size") != 0) || !topic_matches(cs->topic, message->topic))
 		return;
-	r = command_message_parse(message->payload == NULL ? "" : message->payload, message->size, &m, &err);
+	if (message->gap != NULL)
+		r = agent_error_set(&err, -EMSGSIZE, "command.size", "the message is longer than any that is taken here");
+	else
+		r = command_message_parse(message->payload == NULL ? "" : message->payload, message->size, &m, &err);
 	if (!gcra_take(&cs->rate_tat_us[m.is_signed], monotonic_us(), UINT64_C(60000000) / (uint64_t)(cs->settings->command.per_minute * RATE_FACTOR), BURST)) {
 		drop(cs, m.id);
 	} else {

@@ -24,9 +24,16 @@ void inbox_init(struct inbox *inbox)
 	*inbox = (struct inbox){ .end = &inbox->first };
 }
 
+/* Topics count as well: a broker may make them as long as 64 KiB. */
+static size_t bytes_of(const struct worker_message *m)
+{
+	return m->size + (m->topic == NULL ? 0 : strlen(m->topic) + 1);
+}
+
 void inbox_put(struct inbox *inbox, const char *gap, const char *topic, const void *payload, size_t size)
 {
-	bool is_full = inbox->n >= INBOX_MESSAGES || inbox->bytes + size > INBOX_BYTES;
+	size_t n_topic = topic == NULL ? 0 : strlen(topic) + 1;
+	bool is_full = inbox->n >= INBOX_MESSAGES || inbox->bytes + n_topic + size > INBOX_BYTES;
 	struct worker_message *m;
 
 	if (gap == NULL && is_full) {
@@ -41,6 +48,9 @@ void inbox_put(struct inbox *inbox, const char *gap, const char *topic, const vo
 		return;
 	}
 	m->gap = gap;
+	/* Of one that is too long somebody may want to say so. */
+	if (gap != NULL && topic != NULL && !is_full)
+		m->topic = strdup(topic);
 	if (gap == NULL && ((m->topic = strdup(topic)) == NULL || (size > 0 && (m->payload = malloc(size)) == NULL))) {
 		m->gap = "slow";
 		inbox->n_lost++;
@@ -52,7 +62,7 @@ void inbox_put(struct inbox *inbox, const char *gap, const char *topic, const vo
 	*inbox->end = m;
 	inbox->end = &m->next;
 	inbox->n++;
-	inbox->bytes += m->size;
+	inbox->bytes += bytes_of(m);
 }
 
 struct worker_message *inbox_take(struct inbox *inbox)
@@ -65,7 +75,7 @@ struct worker_message *inbox_take(struct inbox *inbox)
 	if (inbox->first == NULL)
 		inbox->end = &inbox->first;
 	inbox->n--;
-	inbox->bytes -= m->size;
+	inbox->bytes -= bytes_of(m);
 	return m;
 }
 

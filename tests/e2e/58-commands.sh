@@ -181,6 +181,10 @@ succeeds "the program hears what comes after the command" wait_for 60 heard_all 
 is "but neither the command nor its answer" "$(grep -c "^message $P/commands\|^message $P/answers" "$LAB/all")" 0
 kill "$ALL"; wait "$ALL" 2> /dev/null
 
+# ---- longer than any message that is taken: it cannot be read, so the answer has no id
+head -c 70000 /dev/zero | tr '\0' x | send
+succeeds "a message without measure is answered" wait_for 30 eval '[ "$(grep -c "longer than any.*command[.]size" "$LAB/answers")" -ge 1 ]'
+
 # ---- restart, and other settings
 lab_agent_stop
 lab_config "$(settings none 'devices/{serial}/commands/#')"

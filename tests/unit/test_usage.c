@@ -166,6 +166,35 @@ static void an_inbox_counts_what_it_cannot_keep(void **state)
 	assert_int_equal(n - gaps, 256);
 	assert_int_equal(gaps, 1);
 	inbox_clear(&inbox);
+	assert_int_equal(inbox.bytes, 0);
+}
+
+/* A broker may make them as long as 64 KiB; and of a message that is too long its topic is known. */
+static void topics_take_room_as_well(void **state)
+{
+	char topic[60001];
+	struct worker_message *m;
+	struct inbox inbox;
+	size_t n = 0;
+
+	memset(topic, 't', sizeof(topic) - 1);
+	topic[sizeof(topic) - 1] = '\0';
+	inbox_init(&inbox);
+	inbox_put(&inbox, "size", "a", topic, 70000);
+	for (int i = 0; i < 100; i++)
+		inbox_put(&inbox, NULL, topic, "x", 1);
+	m = inbox_take(&inbox);
+	assert_string_equal(m->gap, "size");
+	assert_string_equal(m->topic, "a");
+	assert_int_equal(m->size, 0);
+	worker_message_free(m);
+	while ((m = inbox_take(&inbox)) != NULL) {
+		n += m->gap == NULL;
+		worker_message_free(m);
+	}
+	assert_int_equal(n, 8);
+	assert_int_equal(inbox.n_lost, 92);
+	assert_int_equal(inbox.bytes, 0);
 }
 
 int main(void)
@@ -177,6 +206,7 @@ int main(void)
 		cmocka_unit_test_setup(it_is_told_once_at_80_and_100_percent, clean),
 		cmocka_unit_test(an_inbox_counts_what_it_cannot_keep),
 		cmocka_unit_test_setup(what_was_kept_is_read_and_nothing_else, clean),
+		cmocka_unit_test(topics_take_room_as_well),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
