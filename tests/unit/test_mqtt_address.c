@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A broker whose name stands for several addresses, of which not all are good. */
+#include "tests/unit/mqtt_fixture.h"
+
+#define ADDRESSES_MAX 32
+
+static const struct agent_mqtt_handlers handlers = { .state = saw_state };
+
+/* What the name stands for: the last bytes of 127.0.0.x. */
+static uint8_t answer[ADDRESSES_MAX];
+static size_t n_answer;
+
+/* In place of the C library's. */
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list)
+{
+	struct { struct addrinfo info; struct sockaddr_in address; } *all = calloc(n_answer, sizeof(*all));
+
+	assert_string_equal(host, "broker.test");
+	for (size_t i = 0; i < n_answer; i++) {
+		all[i].address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000u | answer[i]) };
+		all[i].info = (struct addrinfo){ .ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_addrlen = sizeof(all[i].address),
+						 .ai_addr = (struct sockaddr *)&all[i].address, .ai_next = i + 1 < n_answer ? &all[i + 1].info : NULL };
+	}
+	*ret_list = &all[0].info;
+	return 0;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+	free(list);
+}
+
+static struct agent_mqtt *make_client(struct fixture *f)
+{
+	struct agent_mqtt_options options = {
+		.host = "broker.test", .port = f->port, .client_id = "test", .keepalive_s = 60, .backoff_min_ms = 1, .backoff_max_ms = 10,
+		.queue_max_messages = MESSAGES_MAX, .queue_max_bytes = 1000,
+	};
+	struct agent_mqtt *mqtt = NULL;
+
+	assert_int_equal(agent_mqtt_new(f->ctx, f->tls, &options, &handlers, f, &mqtt, NULL), 0);
+	return mqtt;
+}
+
+static SSL *serve_mqtt(struct fixture *f, int fd)
+{
+	uint8_t body[128];
+	SSL *ssl = serve_tls(f, fd);
+	size_t size;
+
+	assert_int_equal(read_packet(ssl, body, &size), 0x10);
+	assert_int_equal(SSL_write(ssl, "\x20\2\0\0", 4), 4);
+	return ssl;
+}
+
+/* A captive portal, or a machine whose broker is broken: it takes TCP, also again and again. */
+static void an_address_that_takes_tcp_and_nothing_more_hides_no_other(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002), .sin_port = htons(f->port) };
+	int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
+	struct pollfd p = { .fd = other, .events = POLLIN };
+	struct agent_mqtt *mqtt = make_client(f);
+	pthread_t thread;
+	SSL *ssl;
+
+	if (bind(other, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		/* Somebody else has the port there. */
+		close(other);
+		agent_mqtt_free(mqtt);
+		skip();
+	}
+	assert_int_equal(listen(other, 5), 0);
+	n_answer = 2;
+	answer[0] = 2;
+	answer[1] = 1;
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	assert_int_equal(poll(&p, 1, 40000), 1);
+	fd = accept(other, NULL, NULL);
+	assert_int_equal(send(fd, "HTTP/1.1 302 Found\r\n\r\n", 22, MSG_NOSIGNAL), 22);
+	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 1);
+	close(fd);
+	ssl = serve_mqtt(f, accept_one(f));
+	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 1);
+	assert_int_equal(f->n_states[AGENT_MQTT_WAITING], 1);
+	/* The one that was good is the next to be tried. */
+	hang_up(ssl);
+	ssl = serve_mqtt(f, accept_one(f));
+	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 2);
+	assert_int_equal(f->n_states[AGENT_MQTT_WAITING], 2);
+	stop(mqtt, thread);
+	hang_up(ssl);
+	close(other);
+}
+
+static void of_many_addresses_each_has_its_turn(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_mqtt *mqtt = make_client(f);
+	pthread_t thread;
+	SSL *ssl;
+
+	/* Nobody listens there, so it is told at once. */
+	n_answer = 20;
+	memset(answer, 3, sizeof(answer));
+	answer[19] = 1;
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	ssl = serve_mqtt(f, accept_one(f));
+	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 1);
+	assert_int_equal(f->n_states[AGENT_MQTT_WAITING], 2); /* 8, 8 and 4 */
+	stop(mqtt, thread);
+	hang_up(ssl);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(an_address_that_takes_tcp_and_nothing_more_hides_no_other, setup, teardown),
+		cmocka_unit_test_setup_teardown(of_many_addresses_each_has_its_turn, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
