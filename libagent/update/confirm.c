@@ -193,6 +193,14 @@ static int strays_remove(struct agent_update *u, struct agent_error **err)
 	return engine_store_boot(u, &next, err);
 }
 
+/* What a callback of an installation began here would change slot and stage under it. */
+static int check_free(const struct agent_update *u, struct agent_error **err)
+{
+	if (!u->is_installing)
+		return 0;
+	return agent_error_set(err, -EBUSY, "update.locked", "this engine is installing: wait until that has returned, a callback of it cannot do this");
+}
+
 int agent_update_settle(struct agent_update *u, struct agent_error **err)
 {
 	const struct boot_slot *target;
@@ -200,7 +208,9 @@ int agent_update_settle(struct agent_update *u, struct agent_error **err)
 
 	if (u == NULL)
 		return -EINVAL;
-	r = engine_load(u, err);
+	r = check_free(u, err);
+	if (r == 0)
+		r = engine_load(u, err);
 	if (r == 0)
 		r = strays_remove(u, err);
 	if (r < 0)
@@ -280,7 +290,9 @@ int agent_update_confirm_done(struct agent_update *u, struct agent_error **err)
 
 	if (u == NULL)
 		return -EINVAL;
-	r = engine_load(u, err);
+	r = check_free(u, err);
+	if (r == 0)
+		r = engine_load(u, err);
 	if (r < 0 || u->journal.stage == AGENT_UPDATE_IDLE)
 		return r;
 	return journal_move(u->state_fd, &u->journal, AGENT_UPDATE_IDLE, err);

@@ -47,6 +47,7 @@ struct agent_update {
 	struct slot_table slots;
 	struct journal journal;
 	bool has_journal;
+	bool is_installing;	/* a callback of the installation must not begin something else */
 	/* As of the last engine_load(). */
 	struct boot_state boot_state;
 	char booted[SLOT_NAME_MAX + 1];

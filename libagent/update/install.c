@@ -118,8 +118,10 @@ static int source_install(struct agent_update *u, const struct source *source, u
 	r = journal_move(u->state_fd, &u->journal, AGENT_UPDATE_RECEIVING, err);
 	if (r < 0)
 		return r;
+	u->is_installing = true;
 	install_tell(&in, 0);
 	r = bundle_install(&in, floor, now_s, err);
+	u->is_installing = false;
 	if (r < 0 && u->journal.stage == AGENT_UPDATE_RECEIVING)
 		u->journal.stage = before;
 	else if (r < 0 && journal_may_move(u->journal.stage, AGENT_UPDATE_FAILED) && u->journal.stage != AGENT_UPDATE_TRYING)

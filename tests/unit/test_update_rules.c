@@ -145,10 +145,71 @@ static void a_slot_is_not_written_with_a_part_that_may_only_go_up(void **state)
 	assert_error(&err, -ENOSPC, "update.versions");
 }
 
+struct nested {
+	struct device *d;
+	struct agent_update *u;
+	unsigned n;
+};
+
+/* All that would change slot or stage under the installation that calls this. */
+static void begin_something_else(struct nested *n)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct agent_update_status status;
+	uint64_t floor = 77;
+
+	n->n++;
+	assert_int_equal(install(n->d, n->u, &(struct bundle){ .release = "r-9" }, 0, &err), -EBUSY);
+	assert_error(&err, -EBUSY, "update.locked");
+	assert_int_equal(agent_update_settle(n->u, NULL), -EBUSY);
+	assert_int_equal(agent_update_confirm(n->u, &floor, NULL), -EBUSY);
+	assert_int_equal(agent_update_confirm_done(n->u, NULL), -EBUSY);
+	assert_int_equal(agent_update_rollback(n->u, 0, NULL), -EBUSY);
+	assert_int_equal(agent_update_get_status(n->u, &status, NULL), 0);
+	assert_int_equal(floor, 77);
+}
+
+static int nested_policy(void *userdata, const struct agent_update_release *release, struct agent_error **err)
+{
+	begin_something_else(userdata);
+	return 0;
+}
+
+static void nested_progress(void *userdata, enum agent_update_stage stage, uint64_t done_bytes, uint64_t total_bytes)
+{
+	begin_something_else(userdata);
+}
+
+static void a_callback_begins_nothing_else_with_its_engine(void **state)
+{
+	struct device *d = *state;
+	_cleanup_engine_ struct agent_update *u = engine(d);
+	struct nested nested = { d, u, 0 };
+	_cleanup_bytes_ struct bytes bytes = { 0 };
+	_cleanup_close_ int fd = -1;
+	_cleanup_error_ struct agent_error *err = NULL;
+	struct agent_update_status status;
+
+	bundle_make(d, &(struct bundle){ .release = "r-2" }, &bytes);
+	fd = bytes_fd(bytes.data, bytes.size);
+	assert_int_equal(agent_update_set_policy(u, nested_policy, &nested, NULL), 0);
+	if (agent_update_install(u, fd, 0, NOW_S, nested_progress, &nested, &err) != 0)
+		fail_msg("%s", agent_error_message(err));
+	assert_true(nested.n > 3);
+	assert_true(slot_holds_image(d, 1));
+	assert_int_equal(agent_update_get_status(u, &status, NULL), 0);
+	assert_string_equal(status.release_id, "r-2");
+	/* And when it is over all of it works again, also after one that failed. */
+	assert_int_equal(agent_update_rollback(u, 0, NULL), 0);
+	assert_int_equal(agent_update_install(u, fd, 0, NOW_S, nested_progress, &nested, NULL), -EBADMSG);
+	assert_int_equal(agent_update_settle(u, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(boot_variables_are_left_to_bundles_by_name_only, device_setup, device_teardown),
+		cmocka_unit_test_setup_teardown(a_callback_begins_nothing_else_with_its_engine, device_setup, device_teardown),
 		cmocka_unit_test(images_that_are_here_already_are_not_installed),
 		cmocka_unit_test(versions_compare_as_in_swupdate),
 		cmocka_unit_test(a_slot_is_not_written_with_a_part_that_may_only_go_up),

@@ -311,7 +311,7 @@ AGENT_EXPORT const char *agent_update_stage_name(enum agent_update_stage stage);
 
 /**
  * agent_update_progress_fn - called from within agent_update_install(), after each chunk and with each new stage: @done of
- * @total bytes of the stored payload (total 0 while unknown). Must be quick and must not call the engine. Since: 0.1
+ * @total bytes of the stored payload (total 0 while unknown). Must be quick and must not call the engine (-EBUSY update.locked). Since: 0.1
  */
 typedef void (*agent_update_progress_fn)(void *userdata, enum agent_update_stage stage, uint64_t done_bytes, uint64_t total_bytes);
 
