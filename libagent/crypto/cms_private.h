@@ -27,6 +27,9 @@ uint64_t cms_signing_time(CMS_SignerInfo *si);
 /* Is this very certificate pinned. */
 int cms_trust_has(const struct cms_trust *trust, const X509 *cert);
 
+/* RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519. */
+int cms_trust_is_key(EVP_PKEY *key);
+
 /* May the owner of this certificate sign, for the purpose that was set, at @now_s: 0, or -EKEYREJECTED update.signer with the property that failed. */
 int cms_trust_check(const struct cms_trust *trust, X509 *cert, uint64_t now_s, struct agent_error **err);
 

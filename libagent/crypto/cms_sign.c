@@ -73,12 +73,12 @@ static int signer_check(const struct cms_signer *s, uint64_t now_s, struct agent
 {
 	uint32_t flags = X509_get_extension_flags(s->cert);
 	int64_t begin_s, end_s;
-	int bits = EVP_PKEY_get_bits(s->key);
 
 #define REFUSE(...) return agent_error_set(err, -EKEYREJECTED, "bundle.signer", __VA_ARGS__)
 	if (EVP_PKEY_eq(X509_get0_pubkey(s->cert), s->key) != 1)
 		REFUSE("the key given does not belong to the certificate of \"%s\"", s->name);
-	if (!(EVP_PKEY_is_a(s->key, "RSA") && bits >= 2048 && bits <= 8192) && !(EVP_PKEY_is_a(s->key, "EC") && (bits == 256 || bits == 384 || bits == 521)))
+	/* The certificate knows the name of the curve, not every provider of keys does. */
+	if (!((EVP_PKEY_is_a(s->key, "RSA") || EVP_PKEY_is_a(s->key, "EC")) && cms_trust_is_key(X509_get0_pubkey(s->cert))))
 		REFUSE("the key of \"%s\" is not RSA of 2048 to 8192 bits, P-256, P-384 or P-521", s->name);
 	if (!(flags & EXFLAG_XKUSAGE) || !(X509_get_extended_key_usage(s->cert) & XKU_CODE_SIGN))
 		REFUSE("the certificate of \"%s\" lacks the extended key usage codeSigning: no device accepts it", s->name);
@@ -204,6 +204,9 @@ int cms_sign(struct agent_context *ctx, const void *old, size_t old_size, const 
 	r = agent_openssl_libctx(ctx, &libctx, err);
 	if (r == 0 && old != NULL)
 		r = cms_read(libctx, old, old_size, &cms, err);
+	/* What every device would refuse is not made. */
+	if (r == 0 && cms != NULL && (CMS_get0_content(cms) == NULL || *CMS_get0_content(cms) != NULL))
+		r = agent_error_set(err, -EBADMSG, "update.signature", "the signature that is there contains the content itself: it can be replaced, not added to");
 	if (r < 0)
 		return r;
 	if (old == NULL)

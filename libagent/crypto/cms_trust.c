@@ -333,7 +333,7 @@ static int lacks_root(int code)
 	       code == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
 }
 
-static int check_key(EVP_PKEY *pkey)
+int cms_trust_is_key(EVP_PKEY *pkey)
 {
 	char group[32];
 
@@ -367,7 +367,7 @@ int cms_trust_check(const struct cms_trust *trust, X509 *cert, uint64_t now_s, s
 
 	name_show(X509_get_subject_name(cert), signer, sizeof(signer));
 #define REFUSE(...) return agent_error_set(err, -EKEYREJECTED, "update.signer", __VA_ARGS__)
-	if (!check_key(X509_get0_pubkey(cert)))
+	if (!cms_trust_is_key(X509_get0_pubkey(cert)))
 		REFUSE("signer \"%s\" has a key that is not RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519", signer);
 	if (flags & EXFLAG_INVALID)
 		REFUSE("signer \"%s\": its certificate has malformed extensions", signer);

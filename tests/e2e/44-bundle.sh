@@ -188,6 +188,13 @@ like "  with another script it is refused" "$(verify changed.swu --scripts 2>&1)
 # ---- mistakes -----------------------------------------------------------------------------------------------------------------------
 refused "a key of somebody else" 'bundle.signer: the key given does not belong' x.swu bundle create src --out x.swu --signer "$PKI/signer.pem" --key "$PKI/second.key"
 refused "a certificate that may not sign code" 'bundle.signer: .*codeSigning' x.swu bundle create src --out x.swu --signer "$PKI/mailer.pem" --key "$PKI/mailer.key"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:secp256k1 -nodes -days 30 -subj "/CN=Another curve" -addext 'extendedKeyUsage=codeSigning' -keyout k1.key -out k1.pem 2> /dev/null
+refused "a curve that no device takes" 'bundle.signer: .*P-256' x.swu bundle create src --out x.swu --signer k1.pem --key k1.key
+mkdir attached && (cd attached && cpio -i --quiet < ../plain.swu &&
+  openssl cms -sign -binary -nosmimecap -nodetach -in sw-description -out sw-description.sig -outform DER -signer "$PKI/signer.pem" -inkey "$PKI/signer.key" &&
+  printf '%s\n' sw-description sw-description.sig rootfs.img.chunks rootfs.img | cpio -o -H crc --quiet > ../attached.swu)
+refused "nobody signs beside a signature with the content in it" 'update.signature: .*contains the content' x.swu bundle sign attached.swu --out x.swu "${second[@]}"
+succeeds "  it can be replaced" bundle resign attached.swu --out replaced.swu "${second[@]}"
 refused "a key that is not there" 'bundle.key: cannot read the key' x.swu bundle create src --out x.swu --signer "$PKI/signer.pem" --key /nowhere.key
 refused "a key with a pass phrase" 'bundle.key: .*encrypted' x.swu sh -c 'openssl ec -in "$1" -aes256 -passout pass:secret -out "$2/locked.key" 2> /dev/null
   "$0" bundle create src --out x.swu --signer "$3" --key "$2/locked.key"' "$AGENTCTL" "$PKI/signer.key" "$W" "$PKI/signer.pem"
