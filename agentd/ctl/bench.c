@@ -33,7 +33,7 @@ static int code_of(int status)
 	case EXIT_CODE_NOPERM:
 		return CTL_REFUSED;
 	case EXIT_CODE_TEMPFAIL:
-		fputs("agentctl: this is done while the agent does not run: stop it first (systemctl stop agentd)\n", stderr);
+		fputs("agentctl: this is done while the agent does not run: stop it first (systemctl stop 'agentd*')\n", stderr);
 		return CTL_BUSY;
 	case EXIT_CODE_UNAVAILABLE:
 		return CTL_UNREACHABLE;
