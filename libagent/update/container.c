@@ -87,17 +87,19 @@ static int read_exactly(struct container *c, void *data, size_t size, const char
 
 static int read_padding(struct container *c, size_t size, struct agent_error **err)
 {
+	char what[CONTAINER_NAME_MAX + 32];
 	uint8_t bytes[4] = { 0 };
 	int r;
 
 	if (size == 0)
 		return 0;
-	r = read_exactly(c, bytes, size, "padding", err);
+	snprintf(what, sizeof(what), "padding of member %s", c->name);
+	r = read_exactly(c, bytes, size, what, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < size; i++)
 		if (bytes[i] != 0)
-			return agent_error_set(err, -EBADMSG, "container.padding", "padding before byte %" PRIu64 " is not zero", c->position);
+			return agent_error_set(err, -EBADMSG, "container.padding", "padding of member %s, before byte %" PRIu64 ", is not zero", c->name, c->position);
 	return 0;
 }
 

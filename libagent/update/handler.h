@@ -3,7 +3,8 @@
 #define UPDATE_HANDLER_H
 /*
  * How bytes get into a slot. A new kind is one file handler_<type>.c with one row, and one pointer in update_handlers[]
- * (handler.c). Bytes come in order, through blocks the handler lends, so that raw images are never copied.
+ * (handler.c). Bytes come in order, through blocks the handler lends, so that raw images are never copied. Sentences name the slot and what is
+ * wrong; the member is put before them by whoever calls.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +38,8 @@ struct update_handler {
 	bool hashes;
 	/* All bytes are in: sync, read back past the cache and compare with the SHA-256 of the plain bytes. -EBADMSG slot.readback. */
 	int (*finish)(void *handle, const uint8_t sha256[32], struct agent_error **err);
+	/* After a finish() that said slot.readback: @size bytes from byte @offset of the image on, as the medium has them. -errno. Where there is skip(). */
+	int (*read_at)(void *handle, uint64_t offset, uint8_t *data, size_t size);
 	/* Release everything, after success as after failure; takes NULL. */
 	void (*close)(void *handle);
 };

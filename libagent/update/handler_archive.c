@@ -52,7 +52,7 @@ static int archive_open(const struct slot *slot, const struct manifest_image *im
 	}
 	if (x == NULL || x->block == NULL || x->plain == NULL) {
 		archive_close(x);
-		return agent_error_set(err, -ENOMEM, "update.memory", "no memory to extract %s", image->member);
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory to extract an archive");
 	}
 	r = tree_new(slot, &x->tree, err);
 	if (r == 0)

@@ -11,7 +11,7 @@ static int nowhere_open(const struct slot *slot, const struct manifest_image *im
 			struct agent_error **err)
 {
 	*ret_handle = malloc(block_bytes);
-	return *ret_handle == NULL ? agent_error_set(err, -ENOMEM, "update.memory", "no memory to read %s", image->member) : 0;
+	return *ret_handle == NULL ? agent_error_set(err, -ENOMEM, "update.memory", "no memory to read an image") : 0;
 }
 
 static int nowhere_get_block(void *handle, uint8_t **ret_block, struct agent_error **err)

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "update/handler.h"
 #include "update/hash.h"
 #include "update/slot_io.h"
@@ -40,8 +41,8 @@ static int raw_room(const struct slot *slot, const struct manifest_image *image,
 	uint64_t end;
 
 	if (__builtin_add_overflow(image->offset, image->plain_bytes, &end) || end > size || image->offset >= size)
-		return agent_error_set(err, -ENOSPC, "slot.size", "%s: image of %" PRIu64 " bytes at offset %" PRIu64 " does not fit slot %s of %" PRIu64 " bytes",
-				       image->member, image->plain_bytes, image->offset, slot->name, size);
+		return agent_error_set(err, -ENOSPC, "slot.size", "image of %" PRIu64 " bytes at offset %" PRIu64 " does not fit slot %s of %" PRIu64 " bytes",
+				       image->plain_bytes, image->offset, slot->name, size);
 	*ret_max_bytes = size - image->offset;
 	return 0;
 }
@@ -169,6 +170,14 @@ static int raw_finish(void *handle, const uint8_t sha256[32], struct agent_error
 	return r;
 }
 
+static int raw_read_at(void *handle, uint64_t offset, uint8_t *data, size_t size)
+{
+	const struct raw *raw = handle;
+	ssize_t n = pread_full(raw->fd, data, size, raw->offset + offset);
+
+	return n < 0 ? (int)n : (size_t)n < size ? -EIO : 0;
+}
+
 const struct update_handler handler_raw = {
 	.type = "raw",
 	.check = raw_check,
@@ -178,5 +187,6 @@ const struct update_handler handler_raw = {
 	.skip = raw_skip,
 	.hashes = true,
 	.finish = raw_finish,
+	.read_at = raw_read_at,
 	.close = raw_close,
 };

@@ -31,7 +31,7 @@ static int rawfile_check(const struct slot *slot, const struct manifest_image *i
 	int r = tree_check(slot, ret_max_bytes, err);
 
 	if (r == 0 && image->plain_bytes > *ret_max_bytes)
-		r = agent_error_set(err, -ENOSPC, "slot.size", "%s: %" PRIu64 " bytes do not fit slot %s of %" PRIu64 " bytes", image->member,
+		r = agent_error_set(err, -ENOSPC, "slot.size", "%" PRIu64 " bytes do not fit slot %s of %" PRIu64 " bytes",
 				    image->plain_bytes, slot->name, *ret_max_bytes);
 	return r;
 }
@@ -44,7 +44,7 @@ static int rawfile_open(const struct slot *slot, const struct manifest_image *im
 
 	if (file == NULL || (file->block = malloc(block_bytes)) == NULL) {
 		free(file);
-		return agent_error_set(err, -ENOMEM, "update.memory", "no memory to write %s", image->member);
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory to write a file");
 	}
 	file->plain_bytes = image->plain_bytes;
 	file->max_bytes = image->plain_bytes != 0 ? image->plain_bytes : max_bytes;

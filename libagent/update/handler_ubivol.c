@@ -48,10 +48,10 @@ static int ubivol_check(const struct slot *slot, const struct manifest_image *im
 	if (r < 0)
 		return agent_error_set(err, r, "slot.open", "slot %s: cannot look at UBI volume %s: %s", slot->name, slot->path, strerror(-r));
 	if (image->plain_bytes == 0)
-		return agent_error_set(err, -EBADMSG, "manifest.missing", "%s: an image for a UBI volume needs its signed size", image->member);
+		return agent_error_set(err, -EBADMSG, "manifest.missing", "an image for a UBI volume needs its signed size");
 	if (image->plain_bytes > volume.room_bytes)
-		return agent_error_set(err, -ENOSPC, "slot.size", "%s: image of %" PRIu64 " bytes does not fit slot %s, UBI volume %s of %" PRIu64 " bytes in blocks of %" PRIu64,
-				       image->member, image->plain_bytes, slot->name, volume.name, volume.room_bytes, volume.leb_bytes);
+		return agent_error_set(err, -ENOSPC, "slot.size", "image of %" PRIu64 " bytes does not fit slot %s, UBI volume %s of %" PRIu64 " bytes in blocks of %" PRIu64,
+				       image->plain_bytes, slot->name, volume.name, volume.room_bytes, volume.leb_bytes);
 	*ret_max_bytes = volume.room_bytes;
 	return 0;
 }
@@ -94,7 +94,7 @@ static int ubivol_open(const struct slot *slot, const struct manifest_image *ima
 	v = calloc(1, sizeof(*v));
 	if (v == NULL || (v->block = malloc(block_bytes)) == NULL) {
 		free(v);
-		return agent_error_set(err, -ENOMEM, "update.memory", "no memory to write %s", image->member);
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory to write an image");
 	}
 	v->slot = slot;
 	v->fd = -1;

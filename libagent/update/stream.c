@@ -20,9 +20,15 @@ struct stream {
 	void *handle;
 	struct digest *chunk_hash;		/* with a table */
 	struct reuse *reuse;			/* or NULL */
-	struct digest *stored_hash;		/* where reading back does not tell: the bytes in the slot are others, or there is no table */
+	struct digest *stored_hash;		/* where reading back does not tell: the slot does not have these bytes in one piece, or there is no table */
 	uint64_t n_chunks, done_bytes, expected_chunks;
 };
+
+/* What a handler, a filter or a cipher says of the image it has at hand; they do not know its name. */
+static int of_member(const struct stream *s, int r, struct agent_error **err)
+{
+	return r < 0 ? agent_error_prefix(err, r, "%s", s->image->member) : r;
+}
 
 int stream_read_table(struct container *container, const struct manifest_image *image, uint64_t member_bytes, uint8_t **ret_table,
 		      struct agent_error **err)
@@ -109,7 +115,7 @@ static int stored_check(struct stream *s, struct agent_error **err)
 /* The next chunk is in the slot already. */
 static int chunk_leave(struct stream *s, size_t size, struct stream_result *result, struct agent_error **err)
 {
-	int r = s->handler->skip(s->handle, size, err);
+	int r = of_member(s, s->handler->skip(s->handle, size, err), err);
 
 	if (r == 0)
 		r = container_skip(s->job->container, size, err);
@@ -151,10 +157,62 @@ static int chunk_next(struct stream *s, size_t block_bytes, struct stream_result
 
 	if (s->reuse != NULL && reuse_where(s->reuse, s->n_chunks) == REUSE_IN_PLACE)
 		return chunk_leave(s, size, result, err);
-	r = s->handler->get_block(s->handle, &block, err);
+	r = of_member(s, s->handler->get_block(s->handle, &block, err), err);
 	if (r == 0)
 		r = chunk_get(s, block, size, result, err);
-	return r < 0 ? r : s->handler->put_block(s->handle, size, err);
+	return r < 0 ? r : of_member(s, s->handler->put_block(s->handle, size, err), err);
+}
+
+/* Chunk by chunk what the medium has, and all of it: *@ret_bad is the first chunk that differs, n_chunks if none does. */
+static int medium_check(struct stream *s, uint8_t *block, uint64_t *ret_bad, uint8_t ret_sha256[DIGEST_SIZE], struct agent_error **err)
+{
+	_cleanup_(digest_freep) struct digest *whole = NULL;
+	uint64_t bad = s->n_chunks;
+	int r = hash_start(&whole, err);
+
+	for (uint64_t i = 0, offset = 0; r == 0 && i < s->n_chunks; i++, offset += s->image->chunk_bytes) {
+		uint64_t left = s->done_bytes - offset;
+		size_t size = left < s->image->chunk_bytes ? (size_t)left : s->image->chunk_bytes;
+		uint8_t digest[DIGEST_SIZE];
+
+		r = s->handler->read_at(s->handle, offset, block, size);
+		if (r < 0)
+			return r;
+		r = hash_add(s->chunk_hash, block, size, err);
+		if (r == 0)
+			r = hash_end(s->chunk_hash, digest, err);
+		if (r == 0)
+			r = hash_add(whole, block, size, err);
+		if (r == 0 && bad == s->n_chunks && memcmp(digest, s->job->table + i * DIGEST_SIZE, DIGEST_SIZE) != 0)
+			bad = i;
+	}
+	*ret_bad = bad;
+	return r < 0 ? r : hash_end(whole, ret_sha256, err);
+}
+
+/*
+ * What was read back is not what was signed for all of the image, though each chunk on its way was the signed one. If the medium still has exactly
+ * these chunks, the signed hash is wrong, and no disk is to blame. Looked at only now: hashing all of it twice for each update would cost more.
+ */
+static int blame(struct stream *s, int r, struct agent_error **err)
+{
+	_cleanup_error_ struct agent_error *ignored = NULL;
+	_cleanup_free_ uint8_t *block = NULL;
+	uint8_t digest[DIGEST_SIZE];
+	uint64_t bad = 0;
+
+	if (r == 0 || err == NULL || *err == NULL || strcmp(agent_error_name(*err), "slot.readback") != 0 || s->job->table == NULL ||
+	    s->handler->read_at == NULL || (block = malloc(s->image->chunk_bytes)) == NULL)
+		return of_member(s, r, err);
+	if (medium_check(s, block, &bad, digest, &ignored) < 0)
+		return of_member(s, r, err);
+	if (bad < s->n_chunks)
+		return agent_error_prefix(err, r, "%s: chunk %" PRIu64, s->image->member, bad);
+	if (memcmp(digest, s->image->sha256, DIGEST_SIZE) == 0)
+		return agent_error_prefix(err, r, "%s: the device gives back now this and now that", s->image->member);
+	*err = agent_error_free(*err);
+	return agent_error_set(err, -EBADMSG, "update.hash", "%s has another SHA-256 than was signed, though each of its chunks is the one that was signed: "
+			       "make the bundle again", s->image->member);
 }
 
 /* Neither encrypted nor compressed: chunks are read straight into the handler's blocks. */
@@ -171,8 +229,8 @@ static int copy_plain(struct stream *s, size_t block_bytes, struct stream_result
 	if (r < 0)
 		return r;
 	result->plain_bytes = s->done_bytes;
-	/* Equality with the signed hash is established by reading back. */
-	return s->handler->finish(s->handle, s->image->sha256, err);
+	/* Where nothing else did, equality with the signed hash is established by reading back. */
+	return blame(s, s->handler->finish(s->handle, s->image->sha256, err), err);
 }
 
 struct unpack {
@@ -192,7 +250,7 @@ static int unpack_flush(struct stream *s, struct unpack *u, struct agent_error *
 	int r = u->plain_hash == NULL ? 0 : hash_add(u->plain_hash, u->block, u->fill, err);
 
 	if (r == 0)
-		r = s->handler->put_block(s->handle, u->fill, err);
+		r = of_member(s, s->handler->put_block(s->handle, u->fill, err), err);
 	u->block = NULL;
 	u->fill = 0;
 	return r;
@@ -210,7 +268,7 @@ static int unpack_chunk(struct stream *s, struct unpack *u, const uint8_t *in, s
 		if (r == 0 && (!u->at_end || n_in > 0))
 			r = u->filter->run(u->state, &in, &n_in, u->block + u->fill, u->block_bytes - u->fill, &n_out, &u->at_end, err);
 		if (r < 0)
-			return r;
+			return of_member(s, r, err);
 		u->fill += n_out;
 		u->plain_bytes += n_out;
 		if (u->plain_bytes > u->max_bytes)
@@ -235,7 +293,7 @@ static int unpack_init(struct stream *s, struct unpack *u, size_t block_bytes, s
 			return agent_error_set(err, -ENOKEY, "update.key", "%s is encrypted, and this device has no key for updates", s->image->member);
 		r = cipher_new(cipher_find(s->image->cipher), key->key, key->key_size, s->image->has_iv ? s->image->iv : key->iv, &u->cipher, err);
 		if (r < 0)
-			return r;
+			return of_member(s, r, err);
 	}
 	u->stored = malloc(block_bytes);
 	u->clear = u->cipher == NULL ? u->stored : malloc(block_bytes + CIPHER_BLOCK);
@@ -266,7 +324,7 @@ static int unpack_next(struct stream *s, struct unpack *u, struct agent_error **
 	int r = chunk_read(s, u->stored, u->block_bytes, &size, err);
 
 	if (r == 0 && u->cipher != NULL)
-		r = cipher_run(u->cipher, u->stored, size, u->clear, &size, err);
+		r = of_member(s, cipher_run(u->cipher, u->stored, size, u->clear, &size, err), err);
 	return r < 0 ? r : unpack_chunk(s, u, u->clear, size, err);
 }
 
@@ -277,7 +335,7 @@ static int unpack_end(struct stream *s, struct unpack *u, struct agent_error **e
 
 	/* Only now: a wrong padding may be asked about only for bytes that were signed. */
 	if (r == 0 && u->cipher != NULL)
-		r = cipher_end(u->cipher, u->clear, &size, err);
+		r = of_member(s, cipher_end(u->cipher, u->clear, &size, err), err);
 	if (r == 0 && size > 0)
 		r = unpack_chunk(s, u, u->clear, size, err);
 	if (r == 0 && u->fill > 0)
@@ -307,7 +365,7 @@ static int copy_unpacked(struct stream *s, size_t block_bytes, struct stream_res
 		r = hash_end(u.plain_hash, plain_sha256, err);
 	result->plain_bytes = u.plain_bytes;
 	if (r == 0)
-		r = s->handler->finish(s->handle, u.plain_hash == NULL ? NULL : plain_sha256, err);
+		r = of_member(s, s->handler->finish(s->handle, u.plain_hash == NULL ? NULL : plain_sha256, err), err);
 	unpack_clear(&u);
 	return r;
 }
@@ -327,8 +385,8 @@ int stream_image(const struct stream_job *job, struct stream_result *ret_result,
 		return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: images of type %s are not supported", job->image->member, job->image->type);
 	if (job->table != NULL)
 		r = hash_start(&chunk_hash, err);
-	/* A handler that keeps nothing reads nothing back either. */
-	if (r == 0 && (!is_plain || job->table == NULL || job->handler != NULL))
+	/* A handler that keeps nothing reads nothing back either, and files are compared with what was written. */
+	if (r == 0 && (!is_plain || job->table == NULL || s.handler->read_at == NULL))
 		r = hash_start(&stored_hash, err);
 	s.chunk_hash = chunk_hash;
 	s.stored_hash = stored_hash;
@@ -341,7 +399,7 @@ int stream_image(const struct stream_job *job, struct stream_result *ret_result,
 		container_expect(job->container, container_left(job->container));
 	*ret_result = (struct stream_result){ 0 };
 	if (r == 0)
-		r = s.handler->open(job->slot, job->image, job->max_bytes, block_bytes, &s.handle, err);
+		r = of_member(&s, s.handler->open(job->slot, job->image, job->max_bytes, block_bytes, &s.handle, err), err);
 	if (r < 0)
 		return r;
 	r = is_plain ? copy_plain(&s, block_bytes, ret_result, err) : copy_unpacked(&s, block_bytes, ret_result, err);

@@ -193,6 +193,7 @@ static void a_written_slot_that_rots_meanwhile_is_noticed(void **state)
 	s.rot_at = 2 * CHUNK + 9;
 	assert_int_equal(install_from(u, &s, &err), -EBADMSG);
 	assert_string_equal(agent_error_name(err), "slot.readback");
+	assert_non_null(strstr(agent_error_message(err), "image: chunk 2: slot b reads back"));
 	bytes_free(&s.bundle);
 }
 

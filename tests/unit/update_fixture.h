@@ -170,11 +170,13 @@ static inline struct agent_update *engine(struct device *d)
 /* ---- bundles ------------------------------------------------------------------------------------------------------------ */
 
 struct bundle {
-	const char *release, *product, *extra_agent, *compressed, *element /* more in that of the image, strict */, *stock_element, *sections;
+	const char *release, *product, *extra_agent, *compressed, *element /* more in that of the image, strict */, *stock_element, *sections, *list /* instead of images, strict */;
 	uint64_t security_version;	/* 0: 5 */
 	bool two_signers, by_stranger, twice_the_same, edit_after_signing, is_stock;
 	bool image_before_table, no_image, extra_member, table_changed, short_plain_size;
 	int break_chunk;		/* 1 based */
+	bool other_hash;		/* of all of the image, where that of each chunk is right */
+	int add_to_member;		/* bytes of the image that are not in the manifest, or are missing; -1 or 1 */
 	struct {
 		const char *name, *text;
 	} early[4], late[4];		/* members before and after the image */
@@ -245,6 +247,8 @@ static inline void bundle_make(struct device *d, const struct bundle *b, struct 
 	}
 	sha256_text(stored.data, stored.size, image_sha);
 	sha256_text(table.data, table.size, table_sha);
+	if (b->other_hash)
+		image_sha[63] = image_sha[63] == '0' ? '1' : '0';
 	if (b->compressed != NULL)
 		snprintf(compressed, sizeof(compressed), " compressed = \"%s\";", b->compressed);
 	if (b->is_stock)
@@ -253,10 +257,10 @@ static inline void bundle_make(struct device *d, const struct bundle *b, struct 
 			 image_sha, b->stock_element == NULL ? "" : b->stock_element, b->sections == NULL ? "" : b->sections);
 	else
 		snprintf(text, sizeof(text),
-			 "software = { version = \"2.0\"; stable = { copy-1 = { images = ( { filename = \"image\"; device = \"/dev/null\";%s%s sha256 = \"%s\"; size = %zuL; "
+			 "software = { version = \"2.0\"; stable = { copy-1 = { %s = ( { filename = \"image\"; device = \"/dev/null\";%s%s sha256 = \"%s\"; size = %zuL; "
 			 "properties = { slot-class = \"rootfs\"; decompressed-size = \"%zu\"; chunk-table = \"table\"; chunk-table-sha256 = \"%s\"; chunk-size = \"65536\"; }; } ); %s }; }; };\n"
 			 "agent = { profile = \"1\"; release-id = \"%s\"; security-version = %lluL; products = [ \"%s\" ]; %s };\n",
-			 compressed, b->element == NULL ? "" : b->element, image_sha, stored.size, plain, table_sha, b->sections == NULL ? "" : b->sections, b->release == NULL ? "r-1" : b->release,
+			 b->list == NULL ? "images" : b->list, compressed, b->element == NULL ? "" : b->element, image_sha, stored.size, plain, table_sha, b->sections == NULL ? "" : b->sections, b->release == NULL ? "r-1" : b->release,
 			 (unsigned long long)(b->security_version == 0 ? 5 : b->security_version), b->product == NULL ? "gw:1" : b->product,
 			 b->extra_agent == NULL ? "" : b->extra_agent);
 	sign(d, b, text, &signature);
@@ -266,6 +270,10 @@ static inline void bundle_make(struct device *d, const struct bundle *b, struct 
 		stored.data[(size_t)(b->break_chunk - 1) * CHUNK + 5] ^= 1;
 	if (b->table_changed)
 		table.data[40] ^= 1;
+	if (b->add_to_member > 0)
+		bytes_add(&stored, "", 1);
+	else if (b->add_to_member < 0)
+		stored.size--;
 	cpio_member(out, "sw-description", text, strlen(text), NULL);
 	cpio_member(out, "sw-description.sig", signature.data, signature.size, NULL);
 	if (b->image_before_table && !b->no_image)
