@@ -25,9 +25,8 @@ struct verification {
 	size_t content_size;
 	uint64_t now_s;
 	STACK_OF(X509) *embedded;
-	uint8_t keys[CMS_SIGNERS_MAX][DIGEST_SIZE];	/* key_identity() of each valid signer */
-	unsigned n_valid;
-	uint64_t signed_s;				/* the earliest time that one of them gives; 0: one gives none */
+	uint8_t identities[CMS_SIGNERS_MAX][DIGEST_SIZE];	/* key_identity() of each valid signer: what is counted */
+	struct cms_signers valid;
 	char signer[CMS_SIGNER_SIZE];			/* name of the first of them */
 };
 
@@ -169,25 +168,27 @@ static void note_time(struct verification *v, CMS_SignerInfo *si, const X509 *ce
 
 	if (time_is_early(X509_get0_notBefore(cert), (int64_t)at_s) || time_is_over(X509_get0_notAfter(cert), (int64_t)at_s))
 		at_s = 0;
-	if (v->n_valid == 1 || at_s < v->signed_s)
-		v->signed_s = at_s;
+	if (v->valid.n == 1 || at_s < v->valid.signed_s)
+		v->valid.signed_s = at_s;
 }
 
 static int count_key(struct verification *v, X509 *cert, struct agent_error **err)
 {
-	int r = key_identity(cert, v->keys[v->n_valid]);
+	struct cms_signers *valid = &v->valid;
+	int r = key_identity(cert, v->identities[valid->n]);
 
 	if (r < 0)
 		return agent_error_set(err, r, "memory", "no memory for a digest");
-	for (unsigned i = 0; i < v->n_valid; i++) {
-		if (memcmp(v->keys[i], v->keys[v->n_valid], DIGEST_SIZE) == 0) {
-			char signer[80];
+	r = cms_key_digest(X509_get_X509_PUBKEY(cert), valid->keys[valid->n], err);
+	if (r < 0)
+		return r;
+	if (cms_key_is_among((const uint8_t(*)[DIGEST_SIZE])v->identities, valid->n, v->identities[valid->n])) {
+		char signer[80];
 
-			name_show(X509_get_subject_name(cert), signer, sizeof(signer));
-			return agent_error_set(err, -EKEYREJECTED, "update.threshold", "the key of \"%s\" counts once", signer);
-		}
+		name_show(X509_get_subject_name(cert), signer, sizeof(signer));
+		return agent_error_set(err, -EKEYREJECTED, "update.threshold", "the key of \"%s\" counts once", signer);
 	}
-	if (v->n_valid++ == 0)
+	if (valid->n++ == 0)
 		name_show(X509_get_subject_name(cert), v->signer, sizeof(v->signer));
 	return 0;
 }
@@ -260,13 +261,13 @@ static int check_signers(struct verification *v, CMS_ContentInfo *cms, unsigned 
 				first = TAKE_PTR(reason);
 		}
 	}
-	if (v->n_valid >= n_min_signers)
+	if (v->valid.n >= n_min_signers)
 		return 0;
-	if (v->n_valid == 0)
+	if (v->valid.n == 0)
 		return first != NULL ? agent_error_move(err, &first) :
 				       agent_error_set(err, -EKEYREJECTED, "update.signer", "no signer is trusted");
 	return agent_error_set(err, -EKEYREJECTED, "update.threshold", "%u of %u needed signatures by different keys are valid%s",
-			       v->n_valid, n_min_signers, reasons);
+			       v->valid.n, n_min_signers, reasons);
 }
 
 /* What is known goes in with @v, what was found out comes back in it. */
@@ -294,23 +295,26 @@ static int verify(struct verification *v, const void *cms_der, size_t cms_size, 
 	return r;
 }
 
-int cms_verify_when(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,
-		    unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, uint64_t *ret_signed_s, struct agent_error **err)
+int cms_verify_signers(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,
+		       unsigned n_min_signers, uint64_t now_s, struct cms_signers *ret_signers, struct agent_error **err)
 {
 	struct verification v = { .trust = trust, .content = content, .content_size = content_size, .now_s = now_s };
 	int r = verify(&v, cms_der, cms_size, n_min_signers, err);
 
-	if (r >= 0 && ret_n_valid != NULL)
-		*ret_n_valid = v.n_valid;
-	if (r >= 0 && ret_signed_s != NULL)
-		*ret_signed_s = v.signed_s;
+	if (r >= 0)
+		*ret_signers = v.valid;
 	return r < 0 ? r : 0;
 }
 
 int cms_verify(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,
 	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err)
 {
-	return cms_verify_when(trust, cms_der, cms_size, content, content_size, n_min_signers, now_s, ret_n_valid, NULL, err);
+	struct cms_signers signers = { 0 };
+	int r = cms_verify_signers(trust, cms_der, cms_size, content, content_size, n_min_signers, now_s, &signers, err);
+
+	if (r >= 0 && ret_n_valid != NULL)
+		*ret_n_valid = signers.n;
+	return r;
 }
 
 int cms_verify_signer(const struct cms_trust *trust, const void *cms_der, size_t cms_size, const void *content, size_t content_size,

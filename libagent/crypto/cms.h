@@ -13,6 +13,7 @@
 #include <agent/error.h>
 
 #include "base/macro.h"
+#include "crypto/digest.h"
 
 #define CMS_MAX_BYTES (64 * 1024)
 #define CMS_SIGNERS_MAX 8
@@ -56,9 +57,23 @@ DEFINE_CLEANUP(struct cms_trust *, cms_trust_free)
 int cms_verify(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size,
 	       unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, struct agent_error **err);
 
-/* The same, and when: *@ret_signed_s is the earliest signing time of all whose signature is good, 0 if one of them gives none. By their clocks. */
-int cms_verify_when(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size,
-		    unsigned n_min_signers, uint64_t now_s, unsigned *ret_n_valid, uint64_t *ret_signed_s, struct agent_error **err);
+/* Whose signatures are good. */
+struct cms_signers {
+	unsigned n;
+	uint8_t keys[CMS_SIGNERS_MAX][DIGEST_SIZE];	/* SHA-256 of the SubjectPublicKeyInfo of each, no one twice */
+	uint64_t signed_s;	/* the earliest signing time of all of them, by their clocks; 0: one of them gives none */
+};
+
+/* The same, and by whom and when. */
+int cms_verify_signers(const struct cms_trust *trust, const void *cms, size_t cms_size, const void *content, size_t content_size,
+		       unsigned n_min_signers, uint64_t now_s, struct cms_signers *ret_signers, struct agent_error **err);
+
+#define CMS_TRUST_KEYS_MAX 80	/* certificates and bare keys that a folder may hold */
+/*
+ * SHA-256 of the SubjectPublicKeyInfo of all pinned certificates, signers and those who issue them, and with @with_bare of the bare keys; no one
+ * twice. How many. -ENOMEM.
+ */
+int cms_trust_keys(const struct cms_trust *trust, bool with_bare, uint8_t ret_keys[CMS_TRUST_KEYS_MAX][DIGEST_SIZE], struct agent_error **err);
 
 #define CMS_SIGNER_SIZE 80
 /* The same for one signer, and who that is: @ret_signer is the common name of the first whose signature is good, made printable. */
@@ -76,6 +91,6 @@ bool cms_is_signed_data(const void *data, size_t size);
  * -EKEYREJECTED update.signature, -ENOKEY update.trust.
  */
 int cms_verify_raw(const struct cms_trust *trust, enum cms_raw raw, const void *signature, size_t signature_size, const void *content,
-		   size_t content_size, unsigned n_min_signers, unsigned *ret_n_valid, struct agent_error **err);
+		   size_t content_size, unsigned n_min_signers, struct cms_signers *ret_signers, struct agent_error **err);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "crypto/cms.h"
 
+#define CMS_CERTS_MAX 64
 #define CMS_KEYS_MAX 16
 
 struct cms_trust {
@@ -23,6 +24,10 @@ struct cms_trust {
 
 /* The one signed attribute of that type (RFC 5652 section 11.3); 0: none, several, or no time. */
 uint64_t cms_signing_time(CMS_SignerInfo *si);
+
+/* SHA-256 of the SubjectPublicKeyInfo. -ENOMEM memory. */
+int cms_key_digest(X509_PUBKEY *key, uint8_t ret_digest[DIGEST_SIZE], struct agent_error **err);
+bool cms_key_is_among(const uint8_t keys[][DIGEST_SIZE], size_t n, const uint8_t key[DIGEST_SIZE]);
 
 /* Is this very certificate pinned. */
 int cms_trust_has(const struct cms_trust *trust, const X509 *cert);

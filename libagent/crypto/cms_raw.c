@@ -43,8 +43,21 @@ static int matches(const struct cms_trust *trust, EVP_PKEY *key, enum cms_raw ra
 	return ok;
 }
 
+static int name_key(EVP_PKEY *key, struct cms_signers *ret_signers, struct agent_error **err)
+{
+	struct cms_signers signers = { .n = 1 };
+	X509_PUBKEY *spki = NULL;
+	int r = X509_PUBKEY_set(&spki, key) == 1 ? cms_key_digest(spki, signers.keys[0], err) :
+						   agent_error_set(err, -ENOMEM, "memory", "no memory for a key");
+
+	X509_PUBKEY_free(spki);
+	if (r == 0)
+		*ret_signers = signers;
+	return r;
+}
+
 int cms_verify_raw(const struct cms_trust *trust, enum cms_raw raw, const void *signature, size_t signature_size, const void *content,
-		   size_t content_size, unsigned n_min_signers, unsigned *ret_n_valid, struct agent_error **err)
+		   size_t content_size, unsigned n_min_signers, struct cms_signers *ret_signers, struct agent_error **err)
 {
 	if (n_min_signers == 0 || raw == CMS_RAW_NONE)
 		return agent_error_set(err, -EINVAL, "update.policy", "a policy that needs no signature is refused");
@@ -58,10 +71,8 @@ int cms_verify_raw(const struct cms_trust *trust, enum cms_raw raw, const void *
 
 		if (r < 0)
 			return agent_error_set(err, r, "memory", "no memory to check a signature");
-		if (r == 1) {
-			*ret_n_valid = 1;
-			return 0;
-		}
+		if (r == 1)
+			return name_key(trust->keys[i], ret_signers, err);
 	}
 	return agent_error_set(err, -EKEYREJECTED, "update.signature", "no pinned public key made this bare %s signature of %zu bytes",
 			       raw == CMS_RAW_RSA_PSS ? "RSA-PSS" : "RSA", signature_size);

@@ -24,7 +24,6 @@
 #include "crypto/verify_lists.h"
 
 #define FILE_MAX_BYTES (64 * KIB)
-#define CERTS_MAX 64
 #define CRLS_MAX 64
 #define CRL_MAX_BYTES (256 * KIB)
 #define AUTH_LEVEL 2	/* 112 bits: RSA-2048 and better, no SHA-1 in the chain; X509_VERIFY_PARAM_set_auth_level(3) */
@@ -70,8 +69,8 @@ static int add_certs(struct cms_trust *trust, const char *name, BIO *bio, struct
 				break;
 			return openssl_error_set(err, -EBADMSG, "update.trust", "%s holds something that is no PEM certificate", name);
 		}
-		if (sk_X509_num(trust->certs) >= CERTS_MAX)
-			return agent_error_set(err, -EMSGSIZE, "update.trust", "more than %d certificates", CERTS_MAX);
+		if (sk_X509_num(trust->certs) >= CMS_CERTS_MAX)
+			return agent_error_set(err, -EMSGSIZE, "update.trust", "more than %d certificates", CMS_CERTS_MAX);
 		if (X509_STORE_add_cert(trust->store, cert) != 1 || sk_X509_push(trust->certs, cert) <= 0)
 			return openssl_error_set(err, -ENOMEM, "update.trust", "cannot add a certificate of %s", name);
 		cert = NULL;
@@ -224,6 +223,44 @@ int cms_trust_load(struct agent_context *ctx, const char *path, struct cms_trust
 		return agent_error_set(err, -ENOKEY, "update.trust", "no update signer is pinned: put its certificate into %s/NAME.pem", path);
 	*ret_trust = TAKE_PTR(trust);
 	return 0;
+}
+
+int cms_key_digest(X509_PUBKEY *key, uint8_t ret_digest[DIGEST_SIZE], struct agent_error **err)
+{
+	uint8_t *der = NULL;
+	int n = i2d_X509_PUBKEY(key, &der), r;
+
+	r = n <= 0 ? -ENOMEM : digest_sha256(der, (size_t)n, ret_digest);
+	OPENSSL_free(der);
+	return r < 0 ? agent_error_set(err, r, "memory", "no memory for a digest") : 0;
+}
+
+bool cms_key_is_among(const uint8_t keys[][DIGEST_SIZE], size_t n, const uint8_t key[DIGEST_SIZE])
+{
+	for (size_t i = 0; i < n; i++)
+		if (memcmp(keys[i], key, DIGEST_SIZE) == 0)
+			return true;
+	return false;
+}
+
+_Static_assert(CMS_CERTS_MAX + CMS_KEYS_MAX == CMS_TRUST_KEYS_MAX, "room for all of them");
+
+int cms_trust_keys(const struct cms_trust *trust, bool with_bare, uint8_t ret_keys[CMS_TRUST_KEYS_MAX][DIGEST_SIZE], struct agent_error **err)
+{
+	int n_certs = sk_X509_num(trust->certs), n = 0, r;
+
+	for (int i = 0; i < n_certs + (with_bare ? (int)trust->n_keys : 0); i++) {
+		X509_PUBKEY *bare = NULL;
+
+		if (i >= n_certs && X509_PUBKEY_set(&bare, trust->keys[i - n_certs]) != 1)
+			return openssl_error_set(err, -ENOMEM, "memory", "no memory for a key");
+		r = cms_key_digest(bare != NULL ? bare : X509_get_X509_PUBKEY(sk_X509_value(trust->certs, i)), ret_keys[n], err);
+		X509_PUBKEY_free(bare);
+		if (r < 0)
+			return r;
+		n += !cms_key_is_among((const uint8_t(*)[DIGEST_SIZE])ret_keys, (size_t)n, ret_keys[n]);
+	}
+	return n;
 }
 
 int cms_trust_has(const struct cms_trust *trust, const X509 *cert)

@@ -169,7 +169,8 @@ int admit_ask(struct install *in, struct agent_error **err)
 {
 	const struct manifest *m = in->manifest;
 	const struct agent_update_release release = { .version = m->version, .release_id = m->release_id, .security_version = m->security_version,
-						      .kind = m->kind, .advisory = m->advisory, .stored_bytes = in->total_bytes, .signed_s = in->signed_s,
+						      .kind = m->kind, .advisory = m->advisory, .stored_bytes = in->total_bytes, .signed_s = in->signers.signed_s,
+						      .manifest_sha256 = in->manifest_sha256,
 						      .needs_key = manifest_encrypted(m) != NULL && (m->key_member[0] == '\0' || in->u->unwrap == NULL) };
 	int r = in->u->policy == NULL ? 0 : in->u->policy(in->u->policy_data, &release, err);
 

@@ -48,6 +48,7 @@ struct agent_update {
 	struct journal journal;
 	bool has_journal;
 	bool is_installing;	/* a callback of the installation must not begin something else */
+	char signers[JOURNAL_SIGNERS_SIZE]; /* lent by agent_update_get_status() */
 	/* As of the last engine_load(). */
 	struct boot_state boot_state;
 	char booted[SLOT_NAME_MAX + 1];
@@ -64,6 +65,8 @@ int engine_store_boot(struct agent_update *update, const struct boot_state *next
 void engine_disable_slot(struct boot_slot *slot);
 /* The one write that makes the target the next slot to boot, and then stage TRYING. */
 int engine_switch(struct agent_update *update, struct agent_error **err);
+/* The digests as text with @between between them, 65 bytes for each into @ret_text. */
+void signers_print(const uint8_t keys[][DIGEST_SIZE], size_t n, char between, char *ret_text);
 /* What @update holds of this kind: -EBUSY update.pending while a slot is being tried or awaits its floor. */
 int engine_check_idle(const struct agent_update *update, struct agent_error **err);
 /* "SET,MODE" for the slot of this name, or NULL if nobody said. */

@@ -57,14 +57,12 @@ static int bundle_install(struct install *in, uint64_t floor, uint64_t now_s, st
 		r = manifest_parse(verified, &(struct manifest_policy){ .allow_compat = u->allow_compat, .allow_scripts = u->script != NULL || (in->is_trial && u->allow_scripts), .product = u->product,
 				   .selection = in->is_trial ? in->selection : engine_selection(u, in->target), .slots = in->is_trial ? NULL : &u->slots,
 				   .target = in->target }, &in->manifest, err);
-	if (r == 0) {
-		in->n_signers = verified_buf_signers(verified);
-		in->signed_s = verified_buf_signed(verified);
-	}
+	if (r == 0)
+		in->signers = *verified_buf_signers(verified);
 	if (r == 0)
 		r = admit_ticket(in, floor, now_s, err);
 	if (r == 0)
-		r = admit_release(in, in->n_signers, in->uses_ticket ? in->manifest->security_version : floor, now_s, err);
+		r = admit_release(in, in->signers.n, in->uses_ticket ? in->manifest->security_version : floor, now_s, err);
 	if (r == 0)
 		r = in->is_trial ? admit_trial(in, err) : admit_targets(in, err);
 	if (r == 0)
@@ -139,7 +137,7 @@ int engine_verify(struct agent_update *u, int fd, const char *selection, uint64_
 	int r = bundle_install(&in, floor, now_s, err);
 
 	if (r == 0) {
-		*ret_facts = (struct agent_bundle_facts){ .security_version = in.manifest->security_version, .n_signers = in.n_signers,
+		*ret_facts = (struct agent_bundle_facts){ .security_version = in.manifest->security_version, .n_signers = in.signers.n,
 							  .n_images = (unsigned)in.manifest->n_images, .n_scripts = (unsigned)in.manifest->n_scripts,
 							  .is_strict = in.manifest->is_strict };
 		strcpy(ret_facts->version, in.manifest->version);

@@ -36,9 +36,8 @@ struct install {
 	bool is_prepared[SLOTS_MAX];
 	bool has_begun;
 	const char *selection;	/* of a trial */
-	unsigned n_signers;
+	struct cms_signers signers;
 	bool uses_ticket;	/* below the floor, by a ticket that is good: used up before the switch */
-	uint64_t signed_s;
 	bool is_trial;		/* agent_bundle_verify(): there are no slots, and nothing is written anywhere */
 	const struct source *source;
 	char manifest_sha256[2 * DIGEST_SIZE + 1];

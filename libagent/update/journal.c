@@ -75,6 +75,8 @@ static int line_parse(struct journal *j, const char *key, const char *value, boo
 		return lines_get_name(value, j->failed_release_id, sizeof(j->failed_release_id));
 	if (strcmp(key, "manifest") == 0)
 		return lines_get_name(value, j->manifest, sizeof(j->manifest));
+	if (strcmp(key, "signers") == 0)
+		return lines_get_name(value, j->signers, sizeof(j->signers));
 	if (strcmp(key, "security_version") == 0)
 		return lines_get_u64(value, INT64_MAX, &j->security_version);
 	if (strncmp(key, ENV_PREFIX, strlen(ENV_PREFIX)) == 0)
@@ -88,8 +90,8 @@ static int journal_print(const struct journal *j, enum agent_update_stage stage,
 
 	if (out == NULL)
 		return -ENOMEM;
-	fprintf(out, "stage=%s\ntarget=%s\nversion=%s\nrelease_id=%s\nsecurity_version=%" PRIu64 "\nfailed_release_id=%s\nmanifest=%s\n",
-		agent_update_stage_name(stage), j->target, j->version, j->release_id, j->security_version, j->failed_release_id, j->manifest);
+	fprintf(out, "stage=%s\ntarget=%s\nversion=%s\nrelease_id=%s\nsecurity_version=%" PRIu64 "\nfailed_release_id=%s\nmanifest=%s\nsigners=%s\n",
+		agent_update_stage_name(stage), j->target, j->version, j->release_id, j->security_version, j->failed_release_id, j->manifest, j->signers);
 	for (size_t i = 0; i < j->n_env; i++)
 		fprintf(out, ENV_PREFIX "%s=%s\n", j->env[i].name, j->env[i].value);
 	return fclose(out) != 0 ? -ENOMEM : 0;

@@ -8,11 +8,13 @@
 #include <agent/error.h>
 #include <agent/update.h>
 
+#include "crypto/cms.h"
 #include "update/manifest.h"
 #include "update/slot.h"
 
 #define JOURNAL_NAME "journal"
 #define JOURNAL_LOCK_NAME "lock"
+#define JOURNAL_SIGNERS_SIZE (CMS_SIGNERS_MAX * (2 * DIGEST_SIZE + 1))
 
 struct journal {
 	enum agent_update_stage stage;
@@ -22,6 +24,7 @@ struct journal {
 	char failed_release_id[MANIFEST_TEXT_MAX + 1];
 	uint64_t security_version;
 	char manifest[2 * DIGEST_SIZE + 1];	/* SHA-256 of what was signed: the same again continues what broke off */
+	char signers[JOURNAL_SIGNERS_SIZE];	/* SHA-256 of the keys that signed it, with '+' between them */
 	struct manifest_env env[MANIFEST_ENV_MAX]; /* variables that change with the switch */
 	size_t n_env;
 };

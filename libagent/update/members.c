@@ -39,6 +39,7 @@ static int writing_begin(struct install *in, struct agent_error **err)
 	/* Whatever the slot holds then is hashed before it counts: the journal only says that looking is worth the time. */
 	in->may_resume = strcmp(journal.manifest, in->manifest_sha256) == 0 && strcmp(u->journal.target, in->target) == 0;
 	strcpy(journal.manifest, in->manifest_sha256);
+	signers_print((const uint8_t(*)[DIGEST_SIZE])in->signers.keys, in->signers.n, '+', journal.signers);
 	memcpy(journal.env, in->manifest->env, sizeof(journal.env));
 	journal.n_env = in->manifest->n_env;
 	r = journal_move(u->state_fd, &journal, AGENT_UPDATE_WRITING, err);

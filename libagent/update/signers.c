@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "base/buf.h"
+#include "base/macro.h"
 #include "update/engine.h"
 #include "update/trust.h"
 
@@ -26,4 +28,37 @@ int agent_update_get_trust_version(struct agent_update *u, uint64_t *ret_version
 	if (r == 0)
 		*ret_version = trust.version;
 	return r;
+}
+
+void signers_print(const uint8_t keys[][DIGEST_SIZE], size_t n, char between, char *ret_text)
+{
+	ret_text[0] = '\0';
+	for (size_t i = 0; i < n; i++) {
+		hex_encode(keys[i], DIGEST_SIZE, ret_text + i * (2 * DIGEST_SIZE + 1));
+		if (i + 1 < n)
+			ret_text[(i + 1) * (2 * DIGEST_SIZE + 1) - 1] = between;
+	}
+}
+
+int agent_update_get_trusted_keys(struct agent_update *u, char **ret_keys, uint64_t *ret_version, struct agent_error **err)
+{
+	uint8_t keys[CMS_TRUST_KEYS_MAX][DIGEST_SIZE];
+	_cleanup_trust_ struct trust trust = { 0 };
+	_cleanup_free_ char *text = malloc(CMS_TRUST_KEYS_MAX * (2 * DIGEST_SIZE + 1));
+	int r;
+
+	if (u == NULL || ret_keys == NULL)
+		return agent_error_set(err, -EINVAL, "update.argument", "the keys of the signers need an engine and a place for the answer");
+	if (text == NULL)
+		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for the keys of the signers");
+	r = trust_load(u->ctx, u->trust_dir, u->state_fd, u->n_min_signers, &trust, err);
+	if (r == 0)
+		r = cms_trust_keys(trust.certs, u->allow_compat && u->raw_signatures != AGENT_UPDATE_RAW_NONE, keys, err);
+	if (r < 0)
+		return r;
+	signers_print((const uint8_t(*)[DIGEST_SIZE])keys, (size_t)r, ' ', text);
+	*ret_keys = TAKE_PTR(text);
+	if (ret_version != NULL)
+		*ret_version = trust.version;
+	return 0;
 }

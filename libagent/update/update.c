@@ -256,7 +256,10 @@ int agent_update_get_status(struct agent_update *u, struct agent_update_status *
 		.release_id = j->release_id[0] == '\0' ? NULL : j->release_id,
 		.security_version = j->security_version,
 		.failed_release_id = j->failed_release_id[0] == '\0' ? NULL : j->failed_release_id,
+		.signers = j->signers[0] == '\0' ? NULL : u->signers,
 	};
+	for (size_t i = 0; i < sizeof(u->signers); i++)
+		u->signers[i] = j->signers[i] == '+' ? ' ' : j->signers[i];
 	if (j->stage == AGENT_UPDATE_TRYING) {
 		target = boot_state_slot(&u->boot_state, j->target);
 		ret_status->n_tries_left = target == NULL ? 0 : target->n_tries_left;

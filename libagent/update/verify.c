@@ -48,8 +48,7 @@ int verify_manifest(const struct verify_policy *policy, struct container *contai
 	_cleanup_free_ char *manifest = NULL, *signature = NULL;
 	size_t manifest_size = 0, signature_size = 0;
 	struct verified_buf *buf;
-	uint64_t signed_s = 0;
-	unsigned n_signers = 0;
+	struct cms_signers signers = { 0 };
 	bool is_raw = false;
 	int r;
 
@@ -60,16 +59,15 @@ int verify_manifest(const struct verify_policy *policy, struct container *contai
 		return r;
 	is_raw = policy->raw != CMS_RAW_NONE && !cms_is_signed_data(signature, signature_size);
 	if (is_raw)
-		r = cms_verify_raw(policy->trust, policy->raw, signature, signature_size, manifest, manifest_size, policy->n_min_signers, &n_signers, err);
+		r = cms_verify_raw(policy->trust, policy->raw, signature, signature_size, manifest, manifest_size, policy->n_min_signers, &signers, err);
 	else
-		r = cms_verify_when(policy->trust, signature, signature_size, manifest, manifest_size, policy->n_min_signers, policy->now_s, &n_signers,
-				    &signed_s, err);
+		r = cms_verify_signers(policy->trust, signature, signature_size, manifest, manifest_size, policy->n_min_signers, policy->now_s, &signers, err);
 	if (r < 0)
 		return r;
 	buf = calloc(1, sizeof(*buf));
 	if (buf == NULL)
 		return agent_error_set(err, -ENOMEM, "container.memory", "no memory for sw-description");
-	*buf = (struct verified_buf){ .data = TAKE_PTR(manifest), .size = manifest_size, .n_signers = n_signers, .is_raw = is_raw, .signed_s = signed_s };
+	*buf = (struct verified_buf){ .data = TAKE_PTR(manifest), .size = manifest_size, .signers = signers, .is_raw = is_raw };
 	*ret_buf = buf;
 	return 0;
 }
@@ -104,14 +102,9 @@ const char *verified_buf_data(const struct verified_buf *buf, size_t *ret_size)
 	return buf->data;
 }
 
-unsigned verified_buf_signers(const struct verified_buf *buf)
+const struct cms_signers *verified_buf_signers(const struct verified_buf *buf)
 {
-	return buf->n_signers;
-}
-
-uint64_t verified_buf_signed(const struct verified_buf *buf)
-{
-	return buf->signed_s;
+	return &buf->signers;
 }
 
 bool verified_buf_is_raw(const struct verified_buf *buf)

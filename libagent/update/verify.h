@@ -49,10 +49,8 @@ int verified_buf_ours(const char *text, size_t size, struct verified_buf **ret_b
 
 /* The bytes, lent; a NUL that is not counted follows them. */
 const char *verified_buf_data(const struct verified_buf *buf, size_t *ret_size);
-/* Valid signatures by distinct keys. */
-unsigned verified_buf_signers(const struct verified_buf *buf);
-/* When, as cms_verify_when() tells it; 0: nobody says. */
-uint64_t verified_buf_signed(const struct verified_buf *buf);
+/* Who signed them, and when. Lent. */
+const struct cms_signers *verified_buf_signers(const struct verified_buf *buf);
 /* Signed without CMS: by a bare key, which no certificate limits in use or time. */
 bool verified_buf_is_raw(const struct verified_buf *buf);
 

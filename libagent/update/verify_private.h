@@ -6,12 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "crypto/cms.h"
+
 struct verified_buf {
 	char *data;
 	size_t size;
-	unsigned n_signers;
+	struct cms_signers signers;
 	bool is_raw;
-	uint64_t signed_s;
 };
 
 #endif

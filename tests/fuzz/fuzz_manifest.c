@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		{ .allow_compat = true, .product = "gw:1" },
 		{ .allow_compat = true, .product = "gw:1", .selection = "stable,copy-1" },
 	};
-	struct verified_buf buf = { .data = malloc(size + 1), .size = size, .n_signers = 1 };
+	struct verified_buf buf = { .data = malloc(size + 1), .size = size, .signers = { .n = 1 } };
 
 	if (buf.data == NULL)
 		abort();

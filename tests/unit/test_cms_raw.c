@@ -64,12 +64,21 @@ static size_t sign(EVP_PKEY *pkey, const char *md, int padding, int saltlen, uin
 static int verify(enum cms_raw raw, const void *sig, size_t size, const char *content, unsigned n_min, struct agent_error **err)
 {
 	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
-	unsigned n_valid = 0;
+	struct cms_signers signers = { 0 };
 	int r = cms_trust_load(ctx, dir.path, &trust, err);
 
 	if (r == 0)
-		r = cms_verify_raw(trust, raw, sig, size, content, strlen(content), n_min, &n_valid, err);
-	assert_int_equal(n_valid, r == 0 ? 1 : 0);
+		r = cms_verify_raw(trust, raw, sig, size, content, strlen(content), n_min, &signers, err);
+	assert_int_equal(signers.n, r == 0 ? 1 : 0);
+	if (r == 0) {
+		uint8_t pinned[CMS_TRUST_KEYS_MAX][DIGEST_SIZE];
+		int n = cms_trust_keys(trust, true, pinned, NULL), found = 0;
+
+		for (int i = 0; i < n; i++)
+			found += memcmp(pinned[i], signers.keys[0], DIGEST_SIZE) == 0;
+		assert_int_equal(found, 1);
+		assert_true(cms_trust_keys(trust, false, pinned, NULL) < n);
+	}
 	return r;
 }
 

@@ -21,7 +21,7 @@ static uint64_t signed_at(const struct identity *const *ids, const int64_t *at_s
 	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
 	BIO *bio = BIO_new_mem_buf(CONTENT, -1);
 	CMS_ContentInfo *cms = CMS_sign(NULL, NULL, NULL, NULL, SIGN_FLAGS | CMS_PARTIAL);
-	uint64_t signed_s = 1;
+	struct cms_signers signers = { .signed_s = 1 };
 	uint8_t *der = NULL;
 	int size;
 
@@ -30,11 +30,11 @@ static uint64_t signed_at(const struct identity *const *ids, const int64_t *at_s
 	assert_int_equal(CMS_final(cms, bio, NULL, SIGN_FLAGS), 1);
 	size = i2d_CMS_ContentInfo(cms, &der);
 	assert_int_equal(cms_trust_load(ctx, dir.path, &trust, NULL), 0);
-	assert_int_equal(cms_verify_when(trust, der, (size_t)size, CONTENT, strlen(CONTENT), n_min, NOW_S, NULL, &signed_s, NULL), 0);
+	assert_int_equal(cms_verify_signers(trust, der, (size_t)size, CONTENT, strlen(CONTENT), n_min, NOW_S, &signers, NULL), 0);
 	OPENSSL_free(der);
 	CMS_ContentInfo_free(cms);
 	BIO_free(bio);
-	return signed_s;
+	return signers.signed_s;
 }
 
 static void the_earliest_signing_time_of_good_signers_is_told(void **state)

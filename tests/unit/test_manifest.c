@@ -23,7 +23,7 @@ static int parse_with(const char *text, bool allow_compat, bool allow_scripts, s
 {
 	/* An exact copy lets ASan see one byte too far. */
 	_cleanup_free_ char *copy = strdup(text);
-	struct verified_buf buf = { .data = copy, .size = strlen(text), .n_signers = 1 };
+	struct verified_buf buf = { .data = copy, .size = strlen(text), .signers = { .n = 1 } };
 
 	return manifest_parse(&buf, &(struct manifest_policy){ .allow_compat = allow_compat, .allow_scripts = allow_scripts, .product = "gw:1" }, ret_manifest, err);
 }
@@ -253,7 +253,7 @@ static void a_nul_byte_is_refused(void **state)
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct manifest *m = NULL;
 	char text[] = SOFTWARE(STABLE) AGENT "#x#";
-	struct verified_buf buf = { .data = text, .size = sizeof(text) - 1, .n_signers = 1 };
+	struct verified_buf buf = { .data = text, .size = sizeof(text) - 1, .signers = { .n = 1 } };
 
 	text[sizeof(text) - 3] = '\0';
 	assert_int_equal(manifest_parse(&buf, &(struct manifest_policy){ .product = "gw:1" }, &m, &err), -EBADMSG);
@@ -266,7 +266,7 @@ static void every_prefix_is_refused_or_whole(void **state)
 
 	for (size_t n = 0; n < sizeof(text) - 2; n++) {
 		_cleanup_free_ char *copy = strndup(text, n);
-		struct verified_buf buf = { .data = copy, .size = n, .n_signers = 1 };
+		struct verified_buf buf = { .data = copy, .size = n, .signers = { .n = 1 } };
 		_cleanup_(manifest_freep) struct manifest *m = NULL;
 
 		assert_int_not_equal(manifest_parse(&buf, &(struct manifest_policy){ .product = "gw:1" }, &m, NULL) == 0 && n < sizeof(text) - 3, 1);

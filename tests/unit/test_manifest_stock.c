@@ -18,7 +18,7 @@
 static int parse_with(const char *text, const struct manifest_policy *policy, struct manifest **ret_manifest, struct agent_error **err)
 {
 	_cleanup_free_ char *copy = strdup(text);
-	struct verified_buf buf = { .data = copy, .size = strlen(text), .n_signers = 1 };
+	struct verified_buf buf = { .data = copy, .size = strlen(text), .signers = { .n = 1 } };
 
 	return manifest_parse(&buf, policy, ret_manifest, err);
 }
@@ -456,7 +456,7 @@ static void libconfig_and_json_say_the_same(void **state)
 static void a_bare_signature_is_for_stock_bundles_only(void **state)
 {
 	char text[] = SOFTWARE(IMAGES(IMAGE("i", ""))) "agent = { profile = \"1\"; };";
-	struct verified_buf buf = { .data = text, .size = strlen(text), .n_signers = 1, .is_raw = true };
+	struct verified_buf buf = { .data = text, .size = strlen(text), .signers = { .n = 1 }, .is_raw = true };
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct manifest *m = NULL;
 

@@ -193,6 +193,17 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_update_set_trust_floor(struct agent_upda
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_get_trust_version(struct agent_update *update, uint64_t *ret_version, struct agent_error **err);
 
+/**
+ * agent_update_get_trusted_keys() - whose signatures count: SHA-256 of the SubjectPublicKeyInfo of each certificate that is pinned now
+ * @ret_keys:    64 hexadecimal digits each, blanks between them; the caller frees it
+ * @ret_version: as agent_update_get_trust_version() tells it, or NULL
+ *
+ * Signers, and authorities that issue signers; those of the trust folder, or of the policy of signers in force. Bare keys (*.pub) only where
+ * raw_signatures lets them sign. Errors as agent_update_get_trust_version(), -ENOMEM. Since: 0.1
+ */
+AGENT_EXPORT AGENT_MUST_CHECK int agent_update_get_trusted_keys(struct agent_update *update, char **ret_keys, uint64_t *ret_version,
+								struct agent_error **err);
+
 /** struct agent_update_release - what a signed manifest says of its release; strings are lent for the call. Since: 0.1 */
 struct agent_update_release {
 	const char *version;
@@ -203,6 +214,7 @@ struct agent_update_release {
 	uint64_t stored_bytes;	 /* of all images, as far as the manifest says */
 	int needs_key;		 /* an image is encrypted */
 	uint64_t signed_s;	 /* the earliest signing time that a good signature gives, by the signer's clock; 0: one gives none */
+	const char *manifest_sha256; /* of the bytes that were signed, 64 hexadecimal digits: names this bundle, where a release id only names a release */
 };
 /**
  * agent_update_policy_fn - may this release be installed now? 0, or a negative errno, which ends the installation with @err
@@ -325,6 +337,7 @@ struct agent_update_status {
 	uint64_t security_version;   /* of that bundle */
 	const char *failed_release_id; /* remembered, not retried, or NULL */
 	unsigned n_tries_left;
+	const char *signers;	     /* SHA-256 of the SubjectPublicKeyInfo of each key whose signature of that bundle was good, 64 digits, blanks between; NULL: not known */
 };
 
 /* The floor is counted up by one in NV memory: a release may be at most so many security versions above it. Since: 0.1 */
