@@ -30,6 +30,7 @@ static const struct arg_rule args_offer[] = {
 };
 static const struct arg_rule args_approve[] = {
 	{ "release_id", ARG_TEXT, REQUIRED, 128, 1, .bytes = "!-~", .about = "offer_release_id of update.status" },
+	{ "manifest_sha256", ARG_TEXT, REQUIRED, 64, 64, .bytes = "0-9a-f", .about = "offer_manifest_sha256 of update.status" },
 	{ NULL },
 };
 static const struct arg_rule args_postpone[] = {

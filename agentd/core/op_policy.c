@@ -78,9 +78,9 @@ static void refuse(struct core *core, const struct agent_error *why)
 /* Trouble on the way or a device that is busy: the same bundle may be good a little later. */
 static bool is_passing(const struct agent_error *error)
 {
-	static const char *const names[] = { "fetch.", "tls.", "bus.", "core.", "update.lost", "update.stalled", "update.busy", "update.pending", "update.locked",
-					     "update.floor", "update.trust-floor", "update.pipe", "update.too-early", "slot.busy", "container.short", "container.read", "boot.",
-					     "journal." };
+	static const char *const names[] = { "fetch.", "tls.", "bus.", "core.", "update.lost", "update.stalled", "update.busy", "update.pending",
+					     "update.locked", "update.floor", "update.trust-floor", "update.pipe", "update.too-early", "slot.busy",
+					     "container.short", "container.read", "boot.", "journal." };
 	const char *name = agent_error_name(error);
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -96,6 +96,7 @@ static void run(struct core *core)
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct policies *ps = core->policies;
 	struct policy *p = &ps->policy;
+	const struct update_seen seen = { .release_id = p->release_id, .manifest_sha256 = p->manifest_sha256 };
 	bool looks = p->state == OFFER_ANNOUNCED;
 	int r;
 
@@ -105,7 +106,7 @@ static void run(struct core *core)
 		policies_changed(core);
 		return;
 	}
-	r = updates_run(core, p->url, looks ? NULL : p->release_id, p->approved_by[0] != '\0' ? p->approved_by : "policy", &err);
+	r = updates_run(core, p->url, looks ? NULL : &seen, p->approved_by[0] != '\0' ? p->approved_by : "policy", &err);
 	if (r == -EBUSY)
 		return; /* with the next tick */
 	if (r < 0) {
@@ -178,9 +179,10 @@ static void look_ended(struct core *core, const struct update_look *look, const 
 		return; /* withdrawn meanwhile */
 	if (error == NULL && look->release_id[0] == '\0')
 		agent_error_set(&err, -EBADMSG, "update.report", "agentd-install looked into a bundle and said nothing of it");
-	is_same = strcmp(p->release_id, look->release_id) == 0;
+	is_same = strcmp(p->release_id, look->release_id) == 0 && strcmp(p->manifest_sha256, look->manifest_sha256) == 0;
 	if (error == NULL && err == NULL)
-		(void)!policy_looked(p, look->release_id, look->version, look->kind, look->advisory, look->security_version, &err);
+		(void)!policy_looked(p, &(struct policy_found){ .release_id = look->release_id, .version = look->version, .kind = look->kind,
+				     .advisory = look->advisory, .manifest_sha256 = look->manifest_sha256, .security_version = look->security_version }, &err);
 	if (err != NULL)
 		error = err;
 	if (error != NULL && is_passing(error)) {
@@ -190,7 +192,7 @@ static void look_ended(struct core *core, const struct update_look *look, const 
 		event_add(core, EVENT_UPDATE_REFUSED, "error", agent_error_name(error), "reason", agent_error_message(error), "user", "policy", NULL);
 	} else if (!is_same) {
 		event_add(core, EVENT_UPDATE_OFFERED, "release", p->release_id, "version", p->version, "kind", p->kind[0] != '\0' ? p->kind : NULL, "advisory",
-			  p->advisory[0] != '\0' ? p->advisory : NULL, NULL);
+			  p->advisory[0] != '\0' ? p->advisory : NULL, "manifest", p->manifest_sha256, NULL);
 	}
 	policies_changed(core);
 	tick_soon(core);
@@ -304,6 +306,8 @@ int policy_append(struct core *core, sd_bus_message *m)
 	if (r >= 0)
 		r = append_text(m, "offer_advisory", p->advisory);
 	if (r >= 0)
+		r = append_text(m, "offer_manifest_sha256", p->manifest_sha256);
+	if (r >= 0)
 		r = append_text(m, "offer_reference", p->reference);
 	if (r >= 0)
 		r = append_text(m, "offer_approved_by", p->approved_by);
@@ -385,15 +389,16 @@ int op_offer_status(struct core *core, struct op_call *call, struct agent_error 
 int op_update_approve(struct core *core, struct op_call *call, struct agent_error **err)
 {
 	struct policy *p = &core->policies->policy;
-	const char *release_id;
+	const char *release_id, *manifest_sha256;
 	int r;
 
-	if (sd_bus_message_read(call->msg, "s", &release_id) < 0)
+	if (sd_bus_message_read(call->msg, "ss", &release_id, &manifest_sha256) < 0)
 		return op_unreadable(call, err);
-	r = policy_approve(p, release_id, call->caller.user, err);
+	r = policy_approve(p, release_id, manifest_sha256, call->caller.user, err);
 	if (r < 0)
 		return r;
-	event_add(core, EVENT_UPDATE_APPROVED, "release", p->release_id, "user", call->caller.user, "source", call->caller.source, NULL);
+	event_add(core, EVENT_UPDATE_APPROVED, "release", p->release_id, "manifest", p->manifest_sha256, "user", call->caller.user, "source",
+		  call->caller.source, NULL);
 	policies_changed(core);
 	tick_soon(core);
 	return updates_send_report(core, call, err);
@@ -417,7 +422,8 @@ int op_update_postpone(struct core *core, struct op_call *call, struct agent_err
 	else
 		ps->ticked_s = running_s();
 	snprintf(text, sizeof(text), "%" PRIu64, hours);
-	event_add(core, EVENT_UPDATE_POSTPONED, "release", is_restart ? ps->policy.reboot_release : ps->policy.release_id, "hours", text, "user", call->caller.user, "source", call->caller.source, NULL);
+	event_add(core, EVENT_UPDATE_POSTPONED, "release", is_restart ? ps->policy.reboot_release : ps->policy.release_id, "hours", text, "user",
+		  call->caller.user, "source", call->caller.source, NULL);
 	policies_changed(core);
 	return updates_send_report(core, call, err);
 }
@@ -436,7 +442,8 @@ int op_update_policy(struct core *core, struct op_call *call, struct agent_error
 	if (!policy_mode_find(name, &mode))
 		return agent_error_set(err, -EINVAL, "update.policy-name", "a policy is automatic, window or approval, not \"%.32s\"", name);
 	if (mode == POLICY_WINDOW && p->n_windows == 0)
-		return agent_error_set(err, -EINVAL, "update.windows", "update.windows names no maintenance window, so the policy \"window\" would install nothing");
+		return agent_error_set(err, -EINVAL, "update.windows",
+				       "update.windows names no maintenance window, so the policy \"window\" would install nothing");
 	p->mode = mode;
 	p->has_mode = true;
 	p->seen_s = 0; /* the way back after a clock that ran ahead and was believed */
@@ -448,8 +455,8 @@ int op_update_policy(struct core *core, struct op_call *call, struct agent_error
 	}
 	ps->is_unsaved = false;
 	if (mode != before)
-		event_add(core, mode == POLICY_APPROVAL ? EVENT_UPDATE_OPT_OUT : EVENT_UPDATE_POLICY, "from", policy_mode_name(before), "to", policy_mode_name(mode),
-			  "user", call->caller.user, "source", call->caller.source, NULL);
+		event_add(core, mode == POLICY_APPROVAL ? EVENT_UPDATE_OPT_OUT : EVENT_UPDATE_POLICY, "from", policy_mode_name(before), "to",
+			  policy_mode_name(mode), "user", call->caller.user, "source", call->caller.source, NULL);
 	stream_wake(core);
 	tick_soon(core);
 	return updates_send_report(core, call, err);

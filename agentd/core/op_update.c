@@ -113,7 +113,7 @@ static void settle_for_source(struct core *core)
 static void finish_half(struct core *core)
 {
 	struct updates *u = core->updates;
-	char id[24], version[24];
+	char id[24], version[24], signers[3 * 65];
 
 	if (u->is_installing)
 		return;
@@ -132,12 +132,14 @@ static void finish_half(struct core *core)
 	}
 	snprintf(id, sizeof(id), "%" PRIu64, u->last_id);
 	snprintf(version, sizeof(version), "%" PRIu64, u->report.security_version);
+	snprintf(signers, sizeof(signers), "%s", u->report.signers); /* three whole ones: an event has no room for more */
 	if (u->error != NULL)
 		event_add(core, EVENT_UPDATE_REFUSED, "id", id, "error", agent_error_name(u->error), "reason",
 			  agent_error_message(u->error), "user", u->user, "source", update_text(u->source), NULL);
 	else
 		event_add(core, EVENT_UPDATE_INSTALLED, "id", id, "release", u->report.release_id, "version", u->report.version,
-			  "security_version", version, "slot", u->report.target_slot, "user", u->user, "source", update_text(u->source), NULL);
+			  "security_version", version, "signers", update_text(signers), "slot", u->report.target_slot, "user", u->user, "source",
+			  update_text(u->source), NULL);
 	if (u->error == NULL)
 		reboots_installed(core, u->report.release_id, u->order.by_policy || u->order.by_source);
 	if (u->order.by_policy)
@@ -240,8 +242,8 @@ static int begin(struct core *core, const char *from, bool is_asked, int *ret_fd
 		return r;
 	r = ask_is_ready(m, err);
 	if (r >= 0) {
-		r = sd_bus_message_append(m, "htttbs", read_fd, core->floor, core->trust, (uint64_t)clock_now(core), (int)u->order.looks_only,
-					  u->order.release_id);
+		r = sd_bus_message_append(m, "htttbss", read_fd, core->floor, core->trust, (uint64_t)clock_now(core), (int)u->order.looks_only,
+					  u->order.release_id, u->order.manifest_sha256);
 		if (r >= 0)
 			r = updates_append_ticket(core, m);
 		if (r < 0)
@@ -399,7 +401,7 @@ int op_update_fetch(struct core *core, struct op_call *call, struct agent_error 
 	return 0;
 }
 
-int updates_run(struct core *core, const char *url, const char *release_id, const char *user, struct agent_error **err)
+int updates_run(struct core *core, const char *url, const struct update_seen *seen, const char *user, struct agent_error **err)
 {
 	struct updates *u = core->updates;
 	int r = check_may_begin(core, err);
@@ -410,8 +412,11 @@ int updates_run(struct core *core, const char *url, const char *release_id, cons
 		return r;
 	memset(&u->order, 0, sizeof(u->order));
 	u->order.by_policy = true;
-	u->order.looks_only = release_id == NULL;
-	snprintf(u->order.release_id, sizeof(u->order.release_id), "%s", release_id == NULL ? "" : release_id);
+	u->order.looks_only = seen == NULL;
+	if (seen != NULL) {
+		snprintf(u->order.release_id, sizeof(u->order.release_id), "%s", seen->release_id);
+		snprintf(u->order.manifest_sha256, sizeof(u->order.manifest_sha256), "%s", seen->manifest_sha256);
+	}
 	snprintf(u->user, sizeof(u->user), "%s", user);
 	u->source[0] = '\0';
 	u->is_starting = true;

@@ -44,13 +44,18 @@ int updates_append_device(struct core *core, sd_bus_message *m);
 /* What a manifest says, of a bundle that was looked into. */
 struct update_look {
 	char release_id[65], version[65], kind[9], advisory[256];
+	char manifest_sha256[65]; /* names the bundle: two of them may have one release id */
 	uint64_t security_version;
 };
+/* The bundle that was looked into; lent. */
+struct update_seen {
+	const char *release_id, *manifest_sha256;
+};
 /*
- * For the policy: look into what @url holds (@release_id NULL), or install it, if it is that release. After a success policy_ended()
- * is called once. -EBUSY update.busy, -ENODEV update.floor, or agentd-install cannot be asked.
+ * For the policy: look into what @url holds (@seen NULL), or install it, if it is the release and the bundle that was @seen. After a
+ * success policy_ended() is called once. -EBUSY update.busy, -ENODEV update.floor, or agentd-install cannot be asked.
  */
-int updates_run(struct core *core, const char *url, const char *release_id, const char *user, struct agent_error **err);
+int updates_run(struct core *core, const char *url, const struct update_seen *seen, const char *user, struct agent_error **err);
 /* As last heard: is it in a slot, has it failed there? */
 bool updates_has_release(const struct core *core, const char *release_id);
 bool updates_has_failed(const struct core *core, const char *release_id);

@@ -15,6 +15,7 @@ struct report {
 	char stage[16], booted_slot[33], target_slot[33], version[65], release_id[65], failed_release_id[65];
 	uint64_t done_bytes, total_bytes, security_version, tries_left;
 	uint64_t signed_s;	/* the last good bundle was; 0: nobody says */
+	char signers[8 * 65], trusted_keys[80 * 65]; /* digests of keys, blanks between: whose signatures the release has, and whose count */
 	uint64_t trust_version; /* of the policy of signers in force, when it is no lower than it was; else 0 */
 };
 
@@ -42,7 +43,7 @@ struct updates {
 	struct {
 		bool by_policy;	  /* nobody waits for it: update_run() */
 		bool looks_only;
-		char release_id[65]; /* the one to be installed; empty: any */
+		char release_id[65], manifest_sha256[65]; /* what is to be installed; empty: anything */
 		bool by_source;	  /* source.c asked; with what the source said of the bundle */
 		char from[UPDATE_ACTION_MAX + 32];
 		bool has_ticket;  /* agentd-install got it along */

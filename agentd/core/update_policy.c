@@ -209,6 +209,11 @@ static bool is_text(const char *text)
 	return true;
 }
 
+static bool is_digest(const char *text)
+{
+	return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
+}
+
 static bool take_text(const char *value, char *out, size_t size)
 {
 	if (strlen(value) >= size || !is_text(value))
@@ -249,6 +254,7 @@ static bool take_pair(struct policy *p, const char *key, const char *value)
 		{ "url", p->url, sizeof(p->url) }, { "reference", p->reference, sizeof(p->reference) },
 		{ "release", p->release_id, sizeof(p->release_id) }, { "version", p->version, sizeof(p->version) },
 		{ "kind", p->kind, sizeof(p->kind) }, { "advisory", p->advisory, sizeof(p->advisory) },
+		{ "manifest", p->manifest_sha256, sizeof(p->manifest_sha256) },
 		{ "approved_by", p->approved_by, sizeof(p->approved_by) },
 		{ "source_action", p->source_action, sizeof(p->source_action) },
 		{ "source_version", p->source_version, sizeof(p->source_version) },
@@ -287,7 +293,7 @@ static bool take_pair(struct policy *p, const char *key, const char *value)
 static void offer_clear(struct policy *p)
 {
 	p->state = OFFER_NONE;
-	p->url[0] = p->reference[0] = p->release_id[0] = p->version[0] = p->kind[0] = p->advisory[0] = p->approved_by[0] = '\0';
+	p->url[0] = p->reference[0] = p->release_id[0] = p->version[0] = p->kind[0] = p->advisory[0] = p->manifest_sha256[0] = p->approved_by[0] = '\0';
 	p->error_name[0] = p->error[0] = '\0';
 	p->security_version = p->postponed_total_s = p->postponed_s = p->retry_at_s = 0;
 	p->n_postponed = p->n_tries = 0;
@@ -324,7 +330,8 @@ int policy_load(struct policy *p, struct agent_error **err)
 		if (value == NULL || !take_pair(read, line, value))
 			r = -EBADMSG;
 	}
-	if (!is_whole || (read->state != OFFER_NONE && read->url[0] == '\0') || (read->state > OFFER_ANNOUNCED && read->state != OFFER_REFUSED && read->release_id[0] == '\0'))
+	if (!is_whole || (read->state != OFFER_NONE && read->url[0] == '\0') ||
+	    (read->state > OFFER_ANNOUNCED && read->state != OFFER_REFUSED && read->release_id[0] == '\0'))
 		r = -EBADMSG;
 	if (r < 0)
 		return agent_error_set(err, r, "update.offer", "the file of the offered update and of the policy is damaged; the policy of the "
@@ -332,6 +339,11 @@ int policy_load(struct policy *p, struct agent_error **err)
 	*p = *read;
 	if (p->state == OFFER_INSTALLING)
 		p->state = OFFER_WAITING;
+	/* Kept by an agent that did not know which bundle it was: it is looked into once more, and nobody has approved what is found then. */
+	if (p->state == OFFER_WAITING && !is_digest(p->manifest_sha256)) {
+		p->state = OFFER_ANNOUNCED;
+		p->approved_by[0] = '\0';
+	}
 	return 0;
 }
 
@@ -343,12 +355,14 @@ int policy_save(const struct policy *p, struct agent_error **err)
 
 	if (p->has_mode)
 		snprintf(policy, sizeof(policy), "policy=%s\n", mode_names[p->mode]);
-	n = asprintf(&text, "%sstate=%s\nurl=%s\nreference=%s\nrelease=%s\nversion=%s\nkind=%s\nadvisory=%s\nsecurity_version=%" PRIu64
-		     "\napproved_by=%s\nsource_action=%s\nsource_version=%s\nerror_name=%s\nerror=%s\nn_postponed=%u\npostponed_total_s=%" PRIu64 "\npostponed_s=%" PRIu64 "\nseen_s=%" PRIu64
+	n = asprintf(&text, "%sstate=%s\nurl=%s\nreference=%s\nrelease=%s\nversion=%s\nkind=%s\nadvisory=%s\nmanifest=%s\nsecurity_version=%" PRIu64
+		     "\napproved_by=%s\nsource_action=%s\nsource_version=%s\nerror_name=%s\nerror=%s\nn_postponed=%u\npostponed_total_s=%" PRIu64
+		     "\npostponed_s=%" PRIu64 "\nseen_s=%" PRIu64
 		     "\nreboot_release=%s\nreboot_asked=%" PRIu64 "\nreboot_held_s=%" PRIu64 "\nn_reboot_postponed=%" PRIu64
 		     "\nreboot_postponed_total_s=%" PRIu64 "\nreboot_postponed_s=%" PRIu64 "\nend\n",
-		     policy, state_names[p->state], p->url, p->reference, p->release_id, p->version, p->kind, p->advisory, p->security_version,
-		     p->approved_by, p->source_action, p->source_version, p->error_name, is_text(p->error) ? p->error : "", p->n_postponed, p->postponed_total_s, p->postponed_s, p->seen_s,
+		     policy, state_names[p->state], p->url, p->reference, p->release_id, p->version, p->kind, p->advisory, p->manifest_sha256,
+		     p->security_version, p->approved_by, p->source_action, p->source_version, p->error_name, is_text(p->error) ? p->error : "",
+		     p->n_postponed, p->postponed_total_s, p->postponed_s, p->seen_s,
 		     p->reboot_release, p->reboot_asked, p->reboot_held_s, p->n_reboot_postponed, p->reboot_postponed_total_s, p->reboot_postponed_s);
 	if (n < 0) {
 		text = NULL;
@@ -412,27 +426,33 @@ int policy_withdraw(struct policy *p, struct agent_error **err)
 	return r;
 }
 
-int policy_looked(struct policy *p, const char *release_id, const char *version, const char *kind, const char *advisory,
-		  uint64_t security_version, struct agent_error **err)
+static bool is_name(const char *text)
+{
+	return strlen(text) <= POLICY_NAME_MAX && is_text(text);
+}
+
+int policy_looked(struct policy *p, const struct policy_found *found, struct agent_error **err)
 {
 	int r;
 
-	if (release_id[0] == '\0' || strlen(release_id) > POLICY_NAME_MAX || strlen(version) > POLICY_NAME_MAX || strlen(kind) >= sizeof(p->kind) ||
-	    strlen(advisory) > POLICY_ADVISORY_MAX || !is_text(release_id) || !is_text(version) || !is_text(kind) || !is_text(advisory))
+	if (found->release_id[0] == '\0' || !is_name(found->release_id) || !is_name(found->version) || !is_digest(found->manifest_sha256) ||
+	    strlen(found->kind) >= sizeof(p->kind) || !is_text(found->kind) || strlen(found->advisory) > POLICY_ADVISORY_MAX || !is_text(found->advisory))
 		return agent_error_set(err, -EBADMSG, "update.report", "agentd-install said what no manifest can say");
 	r = policy_move(p, OFFER_WAITING, err);
 	if (r < 0)
 		return r;
-	if (strcmp(release_id, p->release_id) != 0) {
+	if (strcmp(found->release_id, p->release_id) != 0 || strcmp(found->manifest_sha256, p->manifest_sha256) != 0)
 		p->approved_by[0] = '\0';
+	if (strcmp(found->release_id, p->release_id) != 0) {
 		p->n_postponed = 0;
 		p->postponed_s = p->postponed_total_s = 0;
 	}
-	strcpy(p->release_id, release_id);
-	strcpy(p->version, version);
-	strcpy(p->kind, kind);
-	strcpy(p->advisory, advisory);
-	p->security_version = security_version;
+	strcpy(p->release_id, found->release_id);
+	strcpy(p->version, found->version);
+	strcpy(p->kind, found->kind);
+	strcpy(p->advisory, found->advisory);
+	strcpy(p->manifest_sha256, found->manifest_sha256);
+	p->security_version = found->security_version;
 	p->error_name[0] = p->error[0] = '\0';
 	p->n_tries = 0;
 	return 0;
@@ -457,7 +477,7 @@ static int waiting_check(const struct policy *p, struct agent_error **err)
 	return 0;
 }
 
-int policy_approve(struct policy *p, const char *release_id, const char *user, struct agent_error **err)
+int policy_approve(struct policy *p, const char *release_id, const char *manifest_sha256, const char *user, struct agent_error **err)
 {
 	int r = waiting_check(p, err);
 
@@ -466,6 +486,9 @@ int policy_approve(struct policy *p, const char *release_id, const char *user, s
 	/* What is approved is what was shown. */
 	if (strcmp(release_id, p->release_id) != 0)
 		return agent_error_set(err, -EPERM, "update.policy", "release %s waits, not %.64s", p->release_id, release_id);
+	if (strcmp(manifest_sha256, p->manifest_sha256) != 0)
+		return agent_error_set(err, -EPERM, "update.policy", "release %s waits with the manifest %s, not %.64s: look at what is offered once more", p->release_id,
+				       p->manifest_sha256, manifest_sha256);
 	snprintf(p->approved_by, sizeof(p->approved_by), "%s", user);
 	p->postponed_s = 0;
 	p->retry_at_s = 0;

@@ -56,6 +56,7 @@ struct policy {
 	enum offer_state state;
 	char url[POLICY_URL_MAX + 1], reference[POLICY_REFERENCE_MAX + 1];
 	char release_id[POLICY_NAME_MAX + 1], version[POLICY_NAME_MAX + 1], kind[9], advisory[POLICY_ADVISORY_MAX + 1];
+	char manifest_sha256[POLICY_NAME_MAX + 1]; /* the bundle: what is approved and installed is these signed bytes */
 	uint64_t security_version;
 	char approved_by[33];	/* empty: nobody yet */
 	/* Of what a source offers no release is known before it is installed: its action is approved, at the version that was shown. */
@@ -110,14 +111,19 @@ int policy_save(const struct policy *policy, struct agent_error **err);
 /* An address. The same again changes nothing; 1 if it is news. -EINVAL update.url, -EBUSY update.busy while one is installed. */
 int policy_announce(struct policy *policy, const char *url, const char *reference, struct agent_error **err);
 int policy_withdraw(struct policy *policy, struct agent_error **err);
-/* What was found in the bundle. What the owner said counts for a release, so another one begins anew. */
-int policy_looked(struct policy *policy, const char *release_id, const char *version, const char *kind, const char *advisory,
-		  uint64_t security_version, struct agent_error **err);
+/* What was found in a bundle that was looked into; texts are lent. */
+struct policy_found {
+	const char *release_id, *version, *kind, *advisory;
+	const char *manifest_sha256; /* 64 digits */
+	uint64_t security_version;
+};
+/* An approval counts for a bundle and a postponement for a release, so another one begins anew. */
+int policy_looked(struct policy *policy, const struct policy_found *found, struct agent_error **err);
 int policy_move(struct policy *policy, enum offer_state to, struct agent_error **err);
 /* It did not work this time: again after a while that doubles from 1 minute to 1 hour. */
 void policy_put_off(struct policy *policy, uint64_t running_s, const struct agent_error *why);
-/* -ENOENT update.nothing, -EPERM update.policy (it is another release that waits). */
-int policy_approve(struct policy *policy, const char *release_id, const char *user, struct agent_error **err);
+/* -ENOENT update.nothing, -EPERM update.policy (it is another release that waits, or another bundle of that name). */
+int policy_approve(struct policy *policy, const char *release_id, const char *manifest_sha256, const char *user, struct agent_error **err);
 /* Another action takes its place. -EINVAL update.action: no name for one. */
 int policy_approve_action(struct policy *policy, const char *action, const char *version, struct agent_error **err);
 bool policy_action_is_approved(const struct policy *policy, const char *action, const char *version);

@@ -20,6 +20,30 @@
 #include "agentd/core/update_inside.h"
 #include "base/macro.h"
 
+/* "HEX HEX": 64 digits each, or nothing at all. */
+static bool are_digests(const char *text)
+{
+	if (text[0] == '\0')
+		return true;
+	while (strspn(text, "0123456789abcdef") == 64 && text[64] == ' ')
+		text += 65;
+	return strspn(text, "0123456789abcdef") == 64 && text[64] == '\0';
+}
+
+static int append_digests(sd_bus_message *m, const char *key, const char *text)
+{
+	char list[80 * 65], *cursor = list;
+	const char *digests[81] = { NULL };
+	size_t n = 0;
+
+	if (text[0] == '\0')
+		return 0;
+	snprintf(list, sizeof(list), "%s", text);
+	while (n < 80 && (digests[n] = strsep(&cursor, " ")) != NULL)
+		n++;
+	return peer_append_strings(m, key, digests);
+}
+
 static int read_report(sd_bus_message *m, struct report *ret_report, struct update_look *ret_look)
 {
 	struct report report = { .is_valid = true };
@@ -30,6 +54,8 @@ static int read_report(sd_bus_message *m, struct report *ret_report, struct upda
 		FIELD_MEMBER(FIELD_TEXT, &report, version),
 		FIELD_MEMBER(FIELD_TEXT, &report, release_id),
 		FIELD_MEMBER(FIELD_TEXT, &report, failed_release_id),
+		FIELD_MEMBER(FIELD_WHOLE_TEXT, &report, signers),
+		FIELD_MEMBER(FIELD_WHOLE_TEXT, &report, trusted_keys),
 		{ "done_bytes", FIELD_NUMBER, &report.done_bytes, 0 },
 		{ "total_bytes", FIELD_NUMBER, &report.total_bytes, 0 },
 		{ "security_version", FIELD_NUMBER, &report.security_version, 0 },
@@ -40,12 +66,17 @@ static int read_report(sd_bus_message *m, struct report *ret_report, struct upda
 		{ "offer_version", FIELD_TEXT, ret_look->version, sizeof(ret_look->version) },
 		{ "offer_kind", FIELD_TEXT, ret_look->kind, sizeof(ret_look->kind) },
 		{ "offer_advisory", FIELD_TEXT, ret_look->advisory, sizeof(ret_look->advisory) },
+		{ "offer_manifest_sha256", FIELD_TEXT, ret_look->manifest_sha256, sizeof(ret_look->manifest_sha256) },
 		{ "offer_security_version", FIELD_NUMBER, &ret_look->security_version, 0 },
 	};
 	int r = fields_read(m, fields, ARRAY_SIZE(fields));
 
 	if (r < 0)
 		return r;
+	if (!are_digests(report.signers))
+		report.signers[0] = '\0';
+	if (!are_digests(report.trusted_keys))
+		report.trusted_keys[0] = '\0';
 	*ret_report = report;
 	return 0;
 }
@@ -101,6 +132,10 @@ int updates_append(struct core *core, sd_bus_message *m)
 		r = peer_append_u64(m, "floor", core->floor);
 	if (r >= 0 && core->has_trust)
 		r = peer_append_u64(m, "signers_version", core->trust);
+	if (r >= 0)
+		r = append_digests(m, "signers", report->signers);
+	if (r >= 0)
+		r = append_digests(m, "trusted_keys", report->trusted_keys);
 	if (r >= 0)
 		r = peer_append_bool(m, "has_key", updates_have_key(core));
 	if (r >= 0)

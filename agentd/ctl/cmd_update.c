@@ -27,7 +27,9 @@ static const struct field fields[] = {
 	{ "release_id", "release" },
 	{ "security_version", "security version" },
 	{ "floor", "rollback floor" },
-	{ "signers_version", "signers" },
+	{ "signers", "signed by keys" },
+	{ "trusted_keys", "keys that may sign" },
+	{ "signers_version", "policy of signers" },
 	{ "has_key", "key for images" },
 	{ "tries_left", "boots left to try" },
 	{ "failed_release_id", "failed release" },
@@ -40,6 +42,7 @@ static const struct field fields[] = {
 	{ "offer_version", "offered version" },
 	{ "offer_kind", "kind" },
 	{ "offer_advisory", "advisory" },
+	{ "offer_manifest_sha256", "manifest" },
 	{ "offer_approved_by", "approved by" },
 	{ "offer_postponed_s", "postponed for another (s)" },
 	{ "offer_postpones_left", "can be postponed" },
@@ -111,7 +114,7 @@ static int look_up(struct ctl *ctl, const char *path, const char *const *members
 
 static int nothing_offered(void)
 {
-	fputs("agentctl: no update is offered\n", stderr);
+	fputs("agentctl: no update is offered, or nobody has looked into it yet\n", stderr);
 	return CTL_NOT_FOUND;
 }
 
@@ -144,30 +147,33 @@ static int approve_source(struct ctl *ctl, const char *action, const char *versi
 	return r;
 }
 
-/* Without a name: the release that the status shows, and no other one that takes its place meanwhile. */
+/* Release and manifest: what the status shows, or what the caller says that he saw; what took its place meanwhile is refused. */
+static int approve_release(struct ctl *ctl, const char *release_id, const char *manifest)
+{
+	static const char *const members[] = { "offer_release_id", "offer_manifest_sha256" };
+	_cleanup_free_ char *shown = NULL, *of = NULL;
+	char *texts[2] = { NULL, NULL };
+	int r = manifest != NULL ? CTL_OK : look_up(ctl, "/v1/update", members, texts, 2);
+
+	shown = texts[0];
+	of = texts[1];
+	if (r != CTL_OK)
+		return r;
+	if (manifest == NULL && (shown == NULL || of == NULL))
+		return nothing_offered();
+	return send_and_show(ctl, "POST", "/v1/update/approve", json_pack("{s:s, s:s}", "release_id", release_id != NULL ? release_id : shown,
+			     "manifest_sha256", manifest != NULL ? manifest : of));
+}
+
 int cmd_update_approve(struct ctl *ctl, int argc, char **argv)
 {
-	static const char *const member = "offer_release_id";
-	_cleanup_free_ char *shown = NULL;
 	const char *names[2] = { NULL, NULL };
 	int of_source = 0;
 	const struct option_row rows[] = { { "--source", NULL, &of_source } };
-	int r, n = options_parse(argc, argv, rows, ARRAY_SIZE(rows), names, 0, 2);
 
-	if (n < 0)
+	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), names, 0, 2) < 0)
 		return CTL_USAGE;
-	if (of_source)
-		return approve_source(ctl, names[0], names[1]);
-	if (n == 2) {
-		fputs("agentctl: a version goes with --source; a release has a name of its own\n", stderr);
-		return CTL_USAGE;
-	}
-	r = n == 1 ? CTL_OK : look_up(ctl, "/v1/update", &member, &shown, 1);
-	if (r != CTL_OK)
-		return r;
-	if (n == 0 && shown == NULL)
-		return nothing_offered();
-	return send_and_show(ctl, "POST", "/v1/update/approve", json_pack("{s:s}", "release_id", n == 1 ? names[0] : shown));
+	return of_source ? approve_source(ctl, names[0], names[1]) : approve_release(ctl, names[0], names[1]);
 }
 
 int cmd_update_postpone(struct ctl *ctl, int argc, char **argv)

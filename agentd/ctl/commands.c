@@ -55,7 +55,7 @@ const struct command commands[] = {
 	{ "update status", "", "slots, stage and result of the last installation", cmd_update_status },
 	{ "update check", "", "look for updates soon, whatever the rhythm is", cmd_update_check },
 	{ "update offer", "URL", "tell the device of an update; the policy says when it is installed", cmd_update_offer },
-	{ "update approve", "[RELEASE | --source [ACTION [VERSION]]]", "install the offered update now", cmd_update_approve },
+	{ "update approve", "[RELEASE [MANIFEST] | --source [ACTION [VERSION]]]", "install the offered update now", cmd_update_approve },
 	{ "update postpone", "HOURS", "put the offered update off, within the bounds of agentd.conf", cmd_update_postpone },
 	{ "update policy", "[automatic|window|approval]", "show or choose when offered updates are installed", cmd_update_policy },
 	{ "update key", "FILE|- | --remove", "the key of encrypted images, as for \"swupdate -K\"; sealed by the TPM of the device", cmd_update_key },

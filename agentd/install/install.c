@@ -225,6 +225,7 @@ static void copy_text(char ret_text[INSTALL_TEXT], const char *text)
 static int status_read(struct installer *in, struct install_status *ret_status, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
+	_cleanup_free_ char *keys = NULL;
 	struct agent_update_status status;
 	int r = agent_update_get_status(in->update, &status, err);
 
@@ -237,8 +238,11 @@ static int status_read(struct installer *in, struct install_status *ret_status, 
 	copy_text(ret_status->version, status.version);
 	copy_text(ret_status->release_id, status.release_id);
 	copy_text(ret_status->failed_release_id, status.failed_release_id);
-	if (agent_update_get_trust_version(in->update, &ret_status->trust_version, &why) < 0)
+	snprintf(ret_status->signers, sizeof(ret_status->signers), "%s", status.signers == NULL ? "" : status.signers);
+	if (agent_update_get_trusted_keys(in->update, &keys, &ret_status->trust_version, &why) < 0)
 		service_log(LOG_WARNING, "%s (%s)", agent_error_message(why), agent_error_name(why));
+	else
+		snprintf(ret_status->trusted_keys, sizeof(ret_status->trusted_keys), "%s", keys);
 	return 0;
 }
 
@@ -268,7 +272,8 @@ static void on_progress(void *userdata, enum agent_update_stage stage, uint64_t 
 }
 
 /* Ask the loop, and wait for what core says; on success the answer is in in->answer, and the caller wipes it. */
-static int core_ask(struct installer *in, enum install_question question, const struct agent_recipient *recipients, size_t n, struct agent_error **err)
+static int core_ask(struct installer *in, enum install_question question, const struct agent_recipient *recipients, size_t n,
+		    struct agent_error **err)
 {
 	struct timespec until;
 	int r = 0;
@@ -343,6 +348,7 @@ static int on_policy(void *userdata, const struct agent_update_release *release,
 	if (in->order.looks_only) {
 		copy_text(in->offer.offer_release_id, release->release_id);
 		copy_text(in->offer.offer_version, release->version);
+		copy_text(in->offer.offer_manifest_sha256, release->manifest_sha256);
 		snprintf(in->offer.offer_kind, sizeof(in->offer.offer_kind), "%s", release->kind);
 		snprintf(in->offer.offer_advisory, sizeof(in->offer.offer_advisory), "%s", release->advisory);
 		in->offer.offer_security_version = release->security_version;
@@ -352,6 +358,11 @@ static int on_policy(void *userdata, const struct agent_update_release *release,
 	if (in->order.release_id[0] != '\0' && strcmp(in->order.release_id, release->release_id) != 0)
 		return agent_error_set(err, -EPERM, "update.policy", "release %s was to be installed, the bundle is release %s", in->order.release_id,
 				       release->release_id);
+	/* Two bundles may have one release id: what was looked into, and shown to whoever approved it, is this one or none. */
+	if (in->order.manifest_sha256[0] != '\0' && strcmp(in->order.manifest_sha256, release->manifest_sha256) != 0)
+		return agent_error_set(err, -EPERM, "update.policy",
+				       "release %s was to be installed with the manifest %.16s..., this bundle of that name has another one, %.16s...",
+				       release->release_id, in->order.manifest_sha256, release->manifest_sha256);
 	pages_give_back();
 	return release->needs_key ? key_get(in, err) : 0;
 }
@@ -626,6 +637,7 @@ int installer_get_status(struct installer *in, struct install_status *ret_status
 	memcpy(ret_status->offer_version, in->offer.offer_version, sizeof(in->offer.offer_version));
 	memcpy(ret_status->offer_kind, in->offer.offer_kind, sizeof(in->offer.offer_kind));
 	memcpy(ret_status->offer_advisory, in->offer.offer_advisory, sizeof(in->offer.offer_advisory));
+	memcpy(ret_status->offer_manifest_sha256, in->offer.offer_manifest_sha256, sizeof(in->offer.offer_manifest_sha256));
 	ret_status->offer_security_version = in->offer.offer_security_version;
 	ret_status->offer_bytes = in->offer.offer_bytes;
 	ret_status->signed_s = in->offer.signed_s;

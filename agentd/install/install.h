@@ -17,6 +17,8 @@
 
 #define INSTALL_ANSWER_S 180	/* for a question: core has a TPM to ask, which may be making a key */
 #define INSTALL_TEXT 65
+#define INSTALL_SIGNERS (8 * 65)
+#define INSTALL_KEYS (80 * 65)
 #define UPDATE_LOOKED "update.looked"
 
 /* What Install1 reports, copied out of the engine. Empty texts are left out. */
@@ -25,8 +27,10 @@ struct install_status {
 		failed_release_id[INSTALL_TEXT];
 	uint64_t done_bytes, total_bytes, security_version, n_tries_left;
 	uint64_t trust_version;	/* 0: none, or it cannot be told */
+	char signers[INSTALL_SIGNERS];	/* of the bundle that version and release_id tell of: digests, blanks between */
+	char trusted_keys[INSTALL_KEYS];	/* whose signatures count; empty: cannot be told */
 	/* Of a bundle that was looked into and left alone; empty otherwise. */
-	char offer_release_id[INSTALL_TEXT], offer_version[INSTALL_TEXT], offer_kind[9], offer_advisory[256];
+	char offer_release_id[INSTALL_TEXT], offer_version[INSTALL_TEXT], offer_kind[9], offer_advisory[256], offer_manifest_sha256[INSTALL_TEXT];
 	uint64_t offer_security_version, offer_bytes;
 	uint64_t signed_s;	/* when the last bundle that was good was signed; 0: nobody says */
 };
@@ -36,6 +40,7 @@ struct install_order {
 	uint64_t floor, trust_floor, now_s;
 	bool looks_only;	/* stop when the manifest is known to be good: -ECANCELED UPDATE_LOOKED */
 	char release_id[INSTALL_TEXT]; /* the one that was allowed; empty: any */
+	char manifest_sha256[INSTALL_TEXT]; /* and the bundle; empty: any */
 	char *ticket;	/* a service ticket, malloc()ed, or NULL */
 	char device[AGENT_UPDATE_DEVICE_MAX + 1];
 	uint64_t tickets_used;

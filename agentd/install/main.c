@@ -46,7 +46,8 @@ static int append_status(sd_bus_message *m, const struct install_status *s)
 		{ "stage", s->stage }, { "booted_slot", s->booted_slot }, { "target_slot", s->target_slot },
 		{ "version", s->version }, { "release_id", s->release_id }, { "failed_release_id", s->failed_release_id },
 		{ "offer_release_id", s->offer_release_id }, { "offer_version", s->offer_version }, { "offer_kind", s->offer_kind },
-		{ "offer_advisory", s->offer_advisory },
+		{ "offer_advisory", s->offer_advisory }, { "offer_manifest_sha256", s->offer_manifest_sha256 },
+		{ "signers", s->signers }, { "trusted_keys", s->trusted_keys },
 	};
 	const struct {
 		const char *key;
@@ -198,17 +199,18 @@ static int method_begin(sd_bus_message *call, void *userdata, sd_bus_error *ret_
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct server *p = userdata;
 	struct install_order order = { 0 };
-	const char *release_id, *ticket, *device;
+	const char *release_id, *manifest, *ticket, *device;
 	int fd, own_fd, looks_only, r;
 
-	r = sd_bus_message_read(call, "htttbssst", &fd, &order.floor, &order.trust_floor, &order.now_s, &looks_only, &release_id, &ticket, &device,
-				&order.tickets_used);
+	r = sd_bus_message_read(call, "htttbsssst", &fd, &order.floor, &order.trust_floor, &order.now_s, &looks_only, &release_id, &manifest, &ticket,
+				&device, &order.tickets_used);
 	if (r < 0)
 		return r;
-	if (strlen(release_id) >= sizeof(order.release_id) || strlen(device) >= sizeof(order.device))
+	if (strlen(release_id) >= sizeof(order.release_id) || strlen(manifest) >= sizeof(order.manifest_sha256) || strlen(device) >= sizeof(order.device))
 		return -EINVAL;
 	order.looks_only = looks_only != 0;
 	strcpy(order.release_id, release_id);
+	strcpy(order.manifest_sha256, manifest);
 	strcpy(order.device, device);
 	if (ticket[0] != '\0' && (order.ticket = strdup(ticket)) == NULL)
 		return -ENOMEM;
@@ -286,7 +288,7 @@ static int method_rollback(sd_bus_message *call, void *userdata, sd_bus_error *r
 
 static const sd_bus_vtable install_vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_METHOD("Begin", "htttbssst", "a{sv}", method_begin, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("Begin", "htttbsssst", "a{sv}", method_begin, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Status", "", "a{sv}", method_status, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("CheckTicket", "ssttt", "stt", method_check_ticket, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Confirm", "", "t", method_confirm, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -254,7 +254,7 @@ void ep_update_offer_post(struct request *req)
 
 void ep_update_approve_post(struct request *req)
 {
-	request_call(req, "UpdateApprove", reply_from_dict, "s", args_text(req->args, "release_id"));
+	request_call(req, "UpdateApprove", reply_from_dict, "ss", args_text(req->args, "release_id"), args_text(req->args, "manifest_sha256"));
 }
 
 void ep_update_source_approve_post(struct request *req)

@@ -121,6 +121,7 @@ static const struct arg_rule args_fetch[] = { { "url", ARG_TEXT, REQUIRED, 2048,
 
 static const struct arg_rule args_approve[] = {
 	{ "release_id", ARG_TEXT, REQUIRED, 64, 1, .bytes = "A-Za-z0-9._+:-", .about = "the release that waits: what is approved is what was shown" },
+	{ "manifest_sha256", ARG_TEXT, REQUIRED, 64, 64, .bytes = "0-9a-f", .about = "offer_manifest_sha256 that was shown: another bundle of that release is refused" },
 	{ NULL },
 };
 
@@ -310,6 +311,8 @@ static const struct arg_rule answer_update[] = {
 	{ "release_id", ARG_TEXT, OPTIONAL },
 	{ "security_version", ARG_NUMBER, REQUIRED },
 	{ "floor", ARG_NUMBER, OPTIONAL },
+	{ "signers", ARG_TEXTS, OPTIONAL, .bytes = HEX, .about = "of that release: SHA-256 of the SubjectPublicKeyInfo of each key whose signature was good" },
+	{ "trusted_keys", ARG_TEXTS, OPTIONAL, .bytes = HEX, .about = "whose signatures count: the same of each signer, or authority of signers, that is pinned" },
 	{ "has_key", ARG_TRUTH, REQUIRED, .about = "for encrypted images" },
 	{ "signers_version", ARG_NUMBER, OPTIONAL, .about = "of the policy of signers, kept in the TPM; 0 when those of the trust folder sign" },
 	{ "tries_left", ARG_NUMBER, REQUIRED },
@@ -321,6 +324,7 @@ static const struct arg_rule answer_update[] = {
 	{ "offer_version", ARG_TEXT, OPTIONAL },
 	{ "offer_kind", ARG_TEXT, OPTIONAL, .values = "security feature" },
 	{ "offer_advisory", ARG_TEXT, OPTIONAL, .about = "what its makers tell the owner" },
+	{ "offer_manifest_sha256", ARG_TEXT, OPTIONAL, .bytes = HEX, .about = "of what was signed: names the bundle that was looked into" },
 	{ "offer_reference", ARG_TEXT, OPTIONAL, .about = "of the server that offers it" },
 	{ "offer_approved_by", ARG_TEXT, OPTIONAL },
 	{ "offer_security_version", ARG_NUMBER, OPTIONAL },

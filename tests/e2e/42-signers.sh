@@ -131,6 +131,10 @@ strict 30 signer
 succeeds "a release that changes the signers installs" ctl update install strict.swu
 succeeds "and the TPM knows it" wait_for 30 has_version 2
 succeeds "an event tells of it" sh -c "grep -rq update.signers '$LAB/state/events'"
+key_of() { openssl x509 -in "$PKI/$1.pem" -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum | cut -d ' ' -f 1; }
+is "the status says whose key signed it" "$(ctl --json update status | jq -r '.signers[]')" "$(key_of signer)"
+is "and whose may sign from now on" "$(ctl --json update status | jq -r '.trusted_keys[]')" "$(key_of next)"
+succeeds "the first is among the events" sh -c "grep -rq '$(key_of signer)' '$LAB/state/events'"
 back
 cp "$LAB/install/trust" chain.2
 NO_TRUST=1 strict 31 signer

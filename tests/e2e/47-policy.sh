@@ -41,10 +41,14 @@ succeeds "that is recorded" has_event update.postponed hours 10
 restart "$CLOSED"
 becomes "policy, offer and postponement outlive a restart" policy=approval offer_state=waiting offer_waits_for=postponed offer_postpones_left=0
 exits "approving a release that is not the one that waits" 8 ctl update approve release-9.9
+exits "or another bundle of that release" 8 ctl update approve release-2.0 "$(printf 'x' | sha256sum | cut -d ' ' -f 1)"
+api POST /v1/update/approve -H 'Content-Type: application/json' -d '{"release_id": "release-2.0"}' > "$LAB/out"
+is "a bundle has to be named" "$(cat "$LAB/api.status")" 400
 succeeds "approved" ctl update approve
 becomes "it is installed" stage=trying offer_state=installed version=2.0
 is "the slot holds it" "$(head -c 2M "$SLOT_B" | sha256sum)" "$(sha256sum < "$LAB/image")"
 succeeds "who approved it is recorded" has_event update.approved release release-2.0
+succeeds "and the bundle" has_event update.approved manifest "$(field offer_manifest_sha256)"
 succeeds "offered once more" ctl update offer "$URL/one.swu"
 becomes "it is not installed again" stage=trying offer_state=installed
 succeeds "taken back" ctl update rollback
@@ -55,8 +59,9 @@ before=$(sha256sum < "$SLOT_B")
 publish two.swu 3.0 2
 succeeds "the next one is offered" ctl update offer "$URL/two.swu"
 becomes "and waits" offer_state=waiting offer_release_id=release-3.0
-publish two.swu 3.1 2
-succeeds "approved, but the server has another release there now" ctl update approve
+# the right signer, the same release id, and another description
+publish two.swu 3.0 2 signer --advisory 'nothing to see here'
+succeeds "approved, but the server has another bundle of that release now" ctl update approve
 becomes "which is refused" offer_state=refused offer_error_name=update.policy
 untouched "and touches nothing"
 

@@ -178,7 +178,7 @@ def viewer(b):
     look(b, "viewer")
     walk(b, "viewer")
     status = b.call("POST", "/execute/async", {"script": """const done = arguments[arguments.length - 1];
-      fetch('/v1/update/approve', { method: 'POST', headers: { 'X-Agentd': '1', 'Content-Type': 'application/json' }, body: '{"release_id":"release-2.0"}' })
+      fetch('/v1/update/approve', { method: 'POST', headers: { 'X-Agentd': '1', 'Content-Type': 'application/json' }, body: JSON.stringify({ release_id: 'release-2.0', manifest_sha256: '0'.repeat(64) }) })
         .then((r) => done(r.status))""", "args": []})
     check("who asks past the page is refused by the device", status == 403, status)
     check("and it is in the log", b.wait(lambda: "Somebody asked for what needs a higher role" in b.text("#events")), b.text("#events")[:300])

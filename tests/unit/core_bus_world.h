@@ -258,18 +258,17 @@ static int on_install(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	strcat(install.calls, member);
 	strcat(install.calls, " ");
 	if (strcmp(member, "Begin") == 0) {
-		const char *release_id;
-		uint64_t now;
+		const char *release_id, *manifest, *ticket, *device;
 		int fd, looks_only;
+		uint64_t now;
 
-		const char *ticket, *device;
-
-		assert_true(sd_bus_message_read(m, "htttbssst", &fd, &install.floor, &install.trust_floor, &now, &looks_only, &release_id, &ticket, &device,
-						&install.tickets_used) > 0);
+		assert_true(sd_bus_message_read(m, "htttbsssst", &fd, &install.floor, &install.trust_floor, &now, &looks_only, &release_id, &manifest, &ticket,
+						&device, &install.tickets_used) > 0);
 		snprintf(install.ticket, sizeof(install.ticket), "%s", ticket);
 		snprintf(install.device, sizeof(install.device), "%s", device);
 		assert_false(looks_only);
 		assert_string_equal(release_id, "");
+		assert_string_equal(manifest, "");
 		install.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 		install.begin = sd_bus_message_ref(m);
 		return 1;

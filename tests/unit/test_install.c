@@ -163,21 +163,30 @@ static void assert_stage(struct daemon *m, const char *stage)
 	sd_bus_error_free(&error);
 }
 
-static int call_begin(struct daemon *m, int fd, uint64_t floor, sd_bus_error *error)
+static int call_order(struct daemon *m, int fd, uint64_t floor, bool looks_only, const char *release_id, const char *manifest, sd_bus_message **ret_reply,
+		      sd_bus_error *error)
 {
-	sd_bus_message *call = NULL, *reply = NULL;
+	sd_bus_message *call = NULL;
 	int r;
 
 	assert_true(sd_bus_message_new_method_call(m->bus, &call, NULL, BUS_PATH, BUS_INSTALL, "Begin") >= 0);
-	assert_true(sd_bus_message_append(call, "htttbssst", fd, floor, UINT64_C(0), NOW_S, 0, "", "", "", UINT64_C(0)) >= 0);
-	r = sd_bus_call(m->bus, call, 60 * 1000000, error, &reply);
+	assert_true(sd_bus_message_append(call, "htttbsssst", fd, floor, UINT64_C(0), NOW_S, (int)looks_only, release_id, manifest, "", "", UINT64_C(0)) >= 0);
+	r = sd_bus_call(m->bus, call, 60 * 1000000, error, ret_reply);
+	sd_bus_message_unref(call);
+	return r;
+}
+
+static int call_begin(struct daemon *m, int fd, uint64_t floor, sd_bus_error *error)
+{
+	sd_bus_message *reply = NULL;
+	int r = call_order(m, fd, floor, false, "", "", &reply, error);
+
 	if (r >= 0) {
 		char text[64];
 
 		status_read(reply, "release_id", text, sizeof(text), NULL);
 		assert_string_equal(text, "r-1");
 	}
-	sd_bus_message_unref(call);
 	sd_bus_message_unref(reply);
 	return r;
 }
@@ -262,6 +271,49 @@ static void what_is_refused_comes_back_with_its_name(void **state)
 	assert_true(WIFEXITED(daemon_stop(m)));
 }
 
+/* The bundle that was looked into, and no other one that the right people signed under the same release id. */
+static void only_the_bundle_that_was_looked_into_is_installed(void **state)
+{
+	static const struct {
+		const char *release_id;
+		bool is_other, is_refused;
+	} rows[] = { { "r-1", true, true }, { "r-9", false, true }, { "", true, true }, { "r-1", false, false } };
+	struct daemon *m = *state;
+	_cleanup_bytes_ struct bytes bytes = { 0 }, other = { 0 };
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	sd_bus_message *reply = NULL;
+	char seen[65];
+	int fd;
+
+	daemon_start(m);
+	bundle_make(m->device, &(struct bundle){ 0 }, &bytes);
+	bundle_make(m->device, &(struct bundle){ .extra_agent = "advisory = \"another\";" }, &other);
+	fd = bytes_fd(bytes.data, bytes.size);
+	assert_true(call_order(m, fd, 0, true, "", "", &reply, &error) >= 0);
+	close(fd);
+	status_read(reply, "offer_manifest_sha256", seen, sizeof(seen), NULL);
+	assert_int_equal(strlen(seen), 64);
+	sd_bus_message_unref(reply);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct bytes *b = rows[i].is_other ? &other : &bytes;
+		int r;
+
+		reply = NULL;
+		fd = bytes_fd(b->data, b->size);
+		r = call_order(m, fd, 0, false, rows[i].release_id, seen, &reply, &error);
+		close(fd);
+		sd_bus_message_unref(reply);
+		assert_int_equal(r < 0, rows[i].is_refused);
+		if (!rows[i].is_refused)
+			continue;
+		assert_string_equal(error.name, BUS_ERROR_PREFIX "EPERM.update.policy");
+		sd_bus_error_free(&error);
+		assert_true(slot_is_untouched(m->device, 1));
+	}
+	assert_true(slot_holds_image(m->device, 1));
+	assert_true(WIFEXITED(daemon_stop(m)));
+}
+
 static void questions_are_answered_while_a_bundle_is_awaited(void **state)
 {
 	struct daemon *m = *state;
@@ -272,7 +324,7 @@ static void questions_are_answered_while_a_bundle_is_awaited(void **state)
 	daemon_start(m);
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	assert_true(sd_bus_message_new_method_call(m->bus, &call, NULL, BUS_PATH, BUS_INSTALL, "Begin") >= 0);
-	assert_true(sd_bus_message_append(call, "htttbssst", fds[0], UINT64_C(0), UINT64_C(0), NOW_S, 0, "", "", "", UINT64_C(0)) >= 0);
+	assert_true(sd_bus_message_append(call, "htttbsssst", fds[0], UINT64_C(0), UINT64_C(0), NOW_S, 0, "", "", "", "", UINT64_C(0)) >= 0);
 	assert_true(sd_bus_call_async(m->bus, NULL, call, NULL, NULL, 0) >= 0);
 	sd_bus_message_unref(call);
 	assert_stage(m, "receiving");
@@ -313,6 +365,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(a_bundle_is_installed_confirmed_and_reported),
 		T(what_is_refused_comes_back_with_its_name),
+		T(only_the_bundle_that_was_looked_into_is_installed),
 		T(questions_are_answered_while_a_bundle_is_awaited),
 		T(without_a_boot_environment_every_question_gets_the_reason),
 	};

@@ -32,10 +32,19 @@ static int teardown(void **state)
 	return 0;
 }
 
+#define MANIFEST "00000000000000000000000000000000000000000000000000000000000000a1"
+#define OTHER "00000000000000000000000000000000000000000000000000000000000000a2"
+
+static int looked(struct policy *p, const char *release, const char *manifest)
+{
+	return policy_looked(p, &(struct policy_found){ .release_id = release, .version = "2.0", .kind = "security", .advisory = "mends a hole",
+			     .manifest_sha256 = manifest, .security_version = 7 }, NULL);
+}
+
 static void wait_for_release(struct policy *p, const char *release)
 {
 	assert_int_equal(policy_announce(p, "https://x/1.swu", "", NULL), 1);
-	assert_int_equal(policy_looked(p, release, "2.0", "security", "mends a hole", 7, NULL), 0);
+	assert_int_equal(looked(p, release, MANIFEST), 0);
 }
 
 /* 2026-11-23 is a Monday. */
@@ -152,7 +161,7 @@ static void the_policy_decides(void **state)
 		p.postponed_s = rows[i].is_postponed ? 5 : 0;
 		p.seen_s = rows[i].clock_goes_back ? now.wall_s + 1 : now.wall_s - DAY_S;
 		if (rows[i].is_approved)
-			assert_int_equal(policy_approve(&p, "r-1", "admin", NULL), 0);
+			assert_int_equal(policy_approve(&p, "r-1", MANIFEST, "admin", NULL), 0);
 		if (policy_decide(&p, &now) != rows[i].wait)
 			fail_msg("%s: waits for \"%s\", not for \"%s\"", rows[i].what, offer_wait_name(policy_decide(&p, &now)), offer_wait_name(rows[i].wait));
 	}
@@ -220,16 +229,67 @@ static void only_what_was_shown_is_approved(void **state)
 	struct policy p = policy_new();
 	struct agent_error *err = NULL;
 
-	assert_int_equal(policy_approve(&p, "r-1", "admin", &err), -ENOENT);
+	assert_int_equal(policy_approve(&p, "r-1", MANIFEST, "admin", &err), -ENOENT);
 	assert_error(&err, -ENOENT, "update.nothing");
 	wait_for_release(&p, "r-1");
-	assert_int_equal(policy_approve(&p, "r-2", "admin", &err), -EPERM);
+	assert_int_equal(policy_approve(&p, "r-2", MANIFEST, "admin", &err), -EPERM);
 	assert_error(&err, -EPERM, "update.policy");
-	assert_int_equal(policy_approve(&p, "r-1", "admin", NULL), 0);
-	/* Another release comes from the same place before it was installed: nobody has approved that one. */
-	assert_int_equal(policy_announce(&p, "https://x/2.swu", "", NULL), 1);
-	assert_int_equal(policy_looked(&p, "r-2", "3.0", "", "", 8, NULL), 0);
+	assert_int_equal(policy_approve(&p, "r-1", OTHER, "admin", &err), -EPERM);
+	assert_error(&err, -EPERM, "update.policy");
+	assert_int_equal(policy_approve(&p, "r-1", "", "admin", &err), -EPERM);
+	assert_error(&err, -EPERM, "update.policy");
 	assert_string_equal(p.approved_by, "");
+	assert_int_equal(policy_approve(&p, "r-1", MANIFEST, "admin", NULL), 0);
+	/* The same bundle from elsewhere is what was approved. */
+	assert_int_equal(policy_announce(&p, "https://x/2.swu", "", NULL), 1);
+	assert_int_equal(looked(&p, "r-1", MANIFEST), 0);
+	assert_string_equal(p.approved_by, "admin");
+	/* Another release comes before it was installed: nobody has approved that one. */
+	assert_int_equal(policy_announce(&p, "https://x/3.swu", "", NULL), 1);
+	assert_int_equal(looked(&p, "r-2", MANIFEST), 0);
+	assert_string_equal(p.approved_by, "");
+}
+
+/* Two bundles, both signed by the right people, may have one release id. */
+static void another_bundle_of_that_name_was_not_approved(void **state)
+{
+	static const char *const no_digests[] = { "", "a1", MANIFEST "a", "0000000000000000000000000000000000000000000000000000000000000 a1",
+						  "00000000000000000000000000000000000000000000000000000000000000A1" };
+	struct policy p = policy_new();
+
+	wait_for_release(&p, "r-1");
+	assert_int_equal(policy_postpone(&p, 100, NULL), 0);
+	assert_int_equal(policy_approve(&p, "r-1", MANIFEST, "admin", NULL), 0);
+	assert_int_equal(policy_announce(&p, "https://x/2.swu", "", NULL), 1);
+	assert_int_equal(looked(&p, "r-1", OTHER), 0);
+	assert_string_equal(p.approved_by, "");
+	assert_string_equal(p.manifest_sha256, OTHER);
+	/* It is no way to put a release off for longer, either. */
+	assert_int_equal(p.n_postponed, 1);
+	assert_int_equal(p.postponed_total_s, 100 * 3600);
+	for (size_t i = 0; i < ARRAY_SIZE(no_digests); i++) {
+		assert_int_equal(policy_announce(&p, i % 2 == 0 ? "https://x/3.swu" : "https://x/4.swu", "", NULL), 1);
+		assert_int_equal(looked(&p, "r-1", no_digests[i]), -EBADMSG);
+		assert_int_equal(p.state, OFFER_ANNOUNCED);
+	}
+}
+
+/* A file of an agent that did not say which bundle it was: nothing is installed by an approval from then. */
+static void an_offer_of_unknown_bytes_is_looked_into_again(void **state)
+{
+	static const char old[] = "state=waiting\nurl=https://x/1.swu\nrelease=r-1\nversion=2.0\nsecurity_version=7\napproved_by=maria\nend\n";
+	struct policy p = policy_new();
+
+	assert_int_equal(file_replace_at(dir.fd, POLICY_FILE, 0600, old, strlen(old), NULL), 0);
+	assert_int_equal(policy_load(&p, NULL), 0);
+	assert_int_equal(p.state, OFFER_ANNOUNCED);
+	assert_string_equal(p.approved_by, "");
+	assert_int_equal(looked(&p, "r-1", MANIFEST), 0);
+	assert_int_equal(policy_save(&p, NULL), 0);
+	p = policy_new();
+	assert_int_equal(policy_load(&p, NULL), 0);
+	assert_int_equal(p.state, OFFER_WAITING);
+	assert_string_equal(p.manifest_sha256, MANIFEST);
 }
 
 static void postponing_is_bounded(void **state)
@@ -250,13 +310,13 @@ static void postponing_is_bounded(void **state)
 	assert_int_equal(policy_postpone(&p, 1, NULL), 0);
 	/* The same release under another address has the same bounds. */
 	assert_int_equal(policy_announce(&p, "https://x/again.swu", "", NULL), 1);
-	assert_int_equal(policy_looked(&p, "r-1", "2.0", "security", "", 7, NULL), 0);
+	assert_int_equal(looked(&p, "r-1", MANIFEST), 0);
 	assert_int_equal(policy_postpone(&p, 1, NULL), 0);
 	assert_int_equal(policy_postpone(&p, 1, &err), -EDQUOT);
 	assert_error(&err, -EDQUOT, "update.postpone");
 	/* Another one begins anew. */
 	assert_int_equal(policy_announce(&p, "https://x/2.swu", "", NULL), 1);
-	assert_int_equal(policy_looked(&p, "r-2", "2.0", "security", "", 7, NULL), 0);
+	assert_int_equal(looked(&p, "r-2", OTHER), 0);
 	assert_int_equal(policy_postpone(&p, 168, NULL), 0);
 }
 
@@ -268,7 +328,7 @@ static void what_was_said_is_there_after_a_restart(void **state)
 	p.has_mode = true;
 	p.mode = POLICY_WINDOW;
 	assert_int_equal(policy_postpone(&p, 5, NULL), 0);
-	assert_int_equal(policy_approve(&p, "r-1", "maria", NULL), 0);
+	assert_int_equal(policy_approve(&p, "r-1", MANIFEST, "maria", NULL), 0);
 	p.seen_s = 1800000000;
 	assert_int_equal(policy_move(&p, OFFER_INSTALLING, NULL), 0);
 	assert_int_equal(policy_save(&p, NULL), 0);
@@ -280,6 +340,7 @@ static void what_was_said_is_there_after_a_restart(void **state)
 	assert_string_equal(q.kind, "security");
 	assert_string_equal(q.advisory, "mends a hole");
 	assert_string_equal(q.approved_by, "maria");
+	assert_string_equal(q.manifest_sha256, MANIFEST);
 	assert_int_equal(q.n_postponed, 1);
 	assert_int_equal(q.postponed_total_s, 5 * 3600);
 	assert_int_equal(q.seen_s, 1800000000);
@@ -327,7 +388,7 @@ static void the_same_offer_is_no_news(void **state)
 	assert_int_equal(policy_announce(&p, "https://x/1.swu", "", NULL), 0);
 	assert_int_equal(p.state, OFFER_WAITING);
 	assert_int_equal(policy_announce(&p, "https://x/1.swu", "action 7", NULL), 1);
-	assert_int_equal(policy_looked(&p, "r-1", "2.0", "", "", 7, NULL), 0);
+	assert_int_equal(looked(&p, "r-1", MANIFEST), 0);
 	assert_int_equal(policy_move(&p, OFFER_INSTALLING, NULL), 0);
 	assert_int_equal(policy_announce(&p, "https://x/2.swu", "", &err), -EBUSY);
 	assert_error(&err, -EBUSY, "update.busy");
@@ -372,6 +433,8 @@ int main(void)
 		cmocka_unit_test(the_policy_decides),
 		cmocka_unit_test(moves_are_those_of_the_table),
 		cmocka_unit_test(only_what_was_shown_is_approved),
+		cmocka_unit_test(another_bundle_of_that_name_was_not_approved),
+		cmocka_unit_test_setup_teardown(an_offer_of_unknown_bytes_is_looked_into_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_action_is_approved_at_its_version, setup, teardown),
 		cmocka_unit_test(postponing_is_bounded),
 		cmocka_unit_test_setup_teardown(what_was_said_is_there_after_a_restart, setup, teardown),

@@ -38,11 +38,11 @@ function rebootText(update) {
   return update.reboot_waits_for === "notice" ? `${announced} Then it starts.` : rebootWaits[update.reboot_waits_for] || rebootWaits.person;
 }
 
-let offered = "";
+let offered = {};
 
 function drawOffer(update) {
   const isWaiting = update.offer_state === "waiting", isShown = isWaiting || update.offer_state === "refused";
-  offered = update.offer_release_id || "";
+  offered = { release_id: update.offer_release_id, manifest_sha256: update.offer_manifest_sha256 };
   $("offer").hidden = !isShown;
   if (!isShown) return;
   $("offer-title").textContent = isWaiting ? `${offerKinds[update.offer_kind] || "An update"} can be installed: version ${update.offer_version}.` :
@@ -53,7 +53,7 @@ function drawOffer(update) {
   $("postpone").hidden = !isWaiting || !update.offer_postpones_left;
 }
 
-$("approve").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/approve", { release_id: offered }))));
+$("approve").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/approve", offered))));
 $("postpone").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/postpone", { hours: 24 }))));
 
 let policy = "";
