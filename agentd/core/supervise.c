@@ -285,6 +285,7 @@ static int on_exit_of_child(sd_event_source *source, const siginfo_t *info, void
 {
 	struct child *child = userdata;
 	bool is_clean = info->si_code == CLD_EXITED && info->si_status == 0;
+	bool has_given_up = info->si_code == CLD_EXITED && (info->si_status == EXIT_CODE_CONFIG || info->si_status == EXIT_CODE_NOPERM);
 	char how[128];
 
 	child->pid = 0;
@@ -299,10 +300,17 @@ static int on_exit_of_child(sd_event_source *source, const siginfo_t *info, void
 	}
 	if (child->is_ready && now_us(child->supervisor) - child->started_us >= STEADY_US)
 		child->delay_s = DELAY_MIN_S;
-	/* What is wrong with the settings or the rights does not mend itself in a second. */
-	if (info->si_code == CLD_EXITED && (info->si_status == EXIT_CODE_CONFIG || info->si_status == EXIT_CODE_NOPERM))
-		child->delay_s = DELAY_MAX_S;
 	how_it_ended(info, how, sizeof(how));
+	/* It refused whoever asked, and would again: nobody needs it before the next one asks. One that was killed may have left something running. */
+	if (has_given_up && child->id == CHILD_SCRIPT) {
+		service_log(event_types[EVENT_PROGRAM_RESTARTED].priority, "%s %s; it starts again when somebody asks for it", names[child->id], how);
+		hang_up(child);
+		wait_for_socket(child);
+		return 0;
+	}
+	/* What is wrong with the settings or the rights does not mend itself in a second. */
+	if (has_given_up)
+		child->delay_s = DELAY_MAX_S;
 	service_log(event_types[EVENT_PROGRAM_RESTARTED].priority, "%s: %s %s; it starts again in %u s",
 		    event_types[EVENT_PROGRAM_RESTARTED].name, names[child->id], how, child->delay_s);
 	if (child->is_on_demand)

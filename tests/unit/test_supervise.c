@@ -49,6 +49,8 @@ static int act_as(const char *name)
 			close(fd);
 			if (strcmp(name, "agentd-install") == 0)
 				return 0;
+			if (strcmp(name, "agentd-script") == 0)
+				return EXIT_CODE_NOPERM; /* as without a user of its own */
 		}
 	}
 }
@@ -62,7 +64,7 @@ struct lab {
 
 static void configure(struct lab *lab, const char *more)
 {
-	static const char *const programs[] = { "agentd-mgmt", "agentd-link", "agentd-fetch", "agentd-install" };
+	static const char *const programs[] = { "agentd-mgmt", "agentd-link", "agentd-fetch", "agentd-install", "agentd-script" };
 	char text[1000], self[400];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	int fd;
@@ -233,6 +235,28 @@ static void a_program_on_demand_comes_each_time(void **state)
 	assert_int_not_equal(first, second);
 }
 
+/* It will refuse again: no use in starting it as long as nobody asks, nor in having the next one wait. */
+static void scripts_that_cannot_run_are_no_reason_to_restart(void **state)
+{
+	struct lab lab = { .supervisor = 0 };
+	pid_t first, second;
+
+	configure(&lab, "mgmt = { https = false; };\nupdate = { scripts = \"run\"; };\n");
+	lab.supervisor = start(&lab);
+	wait_for(&lab, "core-mgmt.sock", "agentd");
+	first = wait_for(&lab, "script.sock", "agentd-script");
+	assert_gone(first);
+	second = wait_for(&lab, "script.sock", "agentd-script");
+	assert_int_not_equal(first, second);
+	assert_gone(second);
+	for (int ms = 0; ms < PATIENCE_MS && faccessat(lab.dir.fd, "run/pids/agentd-script", F_OK, 0) == 0; ms += 20)
+		usleep(20000);
+	assert_int_equal(faccessat(lab.dir.fd, "run/pids/agentd-script", F_OK, 0), -1);
+	kill(lab.supervisor, SIGTERM);
+	assert_int_equal(exit_code(lab.supervisor), 0);
+	temp_dir_remove(&lab.dir);
+}
+
 static void programs_end_with_the_supervisor(void **state)
 {
 	struct lab *lab = *state;
@@ -311,6 +335,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(a_second_one_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_killed_program_comes_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_program_on_demand_comes_each_time, setup, teardown),
+		cmocka_unit_test(scripts_that_cannot_run_are_no_reason_to_restart),
 		cmocka_unit_test_setup_teardown(programs_end_with_the_supervisor, setup, teardown),
 		cmocka_unit_test(a_program_left_out_has_no_listener),
 		cmocka_unit_test(what_it_cannot_do_has_an_exit_code),
