@@ -13,13 +13,14 @@
 
 /* ---- the log ------------------------------------------------------------------------------------------------------ */
 
-enum kind { WRITE, CREATE, RENAME, REMOVE, SYNC_FILE, SYNC_FOLDER, FLOOR, TICKET };
+enum kind { WRITE, CREATE, RENAME, REMOVE, SYNC_FILE, SYNC_FOLDER, FLOOR, TICKET, SCRIPT_RUNS, SCRIPT_ENDED };
 
 struct event {
 	enum kind kind;
 	int file;			/* number of the file, whatever its name */
 	char path[PATH_SIZE], to[PATH_SIZE];
-	uint64_t offset, floor;		/* floor: the counter, of FLOOR and TICKET */
+	uint64_t offset, floor;		/* floor: the counter, of FLOOR and TICKET; the release, of the scripts */
+	bool is_after;			/* of the scripts */
 	size_t size;
 	uint8_t *data;
 };

@@ -18,6 +18,8 @@ static struct content on_disk[2];	/* the slots as they lie there, so that they n
 static uint64_t dice = 88172645463325252u;
 static uint64_t floor_now;		/* as NV memory has it */
 static uint64_t tickets_now;		/* likewise: how many service tickets were used */
+#define RELEASES_MAX 16
+static bool has_run[RELEASES_MAX][2];	/* the scripts of a release, before and after the images: to their end, and well */
 
 static uint64_t roll(void)
 {
@@ -92,6 +94,10 @@ static void advance(const struct event *e)
 		floor_now = e->floor;
 		return;
 	}
+	if (e->kind == SCRIPT_ENDED)
+		has_run[e->floor][e->is_after] = true;
+	if (e->kind == SCRIPT_RUNS || e->kind == SCRIPT_ENDED)
+		return;
 	if (e->kind == TICKET) {
 		tickets_now = e->floor;
 		return;

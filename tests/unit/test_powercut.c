@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Power cuts. Every write, name change and sync of a device's life is logged: slots, journal, boot environment, the chain of signers'
- * policies, and each increment of the counters of floor and service tickets in NV memory. Then each instant of it is replayed for every boot backend: with all that was not yet synced, with nothing of it, and with
- * random parts of it (POWERCUT_SUBSETS per instant, default 1), in which writes are lost, out of order or torn between sectors. In
- * each of these states the boot loader starts something whole that is not below the floor, over several boots, and what the power cut
+ * policies, and each increment of the counters of floor and service tickets in NV memory; and when scripts of bundles ran. Then each instant of it
+ * is replayed for every boot backend: with all that was not yet synced, with nothing of it, and with random parts of it (POWERCUT_SUBSETS per instant,
+ * default 1), in which writes are lost, out of order or torn between sectors. In each of these states the boot loader starts something whole that is not below the floor, over several boots, and what the power cut
  * broke off can be done again.
  *
  * What an fsync() covers: the bytes of its file, or the names in its folder. Names not synced yet are lost from the end, as from the
@@ -29,9 +29,11 @@
 
 /* ---- a life ---------------------------------------------------------------------------------------------------------- */
 
-#define RELEASES 9
+#define RELEASES 10
 #define BY_TICKET 7	/* below the floor that release 6 raised */
-static const uint64_t security_version_of[RELEASES + 1] = { 0, 5, 6, 6, 6, 7, 7, 6, 8, 9 };
+#define BAD_SCRIPT 8	/* its script fails after the images */
+static const uint64_t security_version_of[RELEASES + 1] = { 0, 5, 6, 6, 6, 7, 7, 6, 7, 8, 9 };
+_Static_assert(RELEASES < RELEASES_MAX, "room for all of them");
 
 /* The images differ from their first byte on. */
 static void image_make(struct device *d, int release)
@@ -50,14 +52,49 @@ static int ticket_count(void *userdata, struct agent_error **err)
 	return 0;
 }
 
+/* The script of a bundle: it takes its time, and the power may go meanwhile. */
+#define SCRIPT_TEXT "echo a script\n"
+struct script_run {
+	int release;
+	size_t began_at;	/* events that were there before the installation */
+};
+
+static int script_note(void *userdata, const struct agent_update_script *script, struct agent_error **err)
+{
+	const struct script_run *run = userdata;
+	bool fails = script->is_after && run->release == BAD_SCRIPT;
+	struct event *e;
+
+	if (!is_recording)
+		return fails ? -EPERM : 0;
+	/* Those before the images run on a device that nothing was changed on. */
+	for (size_t i = run->began_at; !script->is_after && i < n_events; i++)
+		if (events[i].kind != SCRIPT_RUNS && events[i].kind != SCRIPT_ENDED)
+			fail_msg("release %d: event %zu (kind %d, %s) comes before its script", run->release, i, (int)events[i].kind, events[i].path);
+	e = event_new(SCRIPT_RUNS, "");
+	e->floor = (uint64_t)run->release;
+	e->is_after = script->is_after != 0;
+	if (fails)
+		return agent_error_set(err, -EPERM, "update.script", "the script failed");
+	e = event_new(SCRIPT_ENDED, "");
+	e->floor = (uint64_t)run->release;
+	e->is_after = script->is_after != 0;
+	return 0;
+}
+
 static int release_install(struct device *d, int release)
 {
 	_cleanup_engine_ struct agent_update *u = engine(d);
-	char name[16], ticket[TICKET_SIZE];
-	const struct bundle b = { .release = name, .security_version = security_version_of[release], .two_signers = true };
+	struct script_run run = { .release = release, .began_at = n_events };
+	char name[16], ticket[TICKET_SIZE], sha[65], scripts[256];
+	const struct bundle b = { .release = name, .security_version = security_version_of[release], .two_signers = true, .sections = scripts,
+				  .extra_agent = "scripts = [ \"both\" ];", .early = { { "both", SCRIPT_TEXT } } };
 
 	image_make(d, release);
 	snprintf(name, sizeof(name), "r-%d", release);
+	sha256_text(SCRIPT_TEXT, strlen(SCRIPT_TEXT), sha);
+	snprintf(scripts, sizeof(scripts), "scripts = ( { filename = \"both\"; type = \"shellscript\"; sha256 = \"%s\"; } );", sha);
+	assert_int_equal(agent_update_set_script(u, script_note, &run, NULL), 0);
 	if (release == BY_TICKET) {
 		/* For the first use of all: the second one finds the counter ahead of it. */
 		ticket_make(d, &(struct ticket_spec){ .bundle = &b, .how = { .two_signers = true } }, ticket);
@@ -143,6 +180,9 @@ static void life_record(struct device *d)
 	assert_int_equal(release_install(d, 6), 0);
 	assert_string_equal(reboot(d), "b");
 	assert_int_equal(release_confirm(d), 0);
+	/* One whose script fails when all its bytes are there: it never boots. */
+	assert_int_equal(release_install(d, BAD_SCRIPT), -EPERM);
+	assert_string_equal(reboot(d), "b");
 	/* Back to an older one, by a ticket; the floor stays, and so does what it is in. */
 	assert_int_equal(release_install(d, BY_TICKET), 0);
 	assert_string_equal(reboot(d), "a");
@@ -169,6 +209,8 @@ static void boots_something_whole(struct device *d, const char *when)
 	image_make(d, release);
 	if (memcmp(c->data, d->image, IMAGE_BYTES) != 0)
 		fail_msg("%s: slot %s boots and holds half of release %d", when, slot, release);
+	if (!has_run[release][0] || !has_run[release][1])
+		fail_msg("%s: slot %s boots release %d, whose scripts have not run to their end", when, slot, release);
 	if (release == BY_TICKET && tickets_now == 0)
 		fail_msg("%s: slot %s boots what a ticket lets in, and no ticket was used up", when, slot);
 	if (security_version_of[release] < floor_now && release != BY_TICKET)
@@ -275,6 +317,7 @@ static void every_instant_leaves_a_system_that_boots(void **state)
 	life_record(d);
 	is_replaying = true;
 	floor_now = tickets_now = 0;
+	memset(has_run, 0, sizeof(has_run));
 	n_pending = 0;
 	stable.names = first_names;
 	for (int i = 0; i < n_files; i++) {
