@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "agentd/core/source.h"
+#include "agentd/core/stream.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -31,6 +32,7 @@ struct source {
 	unsigned n_failures;
 	char state[16], detail[400];
 	char action[UPDATE_ACTION_MAX + 1], version[65]; /* that the source speaks of */
+	char waits_for[16]; /* what the policy wants before it, and what an approval takes the place of */
 	char offered[UPDATE_ACTION_MAX + 1];	/* of the last installation, if it was ours */
 	bool has_outcome, has_sent_outcome;
 	char outcome[65], outcome_text[400];
@@ -38,7 +40,7 @@ struct source {
 
 /* What a look brought, copied from the answer. */
 struct found {
-	char state[16], detail[400], action[UPDATE_ACTION_MAX + 1], version[65], told[16], url[2049];
+	char state[16], detail[400], action[UPDATE_ACTION_MAX + 1], version[65], waits_for[16], told[16], url[2049];
 	uint64_t next_ms, size;
 	bool has_failed, must_abort, is_forced;
 };
@@ -75,6 +77,8 @@ static void look_failed(struct core *core, const char *why)
 	if (s->n_failures < FAILURES_MAX)
 		s->n_failures++;
 	say(s, "failed", why);
+	s->waits_for[0] = '\0';
+	stream_wake(core);
 	look_in(core, min_ms + backoff_random() % (backoff_ceiling(s->n_failures - 1, min_ms, max_ms) + 1));
 }
 
@@ -87,6 +91,7 @@ static int read_found(sd_bus_message *m, struct found *found)
 		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, detail),
 		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, action),
 		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, version),
+		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, waits_for),
 		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, told),
 		FIELD_MEMBER(FIELD_WHOLE_TEXT, found, url),
 		{ "next_ms", FIELD_NUMBER, &found->next_ms, 0 },
@@ -134,6 +139,8 @@ static int on_found(struct core *core, struct op_call *call, sd_bus_message *rep
 	say(s, found.state, found.detail);
 	snprintf(s->action, sizeof(s->action), "%s", found.action);
 	snprintf(s->version, sizeof(s->version), "%s", found.version);
+	snprintf(s->waits_for, sizeof(s->waits_for), "%s", found.waits_for);
+	stream_wake(core); /* who follows is told what differs, if anything does */
 	if (found.told[0] != '\0')
 		event_add(core, EVENT_SOURCE_REPORTED, "source", core->settings->source.kind, "action", found.action, "version",
 			  found.version[0] != '\0' ? found.version : NULL, "result", found.told, NULL);
@@ -286,7 +293,9 @@ int source_append(struct core *core, sd_bus_message *m)
 		r = peer_append_string(m, "source_detail", s->detail[0] != '\0' ? s->detail : NULL);
 	if (r >= 0)
 		r = peer_append_string(m, "source_action", s->action[0] != '\0' ? s->action : NULL);
-	return r < 0 ? r : peer_append_string(m, "source_version", s->version[0] != '\0' ? s->version : NULL);
+	if (r >= 0)
+		r = peer_append_string(m, "source_version", s->version[0] != '\0' ? s->version : NULL);
+	return r < 0 ? r : peer_append_string(m, "source_waits_for", s->waits_for[0] != '\0' ? s->waits_for : NULL);
 }
 
 int op_source_approve(struct core *core, struct op_call *call, struct agent_error **err)
@@ -310,6 +319,8 @@ int op_source_approve(struct core *core, struct op_call *call, struct agent_erro
 		return r;
 	event_add(core, EVENT_UPDATE_APPROVED, "action", s->action, "version", s->version[0] != '\0' ? s->version : NULL, "user", call->caller.user, "source",
 		  call->caller.source, NULL);
+	s->waits_for[0] = '\0';
+	stream_wake(core);
 	source_wake(core);
 	return op_reply(call, NULL);
 }

@@ -15,7 +15,7 @@ void source_open(struct core *core);
 void source_ended(struct core *core, const struct agent_error *error);
 /* Something happened that the source is to hear soon: confirmed, rolled back. */
 void source_wake(struct core *core);
-/* source_state, source_detail, source_action, source_version for the status, if there is a source. */
+/* source_state, source_detail, source_action, source_version, source_waits_for for the status, if there is a source. */
 int source_append(struct core *core, sd_bus_message *m);
 
 #endif

@@ -15,6 +15,7 @@
 #include "agentd/core/audit.h"
 #include "agentd/core/clock.h"
 #include "agentd/core/core.h"
+#include "agentd/core/source.h"
 #include "agentd/core/stream.h"
 #include "agentd/core/update.h"
 #include "agentd/core/update_inside.h"
@@ -149,6 +150,8 @@ int updates_append(struct core *core, sd_bus_message *m)
 	}
 	if (r >= 0)
 		r = policy_append(core, m);
+	if (r >= 0)
+		r = source_append(core, m);
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 

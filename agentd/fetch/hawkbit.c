@@ -376,10 +376,8 @@ static int on_same_action(struct look *l, struct body_deployment *d, struct agen
 		source_say(l->result, "waiting", "version %s awaits the maintenance window of the server", l->record.version);
 		return 0;
 	}
-	if (source_must_wait(device, &l->record)) {
-		source_say(l->result, "waiting", "version %s: update.policy waits for %s", l->record.version, device->waits_for);
+	if (source_must_wait(device, &l->record, l->result))
 		return 0;
-	}
 	r = save(l, err);
 	if (r >= 0)
 		r = source_offer(l->options, &l->record, &d->bundle, l->result, err);

@@ -46,10 +46,8 @@ static int offer(const struct source_options *options, const struct device *devi
 				  delay_after_failures_ms(record->n_tries - 1, options->poll_min_s * 1000, options->poll_max_s * 1000, backoff_random());
 		return 0;
 	}
-	if (source_must_wait(device, record)) {
-		source_say(result, "waiting", "version %s: update.policy waits for %s", record->version, device->waits_for);
+	if (source_must_wait(device, record, result))
 		return 0;
-	}
 	r = url_resolve(options->base, bundle->url, &url, err);
 	if (r < 0)
 		return r;

@@ -64,6 +64,8 @@ int look_append_result(sd_bus_message *m, const struct source_result *result)
 		r = peer_append_string(m, "action", if_any(result->action));
 	if (r >= 0)
 		r = peer_append_string(m, "version", if_any(result->version));
+	if (r >= 0)
+		r = peer_append_string(m, "waits_for", if_any(result->waits_for));
 	if (r >= 0 && result->has_told)
 		r = peer_append_string(m, "told", result->told);
 	if (r >= 0)

@@ -52,11 +52,15 @@ void source_fail(const struct source_options *options, struct source_result *res
 		result->next_ms = retry_after_s * 1000 + random % (options->poll_min_s * 1000 + 1);
 }
 
-bool source_must_wait(const struct device *device, const struct record *record)
+bool source_must_wait(const struct device *device, const struct record *record, struct source_result *result)
 {
 	bool is_approved = strcmp(device->approved, record->action) == 0 && strcmp(device->approved_version, record->version) == 0;
 
-	return device->waits_for[0] != '\0' && (record->action[0] == '\0' || !is_approved);
+	if (device->waits_for[0] == '\0' || (record->action[0] != '\0' && is_approved))
+		return false;
+	source_say(result, "waiting", "version %s: update.policy waits for %s", record->version, device->waits_for);
+	snprintf(result->waits_for, sizeof(result->waits_for), "%s", device->waits_for);
+	return true;
 }
 
 int source_offer(const struct source_options *options, struct record *record, struct body_bundle *bundle, struct source_result *result, struct agent_error **err)

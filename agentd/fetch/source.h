@@ -43,6 +43,7 @@ struct source_result {
 	uint64_t next_ms;
 	char action[ACTION_MAX + 1]; /* that is under way, or "" */
 	char version[65];
+	char waits_for[16];	  /* what the policy of the device wants first: "approval", "window", "clock"; else "" */
 	bool has_offer;		  /* install @bundle now */
 	bool is_forced;
 	bool must_abort;	  /* give up the installation of @action */
@@ -60,8 +61,8 @@ void source_result_clear(struct source_result *result);
 void source_say(struct source_result *result, const char *state, const char *fmt, ...) AGENT_PRINTF(3, 4);
 /* A look that failed: back-off, at least @retry_after_s. */
 void source_fail(const struct source_options *options, struct source_result *result, uint64_t retry_after_s, const char *fmt, ...) AGENT_PRINTF(4, 5);
-/* Does the policy of the device want something first, which nobody gave this action, at this version? */
-bool source_must_wait(const struct device *device, const struct record *record);
+/* Does the policy of the device want something first, which nobody gave this action, at this version? Then that is said in @result. */
+bool source_must_wait(const struct device *device, const struct record *record, struct source_result *result);
 /* Offer @bundle of @record, as the next try of it. */
 int source_offer(const struct source_options *options, struct record *record, struct body_bundle *bundle, struct source_result *result, struct agent_error **err);
 

@@ -273,7 +273,8 @@ static const struct arg_rule answer_time[] = {
 	{ "source_state", ARG_TEXT, OPTIONAL, .values = "idle offered waiting installing installed failed refused", .about = "where updates are looked for; left out when nowhere" }, \
 	{ "source_detail", ARG_TEXT, OPTIONAL, .about = "why" }, \
 	{ "source_action", ARG_TEXT, OPTIONAL, .about = "what the source of updates wants: action of hawkBit, or release of an index" }, \
-	{ "source_version", ARG_TEXT, OPTIONAL, .about = "that it names for it, not signed" }
+	{ "source_version", ARG_TEXT, OPTIONAL, .about = "that it names for it, not signed" }, \
+	{ "source_waits_for", ARG_TEXT, OPTIONAL, .values = "approval window clock", .about = "what the policy wants first; POST /v1/update/source/approve takes its place" }
 
 static const struct arg_rule answer_check_source[] = { SOURCE_MEMBERS, { NULL } };
 
@@ -332,6 +333,7 @@ static const struct arg_rule answer_update[] = {
 	{ "offer_postpones_left", ARG_NUMBER, OPTIONAL },
 	{ "offer_error_name", ARG_TEXT, OPTIONAL, .about = "why it was refused, or is tried again later" },
 	{ "offer_error", ARG_TEXT, OPTIONAL },
+	SOURCE_MEMBERS,
 	{ "reboot", ARG_TEXT, REQUIRED, .values = "never window at-once", .about = "when the device restarts into what was installed without a person" },
 	{ "reboot_waits_for", ARG_TEXT, OPTIONAL, .values = "person window clock postponed held retry notice asked", .about = "a release is installed, and the restart into it is due" },
 	{ "reboot_in_s", ARG_NUMBER, OPTIONAL, .about = "until the restart, once it is announced" },

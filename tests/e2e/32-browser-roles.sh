@@ -4,12 +4,13 @@
 . "$(dirname "$0")/lib.sh"
 need swtpm mosquitto curl python3 openssl cpio chromium chromedriver certutil
 spki=$(printf 'a key' | sha256sum | cut -d ' ' -f 1)
-lab_up "mgmt: { client_listen = \"127.0.0.1:$(lab_free_port)\"; client_roles = ( \"operator cn:fleet-tool\", \"viewer spki:$spki\" ); };"
+FILE_PORT=$(lab_free_port)
+lab_up "mgmt: { client_listen = \"127.0.0.1:$(lab_free_port)\"; client_roles = ( \"operator cn:fleet-tool\", \"viewer spki:$spki\" ); };
+  source: { kind = \"index\"; index_url = \"https://localhost:$FILE_PORT/index.json\"; poll_s = 3600; poll_min_s = 1; poll_max_s = 3600; };"
 wait_for 20 https GET /v1/health
 
 WWW=$LAB/www
 mkdir -p "$WWW"
-FILE_PORT=$(lab_free_port)
 SERVER_PID=
 server_end() {
   local code=$?
@@ -20,10 +21,20 @@ trap 'server_end; e2e_end' EXIT
 head -c 4194304 /dev/urandom > "$LAB/image"
 lab_bundle_of "$LAB/bundles/2.0.swu" "$LAB/image" 2.0 release-2.0 2 signer --kind security \
   --advisory 'CVE-2026-0001: mends a hole in the parser' > "$LAB/log/bundle.out" 2>&1 || not_ok "making a bundle: $(cat "$LAB/log/bundle.out")"
-{
-  printf 'HTTP/1.1 200 OK\r\nContent-Length: %s\r\nConnection: close\r\n\r\n' "$(stat -c %s "$LAB/bundles/2.0.swu")"
-  cat "$LAB/bundles/2.0.swu"
-} > "$WWW/two.swu"
+publish() { # FILE NAME: for a server that sends what lies there, head and all
+  {
+    printf 'HTTP/1.1 200 OK\r\nContent-Length: %s\r\nConnection: close\r\n\r\n' "$(stat -c %s "$1")"
+    cat "$1"
+  } > "$WWW/$2"
+}
+publish "$LAB/bundles/2.0.swu" two.swu
+lab_bundle 3.0 "$LAB/image" 2
+publish "$LAB/bundles/3.0.swu" three.swu
+printf '{"profile": "agent-index-1", "bundles": [{"url": "three.swu", "version": "3.0", "release-id": "release-3.0", "security-version": 2, "products": ["%s"]}]}' \
+  "$LAB_PRODUCT" > "$LAB/index"
+publish "$LAB/index" index.full
+echo '{"profile": "agent-index-1", "bundles": []}' > "$LAB/index"
+publish "$LAB/index" index.json
 cd "$WWW" || exit 1
 openssl s_server -accept "127.0.0.1:$FILE_PORT" -HTTP -naccept 1000 -cert "$PKI/broker.pem" -key "$PKI/broker.key" -tls1_3 \
   < /dev/null > "$LAB/log/s_server.out" 2>&1 &

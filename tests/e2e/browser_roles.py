@@ -3,7 +3,7 @@
 
 browser_roles.py LAB URL SECRET PASSWORD AGENTCTL OFFER SHOTS [--update-shots]
 """
-import json, subprocess, sys, time
+import json, os, shutil, subprocess, sys, time
 import page
 from page import DESKTOP, ENTER, ESCAPE, PHONE, check, compare, look, shot, walk
 from webdriver import Browser
@@ -171,7 +171,7 @@ def viewer(b):
     check("a viewer is told what the role is", "viewer" in b.text("#role-note"), b.text("#role-note"))
     check("sees the state, the events and the update", b.is_shown("#facts dt") and b.wait(lambda: b.is_shown("#events li")) and b.is_shown("#stage"))
     check("and what is offered", b.wait_shown("#offer", 60) and "version 2.0" in b.text("#offer-title"), b.text("#offer"))
-    forbidden = ("#update-form", "#install", "#approve", "#postpone", "#confirm", "#rollback", "#accounts", "#account-add", "#certificates", "#policy-form")
+    forbidden = ("#update-form", "#install", "#approve", "#source-approve", "#postpone", "#confirm", "#rollback", "#accounts", "#account-add", "#certificates", "#policy-form")
     check("but nothing to change with", not [css for css in forbidden if b.is_shown(css)], [css for css in forbidden if b.is_shown(css)])
     check("but sees what happens with offered updates", "when somebody approves them" in b.text("#policy-now"), b.text("#policy-now"))
     check("sees only the own sessions", b.js("return [...document.querySelectorAll('#sessions > li')].every((e) => e.innerText.startsWith('vera'))"))
@@ -198,18 +198,31 @@ def operator(b):
     check("sees what is offered", b.wait_shown("#offer", 60) and b.text("#offer-title") == "A security update can be installed: version 2.0." and
           "CVE-2026-0001" in b.text("#offer-advisory"), b.text("#offer"))
     check("and that somebody has to say yes", b.text("#offer-state") == "It waits for somebody to approve it." and b.is_shown("#approve") and b.is_shown("#postpone"))
+    check("and nothing of a source that has nothing", not b.is_shown("#source-offer"))
+    os.rename(LAB + "/www/index.json", LAB + "/www/index.empty")
+    shutil.copy(LAB + "/www/index.full", LAB + "/www/index.json")
+    ctl("update", "check")
+    check("what the source of updates has is shown", b.wait_shown("#source-offer", 60) and "version 3.0" in b.text("#source-title"), b.text("#source-offer"))
+    check("and that it waits for somebody, too", b.text("#source-waits") == "It waits for somebody to approve it." and b.is_shown("#source-approve"), b.text("#source-waits"))
     look(b, "offer")
     walk(b, "offer")
     b.window(*PHONE)
     shot(b, "offer-phone", True, "#update-title")
     b.window(*DESKTOP)
+    b.click("#source-approve")
+    check("approved, it is asked about no more", b.wait(lambda: not b.is_shown("#source-offer")), b.text("#app-problem"))
+    check("and installed by itself", b.wait(lambda: "starts at the next restart" in b.text("#stage"), 90), b.text("#stage") + b.text("#app-problem"))
+    check("by whom is among the events", b.wait(lambda: "action release-3.0" in b.text("#events") and "user otto" in b.text("#events")), b.text("#events")[:300])
+    os.rename(LAB + "/www/index.empty", LAB + "/www/index.json")
+    ctl("update", "rollback")
+    check("taken back elsewhere", b.wait(lambda: "No update is under way" in b.text("#stage")), b.text("#stage"))
     b.click("#postpone")
     check("put off", b.wait(lambda: b.text("#offer-state") == "It was put off."), b.text("#offer-state"))
     check("it is among the events", b.wait(lambda: "An update was put off" in b.text("#events")))
     b.click("#approve")
     check("approved, it is installed by itself", b.wait(lambda: "starts at the next restart" in b.text("#stage"), 90), b.text("#stage") + b.text("#app-problem"))
     check("and is no offer any more", b.wait(lambda: not b.is_shown("#offer")))
-    check("the events tell both", b.wait(lambda: "An update was approved" in b.text("#events") and "An update is in place" in b.text("#events")))
+    check("the events tell both", b.wait(lambda: "release release-2.0" in b.text("#events") and "An update is in place" in b.text("#events")))
     logout(b)
 
 

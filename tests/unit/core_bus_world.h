@@ -137,6 +137,11 @@ void source_ended(struct core *c, const struct agent_error *error) { }
 
 void source_wake(struct core *c) { }
 
+int source_append(struct core *c, sd_bus_message *m)
+{
+	return 0;
+}
+
 bool audit_knows_fallback(struct core *c, const char *release_id)
 {
 	return false;

@@ -315,8 +315,8 @@ function leave() {
   stale.clear();
   for (const id of ["facts", "lamps", "sessions", "accounts", "certificates", "events", "update-facts"]) $(id).replaceChildren();
   for (const id of ["app-problem", "idle-text", "change-problem"]) $(id).textContent = "";
-  for (const id of ["app-problem", "idle", "change-problem", "verdict", "bar", "offer"]) $(id).hidden = true;
-  for (const id of ["stage", "offer-title", "offer-state", "offer-advisory", "verdict-title", "verdict-text", "policy-now", "certificates-note"]) $(id).textContent = "";
+  for (const id of ["app-problem", "idle", "change-problem", "verdict", "bar", "offer", "source-offer"]) $(id).hidden = true;
+  for (const id of ["stage", "offer-title", "offer-state", "offer-advisory", "source-title", "source-waits", "verdict-title", "verdict-text", "policy-now", "certificates-note"]) $(id).textContent = "";
   say("policy-problem", "");
   policy = "";
   for (const form of ["new-form", "change-form", "update-form", "policy-form"]) $(form).reset();

@@ -26,6 +26,7 @@ function drawUpdate(update) {
   $("update-facts").replaceChildren(...facts.filter(([, value]) => value !== undefined && value !== "").flatMap(([name, value]) =>
     [element("dt", name), element("dd", String(value))]));
   drawOffer(update);
+  drawSource(update);
   drawPolicy(update.policy);
   $("confirm").hidden = !isNew;
   $("reboot").hidden = !update.reboot_waits_for || update.reboot_waits_for === "asked";
@@ -55,6 +56,21 @@ function drawOffer(update) {
 
 $("approve").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/approve", offered))));
 $("postpone").addEventListener("click", () => attempt(async () => drawUpdate(await call("POST", "/v1/update/postpone", { hours: 24 }))));
+
+/* What the source of updates has: its release is known only from inside the bundle, so what is approved is what it calls it. */
+let sourceOffer = {};
+
+function drawSource(update) {
+  sourceOffer = { action: update.source_action, version: update.source_version || "" };
+  $("source-offer").hidden = !update.source_waits_for || !update.source_action;
+  $("source-title").textContent = `The update server has ${sourceOffer.version ? `version ${sourceOffer.version}` : "an update"} for this device.`;
+  $("source-waits").textContent = offerWaits[update.source_waits_for] || "";
+}
+
+$("source-approve").addEventListener("click", () => attempt(async () => {
+  await call("POST", "/v1/update/source/approve", sourceOffer);
+  drawUpdate(await call("GET", "/v1/update"));
+}));
 
 let policy = "";
 
