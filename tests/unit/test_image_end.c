@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 
-DEFINE_CLEANUP(struct agent_update *, agent_update_free)
-#define _cleanup_engine_ _cleanup_(agent_update_freep)
 
 /* A disk that said "synced" and lost a bit of this file. */
 static const char *rotten;

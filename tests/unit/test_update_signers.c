@@ -6,8 +6,6 @@
 
 #include <errno.h>
 
-DEFINE_CLEANUP(struct agent_update *, agent_update_free)
-#define _cleanup_engine_ _cleanup_(agent_update_freep)
 
 static void spki(const struct identity *id, char ret_text[65])
 {
