@@ -101,15 +101,17 @@ row "gone mid-command" "SIGKILL swtpm while it makes an RSA key" ABSENT
 tpm_back; back
 fails "  no half-made key is left" sh -c "ls -A $LAB/state/keys | grep -E 'doomed${n}[.]pem|[.]doomed${n}|tmp'"
 
+# What it takes on this machine, now, while the TPM answers.
+begun=$(now_ms); lab_healthy; state > /dev/null; usual=$(($(now_ms) - begun))
 kill -STOP "$TPM_PID"
 begun=$(now_ms)
 signs; code=$?
 took=$(($(now_ms) - begun))
 row "hangs" "SIGSTOP swtpm" BUSY
-[ "$code" != 0 ] && grep -q 'in time' "$LAB/sign.err" && [ "$took" -lt 4000 ] && ok "  a caller hears tpm.timeout after its deadline ($took ms)" ||
+[ "$code" != 0 ] && grep -q 'in time' "$LAB/sign.err" && [ "$took" -lt $((4000 + 5 * usual)) ] && ok "  a caller hears tpm.timeout after its deadline ($took ms)" ||
   not_ok "  a caller of a hung TPM: exit $code after $took ms: $(cat "$LAB/sign.err")"
 begun=$(now_ms); lab_healthy; state > /dev/null; took=$(($(now_ms) - begun))
-[ "$took" -lt 1000 ] && ok "  status and health answer at once ($took ms)" || not_ok "  status took $took ms"
+[ "$took" -lt $((1000 + 5 * usual)) ] && ok "  status and health answer at once ($took ms, $usual before)" || not_ok "  status took $took ms, $usual before"
 like "  the doctor answers too" "$(ctl tpm doctor)" 'BUSY: the TPM does not finish'
 kill -CONT "$TPM_PID"; back
 
