@@ -75,7 +75,8 @@ bool account_is_owner_of_process(uint32_t uid)
 	return uid != BUS_NO_UID && (uid == 0 || uid == (uint32_t)geteuid());
 }
 
-bool account_is_admin_uid(const struct accounts *accounts, uint32_t uid)
+/* Those and members of group agentd-admin: admin on the Unix socket without a session. */
+static bool account_is_admin_uid(const struct accounts *accounts, uint32_t uid)
 {
 	if (uid == BUS_NO_UID)
 		return false;

@@ -30,8 +30,6 @@ uint64_t accounts_wall_s(void);
 
 /* uid 0 and core's own: whoever that is can reach the TPM anyway. */
 bool account_is_owner_of_process(uint32_t uid);
-/* Those and members of group agentd-admin: admin on the Unix socket without a session. */
-bool account_is_admin_uid(const struct accounts *accounts, uint32_t uid);
 
 /* Enter a session and say so in the audit log. *ret_expires_s: how long it lasts unused. */
 int account_open_session(struct core *core, const struct session *session, char ret_token[TOKEN_TEXT_SIZE], uint64_t *ret_expires_s,

@@ -42,7 +42,7 @@ const char *enrol_cause_name(enum enrol_cause cause)
 	return cause_names[cause];
 }
 
-bool enrol_may_move(enum enrol_stage from, enum enrol_stage to)
+static bool enrol_may_move(enum enrol_stage from, enum enrol_stage to)
 {
 	return from == to || (moves[from] & 1u << to) != 0;
 }

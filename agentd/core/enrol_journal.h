@@ -48,7 +48,6 @@ struct enrol_journal {
 
 const char *enrol_stage_name(enum enrol_stage stage);
 const char *enrol_cause_name(enum enrol_cause cause);
-bool enrol_may_move(enum enrol_stage from, enum enrol_stage to);
 
 /* IDLE when there is no file. -EBADMSG "est.journal". */
 int enrol_load(int keys_fd, struct enrol_journal *ret_journal, struct agent_error **err);

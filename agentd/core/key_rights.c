@@ -270,7 +270,7 @@ int key_meta_parse(const char *text, size_t size, struct key_meta *ret_meta, str
 	return 0;
 }
 
-int key_meta_format(const struct key_meta *meta, char **ret_text, struct agent_error **err)
+static int key_meta_format(const struct key_meta *meta, char **ret_text, struct agent_error **err)
 {
 	char purposes[64], label[UNIT_NAME_MAX + 16], *text = NULL;
 	size_t size;

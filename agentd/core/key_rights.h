@@ -68,8 +68,6 @@ void key_rule_label(const struct key_rule *rule, char *ret_text, size_t size);
 int key_meta_check(const struct key_meta *meta, struct agent_error **err);
 /* -EBADMSG "key.meta". */
 int key_meta_parse(const char *text, size_t size, struct key_meta *ret_meta, struct agent_error **err);
-/* The caller frees *ret_text. */
-int key_meta_format(const struct key_meta *meta, char **ret_text, struct agent_error **err);
 /* -ENOENT, -EBADMSG, -errno of the file. */
 int key_meta_read(int dir_fd, const char *key, struct key_meta *ret_meta, struct agent_error **err);
 int key_meta_write(int dir_fd, const char *key, const struct key_meta *meta, struct agent_error **err);

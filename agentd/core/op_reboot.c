@@ -164,7 +164,7 @@ bool reboots_can_postpone(const struct core *core)
 	return wait != REBOOT_NOT_DUE && wait != REBOOT_PERSON && wait != REBOOT_ASKED;
 }
 
-uint64_t reboots_postpones_left(const struct core *core)
+static uint64_t postpones_left(const struct core *core)
 {
 	const struct policy *p = &core->policies->policy;
 
@@ -197,7 +197,7 @@ int reboots_append(struct core *core, sd_bus_message *m)
 	if (r >= 0 && wait == REBOOT_POSTPONED)
 		r = peer_append_u64(m, "reboot_postponed_s", ps->policy.reboot_postponed_s);
 	if (r >= 0 && reboots_can_postpone(core))
-		r = peer_append_u64(m, "reboot_postpones_left", reboots_postpones_left(core));
+		r = peer_append_u64(m, "reboot_postpones_left", postpones_left(core));
 	if (r >= 0 && wait != REBOOT_NOT_DUE)
 		r = peer_append_string(m, "reboot_error_name", update_text(ps->reboot_error_name));
 	return r < 0 || wait == REBOOT_NOT_DUE ? r : peer_append_string(m, "reboot_error", update_text(ps->reboot_error));

@@ -42,7 +42,6 @@ void reboots_stop(struct policies *ps);
 void reboots_tick(struct core *core, uint64_t gone_s);
 /* Is the restart into a release ours, and not begun? Then it can be put off. */
 bool reboots_can_postpone(const struct core *core);
-uint64_t reboots_postpones_left(const struct core *core);
 /* Members of the update status. */
 int reboots_append(struct core *core, sd_bus_message *m);
 

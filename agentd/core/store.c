@@ -136,7 +136,8 @@ static int new_tpm(struct store *store, const uint8_t *name, size_t name_size, s
 	return r;
 }
 
-int store_open_password(struct store *store, struct agent_error **err)
+/* The words a password must not contain. */
+static int open_password(struct store *store, struct agent_error **err)
 {
 	char host[256] = "";
 	const char *words[] = { store->settings->device.serial, store->settings->device.model, "admin", host, NULL };
@@ -173,7 +174,7 @@ static int open_record(struct store *store, struct agent_error **err)
 	if (r >= 0)
 		r = agent_tpm_mac_open(store->tpm, store->keys_fd, STORE_MAC, 0, &store->mac, err);
 	if (r >= 0)
-		r = store_open_password(store, err);
+		r = open_password(store, err);
 	if (r >= 0)
 		store->setup = agent_password_get_state(store->password);
 	else if (contradicts(r))
@@ -371,7 +372,7 @@ int store_provision(struct store *store, struct agent_error **err)
 	r = store_get_ak(store, &ak, &is_new, err);
 	if (r < 0)
 		return r;
-	r = store_open_password(store, err);
+	r = open_password(store, err);
 	if (r < 0)
 		return agent_error_prefix(err, r, "password record");
 	store->setup = agent_password_get_state(store->password);

@@ -54,9 +54,6 @@ int store_remove_https(struct store *store, struct agent_error **err);
 /* What a reset that was cut off left to do; in store_open(). */
 int store_finish_reset(struct store *store, struct agent_error **err);
 
-/* The words a password must not contain; in store_open(). */
-int store_open_password(struct store *store, struct agent_error **err);
-
 /* ---- keys (store_keys.c) ---------------------------------------------------------------------------------------- */
 
 /* NAME.pem, NAME.auth, NAME.meta. */

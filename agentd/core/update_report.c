@@ -261,11 +261,6 @@ const char *updates_awaits_reboot(const struct core *core)
 	return awaits ? report->release_id : NULL;
 }
 
-bool updates_has_failed(const struct core *core, const char *release_id)
-{
-	return strcmp(core->updates->report.failed_release_id, release_id) == 0;
-}
-
 int op_update_status(struct core *core, struct op_call *call, struct agent_error **err)
 {
 	return updates_ask_status(core, call, err);

@@ -39,7 +39,8 @@ void body_deployment_clear(struct body_deployment *deployment)
 	*deployment = (struct body_deployment){ 0 };
 }
 
-bool body_id_is_good(const char *id)
+/* Letters, digits, '-' and '_', 1 to 64 of them: what may stand in a path. */
+static bool id_is_good(const char *id)
 {
 	size_t n = strspn(id, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_");
 
@@ -119,7 +120,7 @@ static int read_id(const json_t *value, char ret_id[ACTION_MAX + 1], struct agen
 {
 	if (json_is_integer(value) && json_integer_value(value) >= 0)
 		snprintf(ret_id, ACTION_MAX + 1, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-	else if (json_is_string(value) && body_id_is_good(json_string_value(value)))
+	else if (json_is_string(value) && id_is_good(json_string_value(value)))
 		strcpy(ret_id, json_string_value(value));
 	else
 		return bad(err, "an id is missing, or has other signs than letters, digits, - and _");

@@ -59,8 +59,6 @@ char *body_attributes(const struct device *device, bool knows_release);
 char *body_confirmation(void);
 char *body_installed(const char *name, const char *version);
 
-/* Letters, digits, '-' and '_', 1 to 64 of them: what may stand in a path. */
-bool body_id_is_good(const char *id);
 /* Order of two versions: runs of digits by value, the rest by letters; as strverscmp() but for leading zeros. */
 int body_compare_versions(const char *a, const char *b);
 

@@ -498,7 +498,8 @@ bool download_is_done(struct download *d, int *ret_result, uint64_t *ret_bytes, 
 	return true;
 }
 
-void download_abort(struct download *d)
+/* Makes it end within a second. */
+static void make_end(struct download *d)
 {
 	uint64_t one = 1;
 
@@ -511,7 +512,7 @@ struct download *download_free(struct download *d)
 {
 	if (d == NULL)
 		return NULL;
-	download_abort(d);
+	make_end(d);
 	pthread_join(d->thread, NULL);
 	release(d);
 	return NULL;

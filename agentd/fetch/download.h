@@ -33,8 +33,6 @@ struct download;
 int download_start(const struct download_options *options, struct download **ret_download, struct agent_error **err);
 /* Ended? Then 0 and the bytes that came from the server, or the reason: fetch.*, tls.*. */
 bool download_is_done(struct download *download, int *ret_result, uint64_t *ret_bytes, struct agent_error **err);
-/* Make it end soon, within a second. */
-void download_abort(struct download *download);
 /* Aborts and waits for the thread. */
 struct download *download_free(struct download *download);
 

@@ -202,14 +202,6 @@ void conn_mhd_closed(struct conn *c)
 	free_when_done(c);
 }
 
-struct conn *conn_by_mhd_fd(struct mgmt *m, int fd)
-{
-	for (struct conn *c = m->conns; c != NULL; c = c->next)
-		if (c->mhd_open && c->mhd_fd == fd)
-			return c;
-	return NULL;
-}
-
 void conn_set_phase(struct conn *c, enum conn_phase phase)
 {
 	if (c->phase == phase)

@@ -102,7 +102,6 @@ void conn_expect_body(struct conn *c, uint64_t body_bytes);
 void conn_reap(struct mgmt *m);
 /* libmicrohttpd has closed its end. */
 void conn_mhd_closed(struct conn *c);
-struct conn *conn_by_mhd_fd(struct mgmt *m, int fd);
 /* Somebody has logged in on it. */
 void conn_set_known(struct conn *c);
 /* The time of strangers is running out: said with the answer, so that their next request does not meet a reset. */

@@ -192,13 +192,6 @@ uint32_t limit_take(struct limit_table *t, enum limit_class class, const void *k
 	return 0;
 }
 
-bool limit_has(struct limit_table *t, enum limit_class class, const void *key, size_t key_size, uint64_t now_us)
-{
-	uint64_t tat_us;
-
-	return bucket_wait_us(bucket_find(t, class, bucket_id(t, class, key, key_size), now_us), &t->rates[class], now_us, &tat_us) == 0;
-}
-
 void source_from_address(const struct sockaddr *address, struct source *ret_source)
 {
 	struct source s = { .key = { 0 } };

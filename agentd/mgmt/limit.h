@@ -48,8 +48,6 @@ void limit_set_rate(struct limit_table *t, enum limit_class class, struct limit_
 struct limit_rate limit_rate(const struct limit_table *t, enum limit_class class);
 /* Takes one from the bucket of @key in @class. 0, or the seconds (at least 1) to wait before asking again. */
 uint32_t limit_take(struct limit_table *t, enum limit_class class, const void *key, size_t key_size, uint64_t now_us);
-/* Is there one left, without taking it. */
-bool limit_has(struct limit_table *t, enum limit_class class, const void *key, size_t key_size, uint64_t now_us);
 
 void source_from_address(const struct sockaddr *address, struct source *ret_source);
 void source_from_uid(uint32_t uid, struct source *ret_source);

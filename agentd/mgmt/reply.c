@@ -293,7 +293,7 @@ void reply_header(struct request *req, const char *name, const char *fmt, ...)
 		reply->n_headers++;
 }
 
-void reply_log(struct request *req)
+static void reply_log(struct request *req)
 {
 	uint64_t now_us = mgmt_now_us(req->m);
 	bool is_quiet = req->reply.status < 400 && req->method == METHOD_GET;

@@ -181,7 +181,6 @@ void reply_plain_problem(struct conn *c, const char *slug, const char *detail, c
 void reply_plain_head_problem(struct conn *c, const char *slug, const char *detail, const char *more);
 /* The answer to what libmicrohttpd could not parse and would answer with a page of its own. */
 void reply_to_broken_head(struct conn *c, unsigned status);
-void reply_log(struct request *req);
 /* "too short; contains the serial number" -> {"reasons":[…]}, an empty list for "". */
 json_t *reply_reasons(const char *message);
 /* Reply with the value at the read position of @message: as member @name, or as it is if that is NULL. */

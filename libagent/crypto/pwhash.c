@@ -252,21 +252,3 @@ int pwhash_check(const char *text, struct agent_error **err)
 	return agent_error_set(err, -EOPNOTSUPP, "password.hash", "this build has no yescrypt, so it takes no hash made elsewhere");
 #endif
 }
-
-int pwhash_verify(const char *password, size_t size, const char *text, bool *ret_matches, struct agent_error **err)
-{
-	char computed[PWHASH_MAX] = { 0 }, stored[PWHASH_MAX] = { 0 };
-	int r;
-
-	if (strlen(text) >= sizeof(stored))
-		return bad_setting(err);
-	r = pwhash_compute(password, size, text, computed, err);
-	if (r < 0)
-		return r;
-	/* Both are padded with zeros to the same length, so the time says nothing about where they differ. */
-	memcpy(stored, text, strlen(text));
-	*ret_matches = CRYPTO_memcmp(computed, stored, sizeof(stored)) == 0;
-	wipe(computed, sizeof(computed));
-	wipe(stored, sizeof(stored));
-	return 0;
-}

@@ -25,8 +25,6 @@
 int pwhash_new(const char *password, size_t size, unsigned cost, char ret_text[PWHASH_MAX], struct agent_error **err);
 /* Hash as @setting says: a setting, or a whole text whose hash is not looked at. The caller wipes @ret_text. */
 int pwhash_compute(const char *password, size_t size, const char *setting, char ret_text[PWHASH_MAX], struct agent_error **err);
-/* Does @password give @text; compared in constant time. */
-int pwhash_verify(const char *password, size_t size, const char *text, bool *ret_matches, struct agent_error **err);
 
 /*
  * A whole hash string that somebody else computed: -EINVAL "password.hash" if its form is not one that this build writes, or if

@@ -7,15 +7,15 @@
 
 #include <openssl/evp.h>
 
-static int name_of(OSSL_LIB_CTX *libctx, const uint8_t *area, size_t size, size_t alg_at, TPM2B_NAME *ret_name)
+int name_of_public(OSSL_LIB_CTX *libctx, const uint8_t *area, size_t size, TPM2B_NAME *ret_name)
 {
 	const char *md_name;
 	unsigned alg;
 	size_t n = 0;
 
-	if (size < alg_at + 2)
+	if (size < 4)
 		return -EBADMSG;
-	alg = (unsigned)area[alg_at] << 8 | area[alg_at + 1];
+	alg = (unsigned)area[2] << 8 | area[3]; /* nameAlg */
 	switch (alg) {
 	case TPM2_ALG_SHA256:
 		md_name = "SHA256";
@@ -35,14 +35,4 @@ static int name_of(OSSL_LIB_CTX *libctx, const uint8_t *area, size_t size, size_
 		return -EBADMSG;
 	ret_name->size = (UINT16)(2 + n);
 	return 0;
-}
-
-int name_of_public(OSSL_LIB_CTX *libctx, const uint8_t *area, size_t size, TPM2B_NAME *ret_name)
-{
-	return name_of(libctx, area, size, 2, ret_name);
-}
-
-int name_of_nv_public(OSSL_LIB_CTX *libctx, const uint8_t *area, size_t size, TPM2B_NAME *ret_name)
-{
-	return name_of(libctx, area, size, 4, ret_name);
 }

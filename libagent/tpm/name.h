@@ -7,8 +7,7 @@
 #include <openssl/types.h>
 #include <tss2/tss2_tpm2_types.h>
 
-/* Name of a marshalled TPMT_PUBLIC or TPMS_NV_PUBLIC whose nameAlg is at byte 2 or 4 (TPM 2.0 Part 1, 16); -EBADMSG. */
+/* Name of a marshalled TPMT_PUBLIC (TPM 2.0 Part 1, 16); -EBADMSG. */
 int name_of_public(OSSL_LIB_CTX *libctx, const uint8_t *area, size_t size, TPM2B_NAME *ret_name);
-int name_of_nv_public(OSSL_LIB_CTX *libctx, const uint8_t *area, size_t size, TPM2B_NAME *ret_name);
 
 #endif

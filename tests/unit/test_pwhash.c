@@ -14,6 +14,15 @@
 typedef int (*new_fn)(const char *, size_t, unsigned, char *, struct agent_error **);
 static const new_fn new_fns[] = { pwhash_new_yescrypt, pwhash_new_scrypt };
 
+static int verify(const char *password, size_t size, const char *text, bool *ret_matches, struct agent_error **err)
+{
+	char computed[PWHASH_MAX];
+	int r = pwhash_compute(password, size, text, computed, err);
+
+	*ret_matches = r == 0 && strcmp(computed, text) == 0;
+	return r;
+}
+
 static void the_right_password_matches_and_no_other(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(new_fns); i++) {
@@ -24,19 +33,19 @@ static void the_right_password_matches_and_no_other(void **state)
 		if (r == -EOPNOTSUPP)
 			continue;
 		assert_int_equal(r, 0);
-		assert_int_equal(pwhash_verify("correct horse", 13, text, &matches, NULL), 0);
+		assert_int_equal(verify("correct horse", 13, text, &matches, NULL), 0);
 		assert_true(matches);
-		assert_int_equal(pwhash_verify("correct hors", 12, text, &matches, NULL), 0);
+		assert_int_equal(verify("correct hors", 12, text, &matches, NULL), 0);
 		assert_false(matches);
-		assert_int_equal(pwhash_verify("correct horseX", 14, text, &matches, NULL), 0);
+		assert_int_equal(verify("correct horseX", 14, text, &matches, NULL), 0);
 		assert_false(matches);
-		assert_int_equal(pwhash_verify("", 0, text, &matches, NULL), 0);
+		assert_int_equal(verify("", 0, text, &matches, NULL), 0);
 		assert_false(matches);
 		text[strlen(text) - 1] ^= 1;	/* another hash */
-		assert_int_equal(pwhash_verify("correct horse", 13, text, &matches, NULL), 0);
+		assert_int_equal(verify("correct horse", 13, text, &matches, NULL), 0);
 		assert_false(matches);
 		text[strlen(text) - 1] = '\0';	/* a shorter one */
-		assert_int_equal(pwhash_verify("correct horse", 13, text, &matches, NULL), 0);
+		assert_int_equal(verify("correct horse", 13, text, &matches, NULL), 0);
 		assert_false(matches);
 	}
 }
@@ -98,8 +107,8 @@ static void nul_bytes_and_long_passwords_are_refused_not_cut(void **state)
 	assert_int_equal(pwhash_new(longest, sizeof(longest), COST, text, &err), -EINVAL);
 	assert_error(&err, -EINVAL, "pwhash.password");
 	assert_int_equal(pwhash_new(longest, PWHASH_PASSWORD_MAX, COST, text, NULL), 0);
-	assert_int_equal(pwhash_verify(with_nul, 7, text, &matches, &err), -EINVAL);
-	assert_int_equal(pwhash_verify(longest, PWHASH_PASSWORD_MAX - 1, text, &matches, NULL), 0);
+	assert_int_equal(verify(with_nul, 7, text, &matches, &err), -EINVAL);
+	assert_int_equal(verify(longest, PWHASH_PASSWORD_MAX - 1, text, &matches, NULL), 0);
 	assert_false(matches);
 }
 
