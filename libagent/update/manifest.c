@@ -147,8 +147,16 @@ int part_type(const json_t *element, const char *where, struct manifest_image *i
 
 	ret_volume[0] = '\0';
 	strcpy(image->type, image->is_file ? "rawfile" : has_volume ? "ubivol" : "raw");
-	if (json_object_get(element, "type") != NULL)
-		r = field_get_string(element, where, "type", image->type, sizeof(image->type), err);
+	if (json_object_get(element, "type") != NULL) {
+		char text[64];
+
+		r = field_get_string(element, where, "type", text, sizeof(text), err);
+		/* SWUpdate has handlers with longer names than any of ours. */
+		if (r == 0 && strlen(text) >= sizeof(image->type))
+			r = agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: images of type %s are not supported", where, text);
+		else if (r == 0)
+			strcpy(image->type, text);
+	}
 	if (r == 0 && has_volume)
 		r = field_get_string(element, where, "volume", ret_volume, PART_VOLUME_MAX, err);
 	for (const char *p = ret_volume; r == 0 && *p != '\0'; p++)
