@@ -66,12 +66,14 @@ int cmd_login(struct ctl *ctl, int argc, char **argv)
 		fputs("agentctl: this opens nothing but the change: set a password of your own with it first: agentctl passwd\n", stderr);
 		return CTL_REFUSED;
 	}
-	if (r == CTL_OK && token_store(ctl->socket, token) < 0)
+	if (r == CTL_OK && token_store(ctl->socket, token) < 0) {
+		/* Nobody could use it; there are eight places for sessions. */
+		ctl->token = TAKE_PTR(token);
+		close_session(ctl);
 		r = CTL_FAILED;
-	if (r == CTL_OK && ctl->is_json)
-		puts("{\"logged_in\":true}");
-	else if (r == CTL_OK)
-		puts("Logged in.");
+	}
+	if (r == CTL_OK)
+		print_done(ctl, "Logged in.", "{\"logged_in\":true}");
 	token_free(token);
 	return r;
 }
@@ -88,6 +90,8 @@ int cmd_logout(struct ctl *ctl, int argc, char **argv)
 	}
 	r = close_session(ctl);
 	token_forget();
+	if (r == CTL_OK)
+		print_done(ctl, "Logged out.", "{\"logged_in\":false}");
 	return r;
 }
 
@@ -99,6 +103,13 @@ static int is_first_change(struct ctl *ctl, bool *ret_is_first)
 	const char *state = json_string_value(json_object_get(reply.body, "state"));
 
 	*ret_is_first = state != NULL && strcmp(state, "factory") == 0;
+	/* Before anybody has typed three passwords. */
+	if (r == CTL_OK && !*ret_is_first && (state == NULL || strcmp(state, "active") != 0)) {
+		fputs("agentctl: setup is ", stderr);
+		print_text(stderr, state);
+		fputs(", so no password can be set now: agentctl status\n", stderr);
+		r = CTL_UNREACHABLE;
+	}
 	reply_free(&reply);
 	return r;
 }
@@ -163,8 +174,8 @@ int cmd_passwd(struct ctl *ctl, int argc, char **argv)
 	close_session(ctl);
 	if (r == CTL_OK) {
 		token_forget();
-		puts(ctl->is_json ? "{\"changed\":true}" :
-		     is_first	  ? "Password set. The code on the label is void now." : "Password changed. All sessions from before have ended.");
+		print_done(ctl, is_first ? "Password set. The code on the label is void now." : "Password changed. All sessions from before have ended.",
+			   "{\"changed\":true}");
 	}
 	return r;
 }

@@ -64,7 +64,7 @@ static int send_change(struct ctl *ctl, const char *method, const char *path, js
 	}
 	r = http_request(ctl, method, path, body, &reply);
 	if (r == CTL_OK)
-		puts(ctl->is_json ? "{\"changed\":true}" : done);
+		print_done(ctl, done, "{\"changed\":true}");
 	reply_free(&reply);
 	return r;
 }
