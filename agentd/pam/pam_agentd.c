@@ -289,7 +289,7 @@ static int check(pam_handle_t *pamh, const struct options *o, const struct perso
 		return PAM_AUTH_ERR;
 	if (login_check(o->socket, o->timeout_ms, &p->who, password, wants_session, &reply) != LOGIN_OK)
 		r = explain(pamh, p, &reply, flags);
-	else if (!reply.must_change && role_of(reply.role) < o->role) {
+	else if (role_of(reply.role) < o->role) { /* the code on the label counts as an administrator's */
 		pam_syslog(pamh, LOG_NOTICE, "the role of %s is too low here", p->linux_user);
 		r = PAM_PERM_DENIED;
 	} else {

@@ -143,6 +143,11 @@ pam typo $OWNER authenticate <<< "$P1"
 like "an option nobody knows lets nobody in" "$PAM_SAID" '^1 .*(Error in service module|service)'
 pam viewer $OWNER authenticate acct_mgmt <<< "$P1"
 like "a role that is high enough is let in" "$PAM_SAID" '^0 '
+service low "map=$OWNER:vera role=operator"
+api POST /v1/accounts -H 'Content-Type: application/json' -d "$(jq -nc --arg p "$P1" '{current: $p, name: "vera", role: "viewer", new: "kettle 88 orchard plume"}')" > /dev/null
+is "a viewer whose first password somebody else chose" "$API_STATUS" 201
+pam low $OWNER authenticate acct_mgmt 'chauthtok(PAM_CHANGE_EXPIRED_AUTHTOK)' < <(lines 'kettle 88 orchard plume' 'marble 17 lagoon tweed' 'marble 17 lagoon tweed')
+like "does not get past a role that is too low by having to change it" "$PAM_SAID" '^1 Password: .*Permission denied'
 pam main $OWNER authenticate < <(printf '\xff\xfe\xfd not text at all\n')
 like "bytes that are no text are a wrong password" "$PAM_SAID" '^1 .*Authentication failure'
 pam main $OWNER authenticate < <(head -c 400 /dev/zero | tr '\0' x; echo)
