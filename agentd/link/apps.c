@@ -255,7 +255,8 @@ static int publish(struct app *app, sd_bus_message *m, struct agent_error **err)
 		r = sd_bus_message_read_array(m, 'y', &payload, &size);
 	if (r >= 0)
 		r = sd_bus_message_read(m, "uu", &flags, &ttl_s);
-	if (r < 0 || (flags & ~(uint32_t)(AGENT_MQTT_QOS1 | AGENT_MQTT_RETAIN)) != 0)
+	if (r < 0 || (flags & ~(uint32_t)(AGENT_MQTT_QOS1 | AGENT_MQTT_QOS2 | AGENT_MQTT_RETAIN)) != 0 ||
+	    (flags & (AGENT_MQTT_QOS1 | AGENT_MQTT_QOS2)) == (AGENT_MQTT_QOS1 | AGENT_MQTT_QOS2))
 		return agent_error_set(err, -EINVAL, "link.argument", "Publish was called with arguments or flags that are not known");
 	if (topic_expand(apps->prefix, text, topic) < 0 || !topic_is_valid(topic))
 		return agent_error_set(err, -EINVAL, "link.topic", "that is not a topic to publish to");
@@ -301,7 +302,7 @@ static int subscribe(struct app *app, sd_bus_message *m, struct agent_error **er
 	uint32_t qos;
 	int r;
 
-	if (sd_bus_message_read(m, "su", &text, &qos) < 0 || qos > 1)
+	if (sd_bus_message_read(m, "su", &text, &qos) < 0 || qos > 2)
 		return agent_error_set(err, -EINVAL, "link.argument", "Subscribe was called with arguments that are not known");
 	if (topic_expand(apps->prefix, text, filter) < 0 || !topic_filter_is_valid(filter))
 		return agent_error_set(err, -EINVAL, "link.topic", "that is not a topic filter");

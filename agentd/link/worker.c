@@ -128,8 +128,8 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 	}
 	if (state != AGENT_MQTT_ONLINE)
 		liveness_offline(&w->alive);
-	else if (why != NULL)
-		w->status.n_refused++;	/* the only thing that is told of a connection that goes on */
+	else if (why != NULL && strcmp(agent_error_name(why), "mqtt.subscribe") == 0)
+		w->status.n_refused++;
 	w->status.state = state;
 	if (why != NULL)	/* otherwise the last reason stays visible while we try again */
 		note_reason(w, why);
@@ -168,6 +168,15 @@ static void on_state(void *userdata, enum agent_mqtt_state state, const struct a
 {
 	struct worker *w = userdata;
 
+	if (state == AGENT_MQTT_ONLINE && why != NULL && strcmp(agent_error_name(why), "mqtt.subscribe") != 0)
+		service_log(LOG_WARNING, "%s (%s)", agent_error_message(why), agent_error_name(why));
+	if (state == AGENT_MQTT_ONLINE && why != NULL && strcmp(agent_error_name(why), "mqtt.gap") == 0) {
+		pthread_mutex_lock(&w->lock);
+		inbox_put(&w->inbox, "connection", NULL, NULL, 0);
+		pthread_mutex_unlock(&w->lock);
+		ring(w->notify_fd);
+		return;
+	}
 	if (state == AGENT_MQTT_OFFLINE && !atomic_load(&w->is_stopping))
 		return;	/* only to read the files again */
 	if (state == AGENT_MQTT_CONNECTING && !worker_files_changed(w))

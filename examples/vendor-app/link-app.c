@@ -2,9 +2,11 @@
 /*
  * A vendor's program that uses the device's connection to the broker: no certificate, no key, no network of its own.
  *
- *   link-app [-s SOCKET] publish TOPIC FIRST LAST [SIZE [PAUSE-MS]]   numbered messages; prints each number once it is acknowledged
- *   link-app [-s SOCKET] subscribe FILTER...           prints what arrives, and where something may be missing
- *   link-app [-s SOCKET] sleep FILTER SECONDS          subscribes and then reads nothing: what one should not do
+ *   link-app [-s SOCKET] [-q QOS] publish TOPIC FIRST LAST [SIZE [PAUSE-MS]]   numbered messages; prints each number once it is acknowledged
+ *   link-app [-s SOCKET] [-q QOS] subscribe FILTER...  prints what arrives, and where something may be missing
+ *   link-app [-s SOCKET] [-q QOS] sleep FILTER SECONDS subscribes and then reads nothing: what one should not do
+ *
+ * QOS is 0, 1 (if not given) or 2.
  *
  * Rights are rows of mqtt.rights in agentd.conf: "publish uid:1000 ~/meter/#".
  */
@@ -19,6 +21,14 @@
 #include <agent/agent.h>
 
 #define SIZE_MAX_BYTES AGENT_LINK_MESSAGE_MAX
+
+static int qos = 1;
+
+/* What is no QoS goes to the library as it is, which says so. */
+static unsigned qos_flags(void)
+{
+	return (qos & 1 ? AGENT_MQTT_QOS1 : 0u) | (qos & 2 ? AGENT_MQTT_QOS2 : 0u);
+}
 
 static int failed(struct agent_error *err)
 {
@@ -57,7 +67,7 @@ static int publish(struct agent_link *link, char **args, int n_args)
 		/* The number, and then letters that depend on it, so that whoever reads can tell a message from a damaged one. */
 		memset(payload, 'a' + (int)(n % 26), size);
 		payload[snprintf(payload, size, "%ld", n)] = ':';
-		r = agent_link_publish(link, args[0], payload, size, AGENT_MQTT_QOS1, 0, &err);
+		r = agent_link_publish(link, args[0], payload, size, qos_flags(), 0, &err);
 		if (r < 0 && is_passing(r)) {
 			agent_error_free(err);
 			wait_ms(50);
@@ -82,7 +92,7 @@ static int subscribe_all(struct agent_link *link, char **args, int n_args)
 	struct agent_error *err = NULL;
 
 	for (int i = 0; i < n_args; i++)
-		if (agent_link_subscribe(link, args[i], 1, &err) < 0)
+		if (agent_link_subscribe(link, args[i], qos, &err) < 0)
 			return failed(err);
 	puts("subscribed");
 	fflush(stdout);
@@ -124,8 +134,13 @@ int main(int argc, char **argv)
 		argv += 2;
 		argc -= 2;
 	}
+	if (argc > 2 && strcmp(argv[1], "-q") == 0) {
+		qos = atoi(argv[2]);
+		argv += 2;
+		argc -= 2;
+	}
 	if (argc < 3 || (strcmp(argv[1], "publish") == 0 && argc < 5) || (strcmp(argv[1], "sleep") == 0 && argc < 4)) {
-		fputs("usage: link-app [-s SOCKET] publish TOPIC FIRST LAST [SIZE [PAUSE-MS]] | subscribe FILTER... | sleep FILTER SECONDS\n", stderr);
+		fputs("usage: link-app [-s SOCKET] [-q QOS] publish TOPIC FIRST LAST [SIZE [PAUSE-MS]] | subscribe FILTER... | sleep FILTER SECONDS\n", stderr);
 		return 2;
 	}
 	if (agent_link_open(socket_path, &link, &err) < 0)

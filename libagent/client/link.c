@@ -34,7 +34,7 @@ struct agent_link {
 
 static int bad_argument(struct agent_error **err)
 {
-	return agent_error_set(err, -EINVAL, "link.argument", "a link, a topic and a place for the answer are needed; QoS is 0 or 1");
+	return agent_error_set(err, -EINVAL, "link.argument", "a link, a topic and a place for the answer are needed");
 }
 
 static void drop(struct agent_link *link)
@@ -139,6 +139,8 @@ int agent_link_publish(struct agent_link *link, const char *topic, const void *p
 
 	if (link == NULL || topic == NULL || (payload == NULL && size > 0))
 		return bad_argument(err);
+	if ((flags & AGENT_MQTT_QOS1) != 0 && (flags & AGENT_MQTT_QOS2) != 0)
+		return agent_error_set(err, -EINVAL, "link.argument", "flags say both QoS 1 and QoS 2: there is no QoS 3");
 	if (size > AGENT_LINK_MESSAGE_MAX)
 		return agent_error_set(err, -EMSGSIZE, "link.message", "the message has %zu bytes, limit %d", size, AGENT_LINK_MESSAGE_MAX);
 	if (strlen(topic) > AGENT_LINK_TOPIC_MAX)
@@ -163,8 +165,10 @@ int agent_link_subscribe(struct agent_link *link, const char *filter, int qos, s
 	size_t i;
 	int r;
 
-	if (link == NULL || filter == NULL || qos < 0 || qos > 1)
+	if (link == NULL || filter == NULL)
 		return bad_argument(err);
+	if (qos < 0 || qos > 2)
+		return agent_error_set(err, -EINVAL, "link.argument", "QoS %d is not 0, 1 or 2", qos);
 	if (strlen(filter) > AGENT_LINK_TOPIC_MAX)
 		return agent_error_set(err, -EINVAL, "link.topic", "the filter has more than %d bytes", AGENT_LINK_TOPIC_MAX);
 	i = find_filter(link, filter);

@@ -80,6 +80,8 @@ static int add_broker(struct agent_mqtt *mqtt, const char *host, uint16_t port, 
 	if (b->host == NULL)
 		return agent_error_set(err, -ENOMEM, "mqtt.memory", "out of memory");
 	b->port = port;
+	b->max_qos = 2;
+	b->is_unknown = o->session_s != 0;
 	b->tls = agent_tls_ref(tls);
 	keepalive_init(&b->keepalive, o->keepalive_s, o->keepalive_min_s == 0 ? o->keepalive_s : o->keepalive_min_s,
 		       o->keepalive_max_s == 0 ? o->keepalive_s : o->keepalive_max_s);
@@ -136,6 +138,7 @@ struct agent_mqtt *agent_mqtt_free(struct agent_mqtt *mqtt)
 {
 	if (mqtt == NULL)
 		return NULL;
+	mqtt_flight_drop(mqtt);
 	mqtt_queue_clear(&mqtt->queue);
 	for (size_t i = 0; i < mqtt->n_filters; i++)
 		free(mqtt->filters[i].filter);
@@ -232,8 +235,11 @@ int agent_mqtt_publish_ttl(struct agent_mqtt *mqtt, const char *topic, const voi
 	uint64_t id;
 	int r;
 
-	if (mqtt == NULL || topic == NULL || (payload == NULL && size > 0) || (flags & ~(unsigned)(AGENT_MQTT_QOS1 | AGENT_MQTT_RETAIN)) != 0)
+	if (mqtt == NULL || topic == NULL || (payload == NULL && size > 0) ||
+	    (flags & ~(unsigned)(AGENT_MQTT_QOS1 | AGENT_MQTT_QOS2 | AGENT_MQTT_RETAIN)) != 0)
 		return agent_error_set(err, -EINVAL, "mqtt.options", "no topic or payload, or unknown flags");
+	if ((flags & AGENT_MQTT_QOS1) != 0 && (flags & AGENT_MQTT_QOS2) != 0)
+		return agent_error_set(err, -EINVAL, "mqtt.options", "flags say both QoS 1 and QoS 2: there is no QoS 3");
 	if (topic[0] == '\0' || mosquitto_pub_topic_check(topic) != MOSQ_ERR_SUCCESS ||
 	    mosquitto_validate_utf8(topic, (int)strlen(topic)) != MOSQ_ERR_SUCCESS)
 		return agent_error_set(err, -EINVAL, "mqtt.topic", "\"%s\" is not a topic to publish to", topic);
@@ -261,11 +267,11 @@ int agent_mqtt_subscribe(struct agent_mqtt *mqtt, const char *filter, int qos, s
 {
 	int r = 0;
 
-	if (mqtt == NULL || filter == NULL || filter[0] == '\0' || qos < 0 || qos > 1 || strlen(filter) > UINT16_MAX ||
+	if (mqtt == NULL || filter == NULL || filter[0] == '\0' || qos < 0 || qos > 2 || strlen(filter) > UINT16_MAX ||
 	    mosquitto_sub_topic_check(filter) != MOSQ_ERR_SUCCESS ||
 	    mosquitto_validate_utf8(filter, (int)strlen(filter)) != MOSQ_ERR_SUCCESS)
-		return agent_error_set(err, -EINVAL, "mqtt.topic", "\"%s\" is not a topic filter, or QoS is not 0 or 1",
-				       filter == NULL ? "" : filter);
+		return agent_error_set(err, -EINVAL, "mqtt.topic", "\"%s\" is not a topic filter, or QoS %d is not 0, 1 or 2",
+				       filter == NULL ? "" : filter, qos);
 	pthread_mutex_lock(&mqtt->lock);
 	if (mqtt->n_filters == MQTT_FILTERS_MAX) {
 		r = -EDQUOT;

@@ -3,7 +3,8 @@
 #define NET_MQTT_H
 /*
  * Inside of struct agent_mqtt: mqtt.c holds the object and what other threads call, mqtt_session.c one connection, mqtt_answer.c what the broker
- * says, mqtt_alive.c whether it still does, mqtt_guard.c how much it may send, and what.
+ * says, mqtt_alive.c whether it still does, mqtt_guard.c how much it may send, and what,
+ * mqtt_flight.c what of QoS 2 outlives a connection.
  */
 #include <netdb.h>
 #include <pthread.h>
@@ -23,7 +24,7 @@
 #define MQTT_BROKERS_MAX 8
 
 /* What no broker does that means well. */
-enum mqtt_violation { MQTT_NO_VIOLATION, MQTT_TOO_LONG, MQTT_QOS_2, MQTT_BAD_PROPERTY };
+enum mqtt_violation { MQTT_NO_VIOLATION, MQTT_TOO_LONG, MQTT_QOS_2, MQTT_BAD_PROPERTY, MQTT_UNRELEASED };
 
 enum mqtt_rejected { MQTT_NOT_REJECTED, MQTT_REJECTED, MQTT_REJECTED_WAS_GOOD };
 
@@ -42,6 +43,35 @@ struct mqtt_broker {
 	bool is_311;	/* it said that it does not know MQTT 5 */
 	struct keepalive keepalive;
 	unsigned first_address;	/* of those that its name stands for; taken modulo their number */
+	unsigned max_qos;	/* more ends the connection, as we learned the hard way: 3.1.1 cannot say so */
+	unsigned n_qos2_ended;	/* connections that it ended when it had got QoS 2, one after the other */
+	bool knows_qos2;	/* it answered some */
+	bool told_qos;		/* the caller knows that it takes less than was asked for */
+	bool is_unknown;	/* its session may know messages of QoS 2 that we do not: their numbers must not be used again */
+	bool lost_session;	/* and the caller does not know yet */
+	bool wants_sweep;	/* the next connection only ends that session */
+};
+
+#define MQTT_RELEASES_MAX 64
+
+/* Messages of QoS 2 that came and that the broker has not released: libmosquitto has them, and hands them over then. */
+struct mqtt_releases {
+	struct {
+		uint16_t mid;
+		uint32_t size;
+	} list[MQTT_RELEASES_MAX];
+	size_t n;
+	uint64_t n_bytes;
+	bool has_twin;	/* libmosquitto (2.0 to 2.1) keeps a repeated one twice, and would take the second for another one some day */
+};
+
+/* A mosquitto object between two connections to the same broker: what is under way with QoS 2 goes on with its own numbers. */
+struct mqtt_flight {
+	struct mosquitto *mosq;	/* NULL: there is none */
+	struct mqtt_broker *broker;
+	const void *ssl_ctx;	/* referenced by the object */
+	bool is_5;
+	struct mqtt_releases releases;
 };
 
 struct agent_mqtt {
@@ -57,6 +87,7 @@ struct agent_mqtt {
 	uint32_t session_s, max_packet;
 	bool no_retain;
 	struct turn turn;	/* run thread only */
+	struct mqtt_flight flight;	/* run thread only */
 
 	int wake_fd;		/* eventfd: something was queued, or stop */
 	atomic_bool is_stopping, is_running;
@@ -86,6 +117,18 @@ struct session {
 	char address[NI_MAXHOST];
 	bool is_5;
 	bool is_tcp_up, is_online, is_accepted, is_session_present;
+	/* mqtt_flight.c */
+	bool is_resumed;	/* with the object of the last connection */
+	bool is_void;		/* it was only good for ending a session; the next one is made at once */
+	unsigned max_qos;
+	bool asked_qos2;	/* subscribed */
+	bool sent_qos2, holds_qos2; /* some went out; some wait for a session that we know */
+	bool wants_to_tell;	/* that QoS is lower than what was asked for */
+	bool is_unsure;		/* whether libmosquitto has all that it was given */
+	struct mqtt_releases releases;
+	int repeated_mid;	/* a PUBREL of a message that was handed over before: not again; 0 none */
+	bool is_missing, told_missing; /* a PUBREL of a message that an earlier object had */
+	uint64_t heard_ms;	/* a message came */
 	int reason;	  /* of MQTT 5: why the broker refused us or threw us out; 0 if it did not say */
 	char reference[160]; /* which other server it named */
 	int disconnect;	  /* what libmosquitto says when it closed the socket itself */
@@ -121,12 +164,38 @@ int mqtt_session_explain(const struct session *session, int rc, int saved_errno,
 /* Number of the first broker of the list in @reference, or n_brokers. */
 size_t mqtt_find_broker(const struct agent_mqtt *mqtt, const char *reference);
 
+/* mqtt_flight.c */
+
+/* Go on with what the last connection left under way; false: a new object is to be made. */
+bool mqtt_flight_resume(struct session *session);
+/* The connection ended with @r: keep its object, or destroy it. */
+void mqtt_flight_keep(struct session *session, int r);
+/* What was kept is nobody's any more: its messages are to be sent anew. */
+void mqtt_flight_drop(struct agent_mqtt *mqtt);
+/* The broker accepted us. */
+void mqtt_flight_accepted(struct session *session);
+void mqtt_flight_online(struct session *session);
+/* Flags of messages that must not go now. */
+unsigned mqtt_flight_held(struct session *session);
+/* Is it time to end this connection, so that QoS 2 can go on? */
+bool mqtt_flight_wants_end(struct session *session);
+/* Messages of QoS 2 that were sent and have not come to their end. */
+bool mqtt_flight_has_sent(struct session *session);
+/* QoS for a message with @flags, not above what the broker takes; with the lock. */
+unsigned mqtt_flight_qos(struct session *session, unsigned flags);
+/* What libmosquitto says of a packet: "PUBLISH (...", "PUBREL (...". */
+void mqtt_flight_log(struct session *session, const char *packet);
+/* A message of QoS 2 is handed over: is it one that we had? */
+bool mqtt_flight_is_repeated(const struct session *session, int mid);
+/* Tell of a message that is missing, or of a QoS that is lower than what was asked for. */
+void mqtt_flight_tell(struct session *session);
+
 /* mqtt_guard.c */
 
 /* Count from now on, as soon as there is a TLS connection. */
 void mqtt_guard_watch(struct session *session);
-/* Look at what TLS has for libmosquitto, which must not read before. -ENOMEM: do not let it read now. */
-int mqtt_guard_look(struct session *session);
+/* Look at what TLS has for libmosquitto, and let it read then. What mosquitto_loop_read() says. */
+int mqtt_guard_read(struct session *session);
 /* A packet came to its end. */
 void mqtt_guard_whole(struct session *session);
 void mqtt_guard_log(struct session *session, const char *line);

@@ -40,6 +40,7 @@ static void on_connect(struct mosquitto *mosq, void *userdata, int code, int fla
 {
 	struct session *s = userdata;
 	uint16_t keepalive_s = 0;
+	uint8_t max_qos = 2;
 
 	mqtt_guard_whole(s);
 	if (code == 0) {
@@ -47,6 +48,9 @@ static void on_connect(struct mosquitto *mosq, void *userdata, int code, int fla
 		s->is_session_present = (flags & 1) != 0;
 		if (mosquitto_property_read_int16(properties, MQTT_PROP_SERVER_KEEP_ALIVE, &keepalive_s, false) != NULL)
 			s->server_keepalive_s = keepalive_s;
+		if (mosquitto_property_read_byte(properties, MQTT_PROP_MAXIMUM_QOS, &max_qos, false) != NULL && max_qos < s->max_qos)
+			s->max_qos = max_qos;
+		mqtt_flight_accepted(s);
 		return;
 	}
 	s->reason = mqtt_reason_of_311(code);
@@ -75,7 +79,8 @@ static void on_publish(struct mosquitto *mosq, void *userdata, int mid, int code
 {
 	struct session *s = userdata;
 	struct agent_mqtt *mqtt = s->mqtt;
-	const struct mqtt_reason *reason = code < 0x80 ? NULL : mqtt_reason_get(code);
+	/* Only PUBCOMP says this one: the broker had taken the message, and has it behind it (MQTT 5 section 3.7.2.1). */
+	const struct mqtt_reason *reason = code < 0x80 || code == MQTT_RC_PACKET_ID_NOT_FOUND ? NULL : mqtt_reason_get(code);
 	_cleanup_error_ struct agent_error *why = NULL;
 	struct mqtt_message *m;
 	uint64_t id = 0;
@@ -83,8 +88,6 @@ static void on_publish(struct mosquitto *mosq, void *userdata, int mid, int code
 
 	pthread_mutex_lock(&mqtt->lock);
 	m = mqtt_queue_find(&mqtt->queue, mid);
-	if (m != NULL && (m->flags & AGENT_MQTT_QOS1) != 0)	/* of one without, this says that it was written */
-		mqtt_guard_whole(s);
 	if (m != NULL && reason != NULL && comes_again(m, reason)) {
 		context_log(mqtt->ctx, "mqtt: message to %s refused for now: %s", m->topic, reason->text);
 		mqtt_queue_postpone(&mqtt->queue, m, monotonic_ms() + backoff_ceiling(m->n_refused, TRY_AGAIN_MS, TRY_AGAIN_MAX_MS));
@@ -111,7 +114,8 @@ static void on_message(struct mosquitto *mosq, void *userdata, const struct mosq
 	struct agent_mqtt *mqtt = s->mqtt;
 
 	mqtt_guard_whole(s);
-	if (message->payloadlen < 0)
+	s->heard_ms = monotonic_ms();
+	if (message->payloadlen < 0 || (message->qos == 2 && mqtt_flight_is_repeated(s, message->mid)))
 		return;
 	pthread_mutex_lock(&mqtt->lock);
 	mqtt->info.payload_received += (uint64_t)message->payloadlen;
@@ -180,7 +184,7 @@ static int set_connect_properties(struct session *s)
 	mosquitto_property *list = NULL;
 	int rc = MOSQ_ERR_SUCCESS;
 
-	if (s->mqtt->session_s != 0)
+	if (s->mqtt->session_s != 0 && !s->broker->wants_sweep)
 		rc = mosquitto_property_add_int32(&list, MQTT_PROP_SESSION_EXPIRY_INTERVAL, s->mqtt->session_s);
 	if (rc == MOSQ_ERR_SUCCESS && s->mqtt->max_packet != 0)
 		rc = mosquitto_property_add_int32(&list, MQTT_PROP_MAXIMUM_PACKET_SIZE, s->mqtt->max_packet);
@@ -214,7 +218,7 @@ int mqtt_session_open(struct session *s, struct agent_error **err)
 {
 	int rc, r;
 
-	s->mosq = mosquitto_new(s->mqtt->client_id, s->mqtt->session_s == 0, s);
+	s->mosq = mosquitto_new(s->mqtt->client_id, s->mqtt->session_s == 0 || s->broker->wants_sweep, s);
 	if (s->mosq == NULL)
 		return agent_error_set(err, -ENOMEM, "mqtt.memory", "libmosquitto cannot make a client: %m");
 	rc = set_options(s);

@@ -63,7 +63,7 @@ void mqtt_guard_watch(struct session *s)
  * One record of TLS at a time: all of it is looked at before libmosquitto gets a byte of it, and until it has taken all of it the callback above lets
  * nothing more in. What an end or an error is libmosquitto finds out by itself.
  */
-int mqtt_guard_look(struct session *s)
+static int look(struct session *s)
 {
 	SSL *ssl = s->is_5 && s->is_guarded ? mosquitto_ssl_get(s->mosq) : NULL;
 	_cleanup_free_ uint8_t *data = NULL;
@@ -84,6 +84,13 @@ int mqtt_guard_look(struct session *s)
 	return 0;
 }
 
+int mqtt_guard_read(struct session *s)
+{
+	if (look(s) < 0)
+		return MOSQ_ERR_NOMEM;
+	return s->violation == MQTT_NO_VIOLATION ? mosquitto_loop_read(s->mosq, 1) : MOSQ_ERR_SUCCESS;
+}
+
 void mqtt_guard_whole(struct session *s)
 {
 	s->unfinished = 0;
@@ -101,10 +108,8 @@ void mqtt_guard_log(struct session *s, const char *line)
 	if (strncmp(line, middle, sizeof(middle) - 1) != 0)
 		return;
 	line += sizeof(middle) - 1;
-	if (strncmp(line, "PINGRESP", 8) == 0)
-		mqtt_guard_whole(s);
-	else if (strncmp(line, "PUBLISH (d", 10) == 0 && line[10] != '\0' && strncmp(line + 11, ", q2", 4) == 0)
-		s->violation = MQTT_QOS_2;
+	mqtt_guard_whole(s);	/* libmosquitto says so when it has read all of it */
+	mqtt_flight_log(s, line);
 }
 
 int mqtt_guard_explain(const struct session *s, struct agent_error **err)
@@ -117,5 +122,8 @@ int mqtt_guard_explain(const struct session *s, struct agent_error **err)
 	if (s->violation == MQTT_BAD_PROPERTY)
 		return agent_error_set(err, -EBADMSG, "mqtt.protocol", "%s:%u does not speak MQTT 5 as it should: a packet has a property that there is not, or that is cut",
 				       b->host, b->port);
+	if (s->violation == MQTT_UNRELEASED)
+		return agent_error_set(err, -EMSGSIZE, "mqtt.packet-size", "%s:%u sends more messages with QoS 2 than can be kept, and releases none", b->host,
+				       b->port);
 	return agent_error_set(err, -EBADMSG, "mqtt.protocol", "%s:%u sends a message with QoS 2, and nothing was subscribed with that", b->host, b->port);
 }

@@ -77,13 +77,31 @@ int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payl
 	return 0;
 }
 
-struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue, uint64_t now_ms)
+struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue, uint64_t now_ms, unsigned held)
 {
 	struct mqtt_message *m = queue->first;
 
-	while (m != NULL && (m->is_sent || m->not_before_ms > now_ms))
+	while (m != NULL && (m->is_sent || m->not_before_ms > now_ms || (m->flags & held) != 0))
 		m = m->next;
 	return m;
+}
+
+bool mqtt_queue_has_sent(const struct mqtt_queue *queue, unsigned qos)
+{
+	const struct mqtt_message *m = queue->first;
+
+	while (m != NULL && (!m->is_sent || m->qos != qos))
+		m = m->next;
+	return m != NULL;
+}
+
+bool mqtt_queue_has_waiting(const struct mqtt_queue *queue, unsigned flag)
+{
+	const struct mqtt_message *m = queue->first;
+
+	while (m != NULL && (m->is_sent || (m->flags & flag) == 0))
+		m = m->next;
+	return m != NULL;
 }
 
 struct mqtt_message *mqtt_queue_find(struct mqtt_queue *queue, int mid)
@@ -103,10 +121,11 @@ void mqtt_queue_postpone(struct mqtt_queue *queue, struct mqtt_message *message,
 	queue->n_sent--;
 }
 
-void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, int mid)
+void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, unsigned qos)
 {
 	message->is_sent = true;
-	message->mid = mid;
+	message->qos = qos;
+	message->mid = 0;	/* not known yet */
 	queue->n_sent++;
 }
 
@@ -140,4 +159,14 @@ void mqtt_queue_rewind(struct mqtt_queue *queue)
 		m->not_before_ms = 0;
 	}
 	queue->n_sent = 0;
+}
+
+void mqtt_queue_rewind_qos0(struct mqtt_queue *queue)
+{
+	for (struct mqtt_message *m = queue->first; m != NULL; m = m->next) {
+		if (!m->is_sent || m->qos != 0)
+			continue;
+		m->is_sent = false;
+		queue->n_sent--;
+	}
 }

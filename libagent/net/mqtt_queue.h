@@ -17,6 +17,7 @@ struct mqtt_message {
 	unsigned n_refused;	/* the broker said no, but maybe not for ever */
 	uint64_t not_before_ms;	/* it is tried again then */
 	bool is_sent;	/* handed to the connection in use */
+	unsigned qos;	/* and this is how */
 	int mid;	/* its packet identifier there */
 };
 
@@ -32,18 +33,24 @@ void mqtt_queue_init(struct mqtt_queue *queue, size_t max_messages, size_t max_b
 void mqtt_queue_clear(struct mqtt_queue *queue);
 /* Copies topic and payload. -EDQUOT, -EMSGSIZE (would not fit an empty queue), -ENOMEM. */
 int mqtt_queue_add(struct mqtt_queue *queue, const char *topic, const void *payload, size_t size, unsigned flags, uint64_t expires_ms, uint64_t *ret_id);
-/* First message not sent yet that may go now, or NULL; lent. */
-struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue, uint64_t now_ms);
+/* First message not sent yet that may go now and has none of the flags @held, or NULL; lent. */
+struct mqtt_message *mqtt_queue_next(struct mqtt_queue *queue, uint64_t now_ms, unsigned held);
+/* Was one sent with @qos, and is it not done? */
+bool mqtt_queue_has_sent(const struct mqtt_queue *queue, unsigned qos);
+/* Does one with such a flag wait? */
+bool mqtt_queue_has_waiting(const struct mqtt_queue *queue, unsigned flag);
 /* The sent message with this packet identifier, or NULL; lent. */
 struct mqtt_message *mqtt_queue_find(struct mqtt_queue *queue, int mid);
 /* It is not sent any more, but is to be after @not_before_ms. */
 void mqtt_queue_postpone(struct mqtt_queue *queue, struct mqtt_message *message, uint64_t not_before_ms);
-void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, int mid);
+void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, unsigned qos);
 /* Take the sent message with this packet identifier out: true and its id. */
 bool mqtt_queue_done(struct mqtt_queue *queue, int mid, uint64_t *ret_id);
 /* Take a message out that can never be sent. */
 void mqtt_queue_drop(struct mqtt_queue *queue, struct mqtt_message *message);
 /* The connection is gone: what was sent and not acknowledged is to be sent again. */
 void mqtt_queue_rewind(struct mqtt_queue *queue);
+/* The same for what was sent with QoS 0 only. */
+void mqtt_queue_rewind_qos0(struct mqtt_queue *queue);
 
 #endif

@@ -31,6 +31,7 @@
 #define FAREWELL_TIMEOUT_MS 2000
 #define SENT_MAX 16		   /* messages under way; libmosquitto queues above 20 */
 #define POLL_MAX_MS 5000	   /* how late a keep-alive may be noticed */
+#define HOLD_POLL_MS 500	   /* while messages of QoS 2 are held back */
 
 DEFINE_CLEANUP(struct addrinfo *, freeaddrinfo)
 
@@ -78,6 +79,7 @@ static void subscribe_new(struct session *s)
 		pthread_mutex_unlock(&mqtt->lock);
 		if (filter == NULL)
 			return;
+		s->asked_qos2 |= qos == 2;
 		rc = mosquitto_subscribe(s->mosq, &mid, filter, qos);
 		pthread_mutex_lock(&mqtt->lock);
 		for (i = 0; rc == MOSQ_ERR_SUCCESS && i < mqtt->n_filters; i++) {
@@ -143,8 +145,7 @@ static int publish_one(struct session *s, struct mqtt_message *m)
 
 	/* libmosquitto stores the identifier before it may call on_publish(), which may free the message. */
 	if (rc == MOSQ_ERR_SUCCESS)
-		rc = mosquitto_publish_v5(s->mosq, &m->mid, m->topic, (int)m->size, m->payload, m->flags & AGENT_MQTT_QOS1 ? 1 : 0,
-					  (m->flags & AGENT_MQTT_RETAIN) != 0, list);
+		rc = mosquitto_publish_v5(s->mosq, &m->mid, m->topic, (int)m->size, m->payload, (int)m->qos, (m->flags & AGENT_MQTT_RETAIN) != 0, list);
 	mosquitto_property_free_all(&list);
 	if (rc == MOSQ_ERR_SUCCESS) {
 		pthread_mutex_lock(&s->mqtt->lock);
@@ -157,6 +158,7 @@ static int publish_one(struct session *s, struct mqtt_message *m)
 static void publish_queued(struct session *s)
 {
 	struct agent_mqtt *mqtt = s->mqtt;
+	unsigned held = mqtt_flight_held(s);
 
 	for (;;) {
 		struct mqtt_message *m = NULL;
@@ -164,9 +166,9 @@ static void publish_queued(struct session *s)
 
 		pthread_mutex_lock(&mqtt->lock);
 		if (mqtt->queue.n_sent < SENT_MAX)
-			m = mqtt_queue_next(&mqtt->queue, monotonic_ms());
+			m = mqtt_queue_next(&mqtt->queue, monotonic_ms(), held);
 		if (m != NULL)
-			mqtt_queue_sent(&mqtt->queue, m, 0);
+			mqtt_queue_sent(&mqtt->queue, m, mqtt_flight_qos(s, m->flags));
 		pthread_mutex_unlock(&mqtt->lock);
 		if (m == NULL)
 			return;
@@ -177,8 +179,10 @@ static void publish_queued(struct session *s)
 			give_up(s, m, mqtt_reason_get(MQTT_RC_QOS_NOT_SUPPORTED));
 		else if (rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_MALFORMED_UTF8 || rc == MOSQ_ERR_NOT_SUPPORTED)
 			give_up(s, m, mqtt_reason_get(MQTT_RC_TOPIC_NAME_INVALID));
-		else if (rc != MOSQ_ERR_SUCCESS)
+		else if (rc != MOSQ_ERR_SUCCESS) {
+			s->is_unsure |= rc == MOSQ_ERR_NOMEM;
 			return;	/* the connection is going down; the loop will notice */
+		}
 	}
 }
 
@@ -214,13 +218,15 @@ static void come_online(struct session *s)
 	watch_peer(s);
 	mqtt_alive_begin(s);
 	s->online_since_ms = monotonic_ms();
+	mqtt_flight_online(s);
 	pthread_mutex_lock(&mqtt->lock);
 	mqtt->info.n_connects++;
-	mqtt->info.session_present = s->is_session_present;
+	mqtt->info.session_present = s->is_session_present && !s->broker->lost_session;
 	mqtt->info.keepalive_s = mqtt_interval_s(s);
 	pthread_mutex_unlock(&mqtt->lock);
 	if (mqtt->birth_payload != NULL)
 		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->birth_payload), mqtt->birth_payload, 1, !mqtt->no_retain);
+	s->broker->lost_session = false;
 	mqtt_set_state(mqtt, AGENT_MQTT_ONLINE, NULL);
 }
 
@@ -243,20 +249,10 @@ static void see_off(int fd, uint64_t deadline)
 	close(fd);
 }
 
-/* A clean DISCONNECT makes the broker forget the will (MQTT 3.1.1 section 3.1.2.5), so we say it ourselves, unless we are back at once. */
-static void say_farewell(struct session *s, bool for_good)
+static void disconnect(struct session *s, uint64_t deadline)
 {
-	struct agent_mqtt *mqtt = s->mqtt;
-	uint64_t deadline = monotonic_ms() + FAREWELL_TIMEOUT_MS;
-	int fd;
+	int fd = fcntl(mosquitto_socket(s->mosq), F_DUPFD_CLOEXEC, 0);
 
-	if (!s->is_online)
-		return;
-	fd = fcntl(mosquitto_socket(s->mosq), F_DUPFD_CLOEXEC, 0);
-	publish_queued(s);
-	if (for_good && mqtt->will_topic != NULL && mqtt->will_payload != NULL)
-		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->will_payload), mqtt->will_payload, 0,
-				  !mqtt->no_retain);
 	mosquitto_disconnect(s->mosq);
 	while (mosquitto_want_write(s->mosq) && mosquitto_socket(s->mosq) >= 0 && monotonic_ms() < deadline) {
 		struct pollfd p = { .fd = mosquitto_socket(s->mosq), .events = POLLOUT };
@@ -267,6 +263,34 @@ static void say_farewell(struct session *s, bool for_good)
 	mqtt_alive_count(s);
 	if (fd >= 0)
 		see_off(fd, deadline);
+}
+
+/* What was begun with QoS 2 comes to its end: afterwards nobody could go on with it. */
+static void settle_qos2(struct session *s, uint64_t deadline)
+{
+	while (mqtt_flight_has_sent(s) && mosquitto_socket(s->mosq) >= 0 && s->violation == MQTT_NO_VIOLATION && monotonic_ms() < deadline) {
+		struct pollfd p = { .fd = mosquitto_socket(s->mosq), .events = mosquitto_want_write(s->mosq) ? POLLIN | POLLOUT : POLLIN };
+
+		if (poll(&p, 1, 100) > 0 && (((p.revents & ~POLLOUT) != 0 && mqtt_guard_read(s) != MOSQ_ERR_SUCCESS) ||
+					     ((p.revents & POLLOUT) != 0 && mosquitto_loop_write(s->mosq, 1) != MOSQ_ERR_SUCCESS)))
+			return;
+	}
+}
+
+/* A clean DISCONNECT makes the broker forget the will (MQTT 3.1.1 section 3.1.2.5), so we say it ourselves, unless we are back at once. */
+static void say_farewell(struct session *s, bool for_good)
+{
+	struct agent_mqtt *mqtt = s->mqtt;
+	uint64_t deadline = monotonic_ms() + FAREWELL_TIMEOUT_MS;
+
+	if (!s->is_online)
+		return;
+	publish_queued(s);
+	settle_qos2(s, deadline - FAREWELL_TIMEOUT_MS / 2);
+	if (for_good && mqtt->will_topic != NULL && mqtt->will_payload != NULL)
+		mosquitto_publish(s->mosq, NULL, mqtt->will_topic, (int)strlen(mqtt->will_payload), mqtt->will_payload, 0,
+				  !mqtt->no_retain);
+	disconnect(s, deadline);
 }
 
 /* TCP is up, still coming up, or failed. libmosquitto 2.0 takes a failed one for "not yet" and would spin. */
@@ -328,7 +352,7 @@ static int poll_ms(const struct session *s)
 	uint64_t now = monotonic_ms(), wait = POLL_MAX_MS;
 
 	if (s->is_online)
-		wait = mqtt_alive_wait_ms(s);
+		wait = s->holds_qos2 ? HOLD_POLL_MS : mqtt_alive_wait_ms(s);
 	else
 		wait = now >= s->deadline_ms ? 0 : s->deadline_ms - now;
 	return (int)(wait > POLL_MAX_MS ? POLL_MAX_MS : wait);
@@ -358,12 +382,8 @@ static int step(struct session *s, struct agent_error **err)
 	mqtt_alive_count(s);	/* before libmosquitto may close it */
 	errno = 0;
 	if ((p[0].revents & (POLLIN | POLLERR | POLLHUP)) ||
-	    (is_in_handshake(s) && s->is_tcp_up && (!was_tcp_up || (p[0].revents & POLLOUT)))) {
-		if (mqtt_guard_look(s) < 0)
-			return agent_error_set(err, -ENOMEM, "mqtt.memory", "out of memory");
-		if (s->violation == MQTT_NO_VIOLATION)
-			rc = mosquitto_loop_read(s->mosq, 1);
-	}
+	    (is_in_handshake(s) && s->is_tcp_up && (!was_tcp_up || (p[0].revents & POLLOUT))))
+		rc = mqtt_guard_read(s);
 	if (rc == MOSQ_ERR_SUCCESS && s->is_tcp_up && !is_in_handshake(s) && (p[0].revents & POLLOUT))
 		rc = mosquitto_loop_write(s->mosq, 1);
 	if (rc == MOSQ_ERR_SUCCESS && s->is_tcp_up)
@@ -401,16 +421,27 @@ static int serve(struct session *s, struct agent_error **err)
 			say_farewell(s, false);
 			return 1;
 		}
+		if (s->is_void) {
+			disconnect(s, monotonic_ms() + FAREWELL_TIMEOUT_MS);
+			return 1;
+		}
 		if (s->is_accepted && !s->is_online)
 			come_online(s);
 		if (s->is_online) {
 			unsubscribe_old(s);
 			subscribe_new(s);
 			publish_queued(s);
+			mqtt_flight_tell(s);
+		}
+		if (s->is_online && mqtt_flight_wants_end(s)) {
+			say_farewell(s, false);
+			return 1;
 		}
 		r = step(s, err);
-		if (r < 0)
+		if (r < 0 && !s->is_void)
 			return r;
+		if (r < 0 && err != NULL)
+			*err = agent_error_free(*err);	/* we ended it */
 	}
 }
 
@@ -419,7 +450,8 @@ static void begin(struct session *s)
 	struct agent_mqtt *mqtt = s->mqtt;
 
 	pthread_mutex_lock(&mqtt->lock);
-	mqtt_queue_rewind(&mqtt->queue);
+	if (mqtt->flight.mosq == NULL)
+		mqtt_queue_rewind(&mqtt->queue);
 	for (size_t i = 0; i < mqtt->n_filters; i++)
 		mqtt->filters[i].is_sent = false;
 	while (mqtt->session_s == 0 && mqtt->n_ending > 0)	/* the broker forgot them with the old connection */
@@ -433,7 +465,7 @@ static int try_address(struct session *s, struct agent_error **err)
 	int r, rc;
 
 	begin(s);
-	r = mqtt_session_open(s, err);
+	r = mqtt_flight_resume(s) ? 0 : mqtt_session_open(s, err);
 	if (r < 0)
 		return r;
 	s->deadline_ms = monotonic_ms() + TCP_TIMEOUT_MS;
@@ -448,8 +480,7 @@ static int try_address(struct session *s, struct agent_error **err)
 		r = serve(s, err);
 	mqtt_alive_count(s);
 	mqtt_alive_end(s, r);
-	mosquitto_destroy(s->mosq);
-	s->mosq = NULL;
+	mqtt_flight_keep(s, r);
 	begin(s);
 	pthread_mutex_lock(&mqtt->lock);
 	mqtt->info.session_present = 0;
@@ -510,7 +541,9 @@ int mqtt_session(struct agent_mqtt *mqtt, uint64_t *ret_online_ms, struct agent_
 		n++;
 	/* libmosquitto would stop at the first address, also when that one leads nowhere. */
 	for (; n > 0; n--, broker->first_address++) {
-		struct session s = { .mqtt = mqtt, .broker = broker, .is_5 = mqtt->info.version == AGENT_MQTT_5 };
+		struct session s = {
+			.mqtt = mqtt, .broker = broker, .is_5 = mqtt->info.version == AGENT_MQTT_5, .max_qos = broker->max_qos,
+		};
 		const struct addrinfo *a = address_at(list, broker->first_address);
 
 		if (getnameinfo(a->ai_addr, a->ai_addrlen, s.address, sizeof(s.address), NULL, 0, NI_NUMERICHOST) != 0)

@@ -208,4 +208,48 @@ static inline void hang_up(SSL *ssl)
 	close(fd);
 }
 
+/* Accept, read CONNECT into @body, answer CONNACK of MQTT 5 with @size bytes after the first two. */
+static inline SSL *serve_connect(struct fixture *f, uint8_t *body, size_t *ret_size, const char *answer, size_t size)
+{
+	SSL *ssl = serve_tls(f, accept_one(f));
+	uint8_t head[2] = { 0x20, (uint8_t)size };
+
+	assert_int_equal(read_packet(ssl, body, ret_size), 0x10);
+	assert_int_equal(SSL_write(ssl, head, 2), 2);
+	assert_int_equal(SSL_write(ssl, answer, (int)size), (int)size);
+	return ssl;
+}
+
+#define ANSWER(text) text, sizeof(text) - 1
+#define GOOD ANSWER("\0\0\0")
+
+static inline SSL *serve_good(struct fixture *f)
+{
+	uint8_t body[128];
+	size_t size;
+
+	return serve_connect(f, body, &size, GOOD);
+}
+
+static inline bool has_bytes(const uint8_t *body, size_t size, const char *bytes, size_t n)
+{
+	for (size_t i = 0; i + n <= size; i++)
+		if (memcmp(body + i, bytes, n) == 0)
+			return true;
+	return false;
+}
+
+static inline void saw_message(void *userdata, const char *topic, const void *payload, size_t size)
+{
+	struct fixture *f = userdata;
+
+	(void)topic;
+	(void)payload;
+	(void)size;
+	pthread_mutex_lock(&f->lock);
+	f->n_messages++;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+}
+
 #endif

@@ -290,13 +290,13 @@ static void bad_arguments_are_refused(void **state)
 	assert_int_equal(agent_mqtt_publish(mqtt, "\xff", "", 0, 0, NULL, &err), -EINVAL);
 	assert_int_equal(agent_mqtt_publish(mqtt, "", "", 0, 0, NULL, &err), -EINVAL);
 	assert_int_equal(agent_mqtt_publish(mqtt, "a", NULL, 1, 0, NULL, &err), -EINVAL);
-	assert_int_equal(agent_mqtt_publish(mqtt, "a", "", 0, 4, NULL, &err), -EINVAL);
+	assert_int_equal(agent_mqtt_publish(mqtt, "a", "", 0, 8, NULL, &err), -EINVAL);
 	assert_int_equal(agent_mqtt_publish(mqtt, "a", "", 0, 1, &id, NULL), 0);
 	assert_int_equal(agent_mqtt_publish(mqtt, "a", "", 0, 1, &id, NULL), 0);
 	assert_int_equal(agent_mqtt_publish(mqtt, "a", "", 0, 1, &id, &err), -EDQUOT);
 	assert_error(&err, -EDQUOT, "mqtt.full");
 	assert_int_equal(agent_mqtt_subscribe(mqtt, "a/#/b", 0, &err), -EINVAL);
-	assert_int_equal(agent_mqtt_subscribe(mqtt, "a", 2, &err), -EINVAL);
+	assert_int_equal(agent_mqtt_subscribe(mqtt, "a", 3, &err), -EINVAL);
 	for (int i = 0; i < MQTT_FILTERS_MAX; i++)
 		assert_int_equal(agent_mqtt_subscribe(mqtt, "a", 0, NULL), 0);
 	assert_int_equal(agent_mqtt_subscribe(mqtt, "a", 0, &err), -EDQUOT);

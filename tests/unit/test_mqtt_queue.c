@@ -5,6 +5,12 @@
 
 #include "net/mqtt_queue.h"
 
+static void sent(struct mqtt_queue *q, struct mqtt_message *m, int mid)
+{
+	mqtt_queue_sent(q, m, 1);
+	m->mid = mid;
+}
+
 static void messages_leave_in_order_and_only_once(void **state)
 {
 	struct mqtt_queue q;
@@ -15,26 +21,26 @@ static void messages_leave_in_order_and_only_once(void **state)
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(mqtt_queue_add(&q, "t", "abc", (size_t)i, 0, 0, &ids[i]), 0);
 	for (int i = 0; i < 3; i++) {
-		m = mqtt_queue_next(&q, 0);
+		m = mqtt_queue_next(&q, 0, 0);
 		assert_int_equal(m->id, ids[i]);
 		assert_int_equal(m->size, (size_t)i);
-		mqtt_queue_sent(&q, m, 100 + i);
+		sent(&q, m, 100 + i);
 	}
-	assert_null(mqtt_queue_next(&q, 0));
+	assert_null(mqtt_queue_next(&q, 0, 0));
 	assert_int_equal(q.n_sent, 3);
 	assert_true(mqtt_queue_done(&q, 102, &id));	/* the last first */
 	assert_int_equal(id, ids[2]);
 	assert_false(mqtt_queue_done(&q, 102, &id));
 	assert_int_equal(mqtt_queue_add(&q, "t", NULL, 0, 0, 0, &id), 0);
-	assert_int_equal(mqtt_queue_next(&q, 0)->id, id);
+	assert_int_equal(mqtt_queue_next(&q, 0, 0)->id, id);
 	assert_true(mqtt_queue_done(&q, 100, &id));
 	assert_true(mqtt_queue_done(&q, 101, &id));
-	mqtt_queue_drop(&q, mqtt_queue_next(&q, 0));
+	mqtt_queue_drop(&q, mqtt_queue_next(&q, 0, 0));
 	assert_int_equal(q.n_messages, 0);
 	assert_int_equal(q.n_bytes, 0);
 	assert_int_equal(q.n_sent, 0);
 	assert_int_equal(mqtt_queue_add(&q, "t", "x", 1, 0, 0, &id), 0);
-	assert_ptr_equal(mqtt_queue_next(&q, 0), q.first);
+	assert_ptr_equal(mqtt_queue_next(&q, 0, 0), q.first);
 	mqtt_queue_clear(&q);
 }
 
@@ -46,12 +52,37 @@ static void a_lost_connection_sends_the_unacknowledged_again(void **state)
 	mqtt_queue_init(&q, 10, 1000);
 	assert_int_equal(mqtt_queue_add(&q, "t", "1", 1, 0, 0, &first), 0);
 	assert_int_equal(mqtt_queue_add(&q, "t", "2", 1, 0, 0, &second), 0);
-	mqtt_queue_sent(&q, mqtt_queue_next(&q, 0), 1);
-	mqtt_queue_sent(&q, mqtt_queue_next(&q, 0), 2);
+	sent(&q, mqtt_queue_next(&q, 0, 0), 1);
+	sent(&q, mqtt_queue_next(&q, 0, 0), 2);
 	assert_true(mqtt_queue_done(&q, 1, &id));
 	mqtt_queue_rewind(&q);
-	assert_int_equal(mqtt_queue_next(&q, 0)->id, second);
+	assert_int_equal(mqtt_queue_next(&q, 0, 0)->id, second);
 	assert_false(mqtt_queue_done(&q, 2, &id));	/* an old packet identifier means nothing now */
+	mqtt_queue_clear(&q);
+}
+
+static void what_is_held_or_was_sent_is_told_by_its_qos(void **state)
+{
+	struct mqtt_queue q;
+	uint64_t first, second, id;
+
+	mqtt_queue_init(&q, 10, 1000);
+	assert_int_equal(mqtt_queue_add(&q, "t", "1", 1, 4, 0, &first), 0);
+	assert_int_equal(mqtt_queue_add(&q, "t", "2", 1, 0, 0, &second), 0);
+	assert_true(mqtt_queue_has_waiting(&q, 4));
+	assert_int_equal(mqtt_queue_next(&q, 0, 4)->id, second);
+	mqtt_queue_sent(&q, mqtt_queue_next(&q, 0, 4), 0);
+	assert_false(mqtt_queue_has_sent(&q, 2));
+	mqtt_queue_sent(&q, mqtt_queue_next(&q, 0, 0), 2);
+	q.first->mid = 7;
+	assert_true(mqtt_queue_has_sent(&q, 2));
+	assert_false(mqtt_queue_has_waiting(&q, 4));
+	assert_int_equal(q.n_sent, 2);
+	mqtt_queue_rewind_qos0(&q);	/* the other goes on with its number */
+	assert_int_equal(q.n_sent, 1);
+	assert_int_equal(mqtt_queue_next(&q, 0, 0)->id, second);
+	assert_true(mqtt_queue_done(&q, 7, &id));
+	assert_int_equal(id, first);
 	mqtt_queue_clear(&q);
 }
 
@@ -79,6 +110,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(messages_leave_in_order_and_only_once),
 		cmocka_unit_test(a_lost_connection_sends_the_unacknowledged_again),
+		cmocka_unit_test(what_is_held_or_was_sent_is_told_by_its_qos),
 		cmocka_unit_test(limits_hold),
 	};
 

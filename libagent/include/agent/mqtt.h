@@ -17,10 +17,11 @@ extern "C" {
 /** enum agent_mqtt_state - where the connection stands: not running, trying, connected, waiting to try again. Since: 0.1 */
 enum agent_mqtt_state { AGENT_MQTT_OFFLINE = 0, AGENT_MQTT_CONNECTING = 1, AGENT_MQTT_ONLINE = 2, AGENT_MQTT_WAITING = 3 };
 
-/** enum agent_mqtt_flags - how a message is delivered; without AGENT_MQTT_QOS1 at most once. Since: 0.1 */
+/** enum agent_mqtt_flags - how a message is delivered: QoS 1 or QoS 2, not both; without either QoS 0, at most once. Since: 0.1 */
 enum agent_mqtt_flags {
 	AGENT_MQTT_QOS1 = 1u << 0,  /* at least once: kept and repeated until the broker acknowledged it */
-	AGENT_MQTT_RETAIN = 1u << 1 /* the broker keeps it for later subscribers */
+	AGENT_MQTT_RETAIN = 1u << 1, /* the broker keeps it for later subscribers */
+	AGENT_MQTT_QOS2 = 1u << 2   /* exactly once as far as agent_mqtt_publish() says, at least once otherwise */
 };
 
 /**
