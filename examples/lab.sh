@@ -169,6 +169,7 @@ log_type all
 connection_messages true
 persistence false
 user $(id -un)
+${LAB_BROKER_EXTRA:-}
 CONF
   mosquitto -c "$LAB/etc/mosquitto.conf" > "$LAB/log/mosquitto.out" 2>&1 &
   BROKER_PID=$!

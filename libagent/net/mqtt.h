@@ -52,16 +52,11 @@ struct mqtt_broker {
 	bool wants_sweep;	/* the next connection only ends that session */
 };
 
-#define MQTT_RELEASES_MAX 64
-
 /* Messages of QoS 2 that came and that the broker has not released: libmosquitto has them, and hands them over then. */
 struct mqtt_releases {
-	struct {
-		uint16_t mid;
-		uint32_t size;
-	} list[MQTT_RELEASES_MAX];
+	uint8_t *bits;		/* one for each packet identifier; NULL: none came yet */
 	size_t n;
-	uint64_t n_bytes;
+	uint64_t n_bytes;	/* that libmosquitto keeps, with twins */
 	bool has_twin;	/* libmosquitto (2.0 to 2.1) keeps a repeated one twice, and would take the second for another one some day */
 };
 
@@ -186,7 +181,9 @@ unsigned mqtt_flight_qos(struct session *session, unsigned flags);
 /* What libmosquitto says of a packet: "PUBLISH (...", "PUBREL (...". */
 void mqtt_flight_log(struct session *session, const char *packet);
 /* A message of QoS 2 is handed over: is it one that we had? */
-bool mqtt_flight_is_repeated(const struct session *session, int mid);
+bool mqtt_flight_is_repeated(struct session *session, int mid, size_t size);
+/* How many messages the broker may send ahead: what it is told, or, when that is written, what libmosquitto holds it to. */
+void mqtt_flight_set_maximum(struct session *session, bool is_told);
 /* Tell of a message that is missing, or of a QoS that is lower than what was asked for. */
 void mqtt_flight_tell(struct session *session);
 

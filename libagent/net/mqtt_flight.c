@@ -24,6 +24,9 @@
 #define QUIET_MAX_MS 60000	/* or after this */
 #define ENDED_MAX 3
 #define UNRELEASED_PACKETS 8	/* of the longest length, are kept until they are released */
+#define MESSAGE_COST 256	/* of libmosquitto, beside topic and payload */
+#define MID_BYTES (65536 / 8)
+#define RECEIVE_MAXIMUM 20	/* as libmosquitto has it */
 
 bool mqtt_flight_has_sent(struct session *s)
 {
@@ -61,6 +64,8 @@ void mqtt_flight_drop(struct agent_mqtt *mqtt)
 	if (flight->mosq == NULL)
 		return;
 	mosquitto_destroy(flight->mosq);
+	free(flight->releases.bits);
+	flight->releases.bits = NULL;
 	flight->mosq = NULL;
 	pthread_mutex_lock(&mqtt->lock);
 	forget(flight->broker, mqtt_queue_has_sent(&mqtt->queue, 2), flight->releases.n > 0);
@@ -142,7 +147,9 @@ void mqtt_flight_keep(struct session *s, int r)
 		if (mqtt->session_s != 0 && !(s->is_void && !s->is_session_present))
 			forget(s->broker, has_sent, s->releases.n > 0);
 		mosquitto_destroy(s->mosq);
+		free(s->releases.bits);
 	}
+	s->releases.bits = NULL;
 	s->mosq = NULL;
 }
 
@@ -234,38 +241,42 @@ void mqtt_flight_tell(struct session *s)
 
 /* ---- what comes */
 
-static void arrived(struct session *s, uint16_t mid, uint32_t size)
+/* libmosquitto ends the connection when more come; mosquitto 2.0.11 sends all that waits as soon as one of them is done. What we count is memory. */
+void mqtt_flight_set_maximum(struct session *s, bool is_told)
+{
+	(void)mosquitto_int_option(s->mosq, MOSQ_OPT_RECEIVE_MAXIMUM, is_told ? RECEIVE_MAXIMUM : UINT16_MAX);
+}
+
+static void arrived(struct session *s, uint16_t mid, uint64_t size)
 {
 	struct mqtt_releases *rel = &s->releases;
+	uint8_t bit = (uint8_t)(1u << mid % 8);
 
-	for (size_t i = 0; i < rel->n; i++) {
-		if (rel->list[i].mid != mid)
-			continue;
-		rel->has_twin = true;
-		return;
-	}
-	if (rel->n == MQTT_RELEASES_MAX || (s->mqtt->max_packet != 0 && rel->n_bytes > (uint64_t)UNRELEASED_PACKETS * s->mqtt->max_packet)) {
+	if (rel->bits == NULL)
+		rel->bits = calloc(1, MID_BYTES);
+	rel->n_bytes += size + MESSAGE_COST;
+	if (rel->bits == NULL || (s->mqtt->max_packet != 0 && rel->n_bytes > (uint64_t)UNRELEASED_PACKETS * s->mqtt->max_packet)) {
 		s->violation = MQTT_UNRELEASED;
-		return;
+	} else if ((rel->bits[mid / 8] & bit) != 0) {
+		rel->has_twin = true;
+	} else {
+		rel->bits[mid / 8] |= bit;
+		rel->n++;
 	}
-	rel->list[rel->n].mid = mid;
-	rel->list[rel->n++].size = size;
-	rel->n_bytes += size;
 }
 
 static void released(struct session *s, uint16_t mid)
 {
 	struct mqtt_releases *rel = &s->releases;
+	uint8_t bit = (uint8_t)(1u << mid % 8);
 
-	for (size_t i = 0; i < rel->n; i++) {
-		if (rel->list[i].mid != mid)
-			continue;
-		rel->n_bytes -= rel->list[i].size;
-		rel->list[i] = rel->list[--rel->n];
-		return;
+	if (rel->bits != NULL && (rel->bits[mid / 8] & bit) != 0) {
+		rel->bits[mid / 8] &= (uint8_t)~bit;
+		rel->n--;
+	} else {
+		s->repeated_mid = mid;
+		s->is_missing |= !s->is_resumed;
 	}
-	s->repeated_mid = mid;
-	s->is_missing |= !s->is_resumed;
 }
 
 void mqtt_flight_log(struct session *s, const char *packet)
@@ -287,7 +298,10 @@ void mqtt_flight_log(struct session *s, const char *packet)
 	arrived(s, (uint16_t)strtoul(packet + 22, NULL, 10), (uint32_t)strtoul(size + 1, NULL, 10));
 }
 
-bool mqtt_flight_is_repeated(const struct session *s, int mid)
+bool mqtt_flight_is_repeated(struct session *s, int mid, size_t size)
 {
+	uint64_t cost = (uint64_t)size + MESSAGE_COST;
+
+	s->releases.n_bytes -= s->releases.n_bytes < cost ? s->releases.n_bytes : cost;
 	return s->repeated_mid == mid;
 }

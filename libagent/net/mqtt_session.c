@@ -470,8 +470,10 @@ static int try_address(struct session *s, struct agent_error **err)
 		return r;
 	s->deadline_ms = monotonic_ms() + TCP_TIMEOUT_MS;
 	errno = 0;
+	mqtt_flight_set_maximum(s, true);
 	/* The longest keep-alive that we may use; mqtt_alive.c asks earlier. */
 	rc = mosquitto_connect_async(s->mosq, s->address, s->broker->port, (int)s->broker->keepalive.max_s);
+	mqtt_flight_set_maximum(s, false);
 	if (rc == MOSQ_ERR_ERRNO && mosquitto_socket(s->mosq) < 0)
 		r = tcp_failed(s, errno > 0 ? errno : ECONNREFUSED, err);
 	else if (rc != MOSQ_ERR_SUCCESS)

@@ -41,6 +41,8 @@ set_password
 like "a topic without a right is refused" "$(said app publish other/topic 1 1)" 'link\.refused'
 like "so are the agent's own topics" "$(said app publish "~/state" 1 1)" 'link\.refused'
 like "so is a wildcard" "$(said app publish "~/#" 1 1)" 'link\.topic'
+like "there is no QoS 3" "$(said app -q 3 publish "~/a" 1 1)" 'QoS 3.*link\.argument'
+like "nor in a subscription" "$(said app -q 3 subscribe "~/in/x")" 'QoS 3.*link\.argument'
 like "a wider subscription than the right is refused" "$(said app subscribe "~/#")" 'link\.refused'
 like "so is one that is no filter" "$(said app subscribe "~/in#")" 'link\.topic'
 if [ -n "$ROOT" ]; then
@@ -187,6 +189,72 @@ recorder_start
 succeeds "what it holds is delivered later" wait_for 60 eval '[ "$(queue small messages)" = 0 ]'
 is "nothing was dropped" "$(queue small dropped)$(queue default dropped)$(queue alarms dropped)" 000
 is "and nothing found damaged" "$(queue small damaged)$(queue default damaged)$(queue alarms damaged)" 000
+
+# ---- QoS 2: exactly once over a connection that is cut, at least once over kill -9
+recorder_kill
+lab_agent_stop
+RELAY_PORT=$(lab_free_port)
+lab_config "mqtt: { port = $RELAY_PORT; session_s = 3600; app_calls_per_s = 10000;
+  rights = [ \"publish uid:$APP_UID ~/#\", \"publish uid:$APP_UID alarms/#\", \"subscribe uid:$APP_UID ~/in/#\", \"subscribe uid:$APP_UID ~/down/#\" ]; };"
+relay_start() {
+  python3 "$LAB_SOURCE/tests/e2e/relay.py" "$RELAY_PORT" "$BROKER_PORT" &
+  RELAY=$!
+  CHILDREN="$CHILDREN $RELAY"
+  wait_for 20 bash -c "exec 3<> /dev/tcp/127.0.0.1/$RELAY_PORT"
+}
+cut() { kill -9 "$RELAY"; wait "$RELAY" 2> /dev/null; relay_start; }
+: > "$BROKER_LOG"
+lab_broker_start
+relay_start
+lab_agent_start
+mosquitto_sub -h localhost -p "$BROKER_PORT" --cafile "$PKI/broker-ca.pem" --cert "$PKI/operator.pem" --key "$PKI/operator.key" \
+  --tls-version tlsv1.3 -q 2 -t "$P/two/#" -v > "$LAB/two" &
+CHILDREN="$CHILDREN $!"
+wait_for 20 grep -q "$P/two/#" "$BROKER_LOG"
+two() { grep -a "^$P/two/$1 " "$LAB/two" | sed 's/^[^ ]* //; s/:.*//'; }
+two_past() { [ "$(two "$1" | wc -l)" -ge "$2" ]; }
+two_all() { [ "$(two "$1" | sort -n -u | wc -l)" = "$2" ]; }
+become "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" -q 2 publish "~/two/a" 1 160 32 4 > "$LAB/acked.two" 2>&1 &
+PUB1=$!
+for n in 20 60 100; do wait_for 60 two_past a $n; cut; done
+wait "$PUB1"
+is "messages with QoS 2 are acknowledged while the connection is cut" "$(tail -n 1 "$LAB/acked.two")" 160
+succeeds "all arrive" wait_for 60 two_all a 160
+is "each of them once" "$(two a | wc -l)" 160
+is "over more than one connection" "$(($(grep -c "New client connected .*u'$LAB_SERIAL'" "$BROKER_LOG") > 1))" 1
+become "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" -q 2 subscribe "~/down/two" > "$LAB/heard.two" 2> "$LAB/heard.two.err" &
+CHILDREN="$CHILDREN $!"
+wait_for 20 grep -q subscribed "$LAB/heard.two"
+wait_for 20 grep -q "$P/down/two (QoS 2)" "$BROKER_LOG"
+heard() { grep -a "^message $P/down/two " "$LAB/heard.two" | sed 's/.* //'; }
+heard_past() { [ "$(heard | wc -l)" -ge "$1" ]; }
+for i in $(seq 120); do echo "$i"; [ $((i % 10)) != 0 ] || sleep 0.05; done | operator -q 2 -t "$P/down/two" -l &
+PUB1=$!
+for n in 20 60; do wait_for 60 heard_past $n; cut; done
+wait "$PUB1"
+succeeds "what is subscribed with QoS 2 arrives over cuts" wait_for 60 heard_past 120
+is "each of it once, in order" "$(heard | tr '\n' ' ')" "$(seq -s ' ' 120) "
+become "$APP_UID" "$APP/link-app" -s "$RUN/link.sock" -q 2 publish "~/two/b" 1 100 32 4 > "$LAB/acked.two" 2>&1 &
+PUB1=$!
+wait_for 60 two_past b 30; kill9 agentd-link
+wait "$PUB1"
+is "kill -9 of agentd-link loses none either" "$(tail -n 1 "$LAB/acked.two")" 100
+succeeds "all arrive, at least once" wait_for 60 two_all b 100
+echo "# $(($(two b | wc -l) - 100)) twice of 100"
+succeeds "one more is taken" app -q 2 publish "~/two/d" 1 1
+succeeds "and arrives" wait_for 60 two_all d 1
+succeeds "and the session of the former life was ended before" grep -q "New client connected .*(p5, c1, .*u'$LAB_SERIAL'" "$BROKER_LOG"
+lab_broker_stop
+LAB_BROKER_EXTRA='max_qos 1'
+lab_broker_start
+LAB_BROKER_EXTRA=
+lab_subscribe "$P/two/c" 5 60 > "$LAB/got" &
+GOT=$!
+wait_for 20 grep -q "$P/two/c" "$BROKER_LOG"
+succeeds "a broker that takes QoS 1 at most" app -q 2 publish "~/two/c" 1 5
+wait "$GOT"
+is "gets that" "$(sed 's/^[^ ]* //; s/:.*//' "$LAB/got" | tr '\n' ' ')" '1 2 3 4 5 '
+is "which the log says once" "$(grep -c 'takes QoS 1 at most.*mqtt.qos' "$AGENT_LOG")" 1
 
 # ---- a disk without room: the queues cannot be made
 lab_agent_stop

@@ -77,7 +77,8 @@ AGENT_EXPORT void agent_link_set_timeout(struct agent_link *link, unsigned timeo
  *
  * Returns 0 when the message is as safe as its row of mqtt.queues promises, docs/design/queue.md: agentd-link, agentd or this program
  * may be killed, and with loss_messages=1 the power may go. It does not mean that the broker has it. Needs no connection to the
- * broker. Blocks on the disk where the row says so.
+ * broker. Blocks on the disk where the row says so. With AGENT_MQTT_QOS2 the broker has it exactly once over broken connections if mqtt.session_s is set, and
+ * at least once after agentd-link was killed; a broker that takes QoS 1 at most gets that.
  *
  * After any error but -ENOTCONN, -ETIMEDOUT and -EIO the message was not taken. After those nobody knows; who publishes it again may have it
  * delivered twice. With AGENT_MQTT_QOS1 that is done here, once, when the connection breaks.
@@ -91,7 +92,7 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_link_publish(struct agent_link *link, co
 						     unsigned flags, uint32_t ttl_s, struct agent_error **err);
 /**
  * agent_link_subscribe() - receive what matches @filter
- * @qos: 0 or 1, between broker and agentd-link
+ * @qos: 0, 1 or 2, between broker and agentd-link; the broker may grant less
  *
  * Remembered, and repeated after agentd-link was restarted. From agentd-link to the program a message comes at most once; what may be
  * missing is told as a gap. Returns 0, -EINVAL (link.topic), -EPERM (link.refused), -EDQUOT (link.filters: more than

@@ -56,7 +56,7 @@ struct agent_mqtt_broker {
  * @will_topic:    or NULL; retained there, QoS 1:
  * @will_payload:  by the broker when the connection is lost, by us when agent_mqtt_stop() ends it
  * @birth_payload: by us after each connect, or NULL
- * @queue_max_messages: messages in RAM until sent (QoS 0) or acknowledged (QoS 1)
+ * @queue_max_messages: messages in RAM until sent (QoS 0) or acknowledged (QoS 1 and 2)
  * @queue_max_bytes:    topics and payloads of these together; also the largest single message
  * @brokers:       tried in this order after the first one, @n_brokers up to 7. A round is one attempt at each; the back-off grows from round to round. A
  *                 redirection (MQTT 5, section 4.13) is followed to brokers of this list only
@@ -125,8 +125,9 @@ struct agent_mqtt_info {
 /**
  * struct agent_mqtt_handlers - called in the thread of agent_mqtt_run(), never with a lock held; each may be NULL
  * @state:   the state changed; @why says what ended the last connection or attempt, NULL otherwise, lent for the call.
- *           Called again with AGENT_MQTT_ONLINE and mqtt.subscribe when the broker refuses a subscription.
- * @acked:   message @id is out: written for QoS 0, PUBACK received for QoS 1
+ *           Called again with AGENT_MQTT_ONLINE and mqtt.subscribe when the broker refuses a subscription, mqtt.qos when it takes less than was asked for
+ *           (once for each broker), mqtt.gap when a message with QoS 2 was lost with an earlier client
+ * @acked:   message @id is out: written for QoS 0, PUBACK received for QoS 1, PUBCOMP for QoS 2
  * @message: a subscribed message arrived; pointers are lent for the call
  * @refused: message @id is given up: the broker does not take it (MQTT 5 only: with 3.1.1 a broker cannot say so) or the connection cannot carry
  *           it; @why is lent. What may go better later is tried five times on one connection before; a quota that is used up is waited for
@@ -196,6 +197,10 @@ AGENT_EXPORT void agent_mqtt_stop(struct agent_mqtt *mqtt);
  * Any thread; never blocks on the network. Messages leave in the order they were queued. A QoS 1 message that was sent but not
  * acknowledged when the connection broke is sent again, so a receiver may see it twice. The queue is lost with the process.
  *
+ * With QoS 2 it arrives once exactly if session_s is set, and the broker keeps the session until PUBCOMP, and it is not another broker by then, nor another
+ * certificate or client; else it is sent again as with QoS 1. A session from before this client is ended before the first message with QoS 2 is sent: what the broker
+ * kept in it is lost, and session_present is 0 then. MQTT 5, section 4.3.3. A broker that takes less gets less.
+ *
  * Returns 0, -EINVAL (mqtt.topic, mqtt.options), -EDQUOT (mqtt.full), -EMSGSIZE (larger than the queue), -ENOMEM. Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_publish(struct agent_mqtt *mqtt, const char *topic, const void *payload, size_t size,
@@ -212,7 +217,7 @@ AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_publish_ttl(struct agent_mqtt *mqtt
 /**
  * agent_mqtt_subscribe() - receive what matches @filter; remembered and repeated after each reconnect
  *
- * Any thread; never blocks on the network. @qos is 0 or 1. At most 64 filters.
+ * Any thread; never blocks on the network. @qos is 0, 1 or 2, and the broker may grant less. At most 64 filters.
  * Returns 0, -EINVAL (mqtt.topic), -EDQUOT (mqtt.full), -ENOMEM. Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_mqtt_subscribe(struct agent_mqtt *mqtt, const char *filter, int qos, struct agent_error **err);
