@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 
-
 /* A disk that said "synced" and lost a bit of this file. */
 static const char *rotten;
 static off_t rotten_at;
