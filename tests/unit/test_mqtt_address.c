@@ -53,46 +53,6 @@ static SSL *serve_mqtt(struct fixture *f, int fd)
 	return ssl;
 }
 
-/* A captive portal, or a machine whose broker is broken: it takes TCP, also again and again. */
-static void an_address_that_takes_tcp_and_nothing_more_hides_no_other(void **state)
-{
-	struct fixture *f = *state;
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002), .sin_port = htons(f->port) };
-	int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
-	struct pollfd p = { .fd = other, .events = POLLIN };
-	struct agent_mqtt *mqtt = make_client(f);
-	pthread_t thread;
-	SSL *ssl;
-
-	if (bind(other, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		/* Somebody else has the port there. */
-		close(other);
-		agent_mqtt_free(mqtt);
-		skip();
-	}
-	assert_int_equal(listen(other, 5), 0);
-	n_answer = 2;
-	answer[0] = 2;
-	answer[1] = 1;
-	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
-	assert_int_equal(poll(&p, 1, 40000), 1);
-	fd = accept(other, NULL, NULL);
-	assert_int_equal(send(fd, "HTTP/1.1 302 Found\r\n\r\n", 22, MSG_NOSIGNAL), 22);
-	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 1);
-	close(fd);
-	ssl = serve_mqtt(f, accept_one(f));
-	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 1);
-	assert_int_equal(f->n_states[AGENT_MQTT_WAITING], 1);
-	/* The one that was good is the next to be tried. */
-	hang_up(ssl);
-	ssl = serve_mqtt(f, accept_one(f));
-	wait_for(f, &f->n_states[AGENT_MQTT_ONLINE], 2);
-	assert_int_equal(f->n_states[AGENT_MQTT_WAITING], 2);
-	stop(mqtt, thread);
-	hang_up(ssl);
-	close(other);
-}
-
 static void of_many_addresses_each_has_its_turn(void **state)
 {
 	struct fixture *f = *state;
@@ -115,7 +75,6 @@ static void of_many_addresses_each_has_its_turn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(an_address_that_takes_tcp_and_nothing_more_hides_no_other, setup, teardown),
 		cmocka_unit_test_setup_teardown(of_many_addresses_each_has_its_turn, setup, teardown),
 	};
 
