@@ -8,7 +8,7 @@
 #   tests/run.sh dist           make distcheck                  tests/run.sh static            shell scripts
 #   tests/run.sh quickstart     examples/quickstart.sh
 #
-# E2E_JOBS: end-to-end scripts side by side, otherwise three for each processor: they wait for clocks, limits and each other nine tenths of their time.
+# E2E_JOBS: end-to-end scripts side by side, otherwise two for each processor: they wait for clocks, limits and each other nine tenths of their time.
 # TEST_DIR: where to build. As root the tests use the agent's own users, who must be able to read what is built.
 set -u
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -18,7 +18,7 @@ N_FAILED=0
 SKIPPED=()
 FAILED=()
 UNSTEADY=()
-E2E_JOBS=${E2E_JOBS:-$((3 * $(nproc)))}
+E2E_JOBS=${E2E_JOBS:-$((2 * $(nproc)))}
 
 readable_by_all() {
   local d=$1
