@@ -85,7 +85,8 @@ is "port 80 on the cable shows the page" "$(ip netns exec outside curl -s -o /de
 is "systemd has given up no socket" "$(systemctl list-units --state=failed --plain --no-legend 'agentd*')" ""
 fails "and not on the LAN" ip netns exec outside curl -s --max-time 5 http://198.51.100.1/
 fails "a wrong label secret does not set a password" sh -c "printf 'AAAAA-AAAAA-AAAAA\nwalnut ferry 93 lantern\n' | XDG_RUNTIME_DIR=$LAB/xdg $AGENTCTL passwd --stdin"
-set_owner() { printf '%s\n%s\n' "$FACTORY_SECRET" 'walnut ferry 93 lantern' | ctl passwd --stdin; }
+# One more try each moment would itself be held up by the limit of requests.
+set_owner() { printf '%s\n%s\n' "$FACTORY_SECRET" 'walnut ferry 93 lantern' | ctl passwd --stdin || { sleep 2; return 1; }; }
 succeeds "the owner sets his password" wait_for 60 set_owner
 succeeds "now the LAN leads in, too" wait_for 60 lan
 succeeds "and the cable as before" wait_for 60 cable
