@@ -119,6 +119,19 @@ void mqtt_queue_postpone(struct mqtt_queue *queue, struct mqtt_message *message,
 	message->n_refused++;
 	message->not_before_ms = not_before_ms;
 	queue->n_sent--;
+	if (queue->again_ms == 0 || not_before_ms < queue->again_ms)
+		queue->again_ms = not_before_ms;
+}
+
+uint64_t mqtt_queue_again_ms(struct mqtt_queue *queue, uint64_t now_ms)
+{
+	if (queue->again_ms == 0 || queue->again_ms > now_ms)
+		return queue->again_ms;
+	queue->again_ms = 0;
+	for (const struct mqtt_message *m = queue->first; m != NULL; m = m->next)
+		if (!m->is_sent && m->not_before_ms > now_ms && (queue->again_ms == 0 || m->not_before_ms < queue->again_ms))
+			queue->again_ms = m->not_before_ms;
+	return queue->again_ms;
 }
 
 void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, unsigned qos)

@@ -27,6 +27,7 @@ struct mqtt_queue {
 	size_t max_messages, max_bytes;
 	size_t n_sent;
 	uint64_t last_id;
+	uint64_t again_ms;	/* no postponed message may go before; 0: there is none */
 };
 
 void mqtt_queue_init(struct mqtt_queue *queue, size_t max_messages, size_t max_bytes);
@@ -43,6 +44,8 @@ bool mqtt_queue_has_waiting(const struct mqtt_queue *queue, unsigned flag);
 struct mqtt_message *mqtt_queue_find(struct mqtt_queue *queue, int mid);
 /* It is not sent any more, but is to be after @not_before_ms. */
 void mqtt_queue_postpone(struct mqtt_queue *queue, struct mqtt_message *message, uint64_t not_before_ms);
+/* When the next of those may go, later than @now_ms; 0: none waits for that. */
+uint64_t mqtt_queue_again_ms(struct mqtt_queue *queue, uint64_t now_ms);
 void mqtt_queue_sent(struct mqtt_queue *queue, struct mqtt_message *message, unsigned qos);
 /* Take the sent message with this packet identifier out: true and its id. */
 bool mqtt_queue_done(struct mqtt_queue *queue, int mid, uint64_t *ret_id);

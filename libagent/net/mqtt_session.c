@@ -347,12 +347,22 @@ static bool wants_to_write(const struct session *s)
 	return is_in_handshake(s) ? SSL_want_write(mosquitto_ssl_get(s->mosq)) : mosquitto_want_write(s->mosq);
 }
 
-static int poll_ms(const struct session *s)
+static uint64_t online_wait_ms(struct session *s, uint64_t now)
 {
-	uint64_t now = monotonic_ms(), wait = POLL_MAX_MS;
+	uint64_t wait = s->holds_qos2 ? HOLD_POLL_MS : mqtt_alive_wait_ms(s), again;
+
+	pthread_mutex_lock(&s->mqtt->lock);
+	again = mqtt_queue_again_ms(&s->mqtt->queue, now);
+	pthread_mutex_unlock(&s->mqtt->lock);
+	return again > now && again - now < wait ? again - now : wait;
+}
+
+static int poll_ms(struct session *s)
+{
+	uint64_t now = monotonic_ms(), wait;
 
 	if (s->is_online)
-		wait = s->holds_qos2 ? HOLD_POLL_MS : mqtt_alive_wait_ms(s);
+		wait = online_wait_ms(s, now);
 	else
 		wait = now >= s->deadline_ms ? 0 : s->deadline_ms - now;
 	return (int)(wait > POLL_MAX_MS ? POLL_MAX_MS : wait);

@@ -86,6 +86,34 @@ static void what_is_held_or_was_sent_is_told_by_its_qos(void **state)
 	mqtt_queue_clear(&q);
 }
 
+static void what_was_put_off_is_due_when_it_was_said(void **state)
+{
+	struct mqtt_queue q;
+	struct mqtt_message *m;
+	uint64_t id;
+
+	mqtt_queue_init(&q, 10, 1000);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(mqtt_queue_add(&q, "t", "1", 1, 0, 0, &id), 0);
+		sent(&q, mqtt_queue_next(&q, 0, 0), i + 1);
+	}
+	assert_int_equal(mqtt_queue_again_ms(&q, 10), 0);
+	mqtt_queue_postpone(&q, mqtt_queue_find(&q, 2), 3000);
+	mqtt_queue_postpone(&q, mqtt_queue_find(&q, 1), 1000);
+	assert_int_equal(mqtt_queue_again_ms(&q, 999), 1000);
+	assert_null(mqtt_queue_next(&q, 999, 0));
+	m = mqtt_queue_next(&q, 1000, 0);
+	assert_ptr_equal(m, q.first);
+	/* It may go now, whether it does or not: nothing to be woken for. */
+	assert_int_equal(mqtt_queue_again_ms(&q, 1000), 3000);
+	sent(&q, m, 4);
+	assert_int_equal(mqtt_queue_again_ms(&q, 3000), 0);
+	mqtt_queue_postpone(&q, m, 5000);
+	mqtt_queue_rewind(&q);
+	assert_int_equal(mqtt_queue_again_ms(&q, 5000), 0);
+	mqtt_queue_clear(&q);
+}
+
 static void limits_hold(void **state)
 {
 	struct mqtt_queue q;
@@ -111,6 +139,7 @@ int main(void)
 		cmocka_unit_test(messages_leave_in_order_and_only_once),
 		cmocka_unit_test(a_lost_connection_sends_the_unacknowledged_again),
 		cmocka_unit_test(what_is_held_or_was_sent_is_told_by_its_qos),
+		cmocka_unit_test(what_was_put_off_is_due_when_it_was_said),
 		cmocka_unit_test(limits_hold),
 	};
 
