@@ -117,10 +117,10 @@ static size_t piece_size(const char *text, bool is_usage)
 	return n;
 }
 
-/* @text from @column on, in lines of COLUMNS; those after the first begin at @indent. */
+/* @text behind what fills the line up to @column, in lines of COLUMNS; those after the first begin at @indent. */
 static void print_folded(FILE *out, const char *text, size_t column, size_t indent, bool is_usage)
 {
-	bool is_between = false;
+	bool is_between = column > indent;
 
 	while (*text != '\0') {
 		size_t n = piece_size(text, is_usage);
@@ -162,10 +162,9 @@ static bool is_group(const char *word)
 static void command_help(FILE *out, const struct command *command)
 {
 	static const char begin[] = "Usage: agentctl ";
-	size_t column = strlen(begin) + strlen(command->words) + 1;
 
-	fprintf(out, "%s%s%s", begin, command->words, command->arguments[0] == '\0' ? "" : " ");
-	print_folded(out, command->arguments, column, strlen(begin), true);
+	fprintf(out, "%s%s", begin, command->words);
+	print_folded(out, command->arguments, strlen(begin) + strlen(command->words), strlen(begin), true);
 	fputs("  ", out);
 	print_folded(out, command->purpose, 2, 2, false);
 }
