@@ -101,7 +101,7 @@ static void run(struct core *core)
 	int r;
 
 	/* It came by another way, or was installed just before a power cut. */
-	if (!looks && updates_has_release(core, p->release_id)) {
+	if (!looks && updates_has_release(core, p->release_id, p->manifest_sha256)) {
 		(void)!policy_move(p, OFFER_INSTALLED, NULL);
 		policies_changed(core);
 		return;
@@ -433,6 +433,7 @@ int op_update_policy(struct core *core, struct op_call *call, struct agent_error
 	struct policies *ps = core->policies;
 	struct policy *p = &ps->policy;
 	const struct policy old = *p;
+	struct policy_now now = policies_now(core);
 	enum policy_mode before = policy_mode_now(p), mode;
 	const char *name;
 	int r;
@@ -447,13 +448,17 @@ int op_update_policy(struct core *core, struct op_call *call, struct agent_error
 	p->mode = mode;
 	p->has_mode = true;
 	p->seen_s = 0; /* the way back after a clock that ran ahead and was believed */
+	if (policy_clock_is_trusted(p, &now))
+		p->seen_s = now.wall_s;
 	/* Whoever chose it hears that it is kept, or that it is not. */
 	r = policy_save(p, err);
 	if (r < 0) {
 		*p = old;
+		ps->is_unsaved = true; /* it may be there already, when only the folder could not be synced */
 		return r;
 	}
 	ps->is_unsaved = false;
+	ps->saved_s = now.running_s;
 	if (mode != before)
 		event_add(core, mode == POLICY_APPROVAL ? EVENT_UPDATE_OPT_OUT : EVENT_UPDATE_POLICY, "from", policy_mode_name(before), "to",
 			  policy_mode_name(mode), "user", call->caller.user, "source", call->caller.source, NULL);

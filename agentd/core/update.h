@@ -56,8 +56,8 @@ struct update_seen {
  * success policy_ended() is called once. -EBUSY update.busy, -ENODEV update.floor, or agentd-install cannot be asked.
  */
 int updates_run(struct core *core, const char *url, const struct update_seen *seen, const char *user, struct agent_error **err);
-/* As last heard: is it in a slot? */
-bool updates_has_release(const struct core *core, const char *release_id);
+/* As last heard: is it in a slot, from this very bundle? Two may have one release id. */
+bool updates_has_release(const struct core *core, const char *release_id, const char *manifest_sha256);
 /* Does a release await its reboot or the end of its confirmation? */
 bool updates_is_pending(const struct core *core);
 

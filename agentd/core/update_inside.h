@@ -12,7 +12,7 @@
 /* What agentd-install says, copied. */
 struct report {
 	bool is_valid;
-	char stage[16], booted_slot[33], target_slot[33], version[65], release_id[65], failed_release_id[65];
+	char stage[16], booted_slot[33], target_slot[33], version[65], release_id[65], failed_release_id[65], manifest_sha256[65];
 	uint64_t done_bytes, total_bytes, security_version, tries_left;
 	uint64_t signed_s;	/* the last good bundle was; 0: nobody says */
 	char signers[8 * 65], trusted_keys[80 * 65]; /* digests of keys, blanks between: whose signatures the release has, and whose count */

@@ -55,6 +55,7 @@ static int read_report(sd_bus_message *m, struct report *ret_report, struct upda
 		FIELD_MEMBER(FIELD_TEXT, &report, version),
 		FIELD_MEMBER(FIELD_TEXT, &report, release_id),
 		FIELD_MEMBER(FIELD_TEXT, &report, failed_release_id),
+		FIELD_MEMBER(FIELD_TEXT, &report, manifest_sha256),
 		FIELD_MEMBER(FIELD_WHOLE_TEXT, &report, signers),
 		FIELD_MEMBER(FIELD_WHOLE_TEXT, &report, trusted_keys),
 		{ "done_bytes", FIELD_NUMBER, &report.done_bytes, 0 },
@@ -239,11 +240,12 @@ void updates_progress(struct core *core, sd_bus_message *msg)
 		sd_event_source_set_time_relative(u->timer, UPDATE_STALL_US);
 }
 
-bool updates_has_release(const struct core *core, const char *release_id)
+bool updates_has_release(const struct core *core, const char *release_id, const char *manifest_sha256)
 {
 	const struct report *report = &core->updates->report;
 
-	return strcmp(report->release_id, release_id) == 0 && report->stage[0] != '\0' && strcmp(report->stage, "failed") != 0;
+	return manifest_sha256[0] != '\0' && strcmp(report->manifest_sha256, manifest_sha256) == 0 && strcmp(report->release_id, release_id) == 0 &&
+	       report->stage[0] != '\0' && strcmp(report->stage, "failed") != 0;
 }
 
 bool updates_is_pending(const struct core *core)

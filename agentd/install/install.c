@@ -238,6 +238,7 @@ static int status_read(struct installer *in, struct install_status *ret_status, 
 	copy_text(ret_status->version, status.version);
 	copy_text(ret_status->release_id, status.release_id);
 	copy_text(ret_status->failed_release_id, status.failed_release_id);
+	copy_text(ret_status->manifest_sha256, status.manifest_sha256);
 	snprintf(ret_status->signers, sizeof(ret_status->signers), "%s", status.signers == NULL ? "" : status.signers);
 	if (agent_update_get_trusted_keys(in->update, &keys, &ret_status->trust_version, &why) < 0)
 		service_log(LOG_WARNING, "%s (%s)", agent_error_message(why), agent_error_name(why));

@@ -24,7 +24,7 @@
 /* What Install1 reports, copied out of the engine. Empty texts are left out. */
 struct install_status {
 	char stage[16], booted_slot[INSTALL_TEXT], target_slot[INSTALL_TEXT], version[INSTALL_TEXT], release_id[INSTALL_TEXT],
-		failed_release_id[INSTALL_TEXT];
+		failed_release_id[INSTALL_TEXT], manifest_sha256[INSTALL_TEXT];
 	uint64_t done_bytes, total_bytes, security_version, n_tries_left;
 	uint64_t trust_version;	/* 0: none, or it cannot be told */
 	char signers[INSTALL_SIGNERS];	/* of the bundle that version and release_id tell of: digests, blanks between */

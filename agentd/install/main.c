@@ -45,6 +45,7 @@ static int append_status(sd_bus_message *m, const struct install_status *s)
 	} texts[] = {
 		{ "stage", s->stage }, { "booted_slot", s->booted_slot }, { "target_slot", s->target_slot },
 		{ "version", s->version }, { "release_id", s->release_id }, { "failed_release_id", s->failed_release_id },
+		{ "manifest_sha256", s->manifest_sha256 },
 		{ "offer_release_id", s->offer_release_id }, { "offer_version", s->offer_version }, { "offer_kind", s->offer_kind },
 		{ "offer_advisory", s->offer_advisory }, { "offer_manifest_sha256", s->offer_manifest_sha256 },
 		{ "signers", s->signers }, { "trusted_keys", s->trusted_keys },

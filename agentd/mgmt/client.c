@@ -30,6 +30,8 @@
 #define CRL_FILE "mgmt/clients.crl"
 #define TOKENS 8
 #define NAMES_MAX 16
+#define CHAIN_DEPTH_MAX 5	/* who shows a chain is a stranger, and each link of it may cost two signatures */
+#define CHAIN_BYTES_MAX (32 * 1024)
 #define AGAIN_US (60 * UINT64_C(1000000)) /* a list may run out under a connection that lasts */
 
 struct client_token {
@@ -41,7 +43,7 @@ struct clients {
 	char *ca_path, *crl_path;
 	struct stat ca, crl;	/* as they were when they were read */
 	uint64_t read_us;
-	sd_event_source *look;	/* at those who are connected, after the files changed */
+	sd_event_source *look;	/* at those who are connected: after the files changed, and now and then */
 	struct client_token tokens[TOKENS];
 	size_t next_token;
 };
@@ -157,6 +159,12 @@ bool client_files_changed(const struct mgmt *m)
 	return !is_same_file(&ca, &m->clients->ca) || !is_same_file(&crl, &m->clients->crl);
 }
 
+static void look_at(struct clients *clients, uint64_t at_us)
+{
+	(void)sd_event_source_set_time(clients->look, at_us);
+	(void)sd_event_source_set_enabled(clients->look, SD_EVENT_ONESHOT);
+}
+
 int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 {
 	struct clients *clients = m->clients;
@@ -166,7 +174,7 @@ int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 	wipe(clients->tokens, sizeof(clients->tokens));
 	look(clients, &clients->ca, &clients->crl);
 	clients->read_us = mgmt_now_us(m);
-	(void)sd_event_source_set_enabled(clients->look, SD_EVENT_ONESHOT);
+	look_at(clients, clients->read_us);
 	ERR_clear_error();
 	if (clients->ca.st_size == 0 || X509_STORE_load_file(store, clients->ca_path) != 1) {
 		service_log(LOG_WARNING, "client certificates: %s holds no authority; nobody gets in by certificate", clients->ca_path);
@@ -183,6 +191,9 @@ int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 		verify_lists_use(store);
 	}
 	verify_issuers_use(store);
+	X509_VERIFY_PARAM_set_depth(X509_STORE_get0_param(store), CHAIN_DEPTH_MAX);
+	SSL_CTX_set_verify_depth(ctx, CHAIN_DEPTH_MAX);
+	SSL_CTX_set_max_cert_list(ctx, CHAIN_BYTES_MAX);
 	names = SSL_load_client_CA_file(clients->ca_path);
 	if (names != NULL)
 		SSL_CTX_set_client_CA_list(ctx, names);
@@ -234,6 +245,8 @@ int client_handshake_done(struct conn *c)
 	OPENSSL_free(der);
 	/* Begun with what the files said before: then the first request is not let pass by it. */
 	c->client_checked_us = SSL_get_SSL_CTX(c->ssl) == tls_client_ctx(c->m) ? mgmt_now_us(c->m) : 0;
+	if (sd_event_source_get_enabled(c->m->clients->look, NULL) == 0)
+		look_at(c->m->clients, mgmt_now_us(c->m) + AGAIN_US);
 	return r;
 }
 
@@ -291,16 +304,24 @@ bool client_is_good(struct conn *c)
 	return false;
 }
 
-/* The files have changed: whoever would not be let in now goes, whatever is under way. */
-static int on_look(sd_event_source *source, void *userdata)
+/* Whoever would not be let in now goes, whatever is under way: an upload asks nothing for as long as it takes. */
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct mgmt *m = userdata;
+	bool is_anybody_there = false;
 
+	(void)tls_client_ctx(m);
 	for (struct conn *c = m->conns, *next; c != NULL; c = next) {
 		next = c->next;
-		if (c->is_client_door && c->state == CONN_OPEN && c->client_reason == NULL && !client_is_good(c))
+		if (!c->is_client_door || c->state != CONN_OPEN || c->client_reason != NULL)
+			continue;
+		if (client_is_good(c))
+			is_anybody_there = true;
+		else
 			conn_close(c, false);
 	}
+	if (is_anybody_there && sd_event_source_get_enabled(source, NULL) == 0)
+		look_at(m->clients, mgmt_now_us(m) + AGAIN_US);
 	return 0;
 }
 
@@ -436,7 +457,8 @@ int clients_new(struct mgmt *m)
 	struct clients *clients = calloc(1, sizeof(*clients));
 
 	m->clients = clients;
-	if (clients != NULL && (sd_event_add_defer(m->event, &clients->look, on_look, m) < 0 || sd_event_source_set_enabled(clients->look, SD_EVENT_OFF) < 0))
+	if (clients != NULL && (sd_event_add_time(m->event, &clients->look, CLOCK_MONOTONIC, 0, 1000, on_look, m) < 0 ||
+				sd_event_source_set_enabled(clients->look, SD_EVENT_OFF) < 0))
 		return -ENOMEM;
 	if (clients == NULL || asprintf(&clients->ca_path, "%s/" CA_FILE, m->settings->paths.trust_dir) < 0 ||
 	    asprintf(&clients->crl_path, "%s/" CRL_FILE, m->settings->paths.trust_dir) < 0)

@@ -256,6 +256,7 @@ int agent_update_get_status(struct agent_update *u, struct agent_update_status *
 		.release_id = j->release_id[0] == '\0' ? NULL : j->release_id,
 		.security_version = j->security_version,
 		.failed_release_id = j->failed_release_id[0] == '\0' ? NULL : j->failed_release_id,
+		.manifest_sha256 = j->manifest[0] == '\0' ? NULL : j->manifest,
 		.signers = j->signers[0] == '\0' ? NULL : u->signers,
 	};
 	for (size_t i = 0; i < sizeof(u->signers); i++)

@@ -79,7 +79,7 @@ static int install(const char *path, int bundle_fd)
 	if (r >= 0)
 		r = sd_bus_message_new_method_call(bus, &call, NULL, BUS_PATH, BUS_INSTALL, "Begin");
 	if (r >= 0)
-		r = sd_bus_message_append(call, "htttbssst", bundle_fd, (uint64_t)0, (uint64_t)0, (uint64_t)time(NULL), 0, "", "", "", (uint64_t)0);
+		r = sd_bus_message_append(call, "htttbsssst", bundle_fd, (uint64_t)0, (uint64_t)0, (uint64_t)time(NULL), 0, "", "", "", "", (uint64_t)0);
 	if (r >= 0)
 		r = sd_bus_call(bus, call, UINT64_C(3600) * 1000000, &error, NULL);
 	if (r < 0)

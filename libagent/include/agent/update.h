@@ -337,6 +337,7 @@ struct agent_update_status {
 	uint64_t security_version;   /* of that bundle */
 	const char *failed_release_id; /* remembered, not retried, or NULL */
 	unsigned n_tries_left;
+	const char *manifest_sha256; /* of what was signed in that bundle, 64 hexadecimal digits, or NULL; another bundle may have the same release_id */
 	const char *signers;	     /* SHA-256 of the SubjectPublicKeyInfo of each key whose signature of that bundle was good, 64 digits, blanks between; NULL: not known */
 };
 
