@@ -169,8 +169,11 @@ static void deny(struct class *c, uint64_t seq, uint64_t mark, bool is_last_word
 		class_tell_given_up(c, why);
 		denial_forget(c);
 	} else {
+		/* One topic more than can be passed over: as rarely as those are asked for. */
+		unsigned step = !is_last_word && c->n_bars > c->n_denials ? c->n_bars : c->n_denials;
+
 		c->is_denied = true;
-		c->retry_us = monotonic_us() + (uint64_t)backoff_ceiling(c->n_denials - 1, RETRY_MS, RETRY_MAX_MS) * 1000;
+		c->retry_us = monotonic_us() + (uint64_t)backoff_ceiling(step - 1, RETRY_MS, RETRY_MAX_MS) * 1000;
 		tell_denied(c, why);
 	}
 	class_refresh(c);

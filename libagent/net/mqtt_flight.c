@@ -79,8 +79,8 @@ bool mqtt_flight_resume(struct session *s)
 
 	if (flight->mosq == NULL || flight->broker != s->broker)
 		return false;
-	/* Another certificate or version: no option of an object can be set twice. */
-	if (flight->is_5 != s->is_5 || flight->ssl_ctx != agent_openssl_ssl_ctx(s->broker->tls)) {
+	/* Another certificate or version, or a clean start: no option of an object can be set twice. */
+	if (s->broker->wants_sweep || flight->is_5 != s->is_5 || flight->ssl_ctx != agent_openssl_ssl_ctx(s->broker->tls)) {
 		mqtt_flight_drop(s->mqtt);
 		return false;
 	}
@@ -126,6 +126,7 @@ static bool is_fault_of_ours(int reason)
 static bool may_keep(const struct session *s)
 {
 	return s->mqtt->session_s != 0 && s->mqtt->flight.mosq == NULL && !s->is_void && !s->is_unsure && s->violation == MQTT_NO_VIOLATION &&
+	       !s->broker->wants_sweep && !s->releases.has_twin &&
 	       s->broker->max_qos == 2 && !is_fault_of_ours(s->reason) && !atomic_load(&s->mqtt->is_stopping);
 }
 
@@ -198,9 +199,9 @@ bool mqtt_flight_wants_end(struct session *s)
 {
 	uint64_t now = monotonic_ms();
 
-	/* A twin outlives what is under way, and would be taken for the message that gets its identifier next. */
+	/* A twin outlives what is under way, and would be taken for the message that gets its identifier next. Nothing goes out meanwhile. */
 	if (s->releases.has_twin)
-		return s->releases.n == 0 && !mqtt_flight_has_sent(s);
+		return (s->releases.n == 0 && !mqtt_flight_has_sent(s)) || now - s->online_since_ms >= QUIET_MAX_MS;
 	if (!s->holds_qos2 || (now - s->heard_ms < QUIET_MS && now - s->online_since_ms < QUIET_MAX_MS))
 		return false;
 	context_log(s->mqtt->ctx, "mqtt: messages wait that have QoS 2, and %s:%u has a session from before: it is begun anew", s->broker->host,
@@ -252,6 +253,7 @@ static void arrived(struct session *s, uint16_t mid, uint64_t size)
 	struct mqtt_releases *rel = &s->releases;
 	uint8_t bit = (uint8_t)(1u << mid % 8);
 
+	s->heard_ms = monotonic_ms();
 	if (rel->bits == NULL)
 		rel->bits = calloc(1, MID_BYTES);
 	rel->n_bytes += size + MESSAGE_COST;

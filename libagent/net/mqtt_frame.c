@@ -164,6 +164,9 @@ int mqtt_frame_take(struct mqtt_frame *f, const uint8_t *data, size_t size)
 
 	for (size_t i = 0; r >= 0 && i < size; i++) {
 		if (f->step == FRAME_HEAD) {
+			/* There is no such packet, and libmosquitto takes the byte behind it for the head once more. */
+			if (data[i] >> 4 == 0)
+				return -EBADMSG;
 			f->head = data[i];
 			f->left = 0;
 			go(f, FRAME_LENGTH);

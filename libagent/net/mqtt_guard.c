@@ -67,7 +67,7 @@ static int look(struct session *s)
 {
 	SSL *ssl = s->is_5 && s->is_guarded ? mosquitto_ssl_get(s->mosq) : NULL;
 	_cleanup_free_ uint8_t *data = NULL;
-	int n;
+	int n, error;
 
 	if (ssl == NULL || !SSL_is_init_finished(ssl) || SSL_pending(ssl) > 0)
 		return 0;
@@ -77,7 +77,9 @@ static int look(struct session *s)
 	ERR_clear_error();
 	s->may_read = true;
 	n = SSL_peek(ssl, data, SSL3_RT_MAX_PLAIN_LENGTH);
-	s->may_read = n <= 0 && SSL_get_error(ssl, n) != SSL_ERROR_WANT_READ;
+	error = SSL_get_error(ssl, n);
+	/* What ends the connection is libmosquitto's to find out; an answer to KeyUpdate that cannot be written yet ends nothing. */
+	s->may_read = n <= 0 && error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE;
 	ERR_clear_error();
 	if (n > 0 && mqtt_frame_take(&s->frame, data, (size_t)n) < 0)
 		s->violation = MQTT_BAD_PROPERTY;

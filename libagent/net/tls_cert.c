@@ -175,9 +175,13 @@ int tls_cert_check(const char *peer_name, const STACK_OF(X509) *chain, struct ag
 	if ((X509_get_key_usage(sk_X509_value(chain, 0)) & KU_DIGITAL_SIGNATURE) == 0)
 		return agent_error_set(err, -EKEYREJECTED, "tls.purpose",
 				       "%s: certificate \"%s\" may not sign (key usage without digitalSignature), and a TLS server does that", peer_name, subject);
-	/* Whoever gets at such a server could be any other as well. One that was made an anchor as it is can be nobody else. */
-	if (n > 1 && (X509_get_extension_flags(sk_X509_value(chain, 0)) & EXFLAG_CA) != 0)
+	/*
+	 * Whoever gets at such a server could be any other as well. One that was made an anchor as it is can be nobody else. CA:TRUE alone is what
+	 * "openssl req -x509 -CA" makes of every certificate: those are for servers, too.
+	 */
+	if (n > 1 && (X509_get_extension_flags(sk_X509_value(chain, 0)) & (EXFLAG_CA | EXFLAG_KUSAGE)) == (EXFLAG_CA | EXFLAG_KUSAGE) &&
+	    (X509_get_key_usage(sk_X509_value(chain, 0)) & KU_KEY_CERT_SIGN) != 0)
 		return agent_error_set(err, -EKEYREJECTED, "tls.purpose",
-				       "%s: certificate \"%s\" is that of an authority (basic constraints CA:TRUE), which no server should show", peer_name, subject);
+				       "%s: certificate \"%s\" is that of an authority (CA:TRUE, key usage keyCertSign), which no server should show", peer_name, subject);
 	return 0;
 }

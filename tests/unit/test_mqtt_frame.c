@@ -27,6 +27,8 @@ static const struct {
 	{ "DISCONNECT with a reference", BYTES("\xe0\7\x9c\5\x1c\0\2h1"), 0 },
 	{ "AUTH", BYTES("\xf0\2\x18\0"), 0 },
 	{ "what is longer than 127 bytes", BYTES("\x30\x80\1\0\1d\0"), 0 },
+	{ "a head of nothing, behind which another one comes", BYTES("\0\x30\7\0\1d\0abc"), -EBADMSG },
+	{ "a packet of type 0", BYTES("\1\0"), -EBADMSG },
 	{ "an unknown property", BYTES("\x20\6\0\0\3\x04\0\0"), -EBADMSG },
 	{ "number 0", BYTES("\x20\5\0\0\2\0\0"), -EBADMSG },
 	{ "one behind the last", BYTES("\x20\5\0\0\2\x2b\0"), -EBADMSG },
