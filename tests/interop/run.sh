@@ -76,10 +76,10 @@ schemathesis() {
   account operator operator
   account viewer viewer
   mkdir -p "$LAB/interop"
-  # Its own list and 413: a text that is longer than its maxLength may be longer than the whole body may be.
+  # Its own list, 413 and 414: a text that is longer than its maxLength may be longer than the whole body or target may be.
   cat > "$LAB/interop/schemathesis.toml" << 'TOML'
 [checks]
-negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 414, 415, 422, 428, 429]
 TOML
   cat > "$LAB/interop/hooks.py" << 'PY'
 import os, random, time, requests, schemathesis, urllib3.connection
