@@ -117,7 +117,9 @@ int admit_targets(struct install *in, struct agent_error **err)
 			r = handler->check(in->slots[i], image, &in->max_bytes[i], err);
 		if (r < 0)
 			return agent_error_prefix(err, r, "%s", image->member);
-		in->total_bytes += image->stored_bytes;
+		/* One member may be for several of them. */
+		if (manifest_image_first(m, i) == i)
+			in->total_bytes += image->stored_bytes;
 	}
 	for (size_t i = 0; r == 0 && i < m->n_images; i++)
 		r = neighbours_check(in, i, err);

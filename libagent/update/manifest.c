@@ -531,7 +531,21 @@ static bool is_whole_slot(const struct manifest_image *image)
 	return strcmp(image->type, "raw") == 0 || strcmp(image->type, "ubivol") == 0;
 }
 
-/* No member serves twice, none shadows the first two, and no image lies on another. */
+/*
+ * A stock bundle may have one member for two elements: SWUpdate keeps it in a file and installs it from there twice. Where it would stream, it
+ * refuses that or fails half-way, so such a bundle is a mistake.
+ */
+static int shared_check(const struct manifest_image *image, const struct manifest_image *other, struct agent_error **err)
+{
+	if (image->is_streamed || other->is_streamed)
+		return agent_error_set(err, -EBADMSG, "manifest.duplicate", "member %s is for two elements, and installed-directly of one: SWUpdate does not install that "
+				       "either, leave installed-directly out", image->member);
+	if (memcmp(image->sha256, other->sha256, DIGEST_SIZE) != 0)
+		return agent_error_set(err, -EBADMSG, "manifest.duplicate", "member %s is for two elements, each with another sha256", image->member);
+	return 0;
+}
+
+/* No member serves twice, but for images of a stock bundle; none shadows the first two, and no image lies on another. */
 static int members_check(const struct manifest *m, struct agent_error **err)
 {
 	const char *names[5 + 2 * MANIFEST_IMAGES_MAX + MANIFEST_SCRIPTS_MAX] = { MANIFEST_NAME, SIGNATURE_NAME };
@@ -548,8 +562,12 @@ static int members_check(const struct manifest *m, struct agent_error **err)
 	}
 	for (size_t i = 0; i < m->n_images; i++) {
 		const struct manifest_image *image = &m->images[i];
+		size_t first = m->is_strict ? i : manifest_image_first(m, i);
 
-		names[n++] = image->member;
+		if (first == i)
+			names[n++] = image->member;
+		else if (shared_check(image, &m->images[first], err) < 0)
+			return -EBADMSG;
 		if (image->has_chunks)
 			names[n++] = image->table_member;
 		for (size_t k = 0; k < i; k++) {
@@ -669,6 +687,14 @@ const struct manifest_image *manifest_encrypted(const struct manifest *m)
 		if (m->images[i].cipher[0] != '\0')
 			return &m->images[i];
 	return NULL;
+}
+
+size_t manifest_image_first(const struct manifest *m, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (strcmp(m->images[k].member, m->images[i].member) == 0)
+			return k;
+	return i;
 }
 
 uint64_t manifest_image_chunks(const struct manifest_image *image)

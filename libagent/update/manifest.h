@@ -34,6 +34,7 @@ struct manifest_image {
 	char slot_class[MANIFEST_TEXT_MAX + 1];	/* empty in a stock bundle for the only class there is */
 	char path[256];				/* inside the slot, for kinds of file; else empty */
 	bool is_file;				/* from "files" */
+	bool is_streamed;			/* stock: "installed-directly" */
 	bool makes_folders;			/* create-destination */
 	uint64_t offset;			/* from where on in the slot */
 	char filter[9];				/* row of the filter table: "none", "zlib", "zstd" */
@@ -114,6 +115,8 @@ DEFINE_CLEANUP(struct manifest *, manifest_free)
 
 /* The first image that is stored encrypted, or NULL. */
 const struct manifest_image *manifest_encrypted(const struct manifest *manifest);
+/* The first image that has the same member as image @i, which may be @i: only in a stock bundle is it another one. */
+size_t manifest_image_first(const struct manifest *manifest, size_t i);
 /* Number of chunks of an image with a table. */
 uint64_t manifest_image_chunks(const struct manifest_image *image);
 /* Are the bytes that reach the handler those that are stored? */

@@ -271,6 +271,7 @@ static int element_parse(struct stock *s, const json_t *element, size_t index, b
 		strcpy(image->type, "archive");
 	/* The section decides only what the type is where none is given: SWUpdate has archives with a path among images as well. */
 	image->is_file = strcmp(image->type, "archive") == 0 || strcmp(image->type, "rawfile") == 0;
+	image->is_streamed = json_is_true(json_object_get(element, "installed-directly"));
 	if (r == 0)
 		r = part_filters(element, where, image, err);
 	if (r == 0)

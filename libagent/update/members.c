@@ -64,14 +64,10 @@ static int slot_prepare(struct install *in, size_t i, struct agent_error **err)
 	return r;
 }
 
-static int image_install(struct install *in, size_t i, struct container *container, uint64_t member_bytes, struct agent_error **err)
+/* What the archive says of image @i against what was signed and what has room; nothing was touched for its member yet. */
+static int image_check(struct install *in, size_t i, uint64_t member_bytes, struct agent_error **err)
 {
 	struct manifest_image *image = &in->manifest->images[i];
-	struct stream_job job = { .handler = in->is_trial ? &handler_nowhere : NULL, .container = container, .image = image, .table = in->tables[i],
-				  .slot = in->slots[i], .max_bytes = in->max_bytes[i],
-				  .key = (const struct stream_key *)(const void *)(in->content_key.size > 0 ? in->content_key.data : in->u->key.data), .progress = image_progress, .userdata = in };
-	struct stream_result result;
-	int r = 0;
 
 	if (image->has_stored_bytes && member_bytes != image->stored_bytes)
 		return agent_error_set(err, -EBADMSG, "update.size", "%s has %" PRIu64 " bytes, %" PRIu64 " were signed", image->member, member_bytes,
@@ -80,7 +76,8 @@ static int image_install(struct install *in, size_t i, struct container *contain
 		image->stored_bytes = member_bytes;
 		if (manifest_image_is_plain(image))
 			image->plain_bytes = member_bytes;
-		in->total_bytes += member_bytes;
+		if (manifest_image_first(in->manifest, i) == i)
+			in->total_bytes += member_bytes;
 	}
 	/* A file may be empty; an image of nothing is a mistake. */
 	if (member_bytes == 0 && !image->is_file)
@@ -94,29 +91,66 @@ static int image_install(struct install *in, size_t i, struct container *contain
 		return agent_error_set(err, -EBADMSG, "update.order", "%s must come before %s", in->manifest->key_member, image->member);
 	if (image->has_chunks && in->tables[i] == NULL)
 		return agent_error_set(err, -EBADMSG, "update.order", "chunk table %s must come before %s", image->table_member, image->member);
-	if (!in->has_begun)
-		r = scripts_run(in, false, err);
-	if (r == 0 && !in->has_begun && !in->is_trial)
-		r = writing_begin(in, err);
-	if (r == 0 && !in->is_trial)
-		r = slot_prepare(in, i, err);
-	job.may_resume = in->may_resume;
+	return 0;
+}
+
+static struct stream_job image_job(struct install *in, size_t i, struct container *container)
+{
+	const struct secret *key = in->content_key.size > 0 ? &in->content_key : &in->u->key;
+	struct stream_job job = { .handler = in->is_trial ? &handler_nowhere : NULL, .container = container, .image = &in->manifest->images[i],
+				  .table = in->tables[i], .slot = in->slots[i], .max_bytes = in->max_bytes[i],
+				  .key = (const struct stream_key *)(const void *)key->data, .may_resume = in->may_resume,
+				  .progress = image_progress, .userdata = in };
+
 	/* Only a source that need not send what is here makes it worth reading both slots. */
-	if (r == 0 && in->source->read != NULL)
-		(void)slot_table_find(&in->u->slots, image->slot_class, in->u->booted, &job.active, NULL);
-	if (r == 0)
-		r = stream_image(&job, &result, err);
-	if (r < 0)
-		return r;
-	if (result.in_place_bytes + result.copied_bytes > 0)
-		context_log(in->u->ctx, "%s: of %" PRIu64 " bytes %" PRIu64 " were in place and %" PRIu64 " in slot %s", image->member, result.plain_bytes,
-			    result.in_place_bytes, result.copied_bytes, in->u->booted);
-	in->done_bytes += image->stored_bytes;
+	if (in->source->read != NULL)
+		(void)slot_table_find(&in->u->slots, job.image->slot_class, in->u->booted, &job.active, NULL);
+	return job;
+}
+
+static void image_done(struct install *in, size_t i)
+{
+	const struct manifest_image *image = &in->manifest->images[i];
+
 	in->is_done[i] = true;
 	if (in->tables[i] != NULL)
 		in->table_bytes -= manifest_image_chunks(image) * DIGEST_SIZE;
 	free(in->tables[i]);
 	in->tables[i] = NULL;
+}
+
+/* The current member of @container, which is that of image @first, and of others behind it where a stock bundle says so. */
+static int images_install(struct install *in, size_t first, struct container *container, uint64_t member_bytes, struct agent_error **err)
+{
+	const struct manifest *m = in->manifest;
+	struct stream_job jobs[MANIFEST_IMAGES_MAX];
+	size_t which[MANIFEST_IMAGES_MAX], n = 0;
+	struct stream_result result = { 0 };
+	int r = 0;
+
+	for (size_t i = first; r == 0 && i < m->n_images; i++)
+		if (manifest_image_first(m, i) == first) {
+			which[n++] = i;
+			r = image_check(in, i, member_bytes, err);
+		}
+	if (r == 0 && !in->has_begun)
+		r = scripts_run(in, false, err);
+	if (r == 0 && !in->has_begun && !in->is_trial)
+		r = writing_begin(in, err);
+	for (size_t k = 0; r == 0 && k < n; k++) {
+		r = in->is_trial ? 0 : slot_prepare(in, which[k], err);
+		jobs[k] = image_job(in, which[k], container);
+	}
+	if (r == 0)
+		r = n == 1 ? stream_image(&jobs[0], &result, err) : stream_images(jobs, n, err);
+	if (r < 0)
+		return r;
+	if (result.in_place_bytes + result.copied_bytes > 0)
+		context_log(in->u->ctx, "%s: of %" PRIu64 " bytes %" PRIu64 " were in place and %" PRIu64 " in slot %s", m->images[first].member, result.plain_bytes,
+			    result.in_place_bytes, result.copied_bytes, in->u->booted);
+	in->done_bytes += member_bytes;
+	for (size_t k = 0; k < n; k++)
+		image_done(in, which[k]);
 	return 0;
 }
 
@@ -153,7 +187,7 @@ static int member_install(struct install *in, struct container *container, const
 			return script_take(in, i, container, member, err);
 	for (size_t i = 0; i < m->n_images; i++) {
 		if (strcmp(member->name, m->images[i].member) == 0)
-			return image_install(in, i, container, member->size_bytes, err);
+			return images_install(in, i, container, member->size_bytes, err);
 		if (!m->images[i].has_chunks || strcmp(member->name, m->images[i].table_member) != 0)
 			continue;
 		in->table_bytes += member->size_bytes;

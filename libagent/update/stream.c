@@ -24,6 +24,11 @@ struct stream {
 	uint64_t n_chunks, done_bytes, expected_chunks;
 };
 
+static int no_chunk(struct agent_error **err)
+{
+	return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a chunk");
+}
+
 /* What a handler, a filter or a cipher says of the image it has at hand; they do not know its name. */
 static int of_member(const struct stream *s, int r, struct agent_error **err)
 {
@@ -237,7 +242,7 @@ struct unpack {
 	const struct filter *filter;
 	void *state;
 	struct cipher *cipher;	/* or NULL */
-	uint8_t *stored, *clear;	/* one chunk; the same where there is no cipher */
+	uint8_t *clear;		/* one chunk, where there is a cipher */
 	bool at_end;
 	uint8_t *block;		/* lent by the handler */
 	size_t fill, block_bytes;
@@ -295,11 +300,10 @@ static int unpack_init(struct stream *s, struct unpack *u, size_t block_bytes, s
 		if (r < 0)
 			return of_member(s, r, err);
 	}
-	u->stored = malloc(block_bytes);
-	u->clear = u->cipher == NULL ? u->stored : malloc(block_bytes + CIPHER_BLOCK);
-	if (u->stored == NULL || u->clear == NULL)
-		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a chunk");
-	r = s->handler->hashes ? 0 : hash_start(&u->plain_hash, err);
+	if (u->cipher != NULL && (u->clear = malloc(block_bytes + CIPHER_BLOCK)) == NULL)
+		return no_chunk(err);
+	/* Of a plain one the signed hash is that of the plain bytes. */
+	r = s->handler->hashes || manifest_image_is_plain(s->image) ? 0 : hash_start(&u->plain_hash, err);
 	if (r < 0)
 		return r;
 	u->filter = filter_find(s->image->filter);
@@ -310,21 +314,19 @@ static void unpack_clear(struct unpack *u)
 {
 	if (u->filter != NULL)
 		u->filter->close(u->state);
-	if (u->clear != u->stored)
-		free(u->clear);
-	free(u->stored);
+	free(u->clear);
 	cipher_free(u->cipher);
 	digest_free(u->plain_hash);
 }
 
-/* One chunk from the archive through all stages. */
-static int unpack_next(struct stream *s, struct unpack *u, struct agent_error **err)
+/* One chunk of the archive through all stages. */
+static int unpack_stored(struct stream *s, struct unpack *u, const uint8_t *stored, size_t size, struct agent_error **err)
 {
-	size_t size = 0;
-	int r = chunk_read(s, u->stored, u->block_bytes, &size, err);
+	int r;
 
-	if (r == 0 && u->cipher != NULL)
-		r = of_member(s, cipher_run(u->cipher, u->stored, size, u->clear, &size, err), err);
+	if (u->cipher == NULL)
+		return unpack_chunk(s, u, stored, size, err);
+	r = of_member(s, cipher_run(u->cipher, stored, size, u->clear, &size, err), err);
 	return r < 0 ? r : unpack_chunk(s, u, u->clear, size, err);
 }
 
@@ -351,23 +353,45 @@ static int unpack_end(struct stream *s, struct unpack *u, struct agent_error **e
 	return r;
 }
 
+static int unpack_finish(struct stream *s, struct unpack *u, struct agent_error **err)
+{
+	const uint8_t *wanted = manifest_image_is_plain(s->image) ? s->image->sha256 : NULL;
+	uint8_t plain_sha256[DIGEST_SIZE];
+	int r = 0;
+
+	if (u->plain_hash != NULL) {
+		r = hash_end(u->plain_hash, plain_sha256, err);
+		wanted = plain_sha256;
+	}
+	return r < 0 ? r : of_member(s, s->handler->finish(s->handle, wanted, err), err);
+}
+
 static int copy_unpacked(struct stream *s, size_t block_bytes, struct stream_result *result, struct agent_error **err)
 {
+	_cleanup_free_ uint8_t *stored = malloc(block_bytes);
 	struct unpack u = { 0 };
-	uint8_t plain_sha256[DIGEST_SIZE];
-	int r = unpack_init(s, &u, block_bytes, err);
+	size_t size = 0;
+	int r = stored == NULL ? no_chunk(err) : unpack_init(s, &u, block_bytes, err);
 
-	while (r == 0 && container_left(s->job->container) > 0)
-		r = unpack_next(s, &u, err);
+	while (r == 0 && container_left(s->job->container) > 0) {
+		r = chunk_read(s, stored, block_bytes, &size, err);
+		if (r == 0)
+			r = unpack_stored(s, &u, stored, size, err);
+	}
 	if (r == 0)
 		r = unpack_end(s, &u, err);
-	if (r == 0 && u.plain_hash != NULL)
-		r = hash_end(u.plain_hash, plain_sha256, err);
 	result->plain_bytes = u.plain_bytes;
 	if (r == 0)
-		r = of_member(s, s->handler->finish(s->handle, u.plain_hash == NULL ? NULL : plain_sha256, err), err);
+		r = unpack_finish(s, &u, err);
 	unpack_clear(&u);
 	return r;
+}
+
+static int handler_choose(struct stream *s, struct agent_error **err)
+{
+	s->handler = s->job->handler != NULL ? s->job->handler : handler_find(s->image->type);
+	return s->handler != NULL ? 0 : agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: images of type %s are not supported", s->image->member,
+							s->image->type);
 }
 
 int stream_image(const struct stream_job *job, struct stream_result *ret_result, struct agent_error **err)
@@ -378,11 +402,11 @@ int stream_image(const struct stream_job *job, struct stream_result *ret_result,
 	size_t block_bytes = job->table != NULL ? job->image->chunk_bytes : COMPAT_BLOCK;
 	_cleanup_(digest_freep) struct digest *chunk_hash = NULL;
 	_cleanup_(digest_freep) struct digest *stored_hash = NULL;
-	int r = 0;
+	int r;
 
-	s.handler = job->handler != NULL ? job->handler : handler_find(job->image->type);
-	if (s.handler == NULL)
-		return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: images of type %s are not supported", job->image->member, job->image->type);
+	r = handler_choose(&s, err);
+	if (r < 0)
+		return r;
 	if (job->table != NULL)
 		r = hash_start(&chunk_hash, err);
 	/* A handler that keeps nothing reads nothing back either, and files are compared with what was written. */
@@ -407,6 +431,72 @@ int stream_image(const struct stream_job *job, struct stream_result *ret_result,
 	return r;
 }
 
+/* ---- one member, several images -------------------------------------------------------------------------------------- */
+
+struct branch {
+	struct stream s;
+	struct unpack u;
+};
+
+static int branch_open(struct branch *b, const struct stream_job *job, struct agent_error **err)
+{
+	struct stream *s = &b->s;
+	void *handle = NULL;
+	int r;
+
+	*s = (struct stream){ .job = job, .image = job->image };
+	r = handler_choose(s, err);
+	if (r == 0)
+		r = of_member(s, s->handler->open(job->slot, job->image, job->max_bytes, COMPAT_BLOCK, &handle, err), err);
+	if (r < 0)
+		return r;
+	s->handle = handle;
+	return unpack_init(s, &b->u, COMPAT_BLOCK, err);
+}
+
+/* Branch 0 reads, and hashes what is stored for all of them. */
+static int branches_run(struct branch *branches, size_t n, uint8_t *stored, struct agent_error **err)
+{
+	struct stream *reader = &branches[0].s;
+	int r = 0;
+
+	while (r == 0 && container_left(reader->job->container) > 0) {
+		size_t size = 0;
+
+		r = chunk_read(reader, stored, COMPAT_BLOCK, &size, err);
+		for (size_t i = 0; r == 0 && i < n; i++)
+			r = unpack_stored(&branches[i].s, &branches[i].u, stored, size, err);
+	}
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = unpack_end(&branches[i].s, &branches[i].u, err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = unpack_finish(&branches[i].s, &branches[i].u, err);
+	return r;
+}
+
+int stream_images(const struct stream_job *jobs, size_t n, struct agent_error **err)
+{
+	_cleanup_free_ struct branch *branches = calloc(n, sizeof(*branches));
+	_cleanup_(digest_freep) struct digest *stored_hash = NULL;
+	_cleanup_free_ uint8_t *stored = malloc(COMPAT_BLOCK);
+	int r = branches == NULL || stored == NULL ? no_chunk(err) : hash_start(&stored_hash, err);
+
+	if (r < 0)
+		return r;
+	container_expect(jobs[0].container, container_left(jobs[0].container));
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = branch_open(&branches[i], &jobs[i], err);
+	branches[0].s.stored_hash = stored_hash;
+	if (r == 0)
+		r = branches_run(branches, n, stored, err);
+	for (size_t i = 0; i < n; i++) {
+		unpack_clear(&branches[i].u);
+		if (branches[i].s.handle != NULL)
+			branches[i].s.handler->close(branches[i].s.handle);
+	}
+	return r;
+}
+
 int stream_skip(struct container *container, const struct manifest_image *image, stream_progress_fn progress, void *userdata, struct agent_error **err)
 {
 	const struct stream_job job = { .container = container, .image = image, .progress = progress, .userdata = userdata };
@@ -416,7 +506,7 @@ int stream_skip(struct container *container, const struct manifest_image *image,
 	int r = image == NULL ? 0 : hash_start(&stored_hash, err);
 
 	if (block == NULL)
-		return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a chunk");
+		return no_chunk(err);
 	s.stored_hash = stored_hash;
 	while (r == 0 && container_left(container) > 0) {
 		size_t size;

@@ -60,6 +60,12 @@ struct stream_result {
  */
 int stream_image(const struct stream_job *job, struct stream_result *ret_result, struct agent_error **err);
 
+/*
+ * The same member into several slots or places of one (stock bundles): @n jobs with the same container and no table, whose images have the same
+ * SHA-256. The bytes are read once; each image has its own decryption, decompression and handler, with 1 MiB of blocks each. As stream_image().
+ */
+int stream_images(const struct stream_job *jobs, size_t n, struct agent_error **err);
+
 /* Read the member and write it nowhere; with @image it must have its hash all the same. -EBADMSG update.hash, container.*. */
 int stream_skip(struct container *container, const struct manifest_image *image, stream_progress_fn progress, void *userdata,
 		struct agent_error **err);

@@ -168,6 +168,37 @@ for offset in '"0x10000"' '"0x10K"' '"010000"' '"64KiB"' 0x10000 65536L; do
   pack spelling.swu crc image
   both "offset = $offset" spelling.swu
 done
+# One member for several elements: swupdate keeps it in a file and installs it from there as often as it is named.
+head -c 300001 image > boot0
+gzip -9 -n -k boot0
+shared_device() { device; rm -f boot.?; truncate -s 1M boot.a boot.b; }
+shared_bundle() { describe "$1"; sign_cms; pack shared.swu crc "$2"; } # BODY MEMBER
+shared() { # "what" BODY MEMBER: the same bytes in slot b and in the partition of the boot loader
+  shared_bundle "$2" "$3"
+  shared_device
+  succeeds "$1: swupdate" swupdate -k "$PKI/update-ca.pem" -K aes.key -H gw:1 -M -m -i shared.swu
+  cp slot.b theirs.b
+  cp boot.b theirs.boot
+  shared_device
+  succeeds "  and we" probe shared.swu --compat --key aes.key --slot "boot:a:$W/boot.a" --slot "boot:b:$W/boot.b"
+  succeeds "  equal bytes in the slot" cmp theirs.b slot.b
+  succeeds "  and in the partition" cmp theirs.boot boot.b
+}
+echo "$(openssl rand -hex 32) $(openssl rand -hex 16)" > aes.key
+in_b="device = \"$W/slot.b\";" in_boot="device = \"$W/boot.b\";"
+shared "one file at two offsets and in a partition" \
+  "images: ( $(element boot0 "$in_b"), $(element boot0 "$in_b offset = \"512K\";"), $(element boot0 "$in_boot offset = 4096;") );" boot0
+succeeds "  which is that file" sh -c 'cmp -n 300001 boot0 slot.b && cmp -n 300001 boot0 slot.b 0 524288 && cmp -n 300001 boot0 boot.b 0 4096'
+openssl enc -aes-256-cbc -in boot0.gz -out boot0.enc -K "$(cut -d' ' -f1 aes.key)" -iv "$(cut -d' ' -f2 aes.key)" -nosalt
+shared "decrypted and unpacked here, as stored there" \
+  "images: ( $(element boot0.enc "$in_boot"), $(element boot0.enc "$in_b encrypted = true; compressed = \"zlib\";"), $(element boot0.enc "$in_b offset = \"512K\"; encrypted = true;") );" boot0.enc
+direct='installed-directly = true;'
+for flags in "$direct/$direct" "/$direct"; do
+  shared_bundle "images: ( $(element boot0 "$in_b ${flags%/*}"), $(element boot0 "$in_boot ${flags#*/}") );" boot0
+  shared_device
+  fails "one file, streamed by one of two (${flags//installed-directly = true;/yes}): swupdate" swupdate -k "$PKI/update-ca.pem" -H gw:1 -M -m -i shared.swu
+  refuses "  nor we" manifest.duplicate shared.swu --compat --slot "boot:a:$W/boot.a" --slot "boot:b:$W/boot.b"
+done
 (head -c 1000000 image | zstd -q -c && tail -c +1000001 image | zstd -q -c) > frames.zst
 describe "images: ( $(element frames.zst "device = \"$W/slot.b\"; compressed = \"zstd\";") );"
 sign_cms
