@@ -40,23 +40,30 @@ struct policy_now policies_now(const struct core *core)
 	return now;
 }
 
-/* What cannot be saved is tried again with the next tick, and said once. */
-void policies_save(struct core *core)
+/* What could not be kept is tried again with the next tick: it may be there already, when only the folder could not be synced. */
+static int policies_keep(struct core *core, struct agent_error **err)
 {
-	_cleanup_error_ struct agent_error *err = NULL;
 	struct policies *ps = core->policies;
 	struct policy_now now = policies_now(core);
+	int r;
 
 	if (policy_clock_is_trusted(&ps->policy, &now))
 		ps->policy.seen_s = now.wall_s;
-	if (policy_save(&ps->policy, &err) < 0) {
-		if (!ps->is_unsaved)
-			service_log(LOG_ERR, "the state of an offered update cannot be kept: %s", agent_error_message(err));
-		ps->is_unsaved = true;
-		return;
-	}
-	ps->is_unsaved = false;
-	ps->saved_s = now.running_s;
+	r = policy_save(&ps->policy, err);
+	ps->is_unsaved = r < 0;
+	if (r >= 0)
+		ps->saved_s = now.running_s;
+	return r;
+}
+
+/* Said once, whatever is tried again. */
+void policies_save(struct core *core)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	bool was_unsaved = core->policies->is_unsaved;
+
+	if (policies_keep(core, &err) < 0 && !was_unsaved)
+		service_log(LOG_ERR, "the state of an offered update cannot be kept: %s", agent_error_message(err));
 }
 
 void policies_changed(struct core *core)
@@ -430,10 +437,8 @@ int op_update_postpone(struct core *core, struct op_call *call, struct agent_err
 
 int op_update_policy(struct core *core, struct op_call *call, struct agent_error **err)
 {
-	struct policies *ps = core->policies;
-	struct policy *p = &ps->policy;
+	struct policy *p = &core->policies->policy;
 	const struct policy old = *p;
-	struct policy_now now = policies_now(core);
 	enum policy_mode before = policy_mode_now(p), mode;
 	const char *name;
 	int r;
@@ -448,17 +453,12 @@ int op_update_policy(struct core *core, struct op_call *call, struct agent_error
 	p->mode = mode;
 	p->has_mode = true;
 	p->seen_s = 0; /* the way back after a clock that ran ahead and was believed */
-	if (policy_clock_is_trusted(p, &now))
-		p->seen_s = now.wall_s;
 	/* Whoever chose it hears that it is kept, or that it is not. */
-	r = policy_save(p, err);
+	r = policies_keep(core, err);
 	if (r < 0) {
 		*p = old;
-		ps->is_unsaved = true; /* it may be there already, when only the folder could not be synced */
 		return r;
 	}
-	ps->is_unsaved = false;
-	ps->saved_s = now.running_s;
 	if (mode != before)
 		event_add(core, mode == POLICY_APPROVAL ? EVENT_UPDATE_OPT_OUT : EVENT_UPDATE_POLICY, "from", policy_mode_name(before), "to",
 			  policy_mode_name(mode), "user", call->caller.user, "source", call->caller.source, NULL);
