@@ -36,11 +36,7 @@ static int open_session(struct ctl *ctl, const char *user, const struct secret *
 
 static int close_session(struct ctl *ctl)
 {
-	struct reply reply;
-	int r = http_request(ctl, "DELETE", "/v1/session", NULL, &reply);
-
-	reply_free(&reply);
-	return r;
+	return http_do(ctl, "DELETE", "/v1/session", NULL);
 }
 
 int cmd_login(struct ctl *ctl, int argc, char **argv)

@@ -22,12 +22,8 @@ static void show_moment(const json_t *body, const char *member, const char *labe
 	fputc('\n', stdout);
 }
 
-static void show(const struct ctl *ctl, const json_t *body)
+static void show(const json_t *body)
 {
-	if (ctl->is_json) {
-		print_json(body);
-		return;
-	}
 	print_fields(body, fields, ARRAY_SIZE(fields));
 	show_moment(body, "not_before", "valid from");
 	show_moment(body, "not_after", "valid until");
@@ -37,7 +33,7 @@ static void show(const struct ctl *ctl, const json_t *body)
 
 int cmd_enrol_status(struct ctl *ctl, int argc, char **argv)
 {
-	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : http_show(ctl, "GET", "/v1/enrolment", NULL, show);
+	return command_tell(ctl, argc, argv, "/v1/enrolment", show);
 }
 
 int cmd_enrol_renew(struct ctl *ctl, int argc, char **argv)

@@ -5,23 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <curl/curl.h>
-
 #include "agentd/ctl/commands.h"
 #include "agentd/ctl/output.h"
 #include "base/file.h"
 #include "base/macro.h"
-
-/* @before NAME @after, with NAME escaped. */
-static char *path_of(const char *before, const char *name, const char *after)
-{
-	char *escaped = curl_easy_escape(NULL, name, 0), *path = NULL;
-
-	if (escaped == NULL || asprintf(&path, "%s%s%s", before, escaped, after) < 0)
-		path = NULL;
-	curl_free(escaped);
-	return path;
-}
 
 /* Evidence is for a program to check: the same document on the terminal and in a file. */
 static int put_evidence(const char *file, const json_t *document)
@@ -52,7 +39,7 @@ static void print_words(const json_t *object)
 	}
 }
 
-int cmd_key_show(struct ctl *ctl, int argc, char **argv)
+static void show_key(const json_t *body)
 {
 	static const struct field fields[] = {
 		{ "name", "name" },
@@ -63,25 +50,20 @@ int cmd_key_show(struct ctl *ctl, int argc, char **argv)
 		{ "tpm_name", "TPM Name" },
 		{ "attributes", "attributes" },
 	};
+
+	print_fields(body, fields, ARRAY_SIZE(fields));
+	print_words(body);
+}
+
+int cmd_key_show(struct ctl *ctl, int argc, char **argv)
+{
 	_cleanup_free_ char *path = NULL;
-	struct reply reply;
 	const char *name;
-	int r;
 
 	if (options_parse(argc, argv, NULL, 0, &name, 1, 1) < 0)
 		return CTL_USAGE;
-	path = path_of("/v1/keys/", name, "");
-	if (path == NULL)
-		return CTL_FAILED;
-	r = http_request(ctl, "GET", path, NULL, &reply);
-	if (r == CTL_OK && ctl->is_json) {
-		print_json(reply.body);
-	} else if (r == CTL_OK) {
-		print_fields(reply.body, fields, ARRAY_SIZE(fields));
-		print_words(reply.body);
-	}
-	reply_free(&reply);
-	return r;
+	path = http_path("/v1/keys/", name, "");
+	return path == NULL ? CTL_FAILED : http_show(ctl, "GET", path, NULL, show_key);
 }
 
 int cmd_key_certify(struct ctl *ctl, int argc, char **argv)
@@ -98,7 +80,7 @@ int cmd_key_certify(struct ctl *ctl, int argc, char **argv)
 		fputs("agentctl: --nonce is missing: hexadecimal digits that the verifier chose\n", stderr);
 		return CTL_USAGE;
 	}
-	path = path_of("/v1/keys/", name, "/certify");
+	path = http_path("/v1/keys/", name, "/certify");
 	if (path == NULL)
 		return CTL_FAILED;
 	r = http_request(ctl, "POST", path, json_pack("{s:s}", "nonce", nonce), &reply);
@@ -128,7 +110,7 @@ int cmd_tpm_quote(struct ctl *ctl, int argc, char **argv)
 	return r;
 }
 
-int cmd_tpm_counters(struct ctl *ctl, int argc, char **argv)
+static void show_counters(const json_t *body)
 {
 	static const struct field fields[] = {
 		{ "name", "counter" },
@@ -139,24 +121,18 @@ int cmd_tpm_counters(struct ctl *ctl, int argc, char **argv)
 		{ "over_budget", "over budget" },
 		{ "attributes", "attributes" },
 	};
-	struct reply reply;
 	json_t *counter;
 	size_t i;
-	int r;
 
-	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, "GET", "/v1/tpm/counters", NULL, &reply);
-	if (r == CTL_OK && ctl->is_json) {
-		print_json(reply.body);
-	} else if (r == CTL_OK) {
-		json_array_foreach(json_object_get(reply.body, "counters"), i, counter) {
-			print_fields(counter, fields, ARRAY_SIZE(fields));
-			print_words(counter);
-		}
+	json_array_foreach(json_object_get(body, "counters"), i, counter) {
+		print_fields(counter, fields, ARRAY_SIZE(fields));
+		print_words(counter);
 	}
-	reply_free(&reply);
-	return r;
+}
+
+int cmd_tpm_counters(struct ctl *ctl, int argc, char **argv)
+{
+	return command_tell(ctl, argc, argv, "/v1/tpm/counters", show_counters);
 }
 
 int cmd_tpm_ek(struct ctl *ctl, int argc, char **argv)
@@ -170,7 +146,7 @@ int cmd_tpm_ek(struct ctl *ctl, int argc, char **argv)
 
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), NULL, 0, 0) < 0)
 		return CTL_USAGE;
-	path = path_of("/v1/tpm/ek/", type, "");
+	path = http_path("/v1/tpm/ek/", type, "");
 	if (path == NULL)
 		return CTL_FAILED;
 	r = http_request(ctl, "GET", path, NULL, &reply);

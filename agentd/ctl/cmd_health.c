@@ -146,19 +146,10 @@ static enum trial trial_look(struct ctl *ctl)
 	return trial;
 }
 
-static int post(struct ctl *ctl, const char *path)
-{
-	struct reply reply;
-	int r = http_request(ctl, "POST", path, NULL, &reply);
-
-	reply_free(&reply);
-	return r;
-}
-
 static int give_up(struct ctl *ctl, const char *complaint)
 {
 	fprintf(stderr, "agentctl: the new release is not healthy: %s\n", complaint);
-	if (post(ctl, "/v1/update/rollback") != CTL_OK)
+	if (http_do(ctl, "POST", "/v1/update/rollback", NULL) != CTL_OK)
 		fputs("agentctl: it could not be rolled back; the boot loader falls back when its tries are used up\n", stderr);
 	return CTL_UNHEALTHY;
 }
@@ -183,7 +174,7 @@ static int watch(struct ctl *ctl, const struct settings *s)
 		if (trial == TRIAL_RUNNING)
 			complaint = first_complaint(ctl, s);
 		/* CONFIRMED: power failed between the boot environment and the floor. */
-		if ((trial == TRIAL_CONFIRMED || (trial == TRIAL_RUNNING && complaint == NULL)) && post(ctl, "/v1/update/confirm") == CTL_OK) {
+		if ((trial == TRIAL_CONFIRMED || (trial == TRIAL_RUNNING && complaint == NULL)) && http_do(ctl, "POST", "/v1/update/confirm", NULL) == CTL_OK) {
 			print_done(ctl, "The new release is healthy and confirmed.", "{\"trial\":\"confirmed\"}");
 			return CTL_OK;
 		}

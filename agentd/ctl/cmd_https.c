@@ -13,14 +13,10 @@ static const struct field fields[] = {
 	{ "fingerprint", "fingerprint" }, { "expired", "expired" },
 };
 
-static void show(const struct ctl *ctl, const json_t *body)
+static void show(const json_t *body)
 {
 	const json_t *end = json_object_get(body, "not_after");
 
-	if (ctl->is_json) {
-		print_json(body);
-		return;
-	}
 	print_fields(body, fields, ARRAY_SIZE(fields));
 	if (end != NULL) {
 		print_padded("valid until", 16);
@@ -31,21 +27,13 @@ static void show(const struct ctl *ctl, const json_t *body)
 
 int cmd_https_status(struct ctl *ctl, int argc, char **argv)
 {
-	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : http_show(ctl, "GET", "/v1/https", NULL, show);
+	return command_tell(ctl, argc, argv, "/v1/https", show);
 }
 
 int cmd_https_remove(struct ctl *ctl, int argc, char **argv)
 {
-	struct reply reply;
-	int r;
-
-	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, "DELETE", "/v1/https/certificate", NULL, &reply);
-	if (r == CTL_OK)
-		print_done(ctl, "HTTPS shows the certificate of the device itself.", "{\"source\":\"device\"}");
-	reply_free(&reply);
-	return r;
+	return command_do(ctl, argc, argv, "DELETE", "/v1/https/certificate", "HTTPS shows the certificate of the device itself.",
+			  "{\"source\":\"device\"}");
 }
 
 int cmd_https_request(struct ctl *ctl, int argc, char **argv)

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <curl/curl.h>
-
 #include "agentd/ctl/ask.h"
 #include "agentd/ctl/commands.h"
 #include "agentd/ctl/output.h"
@@ -47,25 +45,19 @@ static void print_key(const json_t *key)
 		print_detail("cannot be used:", json_string_value(json_object_get(key, "problem")));
 }
 
-int cmd_key_list(struct ctl *ctl, int argc, char **argv)
+static void show_keys(const json_t *body)
 {
-	struct reply reply;
 	json_t *key;
 	size_t i;
-	int r;
 
-	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, "GET", "/v1/keys", NULL, &reply);
-	if (r == CTL_OK && ctl->is_json) {
-		print_json(reply.body);
-	} else if (r == CTL_OK) {
-		printf("%-20s %-10s %-9s %-9s %s\n", "NAME", "TYPE", "BACKEND", "ORIGIN", "PURPOSES");
-		json_array_foreach(json_object_get(reply.body, "keys"), i, key)
-			print_key(key);
-	}
-	reply_free(&reply);
-	return r;
+	printf("%-20s %-10s %-9s %-9s %s\n", "NAME", "TYPE", "BACKEND", "ORIGIN", "PURPOSES");
+	json_array_foreach(json_object_get(body, "keys"), i, key)
+		print_key(key);
+}
+
+int cmd_key_list(struct ctl *ctl, int argc, char **argv)
+{
+	return command_tell(ctl, argc, argv, "/v1/keys", show_keys);
 }
 
 /* Core knows numbers only: it cannot read /etc/passwd. NULL after saying what is wrong. */
@@ -120,19 +112,6 @@ static json_t *list_new(const char *text, json_t *(*entry_new)(const char *text)
 	return list;
 }
 
-static int send_key(struct ctl *ctl, const char *method, const char *path, json_t *body)
-{
-	struct reply reply;
-	int r = http_request(ctl, method, path, body, &reply);
-
-	if (r == CTL_OK && ctl->is_json)
-		print_json(reply.body);
-	else if (r == CTL_OK)
-		print_key(reply.body);
-	reply_free(&reply);
-	return r;
-}
-
 /* Purposes and callers of a new key, as given on the command line. */
 struct rights {
 	const char *purposes, *callers;
@@ -161,7 +140,7 @@ static bool add_rights(json_t *body, const struct rights *rights)
 static int send_new_key(struct ctl *ctl, const char *path, json_t *body, const struct rights *rights)
 {
 	if (add_rights(body, rights))
-		return send_key(ctl, "POST", path, body);
+		return http_show(ctl, "POST", path, body, print_key);
 	json_decref(body);
 	return CTL_USAGE;
 }
@@ -175,16 +154,6 @@ int cmd_key_create(struct ctl *ctl, int argc, char **argv)
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &name, 1, 1) < 0)
 		return CTL_USAGE;
 	return send_new_key(ctl, "/v1/keys", json_pack("{s:s, s:s}", "name", name, "type", type), &rights);
-}
-
-static char *key_path(const char *name, const char *what)
-{
-	char *escaped = curl_easy_escape(NULL, name, 0), *path = NULL;
-
-	if (escaped == NULL || asprintf(&path, "/v1/keys/%s/%s", escaped, what) < 0)
-		path = NULL;
-	curl_free(escaped);
-	return path;
 }
 
 /* All of stdin as a JSON text; NULL after saying why not. Never from the command line: other users see that. */
@@ -216,7 +185,7 @@ int cmd_key_import(struct ctl *ctl, int argc, char **argv)
 
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), &name, 1, 1) < 0)
 		return CTL_USAGE;
-	path = key_path(name, "import");
+	path = http_path("/v1/keys/", name, "/import");
 	if (path == NULL)
 		return CTL_FAILED;
 	setvbuf(stdin, NULL, _IONBF, 0); /* no copy that nobody wipes */
@@ -243,12 +212,12 @@ int cmd_key_allow(struct ctl *ctl, int argc, char **argv)
 		}
 		json_array_append_new(list, caller);
 	}
-	path = key_path(args[0], "callers");
+	path = http_path("/v1/keys/", args[0], "/callers");
 	if (path == NULL) {
 		json_decref(list);
 		return CTL_FAILED;
 	}
-	return send_key(ctl, "PUT", path, json_pack("{s:o}", "callers", list));
+	return http_show(ctl, "PUT", path, json_pack("{s:o}", "callers", list), print_key);
 }
 
 int cmd_key_csr(struct ctl *ctl, int argc, char **argv)
@@ -263,7 +232,7 @@ int cmd_key_csr(struct ctl *ctl, int argc, char **argv)
 		fputs("agentctl: --subject is missing, as in --subject CN=gw-0001,O=Example\n", stderr);
 		return CTL_USAGE;
 	}
-	path = key_path(name, "csr");
+	path = http_path("/v1/keys/", name, "/csr");
 	if (path == NULL)
 		return CTL_FAILED;
 	return http_text(ctl, path, json_pack("{s:s}", "subject", subject), "csr", out);
@@ -292,7 +261,7 @@ static int show_rotation(const struct ctl *ctl, const json_t *body, const char *
 
 static int rotation_request(struct ctl *ctl, const char *method, const char *name, const char *what, json_t *body, const char *out)
 {
-	_cleanup_free_ char *path = key_path(name, what);
+	_cleanup_free_ char *path = http_path("/v1/keys/", name, what);
 	struct reply reply;
 	int r;
 
@@ -322,11 +291,11 @@ int cmd_key_rotate(struct ctl *ctl, int argc, char **argv)
 		return CTL_USAGE;
 	}
 	if (subject == NULL)
-		return rotation_request(ctl, is_status ? "GET" : "DELETE", name, "rotation", NULL, out == NULL ? "" : out);
+		return rotation_request(ctl, is_status ? "GET" : "DELETE", name, "/rotation", NULL, out == NULL ? "" : out);
 	body = json_pack("{s:s}", "subject", subject);
 	if (type != NULL)
 		json_object_set_new(body, "type", json_string(type));
-	return rotation_request(ctl, "POST", name, "rotation", body, out);
+	return rotation_request(ctl, "POST", name, "/rotation", body, out);
 }
 
 int cmd_key_certificate(struct ctl *ctl, int argc, char **argv)
@@ -337,5 +306,5 @@ int cmd_key_certificate(struct ctl *ctl, int argc, char **argv)
 	if (options_parse(argc, argv, NULL, 0, &name, 1, 1) < 0)
 		return CTL_USAGE;
 	pem = read_pem("certificate");
-	return pem == NULL ? CTL_USAGE : rotation_request(ctl, "PUT", name, "certificate", json_pack("{s:o}", "pem", pem), "");
+	return pem == NULL ? CTL_USAGE : rotation_request(ctl, "PUT", name, "/certificate", json_pack("{s:o}", "pem", pem), "");
 }

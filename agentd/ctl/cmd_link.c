@@ -16,7 +16,7 @@ static void print_list(const json_t *list, const char *title, const struct field
 	}
 }
 
-int cmd_link(struct ctl *ctl, int argc, char **argv)
+static void show(const json_t *body)
 {
 	static const struct field fields[] = {
 		{ "link_state", "broker" }, { "link_detail", "detail" }, { "link_alive", "broker is" }, { "link_round_trip_ms", "round trip (ms)" },
@@ -29,35 +29,20 @@ int cmd_link(struct ctl *ctl, int argc, char **argv)
 		{ "period", "period" }, { "sent_bytes", "sent (bytes)" }, { "received_bytes", "received (bytes)" }, { "connects", "connects" },
 		{ "running_s", "running for (s)" },
 	};
-	struct reply reply;
-	int r;
 
-	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, "GET", "/v1/link", NULL, &reply);
-	if (r == CTL_OK && ctl->is_json) {
-		print_json(reply.body);
-	} else if (r == CTL_OK) {
-		print_fields(reply.body, fields, ARRAY_SIZE(fields));
-		print_list(json_object_get(reply.body, "brokers"), "Broker", brokers, ARRAY_SIZE(brokers));
-		print_list(json_object_get(reply.body, "usage"), "Used", usage, ARRAY_SIZE(usage));
-	}
-	reply_free(&reply);
-	return r;
+	print_fields(body, fields, ARRAY_SIZE(fields));
+	print_list(json_object_get(body, "brokers"), "Broker", brokers, ARRAY_SIZE(brokers));
+	print_list(json_object_get(body, "usage"), "Used", usage, ARRAY_SIZE(usage));
+}
+
+int cmd_link(struct ctl *ctl, int argc, char **argv)
+{
+	return command_tell(ctl, argc, argv, "/v1/link", show);
 }
 
 int cmd_link_reconnect(struct ctl *ctl, int argc, char **argv)
 {
-	struct reply reply;
-	int r;
-
-	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, "POST", "/v1/link/reconnect", NULL, &reply);
-	if (r == CTL_OK)
-		print_done(ctl, "Connecting anew: agentctl link", "{\"reconnecting\":true}");
-	reply_free(&reply);
-	return r;
+	return command_do(ctl, argc, argv, "POST", "/v1/link/reconnect", "Connecting anew: agentctl link", "{\"reconnecting\":true}");
 }
 
 int cmd_update_check(struct ctl *ctl, int argc, char **argv)

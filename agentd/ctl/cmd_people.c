@@ -10,29 +10,23 @@
 #include "base/macro.h"
 #include "base/secret.h"
 
-int cmd_account_list(struct ctl *ctl, int argc, char **argv)
+static void show_accounts(const json_t *body)
 {
-	struct reply reply;
 	const json_t *account;
 	size_t i;
-	int r;
 
-	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, "GET", "/v1/accounts", NULL, &reply);
-	if (r == CTL_OK && ctl->is_json) {
-		print_json(reply.body);
-	} else if (r == CTL_OK) {
-		printf("%-32s %-10s %s\n", "NAME", "ROLE", "PASSWORD");
-		json_array_foreach(json_object_get(reply.body, "accounts"), i, account) {
-			print_padded(json_string_value(json_object_get(account, "name")), 32);
-			fputc(' ', stdout);
-			print_padded(json_string_value(json_object_get(account, "role")), 10);
-			puts(json_is_true(json_object_get(account, "must_change")) ? " to be changed at the next login" : " set");
-		}
+	printf("%-32s %-10s %s\n", "NAME", "ROLE", "PASSWORD");
+	json_array_foreach(json_object_get(body, "accounts"), i, account) {
+		print_padded(json_string_value(json_object_get(account, "name")), 32);
+		fputc(' ', stdout);
+		print_padded(json_string_value(json_object_get(account, "role")), 10);
+		puts(json_is_true(json_object_get(account, "must_change")) ? " to be changed at the next login" : " set");
 	}
-	reply_free(&reply);
-	return r;
+}
+
+int cmd_account_list(struct ctl *ctl, int argc, char **argv)
+{
+	return command_tell(ctl, argc, argv, "/v1/accounts", show_accounts);
 }
 
 /* The new password of somebody else: twice at the keyboard, once on stdin. */
@@ -55,18 +49,11 @@ static int ask_new(bool is_stdin, const char *question, struct secret *ret_passw
 /* Takes @body. */
 static int send_change(struct ctl *ctl, const char *method, const char *path, json_t *body, const char *done)
 {
-	struct reply reply;
-	int r;
-
 	if (body == NULL) {
 		fputs("agentctl: a password is not valid UTF-8\n", stderr);
 		return CTL_USAGE;
 	}
-	r = http_request(ctl, method, path, body, &reply);
-	if (r == CTL_OK)
-		print_done(ctl, done, "{\"changed\":true}");
-	reply_free(&reply);
-	return r;
+	return http_done(ctl, method, path, body, done, "{\"changed\":true}");
 }
 
 /* "/v1/accounts/NAME/what"; a name with other characters would be another path. */

@@ -35,7 +35,7 @@ static const struct field fields[] = {
 	{ "uptime_s", "running for (s)" },
 };
 
-int cmd_queue_list(struct ctl *ctl, int argc, char **argv)
+static void show_queues(const json_t *body)
 {
 	static const struct field queue_fields[] = {
 		{ "name", "queue" }, { "error", "does not work" },
@@ -43,25 +43,19 @@ int cmd_queue_list(struct ctl *ctl, int argc, char **argv)
 #include "agentd/common/queue_counters.def"
 #undef QC
 	};
-	struct reply reply;
 	json_t *queue;
 	size_t i;
-	int r;
 
-	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, "GET", "/v1/queues", NULL, &reply);
-	if (r == CTL_OK && ctl->is_json) {
-		print_json(reply.body);
-	} else if (r == CTL_OK) {
-		json_array_foreach(json_object_get(reply.body, "queues"), i, queue) {
-			if (i > 0)
-				putchar('\n');
-			print_fields(queue, queue_fields, ARRAY_SIZE(queue_fields));
-		}
+	json_array_foreach(json_object_get(body, "queues"), i, queue) {
+		if (i > 0)
+			putchar('\n');
+		print_fields(queue, queue_fields, ARRAY_SIZE(queue_fields));
 	}
-	reply_free(&reply);
-	return r;
+}
+
+int cmd_queue_list(struct ctl *ctl, int argc, char **argv)
+{
+	return command_tell(ctl, argc, argv, "/v1/queues", show_queues);
 }
 
 int cmd_status(struct ctl *ctl, int argc, char **argv)
@@ -69,39 +63,32 @@ int cmd_status(struct ctl *ctl, int argc, char **argv)
 	return command_show(ctl, argc, argv, "GET", "/v1/status", fields, ARRAY_SIZE(fields));
 }
 
-/* The times for people; JSON has the seconds. */
-int cmd_time(struct ctl *ctl, int argc, char **argv)
+/* JSON has the seconds. */
+static void show_times(const json_t *body)
 {
 	static const struct field first[] = { { "time_state", "time" }, { "time_source", "source" } };
 	static const struct field times[] = {
 		{ "time_s", "now" }, { "time_floor_s", "not before" }, { "system_clock_s", "system clock" }, { "saved_s", "saved" },
 	};
 	static const struct field rest[] = { { "uncertainty_s", "uncertain by (s)" }, { "tpm_clock_s", "TPM clock (s)" }, { "changes", "changes" } };
-	struct reply reply;
-	json_t *texts;
-	int r;
+	json_t *texts = json_object();
 
-	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, "GET", "/v1/time", NULL, &reply);
-	if (r == CTL_OK && ctl->is_json) {
-		print_json(reply.body);
-	} else if (r == CTL_OK) {
-		texts = json_object();
-		for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
-			json_t *seconds = json_object_get(reply.body, times[i].member);
-			char text[TIME_TEXT_SIZE];
+	for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+		json_t *seconds = json_object_get(body, times[i].member);
+		char text[TIME_TEXT_SIZE];
 
-			if (seconds == NULL)
-				continue;
-			time_text(json_integer_value(seconds), text);
-			json_object_set_new(texts, times[i].member, json_string(text));
-		}
-		print_fields(reply.body, first, ARRAY_SIZE(first));
-		print_fields(texts, times, ARRAY_SIZE(times));
-		print_fields(reply.body, rest, ARRAY_SIZE(rest));
-		json_decref(texts);
+		if (seconds == NULL)
+			continue;
+		time_text(json_integer_value(seconds), text);
+		json_object_set_new(texts, times[i].member, json_string(text));
 	}
-	reply_free(&reply);
-	return r;
+	print_fields(body, first, ARRAY_SIZE(first));
+	print_fields(texts, times, ARRAY_SIZE(times));
+	print_fields(body, rest, ARRAY_SIZE(rest));
+	json_decref(texts);
+}
+
+int cmd_time(struct ctl *ctl, int argc, char **argv)
+{
+	return command_tell(ctl, argc, argv, "/v1/time", show_times);
 }

@@ -77,15 +77,7 @@ int cmd_update_reboot(struct ctl *ctl, int argc, char **argv)
 /* @body is taken. */
 static int send_and_show(struct ctl *ctl, const char *method, const char *path, json_t *body)
 {
-	struct reply reply;
-	int r = http_request(ctl, method, path, body, &reply);
-
-	if (r == CTL_OK && ctl->is_json)
-		print_json(reply.body);
-	else if (r == CTL_OK)
-		print_fields(reply.body, fields, ARRAY_SIZE(fields));
-	reply_free(&reply);
-	return r;
+	return http_fields(ctl, method, path, body, fields, ARRAY_SIZE(fields));
 }
 
 int cmd_update_offer(struct ctl *ctl, int argc, char **argv)
@@ -97,72 +89,66 @@ int cmd_update_offer(struct ctl *ctl, int argc, char **argv)
 	return send_and_show(ctl, "POST", "/v1/update/offer", json_pack("{s:s}", "url", url));
 }
 
-/* @members of the answer, for the caller to free; NULL: it has none. */
-static int look_up(struct ctl *ctl, const char *path, const char *const *members, char **ret_texts, size_t n)
-{
-	struct reply reply;
-	int r = http_request(ctl, "GET", path, NULL, &reply);
-
-	for (size_t i = 0; i < n; i++) {
-		const char *text = r == CTL_OK ? json_string_value(json_object_get(reply.body, members[i])) : NULL;
-
-		ret_texts[i] = text == NULL ? NULL : strdup(text);
-	}
-	reply_free(&reply);
-	return r;
-}
-
 static int nothing_offered(void)
 {
 	fputs("agentctl: no update is offered, or nobody has looked into it yet\n", stderr);
 	return CTL_NOT_FOUND;
 }
 
-/* Action and version: what the status shows, or what the caller says that he saw; what took its place meanwhile is refused. */
-static int approve_source(struct ctl *ctl, const char *action, const char *version)
+/*
+ * What is approved has two names: those that the caller says he saw or, where the second is missing, those that @path shows. What took its place
+ * meanwhile is refused. @ret_shown holds what was not given.
+ */
+static int look_up(struct ctl *ctl, const char *path, const char *const members[2], const char *names[2], struct reply *ret_shown)
 {
-	static const char *const members[] = { "source_action", "source_version" };
-	_cleanup_free_ char *shown = NULL, *of = NULL;
-	char *texts[2] = { NULL, NULL };
-	int r = version != NULL ? CTL_OK : look_up(ctl, "/v1/status", members, texts, 2);
+	int r;
 
-	shown = texts[0];
-	of = texts[1];
-	if (r != CTL_OK)
-		return r;
-	if (action == NULL && shown == NULL)
-		return nothing_offered();
-	if (version == NULL)
-		version = of == NULL ? "" : of;
-	if (action == NULL)
-		action = shown;
-	r = send_and_show(ctl, "POST", "/v1/update/source/approve", json_pack("{s:s, s:s}", "action", action, "version", version));
-	if (r == CTL_OK && !ctl->is_json) {
+	*ret_shown = (struct reply){ 0 };
+	if (names[1] != NULL)
+		return CTL_OK;
+	r = http_request(ctl, "GET", path, NULL, ret_shown);
+	for (size_t i = 0; i < 2 && r == CTL_OK; i++)
+		if (names[i] == NULL)
+			names[i] = json_string_value(json_object_get(ret_shown->body, members[i]));
+	return r == CTL_OK && names[0] == NULL ? nothing_offered() : r;
+}
+
+static int approve_source(struct ctl *ctl, const char *names[2])
+{
+	static const char *const members[2] = { "source_action", "source_version" };
+	struct reply shown;
+	json_t *body;
+	int r = look_up(ctl, "/v1/status", members, names, &shown);
+
+	body = r != CTL_OK ? NULL : json_pack("{s:s, s:s}", "action", names[0], "version", names[1] == NULL ? "" : names[1]);
+	if (r == CTL_OK)
+		r = http_do(ctl, "POST", "/v1/update/source/approve", json_incref(body));
+	if (r == CTL_OK && ctl->is_json) {
+		print_json(body);
+	} else if (r == CTL_OK) {
 		fputs("Approved: action ", stdout);
-		print_text(stdout, action);
-		fputs(version[0] == '\0' ? ", of no version" : ", version ", stdout);
-		print_text(stdout, version);
+		print_text(stdout, names[0]);
+		fputs(names[1] == NULL || names[1][0] == '\0' ? ", of no version" : ", version ", stdout);
+		print_text(stdout, names[1] == NULL ? "" : names[1]);
 		fputc('\n', stdout);
 	}
+	json_decref(body);
+	reply_free(&shown);
 	return r;
 }
 
-/* Release and manifest: what the status shows, or what the caller says that he saw; what took its place meanwhile is refused. */
-static int approve_release(struct ctl *ctl, const char *release_id, const char *manifest)
+static int approve_release(struct ctl *ctl, const char *names[2])
 {
-	static const char *const members[] = { "offer_release_id", "offer_manifest_sha256" };
-	_cleanup_free_ char *shown = NULL, *of = NULL;
-	char *texts[2] = { NULL, NULL };
-	int r = manifest != NULL ? CTL_OK : look_up(ctl, "/v1/update", members, texts, 2);
+	static const char *const members[2] = { "offer_release_id", "offer_manifest_sha256" };
+	struct reply shown;
+	int r = look_up(ctl, "/v1/update", members, names, &shown);
 
-	shown = texts[0];
-	of = texts[1];
-	if (r != CTL_OK)
-		return r;
-	if (manifest == NULL && (shown == NULL || of == NULL))
-		return nothing_offered();
-	return send_and_show(ctl, "POST", "/v1/update/approve", json_pack("{s:s, s:s}", "release_id", release_id != NULL ? release_id : shown,
-			     "manifest_sha256", manifest != NULL ? manifest : of));
+	if (r == CTL_OK && names[1] == NULL)
+		r = nothing_offered();
+	if (r == CTL_OK)
+		r = send_and_show(ctl, "POST", "/v1/update/approve", json_pack("{s:s, s:s}", "release_id", names[0], "manifest_sha256", names[1]));
+	reply_free(&shown);
+	return r;
 }
 
 int cmd_update_approve(struct ctl *ctl, int argc, char **argv)
@@ -173,7 +159,7 @@ int cmd_update_approve(struct ctl *ctl, int argc, char **argv)
 
 	if (options_parse(argc, argv, rows, ARRAY_SIZE(rows), names, 0, 2) < 0)
 		return CTL_USAGE;
-	return of_source ? approve_source(ctl, names[0], names[1]) : approve_release(ctl, names[0], names[1]);
+	return of_source ? approve_source(ctl, names) : approve_release(ctl, names);
 }
 
 int cmd_update_postpone(struct ctl *ctl, int argc, char **argv)
@@ -233,10 +219,9 @@ static json_t *key_read(const char *path)
 
 int cmd_update_key(struct ctl *ctl, int argc, char **argv)
 {
-	int is_removed = 0, r, n;
+	int is_removed = 0, n;
 	const struct option_row rows[] = { { .name = "--remove", .flag = &is_removed } };
 	const char *path = NULL;
-	struct reply reply;
 	json_t *body = NULL;
 
 	n = options_parse(argc, argv, rows, ARRAY_SIZE(rows), &path, 0, 1);
@@ -247,11 +232,8 @@ int cmd_update_key(struct ctl *ctl, int argc, char **argv)
 	}
 	if (!is_removed && (body = key_read(path)) == NULL)
 		return CTL_FAILED;
-	r = http_request(ctl, is_removed ? "DELETE" : "PUT", "/v1/update/key", body, &reply);
-	if (r == CTL_OK)
-		print_done(ctl, is_removed ? "Key removed." : "Key stored.", is_removed ? "{\"has_key\":false}" : "{\"has_key\":true}");
-	reply_free(&reply);
-	return r;
+	return is_removed ? http_done(ctl, "DELETE", "/v1/update/key", NULL, "Key removed.", "{\"has_key\":false}") :
+			    http_done(ctl, "PUT", "/v1/update/key", body, "Key stored.", "{\"has_key\":true}");
 }
 
 int cmd_update_recipient(struct ctl *ctl, int argc, char **argv)
@@ -298,11 +280,10 @@ static json_t *ticket_read(const char *path)
 
 int cmd_update_ticket(struct ctl *ctl, int argc, char **argv)
 {
-	int is_removed = 0, r, n;
+	int is_removed = 0, n;
 	const struct option_row rows[] = { { .name = "--remove", .flag = &is_removed } };
 	const char *path = NULL;
 	json_t *body = NULL;
-	struct reply reply;
 
 	n = options_parse(argc, argv, rows, ARRAY_SIZE(rows), &path, 0, 1);
 	if (n < 0 || (n == 1 && is_removed)) {
@@ -312,15 +293,9 @@ int cmd_update_ticket(struct ctl *ctl, int argc, char **argv)
 	}
 	if (n == 1 && (body = ticket_read(path)) == NULL)
 		return CTL_FAILED;
-	r = http_request(ctl, is_removed ? "DELETE" : n == 1 ? "PUT" : "GET", "/v1/update/ticket", body, &reply);
-	if (r == CTL_OK && !is_removed && ctl->is_json)
-		print_json(reply.body);
-	else if (r == CTL_OK && !is_removed)
-		print_fields(reply.body, ticket_fields, ARRAY_SIZE(ticket_fields));
-	else if (r == CTL_OK)
-		print_done(ctl, "Ticket removed.", "{\"has_ticket\":false}");
-	reply_free(&reply);
-	return r;
+	if (is_removed)
+		return http_done(ctl, "DELETE", "/v1/update/ticket", NULL, "Ticket removed.", "{\"has_ticket\":false}");
+	return http_fields(ctl, n == 1 ? "PUT" : "GET", "/v1/update/ticket", body, ticket_fields, ARRAY_SIZE(ticket_fields));
 }
 
 /* A bar on a terminal, a line for each tenth elsewhere, nothing with --json. */

@@ -300,20 +300,17 @@ int options_parse(int argc, char **argv, const struct option_row *rows, size_t n
 
 int command_show(struct ctl *ctl, int argc, char **argv, const char *method, const char *path, const struct field *fields, size_t n)
 {
-	struct reply reply;
-	int r;
+	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : http_fields(ctl, method, path, NULL, fields, n);
+}
 
-	if (options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0)
-		return CTL_USAGE;
-	r = http_request(ctl, method, path, NULL, &reply);
-	if (r == CTL_OK) {
-		if (ctl->is_json)
-			print_json(reply.body);
-		else
-			print_fields(reply.body, fields, n);
-	}
-	reply_free(&reply);
-	return r;
+int command_tell(struct ctl *ctl, int argc, char **argv, const char *path, void (*show)(const json_t *body))
+{
+	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : http_show(ctl, "GET", path, NULL, show);
+}
+
+int command_do(struct ctl *ctl, int argc, char **argv, const char *method, const char *path, const char *sentence, const char *json)
+{
+	return options_parse(argc, argv, NULL, 0, NULL, 0, 0) < 0 ? CTL_USAGE : http_done(ctl, method, path, NULL, sentence, json);
 }
 
 /* ---- completion ------------------------------------------------------------------------------------------------------- */

@@ -41,6 +41,10 @@ int options_parse(int argc, char **argv, const struct option_row *rows, size_t n
 
 /* A command without arguments whose answer is one object: ask, then print its fields, or all of it with --json. */
 int command_show(struct ctl *ctl, int argc, char **argv, const char *method, const char *path, const struct field *fields, size_t n);
+/* One whose answer is more than that: @show tells it to people. */
+int command_tell(struct ctl *ctl, int argc, char **argv, const char *path, void (*show)(const json_t *body));
+/* One that has no answer: that it is done is said with @sentence, or with --json as @json. */
+int command_do(struct ctl *ctl, int argc, char **argv, const char *method, const char *path, const char *sentence, const char *json);
 
 int cmd_status(struct ctl *ctl, int argc, char **argv);
 int cmd_time(struct ctl *ctl, int argc, char **argv);

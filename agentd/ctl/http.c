@@ -316,15 +316,51 @@ int http_request(struct ctl *ctl, const char *method, const char *path, json_t *
 	return r;
 }
 
-int http_show(struct ctl *ctl, const char *method, const char *path, json_t *body, void (*show)(const struct ctl *ctl, const json_t *body))
+int http_do(struct ctl *ctl, const char *method, const char *path, json_t *body)
 {
 	struct reply reply;
 	int r = http_request(ctl, method, path, body, &reply);
 
-	if (r == CTL_OK && reply.body != NULL)
-		show(ctl, reply.body);
 	reply_free(&reply);
 	return r;
+}
+
+int http_done(struct ctl *ctl, const char *method, const char *path, json_t *body, const char *sentence, const char *json)
+{
+	int r = http_do(ctl, method, path, body);
+
+	if (r == CTL_OK)
+		print_done(ctl, sentence, json);
+	return r;
+}
+
+/* @show, or the rows @fields. */
+static int print_answer(struct ctl *ctl, const char *method, const char *path, json_t *body, void (*show)(const json_t *body),
+			const struct field *fields, size_t n)
+{
+	struct reply reply;
+	int r = http_request(ctl, method, path, body, &reply);
+
+	if (r != CTL_OK || reply.body == NULL)
+		;
+	else if (ctl->is_json)
+		print_json(reply.body);
+	else if (show != NULL)
+		show(reply.body);
+	else
+		print_fields(reply.body, fields, n);
+	reply_free(&reply);
+	return r;
+}
+
+int http_show(struct ctl *ctl, const char *method, const char *path, json_t *body, void (*show)(const json_t *body))
+{
+	return print_answer(ctl, method, path, body, show, NULL, 0);
+}
+
+int http_fields(struct ctl *ctl, const char *method, const char *path, json_t *body, const struct field *fields, size_t n)
+{
+	return print_answer(ctl, method, path, body, NULL, fields, n);
 }
 
 int http_text(struct ctl *ctl, const char *path, json_t *body, const char *member, const char *out)
@@ -341,6 +377,16 @@ int http_text(struct ctl *ctl, const char *path, json_t *body, const char *membe
 		r = text_write(out, text);
 	reply_free(&reply);
 	return r;
+}
+
+char *http_path(const char *before, const char *name, const char *after)
+{
+	char *escaped = curl_easy_escape(NULL, name, 0), *path = NULL;
+
+	if (escaped == NULL || asprintf(&path, "%s%s%s", before, escaped, after) < 0)
+		path = NULL;
+	curl_free(escaped);
+	return path;
 }
 
 int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, struct reply *ret_reply)

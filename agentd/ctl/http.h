@@ -53,12 +53,21 @@ struct upload {
  * otherwise an exit code, after saying on stderr (and, with --json, on stdout) what is wrong.
  */
 int http_request(struct ctl *ctl, const char *method, const char *path, json_t *body, struct reply *ret_reply);
-/* The same, and @show gets the body of a good answer. */
-int http_show(struct ctl *ctl, const char *method, const char *path, json_t *body, void (*show)(const struct ctl *ctl, const json_t *body));
+/* The same, where the answer says no more than that it is done. */
+int http_do(struct ctl *ctl, const char *method, const char *path, json_t *body);
+/* http_do(), and then print_done(). */
+int http_done(struct ctl *ctl, const char *method, const char *path, json_t *body, const char *sentence, const char *json);
+/* The body of a good answer is printed: with --json as it is, else @show tells it to people. */
+int http_show(struct ctl *ctl, const char *method, const char *path, json_t *body, void (*show)(const json_t *body));
+/* The same, told as the rows @fields. */
+struct field;
+int http_fields(struct ctl *ctl, const char *method, const char *path, json_t *body, const struct field *fields, size_t n);
 /* POST, and the text that the answer calls @member goes into the file @out, or, without one, to stdout; with --json all of the answer does. */
 int http_text(struct ctl *ctl, const char *path, json_t *body, const char *member, const char *out);
 int http_upload(struct ctl *ctl, const char *path, const struct upload *upload, struct reply *ret_reply);
 void reply_free(struct reply *reply);
+/* @before NAME @after, with NAME escaped, for the caller to free; NULL: no memory. */
+char *http_path(const char *before, const char *name, const char *after);
 /*
  * GET an answer that comes bit by bit and has no end of its own: @take is given each bit and stops it by returning other than 0.
  * Returns CTL_OK once it has ended in whatever way, CTL_UNREACHABLE or CTL_BUSY (nothing is said: it may be worth another
