@@ -52,3 +52,17 @@ void text_drop_cut(char *s)
 			s[n - 1 - back] = '\0';
 	}
 }
+
+bool text_list_add(char *text, size_t size, const char *one)
+{
+	size_t used = strlen(text), n = strlen(one);
+
+	if (used + n + sizeof(", ") > size)
+		return false;
+	if (used > 0) {
+		memcpy(text + used, ", ", 2);
+		used += 2;
+	}
+	memcpy(text + used, one, n + 1);
+	return true;
+}

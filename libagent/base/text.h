@@ -11,5 +11,7 @@ size_t text_printable(const char *text);
 bool text_is_printable(const char *text);
 /* snprintf() may have cut a character in two at the end of its buffer: drop what is left of it. What came before has to be whole. */
 void text_drop_cut(char *text);
+/* Append @one to the list "A, B" in @text of @size bytes. False, and nothing is appended, when it does not fit whole. */
+bool text_list_add(char *text, size_t size, const char *one);
 
 #endif

@@ -13,6 +13,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/macro.h"
+#include "base/text.h"
 #include "crypto/name.h"
 
 #define RSA_BITS_MIN 2048	/* 112 bits of strength: NIST SP 800-57 part 1, table 2 */
@@ -57,16 +58,14 @@ static void describe_key(const X509 *cert, char *text, size_t size)
 /* Critical ones that OpenSSL does not know. */
 static void describe_extensions(const X509 *cert, char *text, size_t size)
 {
-	size_t used = 0;
 	char oid[80];
 
 	for (int i = 0; i < X509_get_ext_count(cert); i++) {
 		X509_EXTENSION *e = X509_get_ext(cert, i);
 
-		if (X509_EXTENSION_get_critical(e) == 0 || X509_supported_extension(e) == 1 ||
-		    OBJ_obj2txt(oid, sizeof(oid), X509_EXTENSION_get_object(e), 0) <= 0 || used + strlen(oid) + 3 > size)
-			continue;
-		used += (size_t)snprintf(text + used, size - used, "%s%s", used == 0 ? "" : ", ", oid);
+		if (X509_EXTENSION_get_critical(e) != 0 && X509_supported_extension(e) != 1 &&
+		    OBJ_obj2txt(oid, sizeof(oid), X509_EXTENSION_get_object(e), 0) > 0)
+			(void)text_list_add(text, size, oid);
 	}
 }
 
@@ -74,7 +73,6 @@ static void describe_extensions(const X509 *cert, char *text, size_t size)
 static void describe_purpose(const X509 *cert, char *text, size_t size)
 {
 	EXTENDED_KEY_USAGE *uses = X509_get_ext_d2i(cert, NID_ext_key_usage, NULL, NULL);
-	size_t used = 0;
 	char oid[80];
 
 	for (int i = 0; i < sk_ASN1_OBJECT_num(uses); i++) {
@@ -85,8 +83,7 @@ static void describe_purpose(const X509 *cert, char *text, size_t size)
 			snprintf(oid, sizeof(oid), "%s", OBJ_nid2sn(nid));
 		else if (OBJ_obj2txt(oid, sizeof(oid), use, 1) <= 0)
 			continue;
-		if (used + strlen(oid) + 3 <= size)
-			used += (size_t)snprintf(text + used, size - used, "%s%s", used == 0 ? "" : ", ", oid);
+		(void)text_list_add(text, size, oid);
 	}
 	EXTENDED_KEY_USAGE_free(uses);
 }
@@ -120,7 +117,6 @@ void tls_cert_detail(X509 *cert, int error, char *text, size_t size)
 void tls_cert_names(const X509 *cert, char *text, size_t size)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-	size_t used = 0;
 
 	text[0] = '\0';
 	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
@@ -141,9 +137,8 @@ void tls_cert_names(const X509 *cert, char *text, size_t size)
 			if (family != AF_UNSPEC)
 				inet_ntop(family, ASN1_STRING_get0_data(name->d.iPAddress), one, sizeof(one));
 		}
-		if (one[0] == '\0' || used + strlen(one) + 3 > size)
-			continue;
-		used += (size_t)snprintf(text + used, size - used, "%s%s", used == 0 ? "" : ", ", one);
+		if (one[0] != '\0')
+			(void)text_list_add(text, size, one);
 	}
 	GENERAL_NAMES_free(names);
 }

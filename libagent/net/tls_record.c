@@ -15,6 +15,7 @@
 #include <agent/openssl.h>
 
 #include "base/macro.h"
+#include "base/text.h"
 #include "base/time.h"
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
@@ -302,15 +303,14 @@ static void note_reason(struct tls_record *record)
 static void note_asked(struct tls_record *record, const SSL *ssl)
 {
 	const STACK_OF(X509_NAME) *names = SSL_get0_peer_CA_list(ssl);
-	size_t used = 0;
-	char one[80];
+	char one[80], quoted[sizeof(one) + 2];
 
 	record->asked[0] = '\0';
 	for (int i = 0; i < sk_X509_NAME_num(names); i++) {
 		name_show(sk_X509_NAME_value(names, i), one, sizeof(one));
-		if (used + strlen(one) + 5 > sizeof(record->asked))
+		snprintf(quoted, sizeof(quoted), "\"%s\"", one);
+		if (!text_list_add(record->asked, sizeof(record->asked), quoted))
 			break;
-		used += (size_t)snprintf(record->asked + used, sizeof(record->asked) - used, "%s\"%s\"", used == 0 ? "" : ", ", one);
 	}
 }
 

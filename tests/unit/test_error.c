@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "base/text.h"
+
 static void set_returns_the_errno_and_keeps_name_and_sentence(void **state)
 {
 	_cleanup_error_ struct agent_error *err = NULL;
@@ -88,6 +90,21 @@ static void a_long_sentence_is_cut_between_characters(void **state)
 	assert_int_equal(strlen(agent_error_message(err)) % 2, 0);
 }
 
+static void a_list_takes_what_fits_whole(void **state)
+{
+	char list[12] = "";
+
+	assert_false(text_list_add(list, sizeof(list), "0123456789"));
+	assert_string_equal(list, "");
+	assert_true(text_list_add(list, sizeof(list), "abc"));
+	assert_false(text_list_add(list, sizeof(list), "efghijk"));
+	assert_string_equal(list, "abc");
+	assert_true(text_list_add(list, sizeof(list), "efghij"));
+	assert_string_equal(list, "abc, efghij");
+	assert_false(text_list_add(list, sizeof(list), ""));
+	assert_string_equal(list, "abc, efghij");
+}
+
 static void move_replaces_the_target(void **state)
 {
 	_cleanup_error_ struct agent_error *a = NULL, *b = NULL;
@@ -122,6 +139,7 @@ int main(void)
 		cmocka_unit_test(text_of_a_peer_cannot_forge_a_log_line),
 		cmocka_unit_test(text_that_is_no_text_is_replaced),
 		cmocka_unit_test(a_long_sentence_is_cut_between_characters),
+		cmocka_unit_test(a_list_takes_what_fits_whole),
 		cmocka_unit_test(move_replaces_the_target),
 		cmocka_unit_test(an_error_that_memory_was_short_for_is_one_still),
 	};
