@@ -486,7 +486,7 @@ int store_open(const struct settings *settings, const char *prefix, int notify_f
 
 struct store *store_close(struct store *store, bool may_free)
 {
-	int64_t until;
+	uint64_t until;
 	bool is_over = true;
 
 	if (store == NULL)
