@@ -21,7 +21,6 @@
 #include "crypto/verify_issuers.h"
 
 #define CERTS_MAX 64
-#define DEPTH_MAX 5
 
 DEFINE_CLEANUP(BIO *, BIO_free_all)
 DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
@@ -172,7 +171,7 @@ static int check_chain(X509 *leaf, STACK_OF(X509) *others, const struct enrol_wa
 	if (X509_STORE_CTX_init(ctx, store, leaf, others) != 1)
 		return no_memory(err);
 	X509_STORE_CTX_set_flags(ctx, X509_V_FLAG_NO_CHECK_TIME | X509_V_FLAG_PARTIAL_CHAIN);
-	X509_STORE_CTX_set_depth(ctx, DEPTH_MAX);
+	X509_STORE_CTX_set_depth(ctx, VERIFY_DEPTH_MAX);
 	X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(ctx), 2); /* 112 bits */
 	if (X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_CLIENT) != 1 || X509_verify_cert(ctx) != 1) {
 		ERR_clear_error();

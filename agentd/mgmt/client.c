@@ -30,7 +30,6 @@
 #define CRL_FILE "mgmt/clients.crl"
 #define TOKENS 8
 #define NAMES_MAX 16
-#define CHAIN_DEPTH_MAX 5	/* who shows a chain is a stranger, and each link of it may cost two signatures */
 #define CHAIN_BYTES_MAX (32 * 1024)
 #define AGAIN_US (60 * UINT64_C(1000000)) /* a list may run out under a connection that lasts */
 
@@ -191,8 +190,8 @@ int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 		verify_lists_use(store);
 	}
 	verify_issuers_use(store);
-	X509_VERIFY_PARAM_set_depth(X509_STORE_get0_param(store), CHAIN_DEPTH_MAX);
-	SSL_CTX_set_verify_depth(ctx, CHAIN_DEPTH_MAX);
+	X509_VERIFY_PARAM_set_depth(X509_STORE_get0_param(store), VERIFY_DEPTH_MAX);
+	SSL_CTX_set_verify_depth(ctx, VERIFY_DEPTH_MAX);
 	SSL_CTX_set_max_cert_list(ctx, CHAIN_BYTES_MAX);
 	names = SSL_load_client_CA_file(clients->ca_path);
 	if (names != NULL)

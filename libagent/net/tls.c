@@ -22,7 +22,6 @@
 #include "crypto/verify_lists.h"
 
 #define PEM_FILE_MAX (256 * KIB)	/* some hundred certificates */
-#define CHAIN_DEPTH_MAX 5		/* intermediates; device PKIs have one or two */
 
 DEFINE_CLEANUP(BIO *, BIO_free)
 DEFINE_CLEANUP(X509 *, X509_free)
@@ -219,7 +218,7 @@ static int set_checks(struct agent_tls *tls, SSL_CTX *ssl_ctx, struct agent_erro
 	int ok;
 
 	SSL_CTX_set1_cert_store(ssl_ctx, tls->anchors);
-	SSL_CTX_set_verify_depth(ssl_ctx, CHAIN_DEPTH_MAX);
+	SSL_CTX_set_verify_depth(ssl_ctx, VERIFY_DEPTH_MAX);
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	ok = tls->record->is_ip ? X509_VERIFY_PARAM_set1_ip_asc(param, tls->record->peer_name)
 				: X509_VERIFY_PARAM_set1_host(param, tls->record->peer_name, 0);
