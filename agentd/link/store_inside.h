@@ -41,7 +41,7 @@ struct class {
 	bool is_denied, has_probe;	/* pump_lock: a broker's access list refused a message; one is on its way to see whether it still does */
 	uint64_t denied_seq, retry_us;	/* pump_lock */
 	unsigned n_denials;		/* pump_lock: of that message, in a row */
-	uint64_t barred[BARRED_MAX];	/* pump_lock: topics that the broker of this connection does not take, see topic_mark() */
+	uint64_t barred[BARRED_MAX];	/* pump_lock: topics that the broker of this connection does not take, see denial_mark() */
 	size_t n_barred;
 	unsigned n_bars;		/* pump_lock: times that they were asked for again */
 	_Atomic uint64_t pump_at_us;	/* the class's thread is to pump then */
