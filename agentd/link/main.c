@@ -151,16 +151,28 @@ static bool is_setup_unknown(const char *setup)
 	return setup[0] == '\0' || strcmp(setup, "unavailable") == 0;
 }
 
-static const char *setup_why(const struct link *link)
+/* Why there is nothing to work with: what core reports, and what applications hear. */
+struct setup_refusal {
+	const char *setup;	/* NULL: all others */
+	int errnum;
+	const char *name, *why;
+};
+
+static const struct setup_refusal *setup_refusal(const struct link *link)
 {
-	if (link->setup[0] == '\0')
-		return "agentd does not answer yet";
-	if (is_setup_unknown(link->setup))
-		return "the TPM does not answer, so it is not known yet whether the device is set up";
-	if (strcmp(link->setup, "recovery") == 0)
-		return "the device is in recovery: see recovery in agentd(8)";
-	return strcmp(link->setup, "unprovisioned") == 0 ? "this device has not been provisioned yet" :
-							   "setup is not finished: set the password first";
+	static const struct setup_refusal rows[] = {
+		{ "", -EBUSY, "link.starting", "agentd does not answer yet" },
+		{ "unavailable", -EBUSY, "link.starting", "the TPM does not answer, so it is not known yet whether the device is set up" },
+		{ "recovery", -ENOKEY, "setup.recovery", "the device is in recovery: see recovery in agentd(8)" },
+		{ "unprovisioned", -ENOKEY, "setup.unprovisioned", "this device has not been provisioned yet" },
+		{ "active", -EBUSY, "link.starting", "the queues cannot be started, see the log; try again" },
+		{ NULL, -EKEYEXPIRED, "setup.password-change-required", "setup is not finished: the owner has to set the password of the device first" },
+	};
+	const struct setup_refusal *row = rows;
+
+	while (row->setup != NULL && strcmp(row->setup, link->setup) != 0)
+		row++;
+	return row;
 }
 
 static void report_now(struct link *link)
@@ -173,7 +185,7 @@ static void report_now(struct link *link)
 		return;
 	}
 	if (link->worker == NULL) {
-		report(link, "waiting", setup_why(link), &status);
+		report(link, "waiting", setup_refusal(link)->why, &status);
 		return;
 	}
 	worker_get_status(link->worker, &status);
@@ -380,18 +392,12 @@ static void stop_work(struct link *link)
 /* What applications hear while there is nothing to work with. */
 static void refuse_apps(struct link *link)
 {
+	const struct setup_refusal *refusal = setup_refusal(link);
+
 	if (!link->service.settings->mqtt.enable)
 		apps_set_refusal(link->apps, -EOPNOTSUPP, "link.disabled", "mqtt.enable is false");
-	else if (strcmp(link->setup, "active") == 0)
-		apps_set_refusal(link->apps, -EBUSY, "link.starting", "the queues cannot be started, see the log; try again");
-	else if (is_setup_unknown(link->setup))
-		apps_set_refusal(link->apps, -EBUSY, "link.starting", setup_why(link));
-	else if (strcmp(link->setup, "recovery") == 0)
-		apps_set_refusal(link->apps, -ENOKEY, "setup.recovery", setup_why(link));
-	else if (strcmp(link->setup, "unprovisioned") == 0)
-		apps_set_refusal(link->apps, -ENOKEY, "setup.unprovisioned", setup_why(link));
 	else
-		apps_set_refusal(link->apps, -EKEYEXPIRED, "setup.password-change-required", "the owner has to set the password of the device first");
+		apps_set_refusal(link->apps, refusal->errnum, refusal->name, refusal->why);
 }
 
 /*
