@@ -248,10 +248,19 @@ void mqtt_flight_set_maximum(struct session *s, bool is_told)
 	(void)mosquitto_int_option(s->mosq, MOSQ_OPT_RECEIVE_MAXIMUM, is_told ? RECEIVE_MAXIMUM : UINT16_MAX);
 }
 
+static bool is_unreleased(const struct mqtt_releases *rel, uint16_t mid)
+{
+	return rel->bits != NULL && (rel->bits[mid / 8] & 1u << mid % 8) != 0;
+}
+
+static void turn_over(struct mqtt_releases *rel, uint16_t mid)
+{
+	rel->bits[mid / 8] ^= (uint8_t)(1u << mid % 8);
+}
+
 static void arrived(struct session *s, uint16_t mid, uint64_t size)
 {
 	struct mqtt_releases *rel = &s->releases;
-	uint8_t bit = (uint8_t)(1u << mid % 8);
 
 	s->heard_ms = monotonic_ms();
 	if (rel->bits == NULL)
@@ -259,10 +268,10 @@ static void arrived(struct session *s, uint16_t mid, uint64_t size)
 	rel->n_bytes += size + MESSAGE_COST;
 	if (rel->bits == NULL || (s->mqtt->max_packet != 0 && rel->n_bytes > (uint64_t)UNRELEASED_PACKETS * s->mqtt->max_packet)) {
 		s->violation = MQTT_UNRELEASED;
-	} else if ((rel->bits[mid / 8] & bit) != 0) {
+	} else if (is_unreleased(rel, mid)) {
 		rel->has_twin = true;
 	} else {
-		rel->bits[mid / 8] |= bit;
+		turn_over(rel, mid);
 		rel->n++;
 	}
 }
@@ -270,10 +279,9 @@ static void arrived(struct session *s, uint16_t mid, uint64_t size)
 static void released(struct session *s, uint16_t mid)
 {
 	struct mqtt_releases *rel = &s->releases;
-	uint8_t bit = (uint8_t)(1u << mid % 8);
 
-	if (rel->bits != NULL && (rel->bits[mid / 8] & bit) != 0) {
-		rel->bits[mid / 8] &= (uint8_t)~bit;
+	if (is_unreleased(rel, mid)) {
+		turn_over(rel, mid);
 		rel->n--;
 	} else {
 		s->repeated_mid = mid;
