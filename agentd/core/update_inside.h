@@ -2,6 +2,7 @@
 #ifndef CORE_UPDATE_INSIDE_H
 #define CORE_UPDATE_INSIDE_H
 /* Between op_update.c (installations), update_report.c (what is told of them) and op_confirm.c (what comes after the reboot). */
+#include "agentd/common/digests.h"
 #include "agentd/core/core.h"
 #include "agentd/core/update.h"
 
@@ -15,7 +16,7 @@ struct report {
 	char stage[16], booted_slot[33], target_slot[33], version[65], release_id[65], failed_release_id[65], manifest_sha256[65];
 	uint64_t done_bytes, total_bytes, security_version, tries_left;
 	uint64_t signed_s;	/* the last good bundle was; 0: nobody says */
-	char signers[8 * 65], trusted_keys[80 * 65]; /* digests of keys, blanks between: whose signatures the release has, and whose count */
+	char signers[SIGNERS_TEXT], trusted_keys[KEYS_TEXT]; /* digests of keys, blanks between: whose signatures the release has, and whose count */
 	uint64_t trust_version; /* of the policy of signers in force, when it is no lower than it was; else 0 */
 };
 

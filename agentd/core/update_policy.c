@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agentd/common/digests.h"
 #include "base/file.h"
 #include "base/macro.h"
 #include "base/text.h"
@@ -207,11 +208,6 @@ static bool is_text(const char *text)
 		if ((unsigned char)*text < 0x20 || *text == 0x7f)
 			return false;
 	return true;
-}
-
-static bool is_digest(const char *text)
-{
-	return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
 }
 
 static bool take_text(const char *value, char *out, size_t size)

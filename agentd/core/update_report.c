@@ -9,6 +9,7 @@
 
 #include <agent/update.h>
 
+#include "agentd/common/digests.h"
 #include "agentd/common/fields.h"
 #include "agentd/common/peer.h"
 #include "agentd/core/ask.h"
@@ -21,26 +22,16 @@
 #include "agentd/core/update_inside.h"
 #include "base/macro.h"
 
-/* "HEX HEX": 64 digits each, or nothing at all. */
-static bool are_digests(const char *text)
-{
-	if (text[0] == '\0')
-		return true;
-	while (strspn(text, "0123456789abcdef") == 64 && text[64] == ' ')
-		text += 65;
-	return strspn(text, "0123456789abcdef") == 64 && text[64] == '\0';
-}
-
 static int append_digests(sd_bus_message *m, const char *key, const char *text)
 {
-	char list[80 * 65], *cursor = list;
-	const char *digests[81] = { NULL };
+	char list[KEYS_TEXT], *cursor = list;
+	const char *digests[KEYS_SHOWN + 1] = { NULL };
 	size_t n = 0;
 
 	if (text[0] == '\0')
 		return 0;
 	snprintf(list, sizeof(list), "%s", text);
-	while (n < 80 && (digests[n] = strsep(&cursor, " ")) != NULL)
+	while (n < KEYS_SHOWN && (digests[n] = strsep(&cursor, " ")) != NULL)
 		n++;
 	return peer_append_strings(m, key, digests);
 }

@@ -13,12 +13,11 @@
 #include <agent/context.h>
 #include <agent/update.h>
 
+#include "agentd/common/digests.h"
 #include "agentd/common/settings.h"
 
 #define INSTALL_ANSWER_S 180	/* for a question: core has a TPM to ask, which may be making a key */
 #define INSTALL_TEXT 65
-#define INSTALL_SIGNERS (8 * 65)
-#define INSTALL_KEYS (80 * 65)
 #define UPDATE_LOOKED "update.looked"
 
 /* What Install1 reports, copied out of the engine. Empty texts are left out. */
@@ -27,8 +26,8 @@ struct install_status {
 		failed_release_id[INSTALL_TEXT], manifest_sha256[INSTALL_TEXT];
 	uint64_t done_bytes, total_bytes, security_version, n_tries_left;
 	uint64_t trust_version;	/* 0: none, or it cannot be told */
-	char signers[INSTALL_SIGNERS];	/* of the bundle that version and release_id tell of: digests, blanks between */
-	char trusted_keys[INSTALL_KEYS];	/* whose signatures count; empty: cannot be told */
+	char signers[SIGNERS_TEXT];	/* of the bundle that version and release_id tell of: digests, blanks between */
+	char trusted_keys[KEYS_TEXT];	/* whose signatures count; empty: cannot be told */
 	/* Of a bundle that was looked into and left alone; empty otherwise. */
 	char offer_release_id[INSTALL_TEXT], offer_version[INSTALL_TEXT], offer_kind[9], offer_advisory[256], offer_manifest_sha256[INSTALL_TEXT];
 	uint64_t offer_security_version, offer_bytes;
