@@ -37,6 +37,7 @@ struct policy_now policies_now(const struct core *core)
 	now.wall_s = wall > 0 ? (uint64_t)wall : 0;
 	now.clock_is_set = wall >= OLDEST_S && (file[0] == '\0' || stat(file, &st) == 0);
 	localtime_r(&wall, &now.local);
+	now.is_left = updates_left_release(core, core->policies->policy.release_id);
 	return now;
 }
 
@@ -107,6 +108,11 @@ static void run(struct core *core)
 	bool looks = p->state == OFFER_ANNOUNCED;
 	int r;
 
+	/* What is in the slots comes first: it may be there, or have been taken back. */
+	if (!looks && !updates_are_known(core)) {
+		(void)updates_ask_status(core, NULL, &err);
+		return;
+	}
 	/* It came by another way, or was installed just before a power cut. */
 	if (!looks && updates_has_release(core, p->release_id, p->manifest_sha256)) {
 		(void)!policy_move(p, OFFER_INSTALLED, NULL);
@@ -226,6 +232,18 @@ void policy_ended(struct core *core, const struct update_look *look, const struc
 	} else {
 		refuse(core, error);
 	}
+	policies_changed(core);
+}
+
+void policy_left(struct core *core)
+{
+	struct policy *p = &core->policies->policy;
+
+	/* Once, so that an approval from then on counts; the one of before was for what was taken back. */
+	if (p->state != OFFER_INSTALLED || !updates_left_release(core, p->release_id))
+		return;
+	(void)!policy_move(p, OFFER_WAITING, NULL);
+	p->approved_by[0] = '\0';
 	policies_changed(core);
 }
 

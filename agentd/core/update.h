@@ -58,6 +58,8 @@ struct update_seen {
 int updates_run(struct core *core, const char *url, const struct update_seen *seen, const char *user, struct agent_error **err);
 /* As last heard: is it in a slot, from this very bundle? Two may have one release id. */
 bool updates_has_release(const struct core *core, const char *release_id, const char *manifest_sha256);
+/* As last heard: is it in the other slot because somebody went back to this one, before it ran or afterwards? */
+bool updates_left_release(const struct core *core, const char *release_id);
 /* Does a release await its reboot or the end of its confirmation? */
 bool updates_is_pending(const struct core *core);
 
@@ -66,6 +68,8 @@ const char *updates_awaits_reboot(const struct core *core);
 /* It was installed just now: without a person, so that the restart into it is ours (op_reboot.c), or by one. */
 void reboots_installed(struct core *core, const char *release_id, bool is_ours);
 
+/* What was installed may have been left for the slot of before; look at the last report. */
+void policy_left(struct core *core);
 /* It came to its end: @look is NULL for an installation, @error for a success. */
 void policy_ended(struct core *core, const struct update_look *look, const struct agent_error *error);
 /* The members of the update status that tell of the policy and of an offer. */

@@ -31,7 +31,7 @@ static const unsigned moves[OFFER_STATES_] = {
 	[OFFER_ANNOUNCED] = TO(ANNOUNCED) | TO(WAITING) | TO(REFUSED) | TO(INSTALLED) | TO(NONE),
 	[OFFER_WAITING] = TO(ANNOUNCED) | TO(INSTALLING) | TO(INSTALLED) | TO(REFUSED) | TO(NONE),
 	[OFFER_INSTALLING] = TO(WAITING) | TO(INSTALLED) | TO(REFUSED),
-	[OFFER_INSTALLED] = TO(ANNOUNCED) | TO(REFUSED) | TO(NONE),
+	[OFFER_INSTALLED] = TO(ANNOUNCED) | TO(WAITING) | TO(REFUSED) | TO(NONE),
 	[OFFER_REFUSED] = TO(ANNOUNCED) | TO(NONE),
 };
 
@@ -188,6 +188,9 @@ enum offer_wait policy_decide(const struct policy *p, const struct policy_now *n
 		return WAIT_NOTHING;
 	if (p->postponed_s > 0)
 		return WAIT_POSTPONED;
+	/* Or it would be here again at once. */
+	if (now->is_left)
+		return WAIT_APPROVAL;
 	switch (policy_mode_now(p)) {
 	case POLICY_AUTOMATIC:
 		return WAIT_NOTHING;

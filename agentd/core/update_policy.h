@@ -79,6 +79,7 @@ struct policy_now {
 	uint64_t wall_s;	/* since 1970, as the clock says */
 	bool clock_is_set;	/* somebody set it from outside, as far as anybody can tell */
 	struct tm local;	/* wall_s in the time zone of the windows */
+	bool is_left;		/* somebody went back from the release of the offer to the one before */
 };
 
 const char *policy_mode_name(enum policy_mode mode);

@@ -86,6 +86,7 @@ int updates_take_report(struct core *core, sd_bus_message *reply, struct agent_e
 	}
 	updates_keep_trust(core);
 	clock_signed(core, CLOCK_SIGNED_BUNDLE, u->report.signed_s);
+	policy_left(core);
 	if (u->report.failed_release_id[0] != '\0' && !audit_knows_fallback(core, u->report.failed_release_id))
 		event_add(core, EVENT_UPDATE_FELL_BACK, "release", u->report.failed_release_id, "slot", u->report.booted_slot, NULL);
 	return 0;
@@ -236,7 +237,15 @@ bool updates_has_release(const struct core *core, const char *release_id, const 
 	const struct report *report = &core->updates->report;
 
 	return manifest_sha256[0] != '\0' && strcmp(report->manifest_sha256, manifest_sha256) == 0 && strcmp(report->release_id, release_id) == 0 &&
-	       report->stage[0] != '\0' && strcmp(report->stage, "failed") != 0;
+	       report->stage[0] != '\0' && strcmp(report->stage, "failed") != 0 && !updates_left_release(core, release_id);
+}
+
+bool updates_left_release(const struct core *core, const char *release_id)
+{
+	const struct report *report = &core->updates->report;
+
+	return strcmp(report->stage, "idle") == 0 && release_id[0] != '\0' && strcmp(report->release_id, release_id) == 0 &&
+	       report->target_slot[0] != '\0' && strcmp(report->target_slot, report->booted_slot) != 0;
 }
 
 bool updates_is_pending(const struct core *core)

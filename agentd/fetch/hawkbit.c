@@ -194,7 +194,7 @@ static bool knows_release(const struct look *l)
 {
 	bool was_taken_back = l->record.phase == RECORD_ENDED && !l->record.is_success && strcmp(l->record.release_id, l->device->release_id) == 0;
 
-	return strcmp(l->device->stage, "idle") == 0 && !was_taken_back;
+	return strcmp(l->device->stage, "idle") == 0 && l->device->target_slot[0] == '\0' && !was_taken_back;
 }
 
 static int send_attributes(struct look *l, const char *href, struct agent_error **err)

@@ -251,7 +251,8 @@ int agent_update_get_status(struct agent_update *u, struct agent_update_status *
 	*ret_status = (struct agent_update_status){
 		.stage = j->stage,
 		.booted_slot = u->booted,
-		.target_slot = j->stage == AGENT_UPDATE_IDLE || j->target[0] == '\0' ? NULL : j->target,
+		/* Idle, and in the other slot: taken back before it ran, or left afterwards. */
+		.target_slot = j->target[0] == '\0' || (j->stage == AGENT_UPDATE_IDLE && strcmp(j->target, u->booted) == 0) ? NULL : j->target,
 		.version = j->version[0] == '\0' ? NULL : j->version,
 		.release_id = j->release_id[0] == '\0' ? NULL : j->release_id,
 		.security_version = j->security_version,

@@ -52,6 +52,7 @@ succeeds "and the bundle" has_event update.approved manifest "$(field offer_mani
 succeeds "offered once more" ctl update offer "$URL/one.swu"
 becomes "it is not installed again" stage=trying offer_state=installed
 succeeds "taken back" ctl update rollback
+becomes "so it is not installed any more, and waits for a person again" stage=idle offer_state=waiting offer_waits_for=approval offer_approved_by=null
 
 # ---- the bundle changes between the look and the approval
 head -c 2M /dev/urandom > "$LAB/image"
@@ -103,4 +104,16 @@ kill -KILL "$(cat "$RUN/pids/agentd")" 2> /dev/null
 wait_for 30 lab_healthy
 becomes "core was killed while it was installed: it is installed all the same" stage=trying offer_state=installed version=6.0
 is "the slot holds it" "$(head -c 24M "$SLOT_B" | sha256sum)" "$(sha256sum < "$LAB/image")"
+
+# ---- automatic, and somebody does not want it
+succeeds "taken back before it ran" ctl update rollback
+becomes "it is in a slot, but not what is installed" stage=idle offer_state=waiting offer_waits_for=approval failed_release_id=null
+is "the other slot is named" "$(field target_slot)" b
+succeeds "offered once more, under another address" sh -c 'cp "$0/five.swu" "$0/six.swu"' "$WWW"
+succeeds "  which is looked into" ctl update offer "$URL/six.swu"
+becomes "  an automatic policy does not bring it back" offer_state=waiting offer_waits_for=approval offer_release_id=release-6.0 stage=idle
+restart "daily 00:00-24:00"
+becomes "  nor after a restart" offer_state=waiting offer_waits_for=approval stage=idle
+succeeds "a person does" ctl update approve
+becomes "  it is installed again" stage=trying offer_state=installed version=6.0
 done_testing

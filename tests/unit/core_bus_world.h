@@ -71,6 +71,10 @@ int64_t clock_now(const struct core *c)
 
 void reboots_installed(struct core *c, const char *release_id, bool is_ours) { }
 
+void policy_left(struct core *c)
+{
+}
+
 void policy_ended(struct core *c, const struct update_look *look, const struct agent_error *error)
 {
 	fail_msg("nothing here was begun by the policy");

@@ -187,6 +187,16 @@ static void a_release_taken_back_is_a_failure(void **state)
 	SAID("taken-back");
 }
 
+/* The agent was away from the installation to the rollback: not "installed", as it would be if it ran. */
+static void a_release_taken_back_unseen_is_a_failure_too(void **state)
+{
+	offered("5");
+	is_now("idle", "a", "b", "r2");
+	look();
+	SAID("taken-back");
+	assert_false(result.has_offer);
+}
+
 static void a_refused_bundle_is_a_failure_at_once(void **state)
 {
 	offered("5");
@@ -600,7 +610,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(success_is_told_after_the_confirmation_only), TEST(failure_is_told_after_a_fall_back),
 		TEST(a_fall_back_that_nobody_saw_coming_is_told_as_well), TEST(the_old_version_is_told_after_a_fall_back),
-		TEST(a_release_taken_back_is_a_failure), TEST(a_refused_bundle_is_a_failure_at_once),
+		TEST(a_release_taken_back_is_a_failure), TEST(a_release_taken_back_unseen_is_a_failure_too), TEST(a_refused_bundle_is_a_failure_at_once),
 		TEST(a_broken_download_is_tried_again_later_and_not_for_ever), TEST(a_restart_of_the_agent_goes_on),
 		TEST(the_record_is_written_before_anything_is_said), TEST(no_record_no_work), TEST(cancel_before_the_switch_gives_up),
 		TEST(cancel_that_comes_too_late_is_rejected), TEST(cancel_of_what_we_never_had_is_accepted),

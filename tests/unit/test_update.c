@@ -302,8 +302,15 @@ static void rollback_chooses_the_other_slot_if_it_may_run(void **state)
 	/* before the reboot: taken back, and may be tried again */
 	assert_int_equal(install(d, u, &(struct bundle){ 0 }, 0, NULL), 0);
 	assert_int_equal(agent_update_rollback(u, 0, NULL), 0);
-	assert_int_equal(stage_of(u), AGENT_UPDATE_IDLE);
-	assert_string_equal(reboot(d), "a");
+	for (int i = 0; i < 2; i++) { /* before and after that reboot: it is in the other slot, which is not what an installed one is */
+		assert_int_equal(agent_update_get_status(u, &s, NULL), 0);
+		assert_int_equal(s.stage, AGENT_UPDATE_IDLE);
+		assert_string_equal(s.release_id, "r-1");
+		assert_string_equal(s.target_slot, "b");
+		assert_string_equal(s.booted_slot, "a");
+		assert_null(s.failed_release_id);
+		assert_string_equal(reboot(d), "a");
+	}
 	/* while it is being tried */
 	assert_int_equal(install(d, u, &(struct bundle){ 0 }, 0, NULL), 0);
 	assert_string_equal(reboot(d), "b");
@@ -322,6 +329,7 @@ static void rollback_between_two_good_slots_goes_there_and_back(void **state)
 	struct device *d = *state;
 	_cleanup_engine_ struct agent_update *u = NULL;
 	_cleanup_error_ struct agent_error *err = NULL;
+	struct agent_update_status s;
 	uint64_t floor = 0;
 
 	installed_trying_confirmed(d);
@@ -330,12 +338,16 @@ static void rollback_between_two_good_slots_goes_there_and_back(void **state)
 	assert_string_equal(reboot(d), "a");
 	assert_int_equal(agent_update_confirm(u, &floor, NULL), 0);
 	assert_int_equal(agent_update_confirm_done(u, NULL), 0);
+	assert_int_equal(agent_update_get_status(u, &s, NULL), 0);
+	assert_null(s.target_slot); /* r-2 runs */
 	assert_int_equal(agent_update_rollback(u, 6, &err), -ESTALE);
 	assert_error(&err, -ESTALE, "update.stale");
 	assert_int_equal(agent_update_rollback(u, 5, NULL), 0);
 	assert_int_equal(agent_update_rollback(u, 5, NULL), 0);
 	assert_string_equal(reboot(d), "b");
 	assert_int_equal(agent_update_rollback(u, 5, NULL), 0);
+	assert_int_equal(agent_update_get_status(u, &s, NULL), 0);
+	assert_string_equal(s.target_slot, "a"); /* r-2 does not run any more */
 	assert_string_equal(reboot(d), "a");
 	/* A new installation overrides a rollback that waits for its reboot. */
 	assert_int_equal(agent_update_rollback(u, 5, NULL), 0);

@@ -133,7 +133,7 @@ static void the_policy_decides(void **state)
 	static const struct {
 		const char *what;
 		enum policy_mode mode;
-		bool is_approved, is_postponed, clock_is_set, clock_goes_back, in_window;
+		bool is_approved, is_left, is_postponed, clock_is_set, clock_goes_back, in_window;
 		enum offer_wait wait;
 	} rows[] = {
 		{ "automatic", POLICY_AUTOMATIC, .wait = WAIT_NOTHING },
@@ -147,11 +147,15 @@ static void the_policy_decides(void **state)
 		{ "no clock, approved", POLICY_WINDOW, .is_approved = true, .wait = WAIT_NOTHING },
 		{ "approval", POLICY_APPROVAL, .clock_is_set = true, .in_window = true, .wait = WAIT_APPROVAL },
 		{ "approval, approved", POLICY_APPROVAL, .is_approved = true, .wait = WAIT_NOTHING },
+		{ "automatic, but somebody went back from it", POLICY_AUTOMATIC, .is_left = true, .wait = WAIT_APPROVAL },
+		{ "window open, but somebody went back from it", POLICY_WINDOW, .clock_is_set = true, .in_window = true, .is_left = true, .wait = WAIT_APPROVAL },
+		{ "and approved it afterwards", POLICY_AUTOMATIC, .is_left = true, .is_approved = true, .wait = WAIT_NOTHING },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct policy p = policy_new();
-		struct policy_now now = { .running_s = 1000, .wall_s = 2000000000, .clock_is_set = rows[i].clock_is_set, .local = at("1 03:00") };
+		struct policy_now now = { .running_s = 1000, .wall_s = 2000000000, .clock_is_set = rows[i].clock_is_set, .local = at("1 03:00"),
+					  .is_left = rows[i].is_left };
 
 		wait_for_release(&p, "r-1");
 		p.has_mode = true;
@@ -175,7 +179,7 @@ static void moves_are_those_of_the_table(void **state)
 		[OFFER_ANNOUNCED] = { [OFFER_NONE] = true, [OFFER_ANNOUNCED] = true, [OFFER_WAITING] = true, [OFFER_INSTALLED] = true, [OFFER_REFUSED] = true },
 		[OFFER_WAITING] = { [OFFER_NONE] = true, [OFFER_ANNOUNCED] = true, [OFFER_INSTALLING] = true, [OFFER_INSTALLED] = true, [OFFER_REFUSED] = true },
 		[OFFER_INSTALLING] = { [OFFER_WAITING] = true, [OFFER_INSTALLED] = true, [OFFER_REFUSED] = true },
-		[OFFER_INSTALLED] = { [OFFER_NONE] = true, [OFFER_ANNOUNCED] = true, [OFFER_REFUSED] = true },
+		[OFFER_INSTALLED] = { [OFFER_NONE] = true, [OFFER_ANNOUNCED] = true, [OFFER_WAITING] = true, [OFFER_REFUSED] = true },
 		[OFFER_REFUSED] = { [OFFER_NONE] = true, [OFFER_ANNOUNCED] = true },
 	};
 

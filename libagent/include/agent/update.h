@@ -331,7 +331,7 @@ typedef void (*agent_update_progress_fn)(void *userdata, enum agent_update_stage
 struct agent_update_status {
 	enum agent_update_stage stage;
 	const char *booted_slot;
-	const char *target_slot;     /* NULL when idle */
+	const char *target_slot;     /* of that bundle; when idle NULL if it runs, else somebody went back to the slot of before: it is not what is installed */
 	const char *version;	     /* of the bundle in hand or last installed, or NULL */
 	const char *release_id;
 	uint64_t security_version;   /* of that bundle */
