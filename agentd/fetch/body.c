@@ -190,7 +190,7 @@ int body_read_deployment(const char *data, size_t size, const char *member, stru
 	_cleanup_(json_decrefp) json_t *root = NULL;
 	_cleanup_(body_deployment_clear) struct body_deployment d = { 0 };
 	const json_t *deployment, *chunks;
-	const char *update;
+	const char *update, *window;
 	int r;
 
 	r = load(data, size, &root, err);
@@ -205,7 +205,9 @@ int body_read_deployment(const char *data, size_t size, const char *member, stru
 		return bad(err, "a deployment without update or chunks");
 	if (json_array_size(chunks) > BODY_LIST_MAX)
 		return bad(err, "it has more than 256 chunks");
-	d.is_skip = strcmp(update, "skip") == 0;
+	window = json_string_value(json_object_get(deployment, "maintenanceWindow"));
+	/* hawkBit says both outside of its window. */
+	d.is_skip = strcmp(update, "skip") == 0 || (window != NULL && strcmp(window, "unavailable") == 0);
 	d.is_forced = strcmp(update, "forced") == 0;
 	r = read_chunks(chunks, &d, err);
 	if (r < 0)

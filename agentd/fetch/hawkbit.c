@@ -19,7 +19,11 @@
 #include "base/buf.h"
 #include "base/macro.h"
 
-#define TELL_MAX 10	/* a result that the server answers with 429 and the like so often is dropped: its quota is used up */
+/*
+ * A result that the server did not take so often is dropped, as its quota may be used up, or something there fails over this one for ever, and no
+ * other update would come. It is told again when the server still offers the action.
+ */
+#define TELL_MAX 10
 
 struct look {
 	const struct source_options *options;
@@ -78,6 +82,11 @@ static bool is_good(long status)
 static bool is_passing(long status)
 {
 	return status == 408 || status == 425 || status == 429;
+}
+
+static bool may_take_it_later(long status)
+{
+	return is_passing(status) || status == 401 || status == 403 || status >= 500 || (status >= 300 && status < 400);
 }
 
 /* Links are followed as they are, but to our own server only. */
@@ -151,8 +160,10 @@ static int tell_installed_base(struct look *l, struct agent_error **err)
 	r = call(l, "PUT", url, body, &answer, err);
 	if (r < 0)
 		return r;
-	if (answer.status >= 500 || answer.status == 429 || answer.status == 401)
-		return unusable(l, &answer, err);
+	if (may_take_it_later(answer.status) && ++l->record.n_told_tries < TELL_MAX) {
+		r = save(l, err);
+		return r < 0 ? r : unusable(l, &answer, err);
+	}
 	l->record.is_fallback = false;
 	return save(l, err);
 }
@@ -175,15 +186,14 @@ static int tell_result(struct look *l, struct agent_error **err)
 		return r;
 	if (is_good(answer.status)) {
 		told(l, rec->is_success ? "success" : "failure");
-	} else if (is_passing(answer.status) && ++l->record.n_told_tries < TELL_MAX) {
+	} else if (may_take_it_later(answer.status) && ++l->record.n_told_tries < TELL_MAX) {
 		r = save(l, err);
 		return r < 0 ? r : unusable(l, &answer, err);
-	} else if (answer.status == 401 || answer.status == 403 || answer.status >= 500 || (answer.status >= 300 && answer.status < 400)) {
-		return unusable(l, &answer, err);
 	} else {
-		told(l, "dropped"); /* 410, 404: closed there; 400, 429 again and again: it will not take it */
+		told(l, "dropped"); /* 410, 404: closed there; 400, or another again and again: it will not take it */
 	}
 	l->record.is_told = true;
+	l->record.n_told_tries = 0;
 	return save(l, err);
 }
 
@@ -221,8 +231,10 @@ static int send_attributes(struct look *l, const char *href, struct agent_error 
 	if (r < 0)
 		return r;
 	/* A server that will not have them is no reason to miss an update. */
-	if (answer.status >= 500 || answer.status == 401)
-		return unusable(l, &answer, err);
+	if (may_take_it_later(answer.status)) {
+		source_say(l->result, "idle", "the server answers %ld to the attributes of this device; they are sent again", answer.status);
+		return 0;
+	}
 	strcpy(l->record.attributes, hex);
 	return save(l, err);
 }

@@ -11,8 +11,8 @@
 static struct server {
 	char action[32];	/* offered; "" for none */
 	char kind[24];		/* "deploymentBase", "cancelAction", "confirmationBase" */
-	char update[16], artifacts[400], sleep[16];
-	int api_status, feedback_status;
+	char update[64], artifacts[400], sleep[16];
+	int api_status, feedback_status, attributes_status, installed_status;
 	bool is_down;
 	char calls[4096];	/* "METHOD path body;" of all that change something */
 	unsigned n_calls;
@@ -34,6 +34,10 @@ static int on_call(void *userdata, const char *method, const char *url, const ch
 		return answer(out, server.api_status, "{}");
 	if (strstr(url, "/feedback") != NULL && server.feedback_status != 0)
 		return answer(out, server.feedback_status, "{}");
+	if (strcmp(url, "/configData") == 0 && server.attributes_status != 0)
+		return answer(out, server.attributes_status, "{}");
+	if (strcmp(url, "/installedBase") == 0 && server.installed_status != 0)
+		return answer(out, server.installed_status, "{}");
 	if (body != NULL && strstr(body, "\"closed\"") != NULL)
 		server.action[0] = '\0';
 	if (url[0] == '\0' && server.action[0] != '\0')
@@ -396,6 +400,107 @@ static void a_quota_that_is_used_up_is_not_asked_for_ever(void **state)
 	assert_string_equal(result.told, "dropped");
 }
 
+/* Something at the server fails over this one action: other updates come all the same. */
+static void one_result_that_is_never_taken_does_not_end_updates(void **state)
+{
+	static const int statuses[] = { 302, 401, 403, 500, 502 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		server.feedback_status = 0;
+		device.has_outcome = false;
+		offered("5");
+		outcome("update.signature");
+		server.feedback_status = statuses[i];
+		for (int k = 0; k < 9; k++) {
+			look();
+			assert_true(result.has_failed);
+			assert_false(result.has_told);
+		}
+		strcpy(server.action, "6");
+		look();
+		device.has_outcome = false;
+		look();
+		assert_true(result.has_offer || result.has_failed);
+		server.feedback_status = 0;
+		look();
+		assert_true(result.has_offer);
+		assert_string_equal(result.action, "6");
+		strcpy(device.action, "6");
+		outcome("update.signature");
+		look();
+		device.has_outcome = false;
+	}
+	/* It was not lost: the server that still offers the action hears the result. */
+	offered("7");
+	outcome("update.signature");
+	server.feedback_status = 500;
+	for (int k = 0; k < 25; k++)
+		look();
+	server.feedback_status = 0;
+	look();
+	SAID("\"closed\",\"result\":{\"finished\":\"failure\"}");
+	assert_string_equal(result.told, "failure");
+}
+
+static void what_is_no_result_keeps_no_update_back(void **state)
+{
+	static const int statuses[] = { 401, 403, 429, 500 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		snprintf(device.serial, sizeof(device.serial), "S-%zu", i); /* attributes that changed */
+		server.attributes_status = statuses[i];
+		server.action[0] = '\0';
+		look();
+		SAID("PUT /configData");
+		assert_false(result.has_failed);
+		assert_non_null(strstr(result.detail, "attributes"));
+		snprintf(server.action, sizeof(server.action), "1%zu", i);
+		look();
+		SAID("PUT /configData", "POST /deploymentBase/1");
+		assert_true(result.has_offer);
+		device.has_outcome = false;
+		snprintf(device.action, sizeof(device.action), "1%zu", i);
+		outcome("update.signature");
+		server.attributes_status = 0;
+		look();
+		SAID("closed", "PUT /configData");
+		device.has_outcome = false;
+		look();
+		assert_string_equal(server.calls, "");
+	}
+}
+
+static void an_old_version_that_the_server_cannot_take_is_not_told_for_ever(void **state)
+{
+	static const int statuses[] = { 401, 403, 429, 500 };
+
+	success_is_told_after_the_confirmation_only(state);
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		char release[8], action[8];
+
+		snprintf(release, sizeof(release), "r%zu", i + 3);
+		snprintf(action, sizeof(action), "%zu", i + 6);
+		is_now("idle", "b", "", "r2");
+		device.failed_release_id[0] = '\0';
+		offered(action);
+		outcome("");
+		is_now("trying", "b", "a", release);
+		look();
+		device.has_outcome = false;
+		is_now("failed", "b", "a", release);
+		strcpy(device.failed_release_id, release);
+		server.installed_status = statuses[i];
+		for (int k = 0; k < 9; k++) {
+			look();
+			assert_true(result.has_failed);
+		}
+		look();
+		assert_false(result.has_failed);
+		look();
+		assert_null(strstr(server.calls, "installedBase"));
+	}
+}
+
 static void a_result_outlives_a_proxy_that_lost_patience(void **state)
 {
 	offered("5");
@@ -449,7 +554,11 @@ static void only_what_is_to_be_installed_now_is_offered(void **state)
 	assert_string_equal(result.state, "waiting");
 	assert_false(result.has_offer);
 	assert_string_equal(server.calls, "");
-	strcpy(server.update, "attempt");
+	strcpy(server.update, "forced\",\"maintenanceWindow\":\"unavailable");
+	look();
+	assert_string_equal(result.state, "waiting");
+	assert_false(result.has_offer);
+	strcpy(server.update, "attempt\",\"maintenanceWindow\":\"available");
 	look();
 	assert_true(result.has_offer);
 	assert_false(result.is_forced);
@@ -616,6 +725,8 @@ int main(void)
 		TEST(cancel_that_comes_too_late_is_rejected), TEST(cancel_of_what_we_never_had_is_accepted),
 		TEST(another_action_takes_the_place_of_one_that_is_being_installed), TEST(another_action_waits_for_a_release_under_trial),
 		TEST(gone_actions_are_dropped), TEST(results_survive_a_server_that_is_down), TEST(a_quota_that_is_used_up_is_not_asked_for_ever),
+		TEST(one_result_that_is_never_taken_does_not_end_updates), TEST(what_is_no_result_keeps_no_update_back),
+		TEST(an_old_version_that_the_server_cannot_take_is_not_told_for_ever),
 		TEST(a_result_outlives_a_proxy_that_lost_patience), TEST(an_answer_to_a_cancel_is_not_said_to_be_told_if_nobody_took_it),
 		TEST(a_link_that_is_null_is_none), TEST(servers_that_say_no_are_backed_off_from), TEST(only_what_is_to_be_installed_now_is_offered),
 		TEST(the_policy_of_the_device_comes_first), TEST(the_policy_may_end_to_want_something),
