@@ -61,8 +61,7 @@ static void fail(struct core *core, struct agent_error **err)
 {
 	char text[ENROL_REASON_MAX + 1];
 
-	snprintf(text, sizeof(text), "%s (%s)", agent_error_message(*err), agent_error_name(*err));
-	text_drop_cut(text);
+	text_reason(text, sizeof(text), agent_error_message(*err), agent_error_name(*err));
 	enrol_put_off(core, 0, true, text);
 }
 

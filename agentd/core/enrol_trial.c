@@ -191,8 +191,7 @@ static int on_new(struct core *core, struct op_call *call, sd_bus_message *reply
 		end_trial(core, true);
 		return 0;
 	}
-	snprintf(t->why, sizeof(t->why), "%s (%s)", agent_error_message(*err), agent_error_name(*err));
-	text_drop_cut(t->why);
+	text_reason(t->why, sizeof(t->why), agent_error_message(*err), agent_error_name(*err));
 	t->is_definite = is_definite(agent_error_name(*err));
 	if ((!t->is_definite && !is_vague(agent_error_name(*err))) || try_old(core, NULL) < 0) {
 		char why[ROTATION_REASON_MAX + 1];

@@ -11,6 +11,7 @@
 #include "agentd/common/operations.h"
 #include "agentd/common/peer.h"
 #include "base/macro.h"
+#include "base/text.h"
 
 #define CALL_TIMEOUT_US (15 * 1000000ull)
 #define STRIKES_MAX 3 /* a peer that just hangs up gives no reason: three times is one */
@@ -121,7 +122,7 @@ void identity_failed(struct identity *identity, size_t broker, const char *name,
 	identity->broker = broker;
 	identity->is_definite = is_definite(name, shown);
 	identity->was_seen = identity->is_definite || shown != AGENT_TLS_NOT_SHOWN;
-	snprintf(identity->why, sizeof(identity->why), "%s (%s)", why, name);
+	text_reason(identity->why, sizeof(identity->why), why, name);
 }
 
 enum identity_verdict identity_succeeded(struct identity *identity, size_t broker)

@@ -99,17 +99,20 @@ static void note_reason(struct worker *w, const struct agent_error *why)
 	struct worker_status *s = &w->status;
 	size_t n = 0;
 
-	snprintf(s->why, sizeof(s->why), "%s (%s)", agent_error_message(why), agent_error_name(why));
-	text_drop_cut(s->why);
+	text_reason(s->why, sizeof(s->why), agent_error_message(why), agent_error_name(why));
 	if (w->mqtt == NULL || s->state == AGENT_MQTT_ONLINE)
 		return;
 	read_info(w);
-	snprintf(s->brokers[s->info.broker].why, sizeof(s->brokers[0].why), "%s (%s)", agent_error_message(why), agent_error_name(why));
-	text_drop_cut(s->brokers[s->info.broker].why);
+	text_reason(s->brokers[s->info.broker].why, sizeof(s->brokers[0].why), agent_error_message(why), agent_error_name(why));
 	for (size_t i = 0; s->n_brokers > 1 && i < s->n_brokers && n < sizeof(s->why); i++)
 		if (s->brokers[i].why[0] != '\0')
 			n += (size_t)snprintf(s->why + n, sizeof(s->why) - n, "%s%s", n == 0 ? "" : "; ", s->brokers[i].why);
-	text_drop_cut(s->why);
+	/* "agentctl link" has the rest. */
+	if (n >= sizeof(s->why)) {
+		s->why[sizeof(s->why) - sizeof(" ...")] = '\0';
+		text_drop_cut(s->why);
+		strcat(s->why, " ...");
+	}
 }
 
 static void set_status(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)

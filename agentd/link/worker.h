@@ -23,7 +23,7 @@ struct worker;
 struct worker_broker {
 	char host[128];
 	uint16_t port;
-	char why[200];		/* why it could not be used last, or why the connection to it ended; "" nothing is wrong with it */
+	char why[320];		/* why it could not be used last, or why the connection to it ended; "" nothing is wrong with it */
 };
 
 /* A copy of what the thread last knew. */

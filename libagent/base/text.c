@@ -2,6 +2,7 @@
 #include "base/text.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 size_t text_printable(const char *text)
@@ -65,4 +66,17 @@ bool text_list_add(char *text, size_t size, const char *one)
 	}
 	memcpy(text + used, one, n + 1);
 	return true;
+}
+
+void text_reason(char *to, size_t size, const char *message, const char *name)
+{
+	size_t tail = strlen(name) + 3; /* " (" and ")" */
+	int n = snprintf(to, size, "%s (%s)", message, name);
+
+	if (n < 0 || (size_t)n < size || size < tail + sizeof(" ..."))
+		return;
+	to[size - tail - sizeof(" ...")] = '\0';
+	text_drop_cut(to);
+	n = (int)strlen(to);
+	snprintf(to + n, size - (size_t)n, " ... (%s)", name);
 }

@@ -13,5 +13,7 @@ bool text_is_printable(const char *text);
 void text_drop_cut(char *text);
 /* Append @one to the list "A, B" in @text of @size bytes. False, and nothing is appended, when it does not fit whole. */
 bool text_list_add(char *text, size_t size, const char *one);
+/* "MESSAGE (NAME)": where there is no room for all of it the end of the message is left out, and the name is there. */
+void text_reason(char *to, size_t size, const char *message, const char *name);
 
 #endif

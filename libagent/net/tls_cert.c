@@ -121,15 +121,19 @@ void tls_cert_names(const X509 *cert, char *text, size_t size)
 	text[0] = '\0';
 	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
 		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-		char one[128] = "";
+		char one[128 + sizeof(" (as a DNS name)")] = "";
+		uint8_t address[16];
 
 		if (name->type == GEN_DNS) {
 			const unsigned char *s = ASN1_STRING_get0_data(name->d.dNSName);
 			size_t n = (size_t)ASN1_STRING_length(name->d.dNSName);
 
 			/* An IA5String says OpenSSL of anything; a NUL in it must not hide the rest. */
-			for (size_t k = 0; k < n && k < sizeof(one) - 1; k++)
+			for (size_t k = 0; k < n && k < 127; k++)
 				one[k] = (char)(s[k] > ' ' && s[k] < 0x7f ? s[k] : '?');
+			/* A frequent slip; as a name it is good for nothing. */
+			if (inet_pton(AF_INET, one, address) == 1 || inet_pton(AF_INET6, one, address) == 1)
+				strcat(one, " (as a DNS name)");
 		} else if (name->type == GEN_IPADD) {
 			int length = ASN1_STRING_length(name->d.iPAddress);
 			int family = length == 4 ? AF_INET : length == 16 ? AF_INET6 : AF_UNSPEC;

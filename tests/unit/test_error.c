@@ -129,6 +129,22 @@ static void an_error_that_memory_was_short_for_is_one_still(void **state)
 	assert_int_equal(agent_error_move(NULL, &lost), -ENOMEM);
 }
 
+static void a_reason_that_is_cut_keeps_its_name(void **state)
+{
+	char text[32], small[8] = "";
+
+	text_reason(text, sizeof(text), "short", "tls.name");
+	assert_string_equal(text, "short (tls.name)");
+	text_reason(text, sizeof(text), "exactly as long as it is", "ab.c");
+	assert_string_equal(text, "exactly as long as it is (ab.c)");
+	text_reason(text, sizeof(text), "exactly as long as it is.", "ab.c");
+	assert_string_equal(text, "exactly as long as i ... (ab.c)");
+	text_reason(text, sizeof(text), "exactly as long as \xc3\xa9\xc3\xa9\xc3\xa9", "ab.c"); /* not in the midst of a letter */
+	assert_string_equal(text, "exactly as long as  ... (ab.c)");
+	text_reason(small, sizeof(small), "no room for a name", "tls.name");
+	assert_string_equal(small, "no room");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +156,7 @@ int main(void)
 		cmocka_unit_test(text_that_is_no_text_is_replaced),
 		cmocka_unit_test(a_long_sentence_is_cut_between_characters),
 		cmocka_unit_test(a_list_takes_what_fits_whole),
+		cmocka_unit_test(a_reason_that_is_cut_keeps_its_name),
 		cmocka_unit_test(move_replaces_the_target),
 		cmocka_unit_test(an_error_that_memory_was_short_for_is_one_still),
 	};

@@ -122,7 +122,7 @@ static const struct {
 	{ "a dot at the end of our name means nothing", NAMED("DNS:broker.test"), "broker.test.", NULL, NULL },
 	{ "one of several names", NAMED("DNS:a.test,DNS:b.test,IP:192.0.2.1"), "b.test", NULL, NULL },
 	{ "an address", NAMED("IP:192.0.2.1"), "192.0.2.1", NULL, NULL },
-	{ "  that is not a name", NAMED("DNS:192.0.2.1"), "192.0.2.1", "tls.name", "not for the address 192.0.2.1" },
+	{ "  that is not a name", NAMED("DNS:192.0.2.1"), "192.0.2.1", "tls.name", "for 192.0.2.1 (as a DNS name), not for the address 192.0.2.1" },
 	{ "  nor is a wildcard one", NAMED("DNS:*.0.2.1"), "192.0.2.1", "tls.name", "not for the address 192.0.2.1" },
 	{ "  in another form", NAMED("IP:2001:db8::7"), "2001:0DB8:0:0::7", NULL, NULL },
 	{ "  another one", NAMED("IP:2001:db8::7"), "2001:db8::8", "tls.name", "for 2001:db8::7, not for the address 2001:db8::8" },
