@@ -17,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/macro.h"
+#include "base/time.h"
 #include "crypto/verify_dates.h"
 #include "crypto/verify_issuers.h"
 
@@ -107,16 +108,31 @@ int enrol_describe(const char *pem, struct enrol_about *ret_about, struct agent_
 	return 0;
 }
 
+/* A server may send those of former times for the same key as well, in any order: the one that lasts longest is the new one. */
 static X509 *find_for_key(STACK_OF(X509) *certs, EVP_PKEY *key)
 {
+	X509 *found = NULL;
+
 	for (int i = 0; i < sk_X509_num(certs); i++) {
 		X509 *cert = sk_X509_value(certs, i);
 
-		if (X509_get0_pubkey(cert) != NULL && EVP_PKEY_eq(key, X509_get0_pubkey(cert)) == 1)
-			return cert;
+		if (X509_get0_pubkey(cert) == NULL || EVP_PKEY_eq(key, X509_get0_pubkey(cert)) != 1)
+			continue;
+		if (found == NULL || seconds_of(X509_get0_notAfter(cert)) > seconds_of(X509_get0_notAfter(found)))
+			found = cert;
 	}
 	ERR_clear_error();
-	return NULL;
+	return found;
+}
+
+static int expired(uint64_t not_after_s, uint64_t now_s, struct agent_error **err)
+{
+	char end[TIME_TEXT_SIZE], now[TIME_TEXT_SIZE];
+
+	time_text((int64_t)not_after_s, end);
+	time_text((int64_t)now_s, now);
+	return agent_error_set(err, -EKEYEXPIRED, "est.expired", "the new certificate has expired already, on %s, or the clock here is wrong, which shows %s", end,
+			       now);
 }
 
 static int check_life(const struct enrol_about *about, const struct enrol_wanted *wanted, struct agent_error **err)
@@ -125,7 +141,7 @@ static int check_life(const struct enrol_about *about, const struct enrol_wanted
 	struct enrol_about current;
 
 	if (about->not_after_s <= wanted->now_s)
-		return agent_error_set(err, -EKEYEXPIRED, "est.expired", "the new certificate has expired already, or the clock is wrong");
+		return expired(about->not_after_s, wanted->now_s, err);
 	if (about->not_after_s < from_s || about->not_after_s - from_s < wanted->min_life_s)
 		return agent_error_set(err, -ERANGE, "est.life", "the new certificate is valid for less than est.min_life_s (%llu s)",
 				       (unsigned long long)wanted->min_life_s);

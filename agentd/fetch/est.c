@@ -173,7 +173,7 @@ static int get_cacerts(struct est *e, struct http *http, struct body *body, stru
 	return r < 0 ? r : est_read_certs(body->data, body->size, &e->result.pem, err);
 }
 
-/* Nobody has to offer them: 204 and 404 ask for nothing (RFC 7030 section 4.5.2). */
+/* Nobody has to offer them: 204 and 404 ask for nothing (RFC 7030 section 4.5.2), nor do 405 and 501 of servers that do not know the operation. */
 static int get_attributes(struct est *e, struct http *http, struct body *body, struct agent_error **err)
 {
 	struct http_answer answer;
@@ -181,7 +181,7 @@ static int get_attributes(struct est *e, struct http *http, struct body *body, s
 
 	if (r < 0)
 		return r;
-	if (answer.status == 204 || answer.status == 404)
+	if (answer.status == 204 || answer.status == 404 || answer.status == 405 || answer.status == 501)
 		return 0;
 	if (answer.status == 503) {
 		(void)must_wait(e, &answer);

@@ -345,6 +345,35 @@ static void the_chain_is_put_in_order(void **state)
 	world_clear(&w);
 }
 
+static void of_several_for_our_key_the_newest_counts(void **state)
+{
+	const struct pki_spec specs[] = {
+		{ .common_name = "gw-1", .usage = "clientAuth", .from_s = -60 * DAY, .to_s = 30 * DAY },
+		{ .common_name = "gw-1", .usage = "clientAuth", .from_s = -60, .to_s = 90 * DAY },
+		{ .common_name = "gw-1", .usage = "clientAuth", .from_s = -90 * DAY, .to_s = -DAY },
+	};
+	struct world w;
+	char *pems[ARRAY_SIZE(specs)];
+
+	world_make(&w);
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
+		pems[i] = make(&w, &specs[i], w.key, false);
+	for (size_t first = 0; first < ARRAY_SIZE(specs); first++) {
+		const struct enrol_wanted wanted = { .csr = w.csr, .current = w.current, .anchors = w.ca_pem, .now_s = NOW, .min_life_s = DAY };
+		_cleanup_error_ struct agent_error *err = NULL;
+		_cleanup_free_ char *chain = NULL;
+		struct enrol_about about;
+		char all[16384];
+
+		snprintf(all, sizeof(all), "%s%s%s", pems[first], pems[(first + 1) % 3], pems[(first + 2) % 3]);
+		assert_int_equal(enrol_check(all, &wanted, &chain, &about, &err), 0);
+		assert_string_equal(chain, pems[1]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
+		free(pems[i]);
+	world_clear(&w);
+}
+
 static void damaged_text_is_no_certificate(void **state)
 {
 	struct world w;
@@ -406,6 +435,7 @@ int main(void)
 		cmocka_unit_test(waiting_ends_whatever_the_clock_does),
 		cmocka_unit_test(refusals_say_why),
 		cmocka_unit_test(the_chain_is_put_in_order),
+		cmocka_unit_test(of_several_for_our_key_the_newest_counts),
 		cmocka_unit_test(damaged_text_is_no_certificate),
 		cmocka_unit_test(an_authority_is_found_by_its_fingerprint),
 	};
