@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A stock bundle with an image and an archive, through the agent: agentd-install's sandbox lets it do what it needs and no more.
+# A stock bundle with an image for two places and an archive, through the agent: agentd-install's sandbox lets it do what it needs and no more.
 . "$(dirname "$0")/lib.sh"
 need swtpm mosquitto openssl cpio
 lab_users
@@ -27,7 +27,7 @@ tar -C tree -czf tree.tar.gz .
 
 element() { printf '{ filename = "%s"; sha256 = "%s"; %s }' "$1" "$(sha256sum < "$1" | cut -c1-64)" "$2"; }
 copy() { # MODE SLOT APP
-  printf '%s = { images = ( %s ); files = ( %s ); };' "$1" "$(element image "device = \"$2\"; installed-directly = true;")" \
+  printf '%s = { images = ( %s, %s ); files = ( %s ); };' "$1" "$(element image "device = \"$2\";")" "$(element image "device = \"$2\"; offset = \"8M\";")" \
     "$(element tree.tar.gz "type = \"archive\"; path = \"$3\"; properties = { slot-class = \"app\"; };")"
 }
 printf 'software = { version = "7.0"; hardware-compatibility = [ "%s" ]; stable = { %s %s }; };\n' "${LAB_PRODUCT#*:}" \
@@ -42,6 +42,7 @@ openssl cms -sign -in sw-description -out sw-description.sig -signer "$PKI/signe
 pack cms.swu
 succeeds "a stock bundle installs" ctl update install cms.swu
 succeeds "  equal bytes in the slot" cmp -n 3000001 image "$SLOT_B"
+succeeds "  and at the other place that has the same image" cmp -n 3000001 image "$SLOT_B" 0 8388608
 succeeds "  equal files in the folder, nothing left over" diff -r tree "$LAB/slots/app.b"
 is "  with their modes" "$(stat -c %a "$LAB/slots/app.b/tool")" 755
 is "  the other copy was not touched" "$(ls -A "$LAB/slots/app.a")" ''
