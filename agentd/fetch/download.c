@@ -49,7 +49,6 @@ struct download {
 	struct http *http;
 	struct url server;		/* that http is for */
 	CURL *curl;			/* of http */
-	struct agent_tls *tls;		/* of http */
 	struct range_file file;
 	struct range_head head;		/* of the answer being read */
 	bool is_checked;		/* this head */
@@ -64,11 +63,6 @@ struct download {
 	struct agent_error *local_err;	/* of a callback, which can only tell libcurl "no" */
 };
 
-static int canceled(struct agent_error **err)
-{
-	return agent_error_set(err, -ECANCELED, "fetch.canceled", "the download was given up");
-}
-
 /* Backpressure: wait until the installation has taken what is in the socket. */
 static int write_socket(struct download *d, const void *bytes, size_t size)
 {
@@ -79,7 +73,7 @@ static int write_socket(struct download *d, const void *bytes, size_t size)
 		ssize_t n;
 
 		if (atomic_load(&d->is_aborted))
-			return canceled(&d->local_err);
+			return http_canceled(&d->local_err);
 		n = write(d->socket_fd, data, size);
 		if (n >= 0) {
 			data += n;
@@ -186,7 +180,6 @@ static int connect_to(struct download *d, const struct url *url, struct agent_er
 	if (r < 0)
 		return r;
 	d->curl = http_handle(d->http);
-	d->tls = http_tls(d->http);
 	code = curl_easy_setopt(d->curl, CURLOPT_WRITEFUNCTION, on_body);
 #define SET(option, value) (code == CURLE_OK ? (code = curl_easy_setopt(d->curl, option, value)) : code)
 	SET(CURLOPT_WRITEDATA, d);
@@ -196,47 +189,9 @@ static int connect_to(struct download *d, const struct url *url, struct agent_er
 	return code == CURLE_OK ? 0 : agent_error_set(err, -EIO, "fetch.options", "libcurl refuses an option: %s", curl_easy_strerror(code));
 }
 
-/* What went wrong below HTTP, as precisely as anybody knows. */
 static int explain(struct download *d, CURLcode code, const struct url *url, struct agent_error **err)
 {
-	static const struct {
-		CURLcode code;
-		int errnum;
-		const char *name;
-		bool may_pass;
-	} kinds[] = {
-		{ CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, "fetch.resolve", true },
-		{ CURLE_COULDNT_CONNECT, -ECONNREFUSED, "fetch.connect", true },
-		{ CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT, "fetch.timeout", true },
-		{ CURLE_PARTIAL_FILE, -EBADMSG, "fetch.short", true },
-		{ CURLE_GOT_NOTHING, -ECONNRESET, "fetch.short", true },
-		{ CURLE_RECV_ERROR, -ECONNRESET, "fetch.lost", true },
-		{ CURLE_SEND_ERROR, -ECONNRESET, "fetch.lost", true },
-		{ CURLE_SSL_CONNECT_ERROR, -EPROTO, "fetch.tls", true },
-		{ CURLE_PEER_FAILED_VERIFICATION, -EKEYREJECTED, "fetch.tls", false },
-		{ CURLE_SSL_CACERT_BADFILE, -EBADMSG, "fetch.tls", false },
-		{ CURLE_OUT_OF_MEMORY, -ENOMEM, "fetch.memory", false },
-	};
-	int errnum = -EIO, r;
-	const char *name = "fetch.transfer";
-
-	if (atomic_load(&d->is_aborted))
-		return canceled(err);
-	if (d->local_err != NULL)
-		return agent_error_move(err, &d->local_err);
-	r = agent_tls_explain(d->tls, err);
-	if (r < 0)
-		return agent_error_prefix(err, r, "%s", url->shown);
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (kinds[i].code == code) {
-			errnum = kinds[i].errnum;
-			name = kinds[i].name;
-			d->may_pass = kinds[i].may_pass;
-		}
-	r = agent_error_set(err, errnum, name, "%s: %s after %llu bytes", url->shown, curl_easy_strerror(code),
-			    (unsigned long long)d->n_bytes);
-	agent_error_set_foreign(err, AGENT_ERROR_CURL, (uint32_t)code);
-	return r;
+	return http_explain(d->http, (int)code, url, d->n_bytes, &d->local_err, &d->may_pass, err);
 }
 
 static int refused(struct download *d, long status, const struct url *url, struct agent_error **err)
@@ -382,7 +337,7 @@ static int next_ask(struct download *d, struct agent_error **err)
 		ssize_t n;
 
 		if (atomic_load(&d->is_aborted))
-			return canceled(err);
+			return http_canceled(err);
 		n = read(d->socket_fd, (char *)&d->ask + done, sizeof(d->ask) - done);
 		if (n > 0)
 			done += (size_t)n;

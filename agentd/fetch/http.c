@@ -248,31 +248,38 @@ struct agent_tls *http_tls(struct http *http)
 	return http->tls;
 }
 
-/* What went wrong below HTTP, as precisely as anybody knows. */
-static int explain(struct http *http, CURLcode code, const struct url *url, struct agent_error **err)
+int http_canceled(struct agent_error **err)
+{
+	return agent_error_set(err, -ECANCELED, "fetch.canceled", "the download was given up");
+}
+
+int http_explain(struct http *http, int code, const struct url *url, uint64_t n_bytes, struct agent_error **local_err, bool *ret_may_pass,
+		 struct agent_error **err)
 {
 	static const struct {
-		CURLcode code;
-		int errnum;
+		int code, errnum;
 		const char *name;
+		bool may_pass;
 	} kinds[] = {
-		{ CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, "fetch.resolve" },
-		{ CURLE_COULDNT_CONNECT, -ECONNREFUSED, "fetch.connect" },
-		{ CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT, "fetch.timeout" },
-		{ CURLE_PARTIAL_FILE, -EBADMSG, "fetch.short" },
-		{ CURLE_GOT_NOTHING, -ECONNRESET, "fetch.short" },
-		{ CURLE_RECV_ERROR, -ECONNRESET, "fetch.lost" },
-		{ CURLE_SEND_ERROR, -ECONNRESET, "fetch.lost" },
-		{ CURLE_SSL_CONNECT_ERROR, -EPROTO, "fetch.tls" },
-		{ CURLE_PEER_FAILED_VERIFICATION, -EKEYREJECTED, "fetch.tls" },
-		{ CURLE_SSL_CACERT_BADFILE, -EBADMSG, "fetch.tls" },
-		{ CURLE_OUT_OF_MEMORY, -ENOMEM, "fetch.memory" },
+		{ CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH, "fetch.resolve", true },
+		{ CURLE_COULDNT_CONNECT, -ECONNREFUSED, "fetch.connect", true },
+		{ CURLE_OPERATION_TIMEDOUT, -ETIMEDOUT, "fetch.timeout", true },
+		{ CURLE_PARTIAL_FILE, -EBADMSG, "fetch.short", true },
+		{ CURLE_GOT_NOTHING, -ECONNRESET, "fetch.short", true },
+		{ CURLE_RECV_ERROR, -ECONNRESET, "fetch.lost", true },
+		{ CURLE_SEND_ERROR, -ECONNRESET, "fetch.lost", true },
+		{ CURLE_SSL_CONNECT_ERROR, -EPROTO, "fetch.tls", true },
+		{ CURLE_PEER_FAILED_VERIFICATION, -EKEYREJECTED, "fetch.tls", false },
+		{ CURLE_SSL_CACERT_BADFILE, -EBADMSG, "fetch.tls", false },
+		{ CURLE_OUT_OF_MEMORY, -ENOMEM, "fetch.memory", false },
 	};
 	int errnum = -EIO, r;
 	const char *name = "fetch.transfer";
 
 	if (atomic_load(http->is_aborted))
-		return agent_error_set(err, -ECANCELED, "fetch.canceled", "the download was given up");
+		return http_canceled(err);
+	if (local_err != NULL && *local_err != NULL)
+		return agent_error_move(err, local_err);
 	if (http->local_err != NULL)
 		return agent_error_move(err, &http->local_err);
 	r = http->tls == NULL ? 0 : agent_tls_explain(http->tls, err);
@@ -282,8 +289,10 @@ static int explain(struct http *http, CURLcode code, const struct url *url, stru
 		if (kinds[i].code == code) {
 			errnum = kinds[i].errnum;
 			name = kinds[i].name;
+			if (ret_may_pass != NULL)
+				*ret_may_pass = kinds[i].may_pass;
 		}
-	r = agent_error_set(err, errnum, name, "%s: %s after %" PRIu64 " bytes", url->shown, curl_easy_strerror(code), http->n_bytes);
+	r = agent_error_set(err, errnum, name, "%s: %s after %" PRIu64 " bytes", url->shown, curl_easy_strerror((CURLcode)code), n_bytes);
 	agent_error_set_foreign(err, AGENT_ERROR_CURL, (uint32_t)code);
 	return r;
 }
@@ -355,5 +364,5 @@ int http_do(struct http *http, const struct http_request *q, struct http_answer 
 	(void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, NULL);
 	(void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, NULL);
 	ret_answer->retry_after_s = http_read_retry_after(http->retry_after, ret_answer->date_s);
-	return code == CURLE_OK ? 0 : explain(http, code, q->url, err);
+	return code == CURLE_OK ? 0 : http_explain(http, code, q->url, http->n_bytes, NULL, NULL, err);
 }

@@ -65,6 +65,15 @@ struct http *http_free(struct http *http);
 /* For a download, which has ranges and callbacks of its own: the handle and the profile, lent. */
 void *http_handle(struct http *http);
 struct agent_tls *http_tls(struct http *http);
+/*
+ * Why a transfer ended with libcurl's @code after @n_bytes, as precisely as anybody knows: it was given up, the reason of a callback (*local_err, which is
+ * taken; or NULL), TLS, or what libcurl says; fetch.*, tls.*. *ret_may_pass, or NULL: is it one of those after which it is worth going on? Unchanged
+ * where that is not known.
+ */
+int http_explain(struct http *http, int code, const struct url *url, uint64_t n_bytes, struct agent_error **local_err, bool *ret_may_pass,
+		 struct agent_error **err);
+/* -ECANCELED fetch.canceled */
+int http_canceled(struct agent_error **err);
 /* Lines of a head, which may hold secrets: wiped when the list goes. A line has at most 511 bytes. -ENOMEM */
 int http_header_add(struct curl_slist **list, const char *name, const char *value);
 void http_headers_free(struct curl_slist **list);
