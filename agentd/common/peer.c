@@ -4,13 +4,16 @@
 #include "agentd/common/peer.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <syslog.h>
 
 #include "agentd/common/operations.h"
+#include "agentd/common/service.h"
 #include "base/macro.h"
 #include "base/wire_error.h"
 
@@ -97,6 +100,22 @@ int peer_accept(int listen_fd, int *ret_fd, uint32_t *ret_uid)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
 		return -errno;
 	*ret_uid = cred.uid;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int peer_accept_from(int listen_fd, uint32_t uid, int *ret_fd)
+{
+	_cleanup_close_ int fd = -1;
+	uint32_t caller;
+	int r = peer_accept(listen_fd, &fd, &caller);
+
+	if (r < 0)
+		return r;
+	if (caller != uid) {
+		service_log(LOG_WARNING, "refused a connection from uid %" PRIu32 ": only uid %" PRIu32 " may ask", caller, uid);
+		return -EAGAIN;
+	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }

@@ -19,6 +19,8 @@ int peer_connect(const char *run_dir, const char *name, sd_bus **ret_bus, struct
 int peer_serve(int fd, sd_bus **ret_bus, struct agent_error **err);
 /* Accept one connection: non-blocking, CLOEXEC; *ret_uid from SO_PEERCRED. -EAGAIN when there is none. */
 int peer_accept(int listen_fd, int *ret_fd, uint32_t *ret_uid);
+/* The same where only @uid has business: others are named in the log and closed, which is -EAGAIN as well. */
+int peer_accept_from(int listen_fd, uint32_t uid, int *ret_fd);
 
 /* struct agent_error -> sd_bus_error (takes and frees *err); returns the negative errno, fit for "return" in a vtable handler. */
 int peer_error_reply(sd_bus_error *ret_error, int r, struct agent_error **err);

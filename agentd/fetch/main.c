@@ -561,17 +561,11 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t events
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct fetch *f = userdata;
-	uint32_t uid;
 	int fd, r;
 
-	r = peer_accept(listen_fd, &fd, &uid);
+	r = peer_accept_from(listen_fd, f->core_uid, &fd);
 	if (r < 0)
 		return r == -EAGAIN ? 0 : r;
-	if (uid != f->core_uid) {
-		service_log(LOG_WARNING, "uid %" PRIu32 " has no business here: only uid %" PRIu32 " (agentd) may ask", uid, f->core_uid);
-		close(fd);
-		return 0;
-	}
 	if (serve_core(f, fd, &err) < 0) {
 		service_log(LOG_WARNING, "%s", agent_error_message(err));
 		return 0;

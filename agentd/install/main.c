@@ -376,19 +376,11 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
 {
 	_cleanup_error_ struct agent_error *err = NULL;
 	struct server *p = userdata;
-	uint32_t uid;
-	int fd, r;
+	int fd;
 
-	r = peer_accept(listen_fd, &fd, &uid);
-	if (r < 0)
+	if (peer_accept_from(listen_fd, p->peer_uid, &fd) < 0)
 		return 0;
-	if (uid != p->peer_uid) {
-		service_log(LOG_WARNING, "refused a connection from uid %u", uid);
-		close(fd);
-		return 0;
-	}
-	r = add_peer(p, fd, &err);
-	if (r < 0)
+	if (add_peer(p, fd, &err) < 0)
 		service_log(LOG_WARNING, "%s", agent_error_message(err));
 	watch_idle(p);
 	return 0;

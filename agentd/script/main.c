@@ -104,14 +104,9 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
 {
 	struct server *p = userdata;
 	_cleanup_close_ int fd = -1;
-	uint32_t uid;
 
-	if (peer_accept(listen_fd, &fd, &uid) < 0)
+	if (peer_accept_from(listen_fd, p->peer_uid, &fd) < 0)
 		return 0;
-	if (uid != p->peer_uid) {
-		service_log(LOG_WARNING, "refused a connection from uid %u", uid);
-		return 0;
-	}
 	serve(p, fd);
 	/* The next one starts with a fresh program. */
 	return sd_event_exit(p->service.event, 0);
