@@ -15,79 +15,63 @@
 #include "base/macro.h"
 #include "base/secret.h"
 
-int write_all(int fd, const void *data, size_t size)
+/* @offset: NULL for where the file is. */
+static int write_at(int fd, const void *data, size_t size, const uint64_t *offset)
 {
-	const uint8_t *p = data;
+	size_t done = 0;
 
-	while (size > 0) {
-		ssize_t n = write(fd, p, size);
+	while (done < size) {
+		const uint8_t *p = (const uint8_t *)data + done;
+		ssize_t n = offset == NULL ? write(fd, p, size - done) : pwrite(fd, p, size - done, (off_t)(*offset + done));
 
 		if (n < 0) {
 			if (errno == EINTR)
 				continue;
 			return -errno;
 		}
-		p += n;
-		size -= (size_t)n;
+		done += (size_t)n;
 	}
 	return 0;
+}
+
+static ssize_t read_at(int fd, void *data, size_t size, const uint64_t *offset)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		uint8_t *p = (uint8_t *)data + done;
+		ssize_t n = offset == NULL ? read(fd, p, size - done) : pread(fd, p, size - done, (off_t)(*offset + done));
+
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+int write_all(int fd, const void *data, size_t size)
+{
+	return write_at(fd, data, size, NULL);
 }
 
 int pwrite_all(int fd, const void *data, size_t size, uint64_t offset)
 {
-	const uint8_t *p = data;
-
-	while (size > 0) {
-		ssize_t n = pwrite(fd, p, size, (off_t)offset);
-
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		p += n;
-		size -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
+	return write_at(fd, data, size, &offset);
 }
 
 ssize_t read_full(int fd, void *data, size_t size)
 {
-	size_t done = 0;
-
-	while (done < size) {
-		ssize_t n = read(fd, (uint8_t *)data + done, size - done);
-
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
+	return read_at(fd, data, size, NULL);
 }
 
 ssize_t pread_full(int fd, void *data, size_t size, uint64_t offset)
 {
-	size_t done = 0;
-
-	while (done < size) {
-		ssize_t n = pread(fd, (uint8_t *)data + done, size - done, (off_t)(offset + done));
-
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
+	return read_at(fd, data, size, &offset);
 }
 
 int dir_open(const char *path, int *ret_fd, struct agent_error **err)
