@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "agentd/core/worker_loop.h"
 #include "base/macro.h"
 #include "base/monotonic.h"
+#include "base/thread.h"
 
 /* Between attempts while the TPM is away or in trouble: one command each, so that it is soon used again and costs nothing. */
 #define BACKOFF_MIN_MS 250
@@ -494,7 +494,6 @@ int worker_start(struct core *core, sd_event *event, struct store *store, const 
 		 struct worker **ret_worker, struct agent_error **err)
 {
 	pthread_condattr_t attr;
-	sigset_t all, before;
 	struct worker *w = calloc(1, sizeof(*w));
 	int r;
 
@@ -522,10 +521,7 @@ int worker_start(struct core *core, sd_event *event, struct store *store, const 
 	if (r >= 0)
 		r = sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
 	if (r >= 0) {
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		r = -pthread_create(&w->thread, NULL, thread_main, w);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
+		r = thread_start(&w->thread, NULL, thread_main, w);
 		w->is_started = r == 0;
 	}
 	if (r < 0) {

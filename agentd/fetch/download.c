@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +25,7 @@
 #include "base/macro.h"
 #include "base/monotonic.h"
 #include "base/secret.h"
+#include "base/thread.h"
 
 #define REDIRECTS_MAX 3
 #define REFUSAL_BODY_MAX (64 * KIB)	/* of an error page, which is thrown away */
@@ -403,7 +403,6 @@ DEFINE_CLEANUP(struct download *, release)
 int download_start(const struct download_options *options, struct download **ret_download, struct agent_error **err)
 {
 	_cleanup_(releasep) struct download *d = calloc(1, sizeof(*d));
-	sigset_t all, old;
 	int flags, r;
 
 	if (d == NULL)
@@ -432,10 +431,7 @@ int download_start(const struct download_options *options, struct download **ret
 	flags = fcntl(d->socket_fd, F_GETFL);
 	if (flags < 0 || fcntl(d->socket_fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return agent_error_set(err, -errno, "fetch.pipe", "the socket cannot be used: %m");
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	r = -pthread_create(&d->thread, NULL, work, d);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&d->thread, NULL, work, d);
 	if (r < 0)
 		return agent_error_set(err, r, "fetch.thread", "cannot start a thread: %s", strerror(-r));
 	*ret_download = TAKE_PTR(d);

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "base/file.h"
 #include "base/macro.h"
 #include "base/secret.h"
+#include "base/thread.h"
 
 #define CALL_TIMEOUT_S 180 /* all of one request; the server may ask its CA */
 #define SECRET_MAX 256
@@ -371,7 +371,6 @@ static bool is_whole(const struct est_options *o)
 int est_start(const struct est_options *options, struct est **ret_est, struct agent_error **err)
 {
 	_cleanup_(releasep) struct est *e = calloc(1, sizeof(*e));
-	sigset_t all, old;
 	int r;
 
 	if (e == NULL)
@@ -390,10 +389,7 @@ int est_start(const struct est_options *options, struct est **ret_est, struct ag
 	    copy_text(options->ca_file, &e->ca_file) < 0 ||
 	    (options->secret != NULL && secret_copy(&e->secret, options->secret, strlen(options->secret)) < 0))
 		return agent_error_set(err, -ENOMEM, "fetch.memory", "out of memory");
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	r = -pthread_create(&e->thread, NULL, work, e);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&e->thread, NULL, work, e);
 	if (r < 0)
 		return agent_error_set(err, r, "fetch.thread", "cannot start a thread: %s", strerror(-r));
 	*ret_est = TAKE_PTR(e);

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "base/macro.h"
 #include "base/monotonic.h"
 #include "base/secret.h"
+#include "base/thread.h"
 
 #define CALL_TIMEOUT_S 120	/* all of one request; a slow modem needs seconds for 256 KiB */
 
@@ -188,7 +188,6 @@ DEFINE_CLEANUP(struct lookout *, release)
 int lookout_start(const struct lookout_options *options, struct lookout **ret_lookout, struct agent_error **err)
 {
 	_cleanup_(releasep) struct lookout *l = calloc(1, sizeof(*l));
-	sigset_t all, old;
 	int r;
 
 	if (l == NULL)
@@ -207,10 +206,7 @@ int lookout_start(const struct lookout_options *options, struct lookout **ret_lo
 	if (l->base == NULL || l->ca_file == NULL || (options->cert_file != NULL && l->cert_file == NULL) ||
 	    (options->cert_pem != NULL && l->cert_pem == NULL))
 		return agent_error_set(err, -ENOMEM, "source.memory", "out of memory");
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	r = -pthread_create(&l->thread, NULL, work, l);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&l->thread, NULL, work, l);
 	if (r < 0)
 		return agent_error_set(err, r, "fetch.thread", "cannot start a thread: %s", strerror(-r));
 	*ret_lookout = TAKE_PTR(l);

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -20,6 +19,7 @@
 #include "base/file.h"
 #include "base/macro.h"
 #include "base/secret.h"
+#include "base/thread.h"
 
 #define PROGRESS_US 100000	/* ten reports in a second */
 #define VERSIONS_FILE_MAX 65536
@@ -576,7 +576,6 @@ int installer_settle(struct installer *in, struct agent_error **err)
 int installer_begin(struct installer *in, int fd, struct install_order *order, struct agent_error **err)
 {
 	_cleanup_close_ int owned_fd = fd;
-	sigset_t all, old;
 	int r;
 
 	/* The worker reads in a blocking way, whatever the other end of the pipe set up. */
@@ -596,10 +595,7 @@ int installer_begin(struct installer *in, int fd, struct install_order *order, s
 	in->has_ended = in->has_news = false;
 	in->answer_state = ANSWER_NONE;
 	snprintf(in->status.stage, sizeof(in->status.stage), "%s", agent_update_stage_name(AGENT_UPDATE_RECEIVING));
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(&in->thread, NULL, worker, in);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&in->thread, NULL, worker, in);
 	if (r < 0) {
 		close_fdp(&in->bundle_fd);
 		in->bundle_fd = -1;

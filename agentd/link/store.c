@@ -5,7 +5,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "agentd/common/service.h"
 #include "base/macro.h"
 #include "base/monotonic.h"
+#include "base/thread.h"
 
 #define PENDING_MESSAGES 256	/* of one queue, accepted and not yet put into its file */
 #define PENDING_BYTES (512 * KIB)
@@ -431,17 +431,13 @@ static void sort_by_priority(struct store *store)
 static int start_thread(struct class *c)
 {
 	pthread_attr_t attr;
-	sigset_t all, old;
 	int r;
 
-	sigfillset(&all);
 	pthread_attr_init(&attr);
 #if !defined(AGENT_SANITIZERS)
 	(void)pthread_attr_setstacksize(&attr, STACK_SIZE);
 #endif
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	r = -pthread_create(&c->thread, &attr, class_run, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&c->thread, &attr, class_run, c);
 	pthread_attr_destroy(&attr);
 	c->has_thread = r >= 0;
 	return r;

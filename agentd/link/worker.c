@@ -9,7 +9,6 @@
 #include <malloc.h>
 #endif
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +26,7 @@
 #include "base/macro.h"
 #include "base/monotonic.h"
 #include "base/text.h"
+#include "base/thread.h"
 
 #define RETRY_MS 5000		/* look again for a file or for core */
 #define STOP_WAIT_S 5
@@ -335,7 +335,6 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 		 struct worker **ret_worker, struct agent_error **err)
 {
 	_cleanup_(worker_freep) struct worker *w = calloc(1, sizeof(*w));
-	sigset_t all, old;
 	int r;
 
 	if (w == NULL)
@@ -356,10 +355,7 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 	if (r < 0)
 		return r;
 	agent_set_log_fn(w->ctx, log_debug, NULL);
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	r = -pthread_create(&w->thread, NULL, work, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&w->thread, NULL, work, w);
 	if (r < 0)
 		return agent_error_set(err, r, "link.thread", "cannot start the broker thread: %s", strerror(-r));
 	*ret_worker = TAKE_PTR(w);

@@ -8,7 +8,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/macro.h"
+#include "base/thread.h"
 
 #define TCP_TIMEOUT_MS 10000
 #define STACK_SIZE (256 * KIB)	/* for the C library's resolver */
@@ -81,7 +81,6 @@ struct probe *probe_start(const char *host, uint16_t port)
 {
 	struct probe *probe = calloc(1, sizeof(*probe));
 	pthread_attr_t attr;
-	sigset_t all, old;
 	pthread_t thread;
 	int r;
 
@@ -97,10 +96,7 @@ struct probe *probe_start(const char *host, uint16_t port)
 	(void)pthread_attr_setstacksize(&attr, STACK_SIZE);
 #endif
 	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	r = pthread_create(&thread, &attr, look, probe);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&thread, &attr, look, probe);
 	pthread_attr_destroy(&attr);
 	if (r != 0) {
 		probe_drop(probe);
