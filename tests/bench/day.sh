@@ -21,9 +21,7 @@ clean_up() {
   e2e_end
 }
 trap clean_up EXIT
-cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,link-app.c} "$LAB/app"
-export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-make -s -C "$LAB/app" link-app CFLAGS="-O1 $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")" || exit 1
+example_make "$LAB/app" link-app || exit 1
 
 # ---- a device with all that talks by itself
 lab_users; lab_make; lab_pki

@@ -24,10 +24,7 @@ trap clean_up EXIT
 for ns in "$DEVICE_NS" "$BROKER_NS"; do ip netns add "$ns" && ip -n "$ns" link set lo up || exit 1; done
 
 APP=$LAB/app
-mkdir -p "$APP"
-cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,link-app.c} "$APP"
-export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-make -s -C "$APP" link-app CFLAGS="-O1 $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")" || exit 1
+example_make "$APP" link-app || exit 1
 
 # ---- the lab, with device and broker in a namespace each
 lab_users; lab_make; lab_pki; lab_slots; lab_tpm_start

@@ -6,13 +6,7 @@ need swtpm curl jq openssl tpm2_getcap tpm2_pcrextend python3 pkg-config make "$
 pkg-config --exists libcurl libssl || { echo "SKIP: no development files of libcurl and OpenSSL"; exit 77; }
 
 VENDOR=$LAB/vendor
-mkdir -p "$VENDOR"
-cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,vendor-app.c} "$VENDOR"
-export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-# A library with sanitizers wants programs that have them too.
-sanitizers=$(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")
-succeeds "the example builds from the installed package alone, without a warning" \
-  make -s -C "$VENDOR" CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" CFLAGS="-g -O1 -Wall -Wextra -Werror $sanitizers"
+succeeds "the example builds from the installed package alone, without a warning" example_make "$VENDOR" vendor-app
 
 # Applications run as somebody who is not the agent; without root there is only one user.
 ROOT=; [ "$(id -u)" != 0 ] || ROOT=1

@@ -23,11 +23,7 @@ start_script_goes_on() {
 }
 
 HOLD=$LAB/hold
-mkdir -p "$HOLD"
-cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,hold-app.c} "$HOLD"
-export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-succeeds "the example builds from the installed package" make -s -C "$HOLD" hold-app CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" \
-  CFLAGS="-g -O1 -Wall -Wextra -Werror $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")"
+succeeds "the example builds from the installed package" example_make "$HOLD" hold-app
 chmod 755 "$HOLD"
 ROOT=; [ "$(id -u)" != 0 ] || ROOT=1
 APP_UID=$(id -u); [ -z "$ROOT" ] || APP_UID=$(id -u nobody)

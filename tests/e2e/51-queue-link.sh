@@ -5,12 +5,7 @@
 need swtpm mosquitto mosquitto_pub jq curl python3 pkg-config make "${CC:-cc}"
 
 APP=$LAB/app
-mkdir -p "$APP"
-cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,link-app.c} "$APP"
-export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-sanitizers=$(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")
-succeeds "the example builds from the installed package alone, without a warning" \
-  make -s -C "$APP" link-app CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" CFLAGS="-g -O1 -Wall -Wextra -Werror $sanitizers"
+succeeds "the example builds from the installed package alone, without a warning" example_make "$APP" link-app
 
 ROOT=; [ "$(id -u)" != 0 ] || ROOT=1
 if [ -n "$ROOT" ]; then

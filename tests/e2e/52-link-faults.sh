@@ -13,10 +13,7 @@ at_end() { local code=$?; for p in $CHILDREN; do kill "$p" 2> /dev/null; done; (
 trap at_end EXIT
 
 APP=$LAB/app
-mkdir -p "$APP"
-cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,link-app.c} "$APP"
-export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-make -s -C "$APP" link-app CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" CFLAGS="-g -O1 $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")" || exit 1
+example_make "$APP" link-app || exit 1
 app() { timeout 100 "$APP/link-app" -s "$RUN/link.sock" "$@"; }
 
 lab_users; lab_make; lab_pki; lab_slots; lab_tpm_start

@@ -13,7 +13,7 @@ make -s -C "$BUILD" libboot-clock.la > "$LAB/clock.out" 2>&1 || { not_ok "the cl
 
 # ---- programs whose clock we set: seconds since boot, and what is added to the time of day (boot_clock.c)
 lab_users; lab_make; lab_pki; lab_slots; lab_tpm_start
-mkdir -p "$LAB/bin" "$LAB/hawk" "$LAB/ca"
+mkdir -p "$LAB/bin" "$LAB/hawk"
 chmod 755 "$LAB" "$LAB/bin" "$LAB/hawk"
 cp "$AGENTD" "$PREFIX"/libexec/agentd/agentd-* "$BUILD/.libs/libboot-clock.so" "$LAB/bin/"
 for program in agentd agentd-mgmt agentd-link agentd-fetch; do patchelf --add-needed "$LAB/bin/libboot-clock.so" "$LAB/bin/$program" || exit 1; done
@@ -28,23 +28,7 @@ NOW=$(date +%s)
 Y2040=2208988800
 
 # ---- servers with certificates of every time
-cat > "$LAB/ca/conf" << CONF
-[ca]
-default_ca = broker
-[broker]
-database = $LAB/ca/index
-serial = $LAB/ca/serial
-new_certs_dir = $LAB/ca
-certificate = $PKI/broker-ca.pem
-private_key = $PKI/broker-ca.key
-default_md = sha256
-policy = any
-unique_subject = no
-[any]
-commonName = supplied
-CONF
-touch "$LAB/ca/index"
-echo 1000 > "$LAB/ca/serial"
+broker_ca_register
 # server NAME BEGIN END
 server() {
   openssl ecparam -name prime256v1 -genkey -noout -out "$PKI/$1.key"

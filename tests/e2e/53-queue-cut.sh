@@ -9,11 +9,7 @@ strace -D -f --seccomp-bpf -o /dev/null true 2> /dev/null || { echo "SKIP: strac
 [ "$(id -u)" = 0 ] || { echo "SKIP: tracing the agent's programs needs root"; exit 77; }
 
 APP=$LAB/app
-mkdir -p "$APP"
-cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,link-app.c} "$APP"
-export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-sanitizers=$(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")
-make -s -C "$APP" link-app CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" CFLAGS="-g -O1 $sanitizers" || lab_fail "the example does not build"
+example_make "$APP" link-app || lab_fail "the example does not build"
 APP_UID=$(id -u nobody)
 become() { local u=$1; shift; exec setpriv --reuid "$u" --regid "$u" --clear-groups -- "$@"; }
 P=devices/$LAB_SERIAL

@@ -8,24 +8,7 @@ need swtpm mosquitto openssl curl jq
 lab_users; lab_make; lab_pki; lab_slots; lab_tpm_start
 
 # ---- an authority with a register, for lists and answers ------------------------------------------------------------
-mkdir -p "$LAB/ca"
-cat > "$LAB/ca/conf" << CONF
-[ca]
-default_ca = broker
-[broker]
-database = $LAB/ca/index
-serial = $LAB/ca/serial
-new_certs_dir = $LAB/ca
-certificate = $PKI/broker-ca.pem
-private_key = $PKI/broker-ca.key
-default_md = sha256
-policy = any
-unique_subject = no
-[any]
-commonName = supplied
-CONF
-touch "$LAB/ca/index"
-echo 1000 > "$LAB/ca/serial"
+broker_ca_register
 ca() { openssl ca -batch -config "$LAB/ca/conf" "$@" 2>> "$LAB/log/ca.err" || not_ok "openssl ca $*: $(tail -n 3 "$LAB/log/ca.err")"; }
 # server NAME "further extensions" DNS-NAME [openssl ca options]: NAME.pem, NAME.key
 server() {

@@ -5,11 +5,7 @@
 need swtpm mosquitto mosquitto_pub mosquitto_sub jq openssl pkg-config make "${CC:-cc}"
 
 APP=$LAB/app
-mkdir -p "$APP"
-cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,link-app.c} "$APP"
-export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-make -s -C "$APP" link-app CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" CFLAGS="-g -O1 $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")" > "$LAB/out" 2>&1 ||
-  not_ok "the program that subscribes: $(cat "$LAB/out")"
+example_make "$APP" link-app > "$LAB/out" 2>&1 || not_ok "the program that subscribes: $(cat "$LAB/out")"
 if [ "$(id -u)" = 0 ]; then
   APP_UID=$(id -u nobody)
   become() { local u=$1; shift; exec setpriv --reuid "$u" --regid "$u" --clear-groups -- "$@"; }

@@ -6,10 +6,7 @@
 need swtpm mosquitto mosquitto_pub mosquitto_sub cpio jq curl python3 pkg-config make "${CC:-cc}"
 
 APP=$LAB/app
-mkdir -p "$APP"
-cp "$LAB_SOURCE"/examples/vendor-app/{Makefile,link-app.c} "$APP"
-export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-make -s -C "$APP" link-app CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" CFLAGS="-g -O1 $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")" || exit 1
+example_make "$APP" link-app || exit 1
 app() { timeout 60 "$APP/link-app" -s "$RUN/link.sock" "$@"; }
 said() { "$@" 2>&1; }
 

@@ -41,6 +41,36 @@ need() {
   done
 }
 
+# example_make FOLDER PROGRAM: examples/vendor-app/PROGRAM.c, made there from the installed package alone, without a warning; what is started from
+# then on finds the library. A library with sanitizers wants programs that have them too.
+example_make() {
+  mkdir -p "$1" && cp "$LAB_SOURCE/examples/vendor-app/Makefile" "$LAB_SOURCE/examples/vendor-app/$2.c" "$1" || return 1
+  export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" LD_LIBRARY_PATH="$PREFIX/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+  make -s -C "$1" "$2" CC="$(sed -n 's/^CC = //p' "$BUILD/Makefile")" CFLAGS="-g -O1 -Wall -Wextra -Werror $(sed -n 's/^SAN_CFLAGS = //p' "$BUILD/Makefile")"
+}
+
+# The authority of the brokers gets a register, for dates of our choice, lists and answers: openssl ca -config "$LAB/ca/conf". After lab_pki.
+broker_ca_register() {
+  mkdir -p "$LAB/ca"
+  cat > "$LAB/ca/conf" << CONF
+[ca]
+default_ca = broker
+[broker]
+database = $LAB/ca/index
+serial = $LAB/ca/serial
+new_certs_dir = $LAB/ca
+certificate = $PKI/broker-ca.pem
+private_key = $PKI/broker-ca.key
+default_md = sha256
+policy = any
+unique_subject = no
+[any]
+commonName = supplied
+CONF
+  touch "$LAB/ca/index"
+  echo 1000 > "$LAB/ca/serial"
+}
+
 ok() { N_OK=$((N_OK + 1)); echo "ok - $*"; }
 not_ok() { N_FAILED=$((N_FAILED + 1)); echo "not ok - $*"; }
 
