@@ -9,6 +9,7 @@
  * verified, and with anchors of one name each link of it may cost two signatures.
  */
 #define VERIFY_DEPTH_MAX 5
+#define VERIFY_DEPTH_TEXT "5"
 
 /* From now on OpenSSL takes for an issuer out of @store only who has the key for it. */
 void verify_issuers_use(X509_STORE *store);

@@ -12,6 +12,7 @@
 
 #include "base/macro.h"
 #include "base/time.h"
+#include "crypto/verify_issuers.h"
 #include "net/tls_cert.h"
 
 /* Verification faults. Those that mean the same to an operator have one name. */
@@ -35,7 +36,7 @@ static const struct verify_class {
 	{ X509_V_ERR_INVALID_PURPOSE, "tls.purpose", NULL, 0 },
 	{ X509_V_ERR_INVALID_CA, "tls.authority", "it issued another one, and is not that of an authority (basic constraints CA:TRUE, key usage keyCertSign)", 0 },
 	{ X509_V_ERR_KEYUSAGE_NO_CERTSIGN, "tls.authority", "it issued another one, which its key usage does not allow (no keyCertSign)", 0 },
-	{ X509_V_ERR_CERT_CHAIN_TOO_LONG, "tls.chain", "certificate chain too long: there may be 5 authorities below the trust anchor", 0 },
+	{ X509_V_ERR_CERT_CHAIN_TOO_LONG, "tls.chain", "certificate chain too long: there may be " VERIFY_DEPTH_TEXT " authorities below the trust anchor", 0 },
 	{ X509_V_ERR_PATH_LENGTH_EXCEEDED, "tls.chain", "this authority may not have so many others below it (path length)", 0 },
 	{ X509_V_ERR_PERMITTED_VIOLATION, "tls.constraints", "the name constraints of an authority above it do not include its names", 0 },
 	{ X509_V_ERR_EXCLUDED_VIOLATION, "tls.constraints", "the name constraints of an authority above it exclude its names", 0 },
