@@ -91,6 +91,7 @@ static void begin_liveness(struct worker *w)
 		memset(nonce, 0, sizeof(nonce));
 	liveness_online(&w->alive, monotonic_ms(), nonce);
 	w->told_foreign = false;
+	w->no_canary[0] = '\0';
 }
 
 /* With the lock. Of several brokers the last reason alone says little: the others failed before. */
@@ -115,8 +116,25 @@ static void note_reason(struct worker *w, const struct agent_error *why)
 	}
 }
 
+/* With the lock. "Does not come back" says less than what the broker said of it before. */
+static const struct agent_error *deaf_reason(struct worker *w, const struct agent_error *why, struct agent_error **ret_told)
+{
+	if (why == NULL || w->no_canary[0] == '\0' || strcmp(agent_error_name(why), "mqtt.deaf") != 0)
+		return why;
+	agent_error_set(ret_told, -EIO, "mqtt.deaf", "%s; we send it to ourselves to see that the connection carries anything", w->no_canary);
+	return *ret_told != NULL ? *ret_told : why;
+}
+
+static void note_no_canary(struct worker *w, const struct agent_error *why)
+{
+	snprintf(w->no_canary, sizeof(w->no_canary), "%s", agent_error_message(why));
+	text_drop_cut(w->no_canary);
+}
+
 static void set_status(struct worker *w, enum agent_mqtt_state state, const struct agent_error *why)
 {
+	_cleanup_error_ struct agent_error *told = NULL;
+
 	pthread_mutex_lock(&w->lock);
 	if (state == AGENT_MQTT_ONLINE && w->status.state != AGENT_MQTT_ONLINE) {
 		read_info(w);
@@ -133,9 +151,11 @@ static void set_status(struct worker *w, enum agent_mqtt_state state, const stru
 		liveness_offline(&w->alive);
 	else if (why != NULL && strcmp(agent_error_name(why), "mqtt.subscribe") == 0)
 		w->status.n_refused++;
+	if (state == AGENT_MQTT_ONLINE && why != NULL && strstr(agent_error_message(why), w->canary_topic) != NULL)
+		note_no_canary(w, why);
 	w->status.state = state;
 	if (why != NULL)	/* otherwise the last reason stays visible while we try again */
-		note_reason(w, why);
+		note_reason(w, deaf_reason(w, why, &told));
 	pthread_mutex_unlock(&w->lock);
 	ring(w->notify_fd);
 }
@@ -214,6 +234,8 @@ static void on_refused(void *userdata, uint64_t id, const struct agent_error *wh
 
 	pthread_mutex_lock(&w->lock);
 	is_ours = liveness_refused(&w->alive, id);
+	if (is_ours)
+		note_no_canary(w, why);
 	read_info(w);
 	is_first = w->status.info.broker == 0;
 	pthread_mutex_unlock(&w->lock);

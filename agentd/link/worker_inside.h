@@ -50,6 +50,7 @@ struct worker {
 	struct worker_status status;
 	struct liveness alive;
 	bool told_foreign;	/* on this connection */
+	char no_canary[200];	/* on this connection: how the broker refused the canary or its subscription, "" it did not */
 	char shown[IDENTITY_ID_MAX];	/* id of the certificate on the connection, "" for the file's */
 	bool has_shown;
 	struct {

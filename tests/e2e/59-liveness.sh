@@ -164,4 +164,14 @@ succeeds "a refused subscription is counted" wait_for 40 eval '[ "$(status link_
 succeeds "named" wait_for 40 shows "refuses the subscription to $P/#.*mqtt\.subscribe"
 is "and one event" "$(events link.subscription_refused)" 1
 is_alive "the rest goes on"
+
+# ---- MQTT 5: a broker that can say no is quoted
+lab_agent_stop
+lab_broker_stop
+sed -i 's/version = "3.1.1"/version = "5"/' "$LAB/etc/agentd.conf.d/test.conf"
+acl none
+broker_start
+lab_agent_start
+succeeds "a broker that says why it takes no canary is quoted" wait_for 40 shows "does not take a message to $P/canary: the broker's access list .*mqtt\.deaf"
+
 done_testing
