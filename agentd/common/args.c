@@ -154,7 +154,9 @@ int args_parse(const char *data, size_t size, const struct arg_rule *rules, json
 		if (json_error_code(&why) == json_error_duplicate_key)
 			return agent_error_set(err, -EBADMSG, "args.duplicate", "a member occurs twice, line %d column %d", why.line,
 					       why.column);
-		return agent_error_set(err, -EBADMSG, "args.syntax", "not valid JSON at line %d column %d", why.line, why.column);
+		return agent_error_set(err, -EBADMSG, "args.syntax", "not valid JSON at line %d column %d%s", why.line, why.column,
+				       json_error_code(&why) == json_error_numeric_overflow ? ": no number is so large" :
+				       json_error_code(&why) == json_error_invalid_utf8 ? ": text has to be UTF-8" : "");
 	}
 	if (!json_is_object(args)) {
 		args_free(args);

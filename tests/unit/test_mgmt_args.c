@@ -116,6 +116,26 @@ static void an_error_does_not_repeat_what_was_sent(void **state)
 	agent_error_free(err);
 }
 
+static void what_is_wrong_with_a_number_or_a_text_is_said(void **state)
+{
+	static const struct {
+		const char *json, *sentence;
+	} texts[] = {
+		{ "{\"user\":\"a\",\"count\":99999999999999999999}", "no number is so large" },
+		{ "{\"user\":\"a\",\"count\":1e999}", "no number is so large" },
+		{ "{\"user\":\"\xff\"}", "text has to be UTF-8" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		struct agent_error *err = NULL;
+		json_t *args = NULL;
+
+		assert_int_equal(args_parse(texts[i].json, strlen(texts[i].json), rules, &args, &err), -EBADMSG);
+		assert_non_null(strstr(agent_error_message(err), texts[i].sentence));
+		agent_error_free(err);
+	}
+}
+
 static void queries(void **state)
 {
 	uint64_t v = 7;
@@ -158,6 +178,7 @@ int main(void)
 		cmocka_unit_test(bad_arguments_are_refused_and_good_ones_are_not),
 		cmocka_unit_test(a_nul_byte_is_refused),
 		cmocka_unit_test(an_error_does_not_repeat_what_was_sent),
+		cmocka_unit_test(what_is_wrong_with_a_number_or_a_text_is_said),
 		cmocka_unit_test(queries),
 	};
 
