@@ -29,6 +29,8 @@
 #define REOPEN_MAX_MS 10000
 /* If the TPM does not say when it leaves lockout: an hour. */
 #define LOCKOUT_UNKNOWN_S 3600
+/* It may be over earlier: ended by its owner, or the TPM was reset. */
+#define LOCKOUT_ASK_MS 10000
 
 static void sleep_ms(unsigned ms)
 {
@@ -58,11 +60,24 @@ static int fail_state(struct agent_tpm *tpm, enum agent_tpm_state state, struct 
 
 static void note_lockout(struct agent_tpm *tpm);
 
+/* The TPM knows best whether it is locked; one command, without any password. */
+static void ask_lockout(struct agent_tpm *tpm)
+{
+	uint64_t now_ms = monotonic_ms();
+
+	if (tpm->locked_until_ms == 0 || tpm->esys == NULL || now_ms < tpm->lockout_asked_ms + LOCKOUT_ASK_MS)
+		return;
+	tpm->lockout_asked_ms = now_ms;
+	if (properties_read_variable(tpm) == TSS2_RC_SUCCESS && !tpm->info.is_locked_out)
+		tpm->locked_until_ms = 0;
+}
+
 /* The TPM answers, whatever it said to the command at hand. */
 static void set_reachable(struct agent_tpm *tpm)
 {
 	tpm->n_failures = 0;
 	tpm->next_open_ms = 0;
+	ask_lockout(tpm);
 	if (tpm->locked_until_ms == 0) {
 		set_state(tpm, AGENT_TPM_READY);
 		return;
@@ -395,7 +410,8 @@ static void note_lockout(struct agent_tpm *tpm)
 
 	if (tpm->esys != NULL && properties_read_variable(tpm) == TSS2_RC_SUCCESS && tpm->info.lockout_interval_s > 0)
 		wait_s = tpm->info.lockout_interval_s;
-	tpm->locked_until_ms = monotonic_ms() + wait_s * 1000;
+	tpm->lockout_asked_ms = monotonic_ms();
+	tpm->locked_until_ms = tpm->lockout_asked_ms + wait_s * 1000;
 	describe_lockout(tpm);
 }
 
@@ -478,6 +494,17 @@ int tpm_fail(struct agent_tpm *tpm, TSS2_RC rc, const char *what, struct agent_e
 	return state < 0 ? agent_error_move(err, &e) : fail_state(tpm, (enum agent_tpm_state)state, &e, err);
 }
 
+/* In a lockout. A storage root key with noDA is exempt (Part 1, 19.8.1), and so are the keys below it that are. */
+static bool may_use_srk(struct agent_tpm *tpm)
+{
+	if (ensure_open(tpm, true, NULL) < 0)
+		return true; /* whoever tries says why */
+	if ((tpm->srk_attributes & TPMA_OBJECT_NODA) != 0)
+		return true;
+	ask_lockout(tpm);
+	return tpm->locked_until_ms == 0;
+}
+
 int tpm_run(struct agent_tpm *tpm, const char *what, unsigned flags, tpm_attempt_fn fn, void *userdata, struct agent_error **err)
 {
 	bool need_srk = (flags & TPM_RUN_NO_SRK) == 0;
@@ -486,7 +513,7 @@ int tpm_run(struct agent_tpm *tpm, const char *what, unsigned flags, tpm_attempt
 
 	if (tpm->locked_until_ms != 0 && monotonic_ms() >= tpm->locked_until_ms)
 		tpm->locked_until_ms = 0;
-	if ((flags & TPM_RUN_SRK_AUTH) && tpm->locked_until_ms != 0)
+	if ((flags & TPM_RUN_SRK_AUTH) && tpm->locked_until_ms != 0 && !may_use_srk(tpm))
 		return fail_locked(tpm, what, err);
 	for (unsigned n_opens = 0;; n_opens++) {
 		r = ensure_open(tpm, need_srk, err);

@@ -49,6 +49,7 @@ struct agent_tpm {
 	uint64_t next_open_ms;	/* CLOCK_MONOTONIC; do not try to open before */
 	unsigned n_failures;	/* in a row */
 	uint64_t locked_until_ms; /* CLOCK_MONOTONIC; dictionary-attack lockout */
+	uint64_t lockout_asked_ms; /* when the TPM was asked last whether it is over */
 	struct tpm_object *objects; /* every object in use, loaded or not */
 	uint64_t use_clock;	    /* for least recently used */
 	uint64_t attempt_clock;	    /* use_clock when the attempt under way began */

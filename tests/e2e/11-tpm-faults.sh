@@ -150,6 +150,9 @@ succeeds "  keys of the agent sign on" signs
 like "  the doctor says so" "$(ctl tpm doctor)" 'LOCKED_OUT.*'
 ctl tpm doctor > /dev/null; ctl tpm status > /dev/null
 is "  and makes it no worse" "$(tpm2_getcap properties-variable | sed -n 's/.*LOCKOUT_COUNTER: //p')" "$before"
+swtpm_ioctl --unix "$TPM_SOCKET.ctrl" -i
+succeeds "  they are loaded anew in it as well: noDA, like the storage root key" wait_for 20 signs
+is "  it is still a lockout" "$(state)" LOCKED_OUT
 tpm2_dictionarylockout -Q -c; back
 tpm2_dictionarylockout -Q -s -n 32 -t 10 -l 10
 
