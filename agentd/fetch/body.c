@@ -75,11 +75,11 @@ static int load(const char *data, size_t size, json_t **ret_root, struct agent_e
 /* The address below object @links with that name: NULL if there is none. */
 static int read_href(const json_t *links, const char *name, char **ret_href, struct agent_error **err)
 {
-	const json_t *link = json_object_get(links, name);
-	const char *href = json_string_value(json_object_get(link, "href"));
+	const json_t *link = json_object_get(links, name), *address = json_object_get(link, "href");
+	const char *href = json_string_value(address);
 
 	*ret_href = NULL;
-	if (link == NULL || json_is_null(link))
+	if (link == NULL || json_is_null(link) || json_is_null(address) || (href != NULL && href[0] == '\0'))
 		return 0;
 	if (href == NULL || strlen(href) > HREF_MAX)
 		return agent_error_set(err, -EBADMSG, "source.json", "the server's answer cannot be used: link %s has no address", name);

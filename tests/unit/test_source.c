@@ -602,6 +602,7 @@ static void sets_without_one_bundle_are_a_failure(void **state)
 	static const char *const cases[] = {
 		"", "{\"filename\":\"a.txt\"}", "{\"filename\":\"a.swu\",\"_links\":{\"download-http\":{\"href\":\"http://hawk.test/a.swu\"}}}",
 		"{\"filename\":\"a.swu\",\"_links\":{\"download\":{\"href\":\"" SWU "\"}}},{\"filename\":\"b.swu\"}",
+		"{\"filename\":\"a.swu\",\"_links\":{\"download\":{\"href\":\"\"}}}", "{\"filename\":\"a.swu\",\"_links\":{\"download\":{\"href\":null}}}",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
