@@ -178,6 +178,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def feedback(self, kind, action_id, body):
         c = control()
         action, state = self.find(action_id)
+        assert str(body["id"]) == action_id, "the action is named in the body too: servers before 0.3.0M9 want it"
         execution = body["status"]["execution"]
         finished = body["status"]["result"]["finished"]
         assert execution in ("closed", "proceeding", "canceled", "scheduled", "rejected", "resumed", "downloaded", "download"), execution

@@ -145,6 +145,23 @@ static bool is_bundle_name(const char *name)
 	return n > 4 && strcasecmp(name + n - 4, ".swu") == 0;
 }
 
+/* Servers behind a proxy often have one link only, "download-http", set to https. */
+static int read_https_href(const json_t *links, char **ret_href, struct agent_error **err)
+{
+	static const char *const NAMES[] = { "download", "download-http" };
+
+	*ret_href = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(NAMES); i++) {
+		int r = read_href(links, NAMES[i], ret_href, err);
+
+		if (r < 0 || (*ret_href != NULL && strncasecmp(*ret_href, "https://", strlen("https://")) == 0))
+			return r;
+		free(*ret_href);
+		*ret_href = NULL;
+	}
+	return 0;
+}
+
 static int read_artifact(const json_t *chunk, const json_t *artifact, struct body_bundle *ret_bundle, struct agent_error **err)
 {
 	json_int_t size = json_integer_value(json_object_get(artifact, "size"));
@@ -152,7 +169,7 @@ static int read_artifact(const json_t *chunk, const json_t *artifact, struct bod
 
 	if (size < 0)
 		return bad(err, "an artifact has a negative size");
-	r = read_href(json_object_get(artifact, "_links"), "download", &ret_bundle->url, err);
+	r = read_https_href(json_object_get(artifact, "_links"), &ret_bundle->url, err);
 	if (r < 0)
 		return r;
 	ret_bundle->size = (uint64_t)size;
@@ -181,7 +198,7 @@ static int read_chunks(const json_t *chunks, struct body_deployment *d, struct a
 	if (n_bundles != 1)
 		snprintf(d->why_not, sizeof(d->why_not), "the distribution set has %zu artifacts named *.swu, exactly one is wanted", n_bundles);
 	else if (d->bundle.url == NULL)
-		snprintf(d->why_not, sizeof(d->why_not), "the artifact has no link for https (download)");
+		snprintf(d->why_not, sizeof(d->why_not), "the artifact has no link for https (download, download-http): set the protocol of the server's artifact addresses");
 	return 0;
 }
 
@@ -339,7 +356,7 @@ static char *dump(json_t *root)
 	return text;
 }
 
-char *body_feedback(const char *execution, const char *finished, int progress, const char *detail)
+char *body_feedback(const char *id, const char *execution, const char *finished, int progress, const char *detail)
 {
 	char cut[513];
 	json_t *result, *status;
@@ -352,7 +369,8 @@ char *body_feedback(const char *execution, const char *finished, int progress, c
 	result = progress < 0 ? json_pack("{s:s}", "finished", finished) :
 				json_pack("{s:s, s:{s:i, s:i}}", "finished", finished, "progress", "cnt", progress, "of", 4);
 	status = json_pack("{s:s, s:o, s:[s]}", "execution", execution, "result", result, "details", cut);
-	return dump(json_pack("{s:I, s:o}", "timestamp", (json_int_t)time(NULL) * 1000, "status", status));
+	/* Servers before 0.3.0M9 answer 404 without the id, later ones pass over it. */
+	return dump(json_pack("{s:s, s:I, s:o}", "id", id, "timestamp", (json_int_t)time(NULL) * 1000, "status", status));
 }
 
 char *body_attributes(const struct device *device, bool knows_release)

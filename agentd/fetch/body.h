@@ -53,7 +53,7 @@ int body_read_cancel(const char *data, size_t size, char ret_id[ACTION_MAX + 1],
 int body_read_index(const char *data, size_t size, const char *product, uint64_t floor, struct body_bundle *ret_bundle, struct agent_error **err);
 
 /* New text, NULL when memory is short. @progress: quarters done, or -1. */
-char *body_feedback(const char *execution, const char *finished, int progress, const char *detail);
+char *body_feedback(const char *id, const char *execution, const char *finished, int progress, const char *detail);
 /* @knows_release: what core names as release is what runs. */
 char *body_attributes(const struct device *device, bool knows_release);
 char *body_confirmation(void);

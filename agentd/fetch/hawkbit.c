@@ -117,7 +117,7 @@ static int post(struct look *l, const char *what, const char *id, const char *bo
 static int feedback(struct look *l, const char *what, const char *id, const char *execution, const char *finished, int progress,
 		    const char *detail, struct wire_answer *ret_answer, struct agent_error **err)
 {
-	_cleanup_free_ char *body = body_feedback(execution, finished, progress, detail);
+	_cleanup_free_ char *body = body_feedback(id, execution, finished, progress, detail);
 
 	return post(l, what, id, body, ret_answer, err);
 }

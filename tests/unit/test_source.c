@@ -115,7 +115,7 @@ static void said(const char *const *wanted)
 static void success_is_told_after_the_confirmation_only(void **state)
 {
 	offered("5");
-	SAID("POST /deploymentBase/5/feedback {\"timestamp\":");
+	SAID("POST /deploymentBase/5/feedback {\"id\":\"5\",\"timestamp\":");
 	assert_null(strstr(server.calls, "closed"));
 	device.is_busy = true;
 	device.done_bytes = 60;
@@ -601,6 +601,7 @@ static void sets_without_one_bundle_are_a_failure(void **state)
 {
 	static const char *const cases[] = {
 		"", "{\"filename\":\"a.txt\"}", "{\"filename\":\"a.swu\",\"_links\":{\"download-http\":{\"href\":\"http://hawk.test/a.swu\"}}}",
+		"{\"filename\":\"a.swu\",\"_links\":{\"download\":{\"href\":\"http://hawk.test/a.swu\"}}}",
 		"{\"filename\":\"a.swu\",\"_links\":{\"download\":{\"href\":\"" SWU "\"}}},{\"filename\":\"b.swu\"}",
 		"{\"filename\":\"a.swu\",\"_links\":{\"download\":{\"href\":\"\"}}}", "{\"filename\":\"a.swu\",\"_links\":{\"download\":{\"href\":null}}}",
 	};
@@ -611,6 +612,23 @@ static void sets_without_one_bundle_are_a_failure(void **state)
 		look();
 		assert_false(result.has_offer);
 		SAID("source.artifact");
+	}
+}
+
+static void any_link_of_the_artifact_that_is_https_will_do(void **state)
+{
+	static const char *const links[] = {
+		"\"download-http\":{\"href\":\"" SWU "\"}",
+		"\"download\":{\"href\":\"http://hawk.test/a.swu\"},\"download-http\":{\"href\":\"" SWU "\"}",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		snprintf(server.artifacts, sizeof(server.artifacts), "{\"filename\":\"gw.swu\",\"size\":9,\"_links\":{%s}}", links[i]);
+		snprintf(server.action, sizeof(server.action), "%zu", i + 30);
+		look();
+		assert_true(result.has_offer);
+		assert_string_equal(result.bundle.url, SWU);
+		device.waits_for[0] = '\0';
 	}
 }
 
@@ -731,7 +749,7 @@ int main(void)
 		TEST(a_result_outlives_a_proxy_that_lost_patience), TEST(an_answer_to_a_cancel_is_not_said_to_be_told_if_nobody_took_it),
 		TEST(a_link_that_is_null_is_none), TEST(servers_that_say_no_are_backed_off_from), TEST(only_what_is_to_be_installed_now_is_offered),
 		TEST(the_policy_of_the_device_comes_first), TEST(the_policy_may_end_to_want_something),
-		TEST(sets_without_one_bundle_are_a_failure), TEST(confirmations_are_given), TEST(the_server_sets_the_pace_within_bounds),
+		TEST(sets_without_one_bundle_are_a_failure), TEST(any_link_of_the_artifact_that_is_https_will_do), TEST(confirmations_are_given), TEST(the_server_sets_the_pace_within_bounds),
 		TEST(bad_json_is_refused), TEST(ids_that_do_not_belong_in_a_path_are_refused), TEST(delays_stay_below_their_ceiling),
 		TEST(a_damaged_record_is_an_empty_one),
 	};
