@@ -124,16 +124,19 @@ PY
   is "no program was restarted" "$(grep -c program_restarted "$AGENT_LOG")" 0
 }
 
-# In a laboratory of its own: it has no agent, only the library.
-swugenerator() {
-  local log=$LAB/swugenerator.out code
-  "$(dirname "$0")/swugenerator.sh" > "$log" 2>&1
+# script NAME: a check with a laboratory of its own. What it prints as "SKIP: reason" was not tried.
+script() {
+  local log=$LAB/$1.out code reason
+  INTEROP_DIR=$INTEROP_DIR "$(dirname "$0")/$1.sh" > "$log" 2>&1
   code=$?
-  grep -E '^(not )?ok - ' "$log"
+  grep -E '^(not )?ok - |^# ' "$log"
   N_OK=$((N_OK + $(grep -c '^ok - ' "$log")))
   N_FAILED=$((N_FAILED + $(grep -c '^not ok - ' "$log")))
-  [ "$code" != 77 ] || skip swugenerator "PyPI cannot be reached"
+  while read -r reason; do skip "$1" "$reason"; done < <(sed -n 's/^SKIP: //p' "$log")
+  [ "$code" = 0 ] || [ "$code" = 77 ] || grep -q '^not ok - ' "$log" || not_ok "$1.sh ends with $code: $(tail -n 3 "$log")"
 }
+swugenerator() { script swugenerator; }
+hawkbit() { script hawkbit; }
 
 # axe-core of npm in every view of the web page, in both colour schemes, wide and narrow: all its rules. Each script has a laboratory of its own.
 axe() {
@@ -234,7 +237,7 @@ est() {
 }
 
 need python3 curl swtpm mosquitto
-for check in "${@:-openapi_validator swugenerator axe schemathesis tlsfuzzer est}"; do
+for check in "${@:-openapi_validator swugenerator axe schemathesis tlsfuzzer est hawkbit}"; do
   for c in $check; do "$c"; done
 done
 echo
