@@ -129,7 +129,7 @@ script() {
   local log=$LAB/$1.out code reason
   INTEROP_DIR=$INTEROP_DIR "$(dirname "$0")/$1.sh" > "$log" 2>&1
   code=$?
-  grep -E '^(not )?ok - |^# ' "$log"
+  grep -E '^(not )?ok - |^# [A-Za-z]+ [0-9][0-9A-Za-z.]*$' "$log"
   N_OK=$((N_OK + $(grep -c '^ok - ' "$log")))
   N_FAILED=$((N_FAILED + $(grep -c '^not ok - ' "$log")))
   while read -r reason; do skip "$1" "$reason"; done < <(sed -n 's/^SKIP: //p' "$log")
