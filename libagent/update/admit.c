@@ -7,6 +7,7 @@
 
 #include "update/bootenv.h"
 #include "update/handler.h"
+#include "update/hardware.h"
 #include "update/install.h"
 #include "update/stream.h"
 #include "update/ticket.h"
@@ -37,6 +38,22 @@ int admit_ticket(struct install *in, uint64_t floor, uint64_t now_s, struct agen
 	return r;
 }
 
+/* A pattern that nobody can match may be why. */
+static int product_error(const struct manifest *m, const char *product, struct agent_error **err)
+{
+	int r = agent_error_set(err, -EPERM, "update.product", "release %s is for %s%s, this device is %s", m->release_id,
+				m->n_products == 0 ? "no product" : m->products[0], m->n_products > 1 ? " and others" : "", product);
+
+	for (size_t i = 0; !m->is_strict && i < m->n_products; i++) {
+		const char *fault = hardware_fault(m->products[i]);
+
+		if (fault != NULL)
+			return agent_error_set(err, -EPERM, "update.product", "release %s is not for this device, %s; in hardware-compatibility, the pattern %s is not taken: %s",
+					       m->release_id, product, m->products[i], fault);
+	}
+	return r;
+}
+
 int admit_release(const struct install *in, unsigned n_signers, uint64_t floor, uint64_t now_s, struct agent_error **err)
 {
 	const struct manifest *m = in->manifest;
@@ -45,8 +62,7 @@ int admit_release(const struct install *in, unsigned n_signers, uint64_t floor, 
 	if (n_signers < m->n_min_signers)
 		return agent_error_set(err, -EKEYREJECTED, "update.threshold", "release %s wants %u signers, %u are valid", m->release_id, m->n_min_signers, n_signers);
 	if (u->product != NULL && !manifest_fits(m, u->product))
-		return agent_error_set(err, -EPERM, "update.product", "release %s is for %s%s, this device is %s", m->release_id,
-				       m->n_products == 0 ? "no product" : m->products[0], m->n_products > 1 ? " and others" : "", u->product);
+		return product_error(m, u->product, err);
 	if (m->security_version < floor)
 		return agent_error_set(err, -ESTALE, "update.stale", "release %s has security version %" PRIu64 ", the floor is %" PRIu64, m->release_id,
 				       m->security_version, floor);

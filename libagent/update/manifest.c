@@ -11,6 +11,7 @@
 #include "update/bootenv.h"
 #include "update/cipher.h"
 #include "update/container.h"
+#include "update/hardware.h"
 #include "update/manifest_parts.h"
 #include "update/syntax.h"
 
@@ -710,7 +711,7 @@ bool manifest_image_is_plain(const struct manifest_image *image)
 bool manifest_fits(const struct manifest *m, const char *product)
 {
 	for (size_t i = 0; i < m->n_products; i++)
-		if (m->is_strict ? strcmp(m->products[i], product) == 0 : stock_hardware_fits(m->products[i], product))
+		if (m->is_strict ? strcmp(m->products[i], product) == 0 : hardware_fits(m->products[i], product))
 			return true;
 	return false;
 }

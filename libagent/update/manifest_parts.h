@@ -32,7 +32,5 @@ void part_where(const json_t *element, const char *kind, size_t index, char ret_
 
 /* The whole of a stock sw-description. */
 int stock_parse(const json_t *root, const struct manifest_policy *policy, struct manifest *m, struct agent_error **err);
-/* Does one entry of hardware-compatibility fit? */
-bool stock_hardware_fits(const char *entry, const char *product);
 
 #endif

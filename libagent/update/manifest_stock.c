@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <regex.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -26,40 +25,6 @@ struct stock {
 	char stray[FIELD_WHERE_MAX + 272];	/* the first that did not, and what it named */
 	unsigned depth;	/* of links from element to list */
 };
-
-/* ---- hardware ------------------------------------------------------------------------------------------------------- */
-
-static bool pattern_fits(const char *pattern, const char *text)
-{
-	unsigned n_bounds = 0;
-	regmatch_t match;
-	regex_t regex;
-	bool fits;
-
-	/* A bound is expanded by regcomp(): two of up to 99 are enough and cost little. */
-	for (const char *p = strchr(pattern, '{'); p != NULL; p = strchr(p + 1, '{'))
-		if (++n_bounds > 2 || strspn(p + 1, "0123456789") > 2 || (strchr(p, ',') != NULL && strspn(strchr(p, ',') + 1, "0123456789") > 2))
-			return false;
-	if (regcomp(&regex, pattern, REG_EXTENDED) != 0)
-		return false;
-	/*
-	 * SWUpdate does not anchor: "#RE:1.0" fits 21x07 there. Of all matches regexec() gives the first, and of those the longest (POSIX), so
-	 * all of @text if that is one. "^(" and ")$" around it would not do: "2)|(.*" fits anything then.
-	 */
-	fits = regexec(&regex, text, 1, &match, 0) == 0 && match.rm_so == 0 && (size_t)match.rm_eo == strlen(text);
-	regfree(&regex);
-	return fits;
-}
-
-bool stock_hardware_fits(const char *entry, const char *product)
-{
-	const char *colon = strchr(product, ':');
-	const char *revision = colon == NULL ? product : colon + 1;
-
-	if (strncmp(entry, "#RE:", 4) == 0)
-		return pattern_fits(entry + 4, revision) || pattern_fits(entry + 4, product);
-	return strcmp(entry, revision) == 0 || strcmp(entry, product) == 0;
-}
 
 /* ---- elements ------------------------------------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/file.h"
+#include "update/hardware.h"
 #include "update/manifest.h"
 #include "update/slot.h"
 #include "update/verify_private.h"
@@ -116,6 +117,13 @@ static void patterns_of_hardware_are_anchored(void **state)
 		{ "#RE:(", "gw:(", false },	   { "#RE:[0-9]{2}", "gw:12", true }, { "#RE:(a{99}){99}", "gw:a", false },
 		{ "#RE:2)|(.*", "gw:1", false }, { "#RE:^0|1$", "gw:1", true }, { "#RE:^0|1$", "gw:01", false },
 		{ "#RE:a|ab", "gw:ab", true }, { "#RE:((a{9}){9}){9}", "gw:a", false }, { "#RE:a{32767}", "gw:a", false }, { "", "gw:", false },
+		/* These take gigabytes of regcomp(), or hours of regexec(). */
+		{ "#RE:((((((((((((((((((((((((((((((((a+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+", "gw:a", false },
+		{ "#RE:((((((((((((((((a+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+", "gw:a", false }, { "#RE:((((((((a{2}){2}){2}){2}){2}){2}){2}){2}){2}){2}", "gw:a", false },
+		{ "#RE:((a?){99}){99}", "gw:a", false }, { "#RE:(.*)(.*)(.*)(.*)\\\\1\\\\2\\\\3\\\\4", "gw:aa", false }, { "#RE:a{1,99}{1,99}", "gw:a", false },
+		/* And these do not. */
+		{ "#RE:(a+)+", "gw:aaa", true }, { "#RE:[[:digit:]]+([.][0-9]{1,3}){1,3}(-rc[]0-9]+)?", "gw:1.22.3-rc4", true }, { "#RE:[^]]+", "gw:a", true },
+		{ "#RE:\\\\(a\\\\)", "gw:(a)", true }, { "#RE:((((((((a*)*)*)*)?)?)?)*)*", "gw:aaa", true }, { "#RE:[", "gw:[", false }, { "#RE:a)", "gw:a)", false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -128,6 +136,32 @@ static void patterns_of_hardware_are_anchored(void **state)
 		else if (manifest_fits(m, cases[i].product) != cases[i].fits)
 			fail_msg("\"%s\" and %s: not %d", cases[i].entry, cases[i].product, cases[i].fits);
 	}
+}
+
+static void patterns_that_are_not_taken_say_why(void **state)
+{
+	static const struct {
+		const char *entry, *why;
+	} cases[] = {
+		{ "1.0", NULL }, { "#RE:^1[.](0|1+)$", NULL }, { "#RE:", NULL }, { "#RE:[]^-]", NULL }, { "#RE:[[.-.]-[=z=][:upper:]]{3,}", NULL }, { "#RE:^|$|()", NULL },
+		{ "#RE:a**", "another one" }, { "#RE:(*a)", "follows nothing" }, { "#RE:^*", "follows nothing" }, { "#RE:((a)", "not closed" }, { "#RE:a)", "not opened" },
+		{ "#RE:(a)\\1", "back" }, { "#RE:\\ba", "GNU" }, { "#RE:a\\", "backslash" }, { "#RE:[a", "brackets" }, { "#RE:[z-a]", "brackets" }, { "#RE:[[:nothing:]]", "brackets" },
+		{ "#RE:[[.ab.]]", "brackets" }, { "#RE:a{0}", "bound" }, { "#RE:a{3,2}", "bound" }, { "#RE:a{,}", "bound" }, { "#RE:a{x}", "bound" }, { "#RE:a{256}", "255" },
+		{ "#RE:(a{99}){99}", "too long" }, { "#RE:((((((((((((((((((((((((((((((((((a))))))))))))))))))))))))))))))))))", "too deep" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *why = hardware_fault(cases[i].entry);
+
+		if (cases[i].why == NULL ? why != NULL : why == NULL || strstr(why, cases[i].why) == NULL)
+			fail_msg("\"%s\": %s", cases[i].entry, why == NULL ? "taken" : why);
+	}
+	assert_true(hardware_fits("#RE:[[.-.]-[=z=]]{3,}", "gw:az-"));
+	assert_true(hardware_fits("#RE:\\w\\W\\s\\S", "gw:a- b"));
+	assert_false(hardware_fits("#RE:\\w\\W\\s\\S", "gw:-a b"));
+	assert_true(hardware_fits("#RE:^gw:(1|2)$", "gw:2"));
+	assert_false(hardware_fits("#RE:1^", "gw:1"));
+	assert_true(hardware_fits("#RE:(^1|2)$|x", "gw:1"));
 }
 
 static void elements_say_what_swupdate_understands(void **state)
@@ -474,6 +508,7 @@ int main(void)
 		cmocka_unit_test(links_are_followed_as_in_the_manual),
 		cmocka_unit_test(links_that_lead_nowhere_or_in_circles_are_refused),
 		cmocka_unit_test(patterns_of_hardware_are_anchored),
+		cmocka_unit_test(patterns_that_are_not_taken_say_why),
 		cmocka_unit_test(elements_say_what_swupdate_understands),
 		cmocka_unit_test(numbers_are_read_as_swupdate_reads_them),
 		cmocka_unit_test(comments_are_no_text),
