@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef UPDATE_MANIFEST_PARTS_H
 #define UPDATE_MANIFEST_PARTS_H
-/* Between manifest.c (the strict profile, and what both have in common) and manifest_stock.c. */
+/* Between manifest.c (the strict profile), manifest_stock.c, and manifest_parts.c, which is what both have in common. */
 #include "update/fields.h"
 #include "update/manifest.h"
 
