@@ -18,6 +18,9 @@
 enum { FIELD_INO, FIELD_MODE, FIELD_UID, FIELD_GID, FIELD_NLINK, FIELD_MTIME, FIELD_FILESIZE, FIELD_DEVMAJOR, FIELD_DEVMINOR,
        FIELD_RDEVMAJOR, FIELD_RDEVMINOR, FIELD_NAMESIZE, FIELD_CHECKSUM, N_FIELDS };
 
+static const char *const field_names[N_FIELDS] = { "ino", "mode", "uid", "gid", "nlink", "mtime", "filesize", "devmajor", "devminor", "rdevmajor", "rdevminor",
+						   "namesize", "checksum" };
+
 struct container {
 	struct source source;
 	bool has_checksum;
@@ -141,6 +144,12 @@ static int name_check(struct container *c, size_t size, struct agent_error **err
 	return 0;
 }
 
+/* What has no name yet is told by what comes before it. */
+static const char *last_name(const struct container *c)
+{
+	return c->n_names == 0 ? "the beginning" : c->names[c->n_names - 1];
+}
+
 static int header_parse(struct container *c, const uint8_t *bytes, uint32_t *field, struct agent_error **err)
 {
 	struct buf in = buf_from(bytes, HEADER_BYTES);
@@ -151,19 +160,24 @@ static int header_parse(struct container *c, const uint8_t *bytes, uint32_t *fie
 	else if (memcmp(bytes, "070701", 6) == 0)
 		c->has_checksum = false;
 	else
-		return agent_error_set(err, -EBADMSG, "container.magic", "no CPIO header (070701 or 070702) at byte %" PRIu64, c->position - HEADER_BYTES);
+		return agent_error_set(err, -EBADMSG, "container.magic", "no CPIO header (070701 or 070702) at byte %" PRIu64 ", after %s",
+				       c->position - HEADER_BYTES, last_name(c));
 	r = buf_skip(&in, 6);
-	for (int i = 0; r == 0 && i < N_FIELDS; i++)
+	for (int i = 0; r == 0 && i < N_FIELDS; i++) {
 		r = buf_get_hex32(&in, &field[i]);
-	if (r < 0)
-		return agent_error_set(err, -EBADMSG, "container.header", "header before byte %" PRIu64 " has a field that is no number", c->position);
+		if (r < 0)
+			return agent_error_set(err, -EBADMSG, "container.header", "header before byte %" PRIu64 ", after %s: its %s is no number of 8 hexadecimal digits",
+					       c->position, last_name(c), field_names[i]);
+	}
 	if (field[FIELD_NAMESIZE] < 2 || field[FIELD_NAMESIZE] > CONTAINER_NAME_MAX)
-		return agent_error_set(err, -EBADMSG, "container.name", "member name of %" PRIu32 " bytes, limit %d", field[FIELD_NAMESIZE], CONTAINER_NAME_MAX);
+		return agent_error_set(err, -EBADMSG, "container.name", "header before byte %" PRIu64 ", after %s: its namesize is %" PRIu32 ", allowed are 2 to %d",
+				       c->position, last_name(c), field[FIELD_NAMESIZE], CONTAINER_NAME_MAX);
 	return 0;
 }
 
 int container_next(struct container *c, struct member *ret_member, struct agent_error **err)
 {
+	char what[CONTAINER_NAME_MAX + 64];
 	uint8_t header[HEADER_BYTES];
 	uint32_t field[N_FIELDS] = { 0 };
 	bool is_trailer;
@@ -173,11 +187,12 @@ int container_next(struct container *c, struct member *ret_member, struct agent_
 		return agent_error_set(err, -EINVAL, "container.order", "member %s was not read whole", c->name);
 	if (c->at_end)
 		return 0;
-	r = read_exactly(c, header, sizeof(header), "a member header", err);
+	snprintf(what, sizeof(what), "the header of the member after %s", last_name(c));
+	r = read_exactly(c, header, sizeof(header), what, err);
 	if (r == 0)
 		r = header_parse(c, header, field, err);
 	if (r == 0)
-		r = read_exactly(c, c->name, field[FIELD_NAMESIZE], "a member name", err);
+		r = read_exactly(c, c->name, field[FIELD_NAMESIZE], what, err);
 	if (r == 0)
 		r = name_check(c, field[FIELD_NAMESIZE], err);
 	if (r == 0)
@@ -192,7 +207,7 @@ int container_next(struct container *c, struct member *ret_member, struct agent_
 	}
 	/* Some generators write no file type at all; links, folders and devices have no business here. */
 	if ((field[FIELD_MODE] & S_IFMT) != 0 && (field[FIELD_MODE] & S_IFMT) != S_IFREG)
-		return agent_error_set(err, -EBADMSG, "container.header", "member %s is not a regular file", c->name);
+		return agent_error_set(err, -EBADMSG, "container.header", "member %s is not a regular file, its mode is %06" PRIo32, c->name, field[FIELD_MODE]);
 	if (c->n_names == CONTAINER_MEMBERS_MAX)
 		return agent_error_set(err, -EMSGSIZE, "container.members", "more than %d members", CONTAINER_MEMBERS_MAX);
 	c->names[c->n_names] = strdup(c->name);

@@ -96,6 +96,24 @@ int field_get_sha256(const json_t *group, const char *where, const char *key, ui
 	return 0;
 }
 
+int fields_are_strings(const json_t *group, const char *where, const char *const *names, struct agent_error **err)
+{
+	for (size_t i = 0; names[i] != NULL; i++)
+		if (json_object_get(group, names[i]) != NULL && !json_is_string(json_object_get(group, names[i])))
+			return agent_error_set(err, -EBADMSG, "manifest.type", "%s: %s must be a string", where, names[i]);
+	return 0;
+}
+
+int fields_are_bools(const json_t *group, const char *where, const char *const *names, struct agent_error **err)
+{
+	bool value;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && names[i] != NULL; i++)
+		r = field_get_bool(group, where, names[i], &value, err);
+	return r;
+}
+
 int fields_check(const json_t *group, const char *where, const char *const *known, struct agent_error **err)
 {
 	const char *key;

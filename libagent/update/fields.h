@@ -26,6 +26,9 @@ int field_get_u64(const json_t *group, const char *where, const char *key, uint6
 /* false when it is not there; the strings "true" and "false" as well. */
 int field_get_bool(const json_t *group, const char *where, const char *key, bool *ret_value, struct agent_error **err);
 int field_get_sha256(const json_t *group, const char *where, const char *key, uint8_t ret_digest[DIGEST_SIZE], struct agent_error **err);
+/* Members that only stock SWUpdate reads: of the kind that it wants, where they are there at all. @names ends with NULL. */
+int fields_are_strings(const json_t *group, const char *where, const char *const *names, struct agent_error **err);
+int fields_are_bools(const json_t *group, const char *where, const char *const *names, struct agent_error **err);
 /* Groups of the strict profile hold known keys only: what we would skip, stock SWUpdate or a later version might obey. */
 int fields_check(const json_t *group, const char *where, const char *const *known, struct agent_error **err);
 /* -EOPNOTSUPP manifest.unsupported if one of @names is there. */

@@ -25,6 +25,10 @@ static const char *const unsupported_keys[] = { "hook", "preinstall", "postinsta
 						"install-if-different", "install-if-higher", "preserve-attributes", "ref",
 						"data", "embedded-script", NULL };
 
+/* What is here for stock SWUpdate only. */
+static const char *const peer_strings[] = { "device", "name", "version", "filesystem", NULL };
+static const char *const peer_bools[] = { "installed-directly", NULL };
+
 static int chunks_parse(const json_t *properties, const char *where, struct manifest_image *image, struct agent_error **err)
 {
 	uint64_t chunk_bytes = 0;
@@ -114,6 +118,10 @@ static int image_parse(const json_t *element, size_t index, bool is_file, struct
 	if (r == 0)
 		r = fields_check(element, where, is_file ? file_keys : image_keys, err);
 	if (r == 0)
+		r = fields_are_strings(element, where, peer_strings, err);
+	if (r == 0)
+		r = fields_are_bools(element, where, peer_bools, err);
+	if (r == 0)
 		r = part_member(element, where, "filename", image->member, err);
 	if (r == 0)
 		r = field_get_sha256(element, where, "sha256", image->sha256, err);
@@ -136,8 +144,11 @@ static int image_parse(const json_t *element, size_t index, bool is_file, struct
 
 static const char *const unsupported_sections[] = { "partitions", "uboot", "vars", "namespace-for-vars", "embedded-script",
 						    "hook", "lua", "ref", "update-type", NULL };
-static const char *const software_scalars[] = { "version", "description", "name", "hardware-compatibility", "bootloader_transaction_marker",
-						"bootloader_state_marker", "reboot", NULL };
+/* Of these only "version" is read here; the others are for stock SWUpdate. */
+static const char *const software_strings[] = { "version", "description", "name", NULL };
+static const char *const software_bools[] = { "bootloader_transaction_marker", "bootloader_state_marker", "reboot", NULL };
+static const char *const software_lists[] = { "hardware-compatibility", NULL };
+static const char *const *const software_members[] = { software_strings, software_bools, software_lists };
 
 /* What one selection installs. */
 struct choice {
@@ -242,34 +253,55 @@ static int choice_parse(const json_t *group, bool allow_scripts, struct manifest
 	return 0;
 }
 
+static bool is_software_member(const char *key)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(software_members); i++)
+		for (size_t k = 0; software_members[i][k] != NULL; k++)
+			if (strcmp(software_members[i][k], key) == 0)
+				return true;
+	return false;
+}
+
+/* What stock SWUpdate could not read, or would read otherwise, does not go through here. */
+static int software_check(const json_t *software, struct agent_error **err)
+{
+	const json_t *list = json_object_get(software, "hardware-compatibility"), *entry;
+	bool is_good = list == NULL || json_is_array(list);
+	size_t i;
+	int r = fields_are_strings(software, "software", software_strings, err);
+
+	if (r == 0)
+		r = fields_are_bools(software, "software", software_bools, err);
+	json_array_foreach(list, i, entry)
+		is_good = is_good && json_is_string(entry);
+	return r < 0 || is_good ? r : agent_error_set(err, -EBADMSG, "manifest.type", "software: hardware-compatibility must be a list of strings");
+}
+
 /*
  * Stock SWUpdate picks one "set" and "mode", which name the device; here the device comes from our configuration. So all
  * of them must carry the same images, and any one may be read. @depth 0 is software itself, then set (or board), then mode.
  */
-static int selections_parse(const json_t *group, unsigned depth, bool allow_scripts, struct manifest *m, struct agent_error **err)
+static int selections_parse(const json_t *group, const char *where, unsigned depth, bool allow_scripts, struct manifest *m, struct agent_error **err)
 {
 	const char *key;
 	json_t *value;
-	int r = fields_refuse(group, "software", unsupported_sections, err);
+	int r = fields_refuse(group, where, unsupported_sections, err);
 
 	if (r == 0)
 		r = choice_parse(group, allow_scripts, m, err);
 	if (r < 0)
 		return r;
 	json_object_foreach((json_t *)group, key, value) {
+		char inner[FIELD_WHERE_MAX];
+
 		if (strcmp(key, "images") == 0 || strcmp(key, "files") == 0 || strcmp(key, "bootenv") == 0 || strcmp(key, "scripts") == 0)
 			continue;
-		if (depth == 0 && !json_is_object(value)) {
-			size_t i = 0;
-
-			while (software_scalars[i] != NULL && strcmp(software_scalars[i], key) != 0)
-				i++;
-			if (software_scalars[i] != NULL)
-				continue;
-		}
+		if (depth == 0 && is_software_member(key))
+			continue;
 		if (!json_is_object(value) || depth >= 3)
-			return agent_error_set(err, -EBADMSG, "manifest.unknown", "software: %s is not known", key);
-		r = selections_parse(value, depth + 1, allow_scripts, m, err);
+			return agent_error_set(err, -EBADMSG, "manifest.unknown", "%s: %s is not known", where, key);
+		snprintf(inner, sizeof(inner), "%s.%s", where, key);
+		r = selections_parse(value, inner, depth + 1, allow_scripts, m, err);
 		if (r < 0)
 			return r;
 	}
@@ -456,7 +488,9 @@ static int strict_parse(const json_t *root, const struct manifest_policy *policy
 	if (r == 0)
 		r = agent_parse(json_object_get(root, "agent"), m, err);
 	if (r == 0)
-		r = selections_parse(software, 0, policy->allow_scripts, m, err);
+		r = software_check(software, err);
+	if (r == 0)
+		r = selections_parse(software, "software", 0, policy->allow_scripts, m, err);
 	return r < 0 ? r : script_names_check(json_object_get(root, "agent"), m, err);
 }
 
@@ -467,7 +501,7 @@ static int tree_parse(const json_t *root, const struct manifest_policy *policy, 
 	if (!json_is_object(root) || !json_is_object(json_object_get(root, "software")))
 		return field_missing("sw-description", "group software", err);
 	if (json_object_get(root, "agent") != NULL && is_raw_signature)
-		return agent_error_set(err, -EKEYREJECTED, "update.signature", "a bundle with the agent group must be signed with CMS");
+		return agent_error_set(err, -EKEYREJECTED, "update.signature", "sw-description.sig: a bundle with the agent group must be signed with CMS");
 	if (json_object_get(root, "agent") != NULL)
 		r = strict_parse(root, policy, m, err);
 	else if (policy->allow_compat)

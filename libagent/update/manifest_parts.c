@@ -71,7 +71,7 @@ int part_filters(const json_t *element, const char *where, struct manifest_image
 		if (r < 0)
 			return r;
 		if (strcmp(image->filter, "zlib") != 0 && strcmp(image->filter, "zstd") != 0)
-			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: compression %s is not supported", where, image->filter);
+			return agent_error_set(err, -EOPNOTSUPP, "manifest.unsupported", "%s: compressed = \"%s\" is not supported", where, image->filter);
 	}
 	return cipher_parse(element, where, image, err);
 }

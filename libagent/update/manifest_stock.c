@@ -525,6 +525,9 @@ int stock_parse(const json_t *root, const struct manifest_policy *policy, struct
 		s.lookup.set = set;
 		if (r == 0)
 			r = selection_parse(&s, err);
+		if (r == 0 && m->n_images == 0)
+			r = agent_error_set(err, -EBADMSG, "manifest.missing", "software has no images or files for the selection %s, which update.selections asks for",
+					    policy->selection);
 	} else if (r == 0) {
 		r = selection_find(&s, json_object_get(root, "software"), err);
 	}

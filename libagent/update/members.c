@@ -167,9 +167,12 @@ static int trust_install(struct install *in, struct container *container, const 
 	if (in->trust_text == NULL)
 		return agent_error_set(err, -EBADMSG, "update.order", "%s must come before %s", in->manifest->trust_member, member->name);
 	r = verify_load(container, member, SIGNATURE_MAX, &signature, err);
-	if (r == 0)
-		r = trust_advance(in->u->ctx, &in->trust, in->is_trial ? -1 : in->u->state_fd, in->u->n_min_signers, in->trust_text, in->trust_size, signature,
-				  (size_t)member->size_bytes, in->now_s, err);
+	if (r < 0)
+		return r;
+	r = trust_advance(in->u->ctx, &in->trust, in->is_trial ? -1 : in->u->state_fd, in->u->n_min_signers, in->trust_text, in->trust_size, signature,
+			  (size_t)member->size_bytes, in->now_s, err);
+	if (r < 0)
+		return agent_error_prefix(err, r, "%s", member->name);
 	in->has_changed_trust = r == 0;
 	return r;
 }

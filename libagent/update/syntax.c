@@ -219,35 +219,37 @@ static int libconfig_parse(const char *given, json_t **ret_root, struct agent_er
 	return r;
 }
 
-static bool has_fraction(const json_t *node)
+/* The member that is a fraction, or holds one in a list; NULL if none does. @name is that of @node. */
+static const char *fraction_find(const json_t *node, const char *name)
 {
-	const char *key;
+	const char *key, *found = json_is_real(node) ? name : NULL;
 	json_t *child;
 	size_t i;
 
-	if (json_is_real(node))
-		return true;
 	json_object_foreach((json_t *)node, key, child)
-		if (has_fraction(child))
-			return true;
+		if (found == NULL)
+			found = fraction_find(child, key);
 	json_array_foreach(node, i, child)
-		if (has_fraction(child))
-			return true;
-	return false;
+		if (found == NULL)
+			found = fraction_find(child, name);
+	return found;
 }
 
 static int json_parse(const char *text, size_t size, json_t **ret_root, struct agent_error **err)
 {
 	json_error_t error;
+	const char *fraction;
 	json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
 
 	if (root == NULL)
 		return agent_error_set(err, -EBADMSG,
 				       json_error_code(&error) == json_error_duplicate_key ? "manifest.duplicate" : "manifest.syntax",
 				       "line %d of sw-description: %s", error.line, error.text);
-	if (has_fraction(root)) {
+	fraction = fraction_find(root, "");
+	if (fraction != NULL) {
+		agent_error_set(err, -EBADMSG, "manifest.syntax", "sw-description: %.60s is a fraction, which has no meaning here", fraction);
 		json_decref(root);
-		return agent_error_set(err, -EBADMSG, "manifest.syntax", "sw-description: fractions have no meaning here");
+		return -EBADMSG;
 	}
 	*ret_root = root;
 	return 0;

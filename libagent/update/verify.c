@@ -63,7 +63,7 @@ int verify_manifest(const struct verify_policy *policy, struct container *contai
 	else
 		r = cms_verify_signers(policy->trust, signature, signature_size, manifest, manifest_size, policy->n_min_signers, policy->now_s, &signers, err);
 	if (r < 0)
-		return r;
+		return agent_error_prefix(err, r, "%s", SIGNATURE_NAME);
 	buf = calloc(1, sizeof(*buf));
 	if (buf == NULL)
 		return agent_error_set(err, -ENOMEM, "container.memory", "no memory for sw-description");

@@ -424,9 +424,41 @@ static void without_permission_no_script_is_read(void **state)
 	}
 }
 
+/* Members that only stock SWUpdate reads: what it could not read is refused here as well, by name. */
+static void members_for_the_peer_are_of_its_kind(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
+		{ SOFTWARE("description = 5; " STABLE) AGENT, "software: description must be a string" },
+		{ SOFTWARE("description = { a = 1; }; " STABLE) AGENT, "software: description must be a string" },
+		{ SOFTWARE("name = [ \"a\" ]; " STABLE) AGENT, "software: name must be a string" },
+		{ SOFTWARE("reboot = \"now\"; " STABLE) AGENT, "software: reboot must be true or false" },
+		{ SOFTWARE("bootloader_state_marker = 1; " STABLE) AGENT, "software: bootloader_state_marker must be true or false" },
+		{ SOFTWARE("hardware-compatibility = \"1\"; " STABLE) AGENT, "software: hardware-compatibility must be a list of strings" },
+		{ SOFTWARE("hardware-compatibility = [ 1 ]; " STABLE) AGENT, "software: hardware-compatibility must be a list of strings" },
+		{ SOFTWARE("images = ( " ELEMENT_("/dev/a", "name = 1;", PROPERTIES) " );") AGENT, "image 0 (i): name must be a string" },
+		{ SOFTWARE("images = ( " ELEMENT_("/dev/a", "version = 1L;", PROPERTIES) " );") AGENT, "image 0 (i): version must be a string" },
+		{ SOFTWARE("images = ( { filename = \"i\"; installed-directly = 7; } );") AGENT, "image 0 (i): installed-directly must be true or false" },
+		{ SOFTWARE("images = ( { filename = \"i\"; device = true; } );") AGENT, "image 0 (i): device must be a string" },
+		{ SOFTWARE("stable = { copy-1 = { note = 1; }; };") AGENT, "software.stable.copy-1: note is not known" },
+		{ SOFTWARE("stable = { copy-1 = { ref = \"#./copy-2\"; }; };") AGENT, "software.stable.copy-1: ref is not supported" },
+		{ "{\"software\":{\"version\":\"1\",\"hardware-compatibility\":[\"1\",2.5]}}", "sw-description: hardware-compatibility is a fraction" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(manifest_freep) struct manifest *m = NULL;
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		if (parse(cases[i].text, false, &m, &err) == 0 || strstr(agent_error_message(err), cases[i].says) == NULL)
+			fail_msg("case %zu: %s", i, err == NULL ? "taken" : agent_error_message(err));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(members_for_the_peer_are_of_its_kind),
 		cmocka_unit_test(scripts_stand_in_their_order),
 		cmocka_unit_test(bad_scripts_are_refused),
 		cmocka_unit_test(without_permission_no_script_is_read),
