@@ -195,7 +195,8 @@ static int member_install(struct install *in, struct container *container, const
 			continue;
 		in->table_bytes += member->size_bytes;
 		if (in->table_bytes > STREAM_TABLES_MAX)
-			return agent_error_set(err, -EMSGSIZE, "update.chunk-table", "chunk tables of more than %d bytes: use larger chunks", STREAM_TABLES_MAX);
+			return agent_error_set(err, -EMSGSIZE, "update.chunk-table", "chunk tables of more than %d bytes, with %s: use larger chunks", STREAM_TABLES_MAX,
+					       member->name);
 		return stream_read_table(container, &m->images[i], member->size_bytes, &in->tables[i], err);
 	}
 	if (manifest_skips(m, member->name))
