@@ -70,16 +70,45 @@ static void gzip_close(void *state)
 	free(state);
 }
 
+#define ZSTD_MAGIC_SIZE 4
+
+struct zstd {
+	ZSTD_DCtx *z;
+	uint8_t magic[ZSTD_MAGIC_SIZE];	/* the first bytes of the frame under way */
+	uint64_t n_frame;		/* how much of it was read */
+};
+
+static void zstd_close(void *state)
+{
+	struct zstd *zstd = state;
+
+	if (zstd == NULL)
+		return;
+	ZSTD_freeDCtx(zstd->z);
+	free(zstd);
+}
+
 static int zstd_open(void **ret_state, struct agent_error **err)
 {
-	ZSTD_DCtx *z = ZSTD_createDCtx();
+	struct zstd *zstd = calloc(1, sizeof(*zstd));
 
-	if (z == NULL || ZSTD_isError(ZSTD_DCtx_setParameter(z, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG))) {
-		ZSTD_freeDCtx(z);
+	if (zstd != NULL)
+		zstd->z = ZSTD_createDCtx();
+	if (zstd == NULL || zstd->z == NULL || ZSTD_isError(ZSTD_DCtx_setParameter(zstd->z, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG))) {
+		zstd_close(zstd);
 		return no_memory(err);
 	}
-	*ret_state = z;
+	*ret_state = zstd;
 	return 0;
+}
+
+/*
+ * RFC 8878, 3.1.1 and 3.1.2: a frame, or one to skip. libzstd may have been built with decoders of what was there before the format was fixed, which know no
+ * bound for their window.
+ */
+static bool is_frame(const uint8_t magic[ZSTD_MAGIC_SIZE])
+{
+	return memcmp(magic, "\x28\xb5\x2f\xfd", ZSTD_MAGIC_SIZE) == 0 || ((magic[0] & 0xf0) == 0x50 && memcmp(magic + 1, "\x2a\x4d\x18", 3) == 0);
 }
 
 static int zstd_run(void *state, const uint8_t **in, size_t *n_in, uint8_t *out, size_t n_out, size_t *ret_out, bool *ret_end,
@@ -87,8 +116,16 @@ static int zstd_run(void *state, const uint8_t **in, size_t *n_in, uint8_t *out,
 {
 	ZSTD_inBuffer input = { .src = *in, .size = *n_in };
 	ZSTD_outBuffer output = { .dst = out, .size = n_out };
-	size_t r = ZSTD_decompressStream(state, &output, &input);
+	struct zstd *zstd = state;
+	size_t r;
 
+	for (size_t i = 0; zstd->n_frame + i < ZSTD_MAGIC_SIZE && i < *n_in; i++) {
+		zstd->magic[zstd->n_frame + i] = (*in)[i];
+		if (zstd->n_frame + i == ZSTD_MAGIC_SIZE - 1 && !is_frame(zstd->magic))
+			return agent_error_set(err, -EBADMSG, "update.compression", "the zstd stream is damaged or is followed by something: no frame of RFC 8878 begins with %02x%02x%02x%02x",
+					       zstd->magic[0], zstd->magic[1], zstd->magic[2], zstd->magic[3]);
+	}
+	r = ZSTD_decompressStream(zstd->z, &output, &input);
 	if (ZSTD_isError(r))
 		return agent_error_set(err, -EBADMSG, "update.compression", "the zstd stream is damaged, is followed by something, or wants a window above %d MiB: %s",
 				       1 << (ZSTD_WINDOW_LOG - 20), ZSTD_getErrorName(r));
@@ -96,12 +133,8 @@ static int zstd_run(void *state, const uint8_t **in, size_t *n_in, uint8_t *out,
 	*n_in -= input.pos;
 	*ret_out = output.pos;
 	*ret_end = r == 0;
+	zstd->n_frame = r == 0 ? 0 : zstd->n_frame + input.pos;
 	return 0;
-}
-
-static void zstd_close(void *state)
-{
-	ZSTD_freeDCtx(state);
 }
 
 /* ---- none ------------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 
 #include "base/macro.h"
 #include "context.h"
+#include "update/cipher.h"
 #include "update/handler.h"
 #include "update/hash.h"
 #include "update/install.h"
@@ -64,10 +65,29 @@ static int slot_prepare(struct install *in, size_t i, struct agent_error **err)
 	return r;
 }
 
+/* What no key can make of it is said before anything is touched, and not blamed on the key afterwards. */
+static int cipher_check(const struct manifest_image *image, uint64_t stored, struct agent_error **err)
+{
+	const struct cipher_type *type = cipher_find(image->cipher);
+	bool is_cbc = type != NULL && strcmp(type->mode, "CBC") == 0;
+	uint64_t most = is_cbc ? stored - 1 : stored, least = is_cbc ? stored - CIPHER_BLOCK : stored;
+
+	if (type == NULL)
+		return 0;
+	if (is_cbc && (stored == 0 || stored % CIPHER_BLOCK != 0))
+		return agent_error_set(err, -EBADMSG, "update.decryption", "%s has %" PRIu64 " bytes, which is no multiple of the %d of %s: it was cut, or is not encrypted",
+				       image->member, stored, CIPHER_BLOCK, image->cipher);
+	if (strcmp(image->filter, "none") == 0 && image->plain_bytes != 0 && (image->plain_bytes < least || image->plain_bytes > most))
+		return agent_error_set(err, -EBADMSG, "update.size", "%s decrypts to %" PRIu64 " to %" PRIu64 " bytes, %" PRIu64 " were signed", image->member, least, most,
+				       image->plain_bytes);
+	return 0;
+}
+
 /* What the archive says of image @i against what was signed and what has room; nothing was touched for its member yet. */
 static int image_check(struct install *in, size_t i, uint64_t member_bytes, struct agent_error **err)
 {
 	struct manifest_image *image = &in->manifest->images[i];
+	int r;
 
 	if (image->has_stored_bytes && member_bytes != image->stored_bytes)
 		return agent_error_set(err, -EBADMSG, "update.size", "%s has %" PRIu64 " bytes, %" PRIu64 " were signed", image->member, member_bytes,
@@ -82,6 +102,9 @@ static int image_check(struct install *in, size_t i, uint64_t member_bytes, stru
 	/* A file may be empty; an image of nothing is a mistake. */
 	if (member_bytes == 0 && !image->is_file)
 		return agent_error_set(err, -EBADMSG, "update.size", "%s is empty", image->member);
+	r = cipher_check(image, member_bytes, err);
+	if (r < 0)
+		return r;
 	if (image->plain_bytes > in->max_bytes[i])
 		return agent_error_set(err, -ENOSPC, "slot.size", "%s: image of %" PRIu64 " bytes at offset %" PRIu64 " does not fit, there is room for %" PRIu64,
 				       image->member, image->plain_bytes, image->offset, in->max_bytes[i]);

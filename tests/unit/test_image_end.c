@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "update/filter.h"
+
 /* A disk that said "synced" and lost a bit of this file. */
 static const char *rotten;
 static off_t rotten_at;
@@ -90,6 +92,13 @@ static void each_fault_has_its_name_and_the_member(void **state)
 		{ "stock, cut", { .is_stock = true }, .is_cut = true, .name = "container.short", .says = "inside image" },
 		{ "stock, no gzip", { .is_stock = true, .stock_element = "compressed = \"zlib\";" }, .name = "update.compression", .says = "image: the gzip stream" },
 		{ "stock, no zstd", { .is_stock = true, .stock_element = "compressed = \"zstd\";" }, .name = "update.compression", .says = "image: the zstd stream" },
+		{ "stock, AES of no whole blocks", { .is_stock = true, .add_to_member = 1, .stock_element = "encrypted = \"aes-cbc\";" }, .name = "update.decryption",
+		  .says = "image has 300001 bytes, which is no multiple of the 16", .changes_nothing = true },
+		{ "stock, AES-CBC, size", { .is_stock = true, .stock_element = "encrypted = \"aes-cbc\"; properties = { decrypted-size = \"300000\"; };" }, .name = "update.size",
+		  .says = "image decrypts to 299984 to 299999 bytes, 300000 were signed", .changes_nothing = true },
+		{ "stock, AES-CTR, size", { .is_stock = true, .stock_element = "encrypted = \"aes-ctr\"; properties = { decrypted-size = \"299999\"; };" }, .name = "update.size",
+		  .says = "image decrypts to 300000 to 300000 bytes, 299999 were signed", .changes_nothing = true },
+		{ "stock, AES, padding", { .is_stock = true, .stock_element = "encrypted = \"aes-cbc\";" }, .name = "update.decryption", .says = "image: the end of the decrypted image" },
 		{ "stock, too long", { .is_stock = true, .stock_element = "offset = \"800000\";" }, .name = "slot.size", .says = "image: image of 300000 bytes at offset 800000",
 		  .changes_nothing = true },
 	};
@@ -105,6 +114,7 @@ static void each_fault_has_its_name_and_the_member(void **state)
 		device_setup(&fresh);
 		d = fresh;
 		u = engine_with(d, &(struct agent_update_options){ .allow_compat = 1 });
+		assert_int_equal(agent_update_set_key(u, (const uint8_t *)"0123456789abcdef", 16, (const uint8_t *)"0123456789abcdef", NULL), 0);
 		bundle_make(d, &rows[i].bundle, &bytes);
 		if (rows[i].rot_at > 0) {
 			rotten = d->slot[1];
@@ -164,9 +174,49 @@ static void files_have_the_same_names(void **state)
 	}
 }
 
+/* Frames of zstd 0.5 to 0.7, which libzstd may still read with a window of any size; also where the magic is cut in two, and in a second frame. */
+static void frames_of_old_formats_are_refused(void **state)
+{
+	static const uint8_t old[] = { 0x27, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0 }, skip[] = { 0x5a, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 'x' };
+	const struct filter *filter = filter_find("zstd");
+	uint8_t frame[64], stream[128], out[64];
+	size_t n_frame = ZSTD_compress(frame, sizeof(frame), "abc", 3, 1);
+
+	for (size_t first = 1; first < 8; first++) {
+		for (int is_old = 0; is_old < 2; is_old++) {
+			_cleanup_error_ struct agent_error *err = NULL;
+			const uint8_t *in = stream;
+			size_t n = 0, n_out, sum = 0;
+			bool at_end = false;
+			void *z = NULL;
+			int r = 0;
+
+			memcpy(stream, skip, sizeof(skip));
+			memcpy(stream + sizeof(skip), frame, n_frame);
+			memcpy(stream + sizeof(skip) + n_frame, is_old ? old : frame, is_old ? sizeof(old) : n_frame);
+			n = sizeof(skip) + n_frame + (is_old ? sizeof(old) : n_frame);
+			assert_int_equal(filter->open(&z, NULL), 0);
+			while (r == 0 && n > 0) {
+				size_t part = n < first ? n : first, left = part;
+
+				r = filter->run(z, &in, &left, out, sizeof(out), &n_out, &at_end, &err);
+				n -= part - left;
+				sum += r == 0 ? n_out : 0;
+			}
+			filter->close(z);
+			assert_int_equal(sum, is_old ? 3 : 6);
+			if (is_old)
+				assert_error(&err, -EBADMSG, "update.compression");
+			else
+				assert_true(r == 0 && at_end);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(frames_of_old_formats_are_refused),
 		cmocka_unit_test(each_fault_has_its_name_and_the_member),
 		cmocka_unit_test_setup_teardown(files_have_the_same_names, device_setup, device_teardown),
 	};
