@@ -243,6 +243,9 @@ static int element_parse(struct stock *s, const json_t *element, size_t index, b
 		r = sizes_parse(element, where, image, err);
 	if (r == 0)
 		r = offset_parse(element, where, image, err);
+	/* SWUpdate would leave a hole at the beginning of the file. */
+	if (r == 0 && image->is_file && image->offset != 0)
+		r = agent_error_set(err, -EBADMSG, "manifest.value", "%s: offset is for images in slots; a file has none here", where);
 	if (r == 0)
 		r = identity_parse(element, where, image, err);
 	if (r == 0 && strcmp(image->type, "ubivol") == 0)

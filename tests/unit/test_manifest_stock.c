@@ -373,6 +373,7 @@ static void what_runs_code_or_has_no_meaning_is_refused(void **state)
 		{ SOFTWARE(IMAGES(IMAGE("i", "")) "scripts = ( " IMAGE("s.lua", "type = \"lua\";") " );"), -EOPNOTSUPP, "manifest.unsupported", "lua are never run" },
 		{ ONE("type = \"docker_containercreate\";"), -EOPNOTSUPP, "manifest.unsupported", "image 0 (i): images of type docker_containercreate" },
 		{ ONE("compressed = \"xz\";"), -EOPNOTSUPP, "manifest.unsupported", "xz" },
+		{ ONE("type = \"rawfile\"; path = \"/x\"; offset = \"4K\";"), -EBADMSG, "manifest.value", "offset" },
 		{ ONE("encrypted = \"aes-gcm\";"), -EOPNOTSUPP, "manifest.unsupported", "aes-gcm" },
 		{ ONE("offset = \"4T\";"), -EBADMSG, "manifest.value", "offset" },
 		{ ONE("offset = \"4KK\";"), -EBADMSG, "manifest.value", "offset" },
