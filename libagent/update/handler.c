@@ -16,6 +16,11 @@ static const struct update_handler *const update_handlers[] = {
 #endif
 };
 
+bool handler_compares_hash(const struct update_handler *handler, const struct manifest_image *image)
+{
+	return handler->read_at != NULL && image->has_chunks && manifest_image_is_plain(image);
+}
+
 const struct update_handler *handler_find(const char *type)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(update_handlers); i++)

@@ -34,9 +34,10 @@ struct update_handler {
 	int (*put_block)(void *handle, size_t size, struct agent_error **err);
 	/* The next @size bytes, whole blocks but at the end, were found in the slot already; NULL if this kind has no such thing. */
 	int (*skip)(void *handle, size_t size, struct agent_error **err);
-	/* Hashes the blocks of images that are not stored as they are itself, beside the writing; finish() then gets no @sha256. */
-	bool hashes;
-	/* All bytes are in: sync, read back past the cache and compare with the SHA-256 of the plain bytes. -EBADMSG slot.readback. */
+	/*
+	 * All bytes are in: sync, read back past the cache and compare. With what was written, by a tag (crypto/tag.h), as the caller compared all
+	 * of it with what was signed; or, where handler_compares_hash(), with the signed @sha256, which is NULL elsewhere. -EBADMSG slot.readback.
+	 */
 	int (*finish)(void *handle, const uint8_t sha256[32], struct agent_error **err);
 	/* After a finish() that said slot.readback: @size bytes from byte @offset of the image on, as the medium has them. -errno. Where there is skip(). */
 	int (*read_at)(void *handle, uint64_t offset, uint8_t *data, size_t size);
@@ -51,7 +52,18 @@ extern const struct update_handler handler_ubivol; /* with --enable-ubi */
 /* Not in the table, so that no bundle can name it: takes all bytes and keeps none. */
 extern const struct update_handler handler_nowhere;
 
+/*
+ * Chunks that are the content of the slot as they are stored may be there already, and so are not written but looked for by their hashes; the
+ * whole of such an image is compared with its signed hash when it is read back, and only then.
+ */
+bool handler_compares_hash(const struct update_handler *handler, const struct manifest_image *image);
 /* NULL if there is none. */
 const struct update_handler *handler_find(const char *type);
+
+/* What a handler, a filter or a cipher says of the image it has at hand; they do not know its name. */
+static inline int of_member(const struct manifest_image *image, int r, struct agent_error **err)
+{
+	return r < 0 ? agent_error_prefix(err, r, "%s", image->member) : r;
+}
 
 #endif

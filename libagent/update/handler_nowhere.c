@@ -36,7 +36,6 @@ const struct update_handler handler_nowhere = {
 	.open = nowhere_open,
 	.get_block = nowhere_get_block,
 	.put_block = nowhere_put_block,
-	.hashes = true,
 	.finish = nowhere_finish,
 	.close = free,
 };

@@ -17,6 +17,7 @@ struct raw {
 	int fd;
 	uint64_t offset, plain_bytes, max_bytes, written_bytes;	/* plain_bytes 0: not known before the end */
 	struct slot_io *io;
+	struct tag *tag;	/* NULL: compared with the signed hash */
 };
 
 static void raw_close(void *handle)
@@ -26,6 +27,7 @@ static void raw_close(void *handle)
 	if (raw == NULL)
 		return;
 	slot_io_free(raw->io);
+	tag_free(raw->tag);
 	if (raw->fd >= 0)
 		close(raw->fd);
 	free(raw);
@@ -73,10 +75,10 @@ static int raw_open(const struct slot *slot, const struct manifest_image *image,
 	if (r == 0)
 		r = raw_room(slot, image, size, &room, err);
 	raw->max_bytes = image->plain_bytes != 0 ? image->plain_bytes : room < max_bytes ? room : max_bytes;
+	if (r == 0 && !handler_compares_hash(&handler_raw, image))
+		r = tag_start(&raw->tag, err);
 	if (r == 0) {
-		r = slot_io_new(raw->fd, SLOT_IO_WRITE, block_bytes, raw->offset, raw->max_bytes, &raw->io);
-		if (r == 0 && !manifest_image_is_plain(image))
-			r = slot_io_hash(raw->io);
+		r = slot_io_new(raw->fd, SLOT_IO_WRITE, block_bytes, raw->offset, raw->max_bytes, raw->tag, &raw->io);
 		if (r < 0)
 			disk_error(raw, r, err);
 	}
@@ -126,47 +128,58 @@ static int raw_skip(void *handle, size_t size, struct agent_error **err)
 	return r;
 }
 
+/* What the medium has, block by block into @hash or @tag, one of which is NULL. */
+static int read_back(struct raw *raw, struct digest *hash, struct tag *tag, struct agent_error **err)
+{
+	_cleanup_(slot_io_freep) struct slot_io *io = NULL;
+	size_t size = slot_io_block_bytes(raw->io);
+	const uint8_t *block = NULL;
+	int r;
+
+	raw->io = slot_io_free(raw->io);
+	/* What matters is what the medium has: pages written without O_DIRECT must not answer for it. */
+	(void)posix_fadvise(raw->fd, 0, 0, POSIX_FADV_DONTNEED);
+	r = slot_io_new(raw->fd, SLOT_IO_READ, size, raw->offset, raw->written_bytes, NULL, &io);
+	if (r < 0)
+		return disk_error(raw, r, err);
+	while ((r = slot_io_next_block(io, &block, &size)) == 0 && size > 0) {
+		r = hash != NULL ? hash_add(hash, block, size, err) : tag_add(tag, block, size, err);
+		if (r < 0)
+			return r;
+	}
+	return r < 0 ? disk_error(raw, r, err) : 0;
+}
+
 static int raw_finish(void *handle, const uint8_t sha256[32], struct agent_error **err)
 {
 	_cleanup_(digest_freep) struct digest *hash = NULL;
-	_cleanup_(slot_io_freep) struct slot_io *io = NULL;
 	struct raw *raw = handle;
-	const uint8_t *block = NULL;
-	uint8_t digest[32], given[32];
-	size_t size = 0;
+	uint8_t digest[DIGEST_SIZE], written[TAG_SIZE], found[TAG_SIZE];
+	bool is_equal = false;
 	int r;
 
 	if (raw->plain_bytes != 0 && raw->written_bytes != raw->plain_bytes)
 		return agent_error_set(err, -EBADMSG, "update.size", "image has %" PRIu64 " bytes, %" PRIu64 " were signed", raw->written_bytes, raw->plain_bytes);
-	r = hash_start(&hash, err);
+	r = raw->tag == NULL ? hash_start(&hash, err) : 0;
 	if (r < 0)
 		return r;
 	r = slot_io_sync(raw->io);
 	if (r < 0)
 		return disk_error(raw, r, err);
-	if (sha256 == NULL) {
-		r = slot_io_digest(raw->io, given);
-		if (r < 0)
-			return hash_failed(r, err);
-		sha256 = given;
+	/* The thread has no more blocks, so the tag is ours. */
+	r = raw->tag == NULL ? 0 : tag_end(raw->tag, written, err);
+	if (r == 0)
+		r = read_back(raw, hash, raw->tag, err);
+	if (r == 0 && raw->tag == NULL) {
+		r = hash_end(hash, digest, err);
+		is_equal = r == 0 && memcmp(digest, sha256, sizeof(digest)) == 0;
+	} else if (r == 0) {
+		r = tag_end(raw->tag, found, err);
+		is_equal = r == 0 && tag_is_equal(written, found);
 	}
-	size = slot_io_block_bytes(raw->io);
-	raw->io = slot_io_free(raw->io);
-	/* What matters is what the medium has: pages written without O_DIRECT must not answer for it. */
-	(void)posix_fadvise(raw->fd, 0, 0, POSIX_FADV_DONTNEED);
-	r = slot_io_new(raw->fd, SLOT_IO_READ, size, raw->offset, raw->written_bytes, &io);
-	if (r < 0)
-		return disk_error(raw, r, err);
-	while ((r = slot_io_next_block(io, &block, &size)) == 0 && size > 0) {
-		r = hash_add(hash, block, size, err);
-		if (r < 0)
-			return r;
-	}
-	if (r < 0)
-		return disk_error(raw, r, err);
-	r = hash_end(hash, digest, err);
-	if (r == 0 && memcmp(digest, sha256, sizeof(digest)) != 0)
-		r = agent_error_set(err, -EBADMSG, "slot.readback", "slot %s reads back other bytes than were signed", raw->slot_name);
+	if (r == 0 && !is_equal)
+		r = agent_error_set(err, -EBADMSG, "slot.readback", "slot %s reads back other bytes than were %s", raw->slot_name,
+				    raw->tag == NULL ? "signed" : "written");
 	return r;
 }
 
@@ -185,7 +198,6 @@ const struct update_handler handler_raw = {
 	.get_block = raw_get_block,
 	.put_block = raw_put_block,
 	.skip = raw_skip,
-	.hashes = true,
 	.finish = raw_finish,
 	.read_at = raw_read_at,
 	.close = raw_close,

@@ -22,6 +22,7 @@ struct ubivol {
 	uint8_t *block;
 	size_t block_bytes;
 	uint64_t plain_bytes, written_bytes;
+	struct tag *tag;
 };
 
 static void ubivol_close(void *handle)
@@ -32,6 +33,7 @@ static void ubivol_close(void *handle)
 		return;
 	if (v->fd >= 0)
 		ubi_kernel->close(v->fd);
+	tag_free(v->tag);
 	free(v->block);
 	free(v);
 }
@@ -100,7 +102,9 @@ static int ubivol_open(const struct slot *slot, const struct manifest_image *ima
 	v->fd = -1;
 	v->block_bytes = block_bytes;
 	v->plain_bytes = image->plain_bytes;
-	r = update_start(v, err);
+	r = tag_start(&v->tag, err);
+	if (r == 0)
+		r = update_start(v, err);
 	if (r < 0) {
 		ubivol_close(v);
 		return r;
@@ -133,15 +137,14 @@ static int ubivol_put_block(void *handle, size_t size, struct agent_error **err)
 		done += (size_t)n;
 	}
 	v->written_bytes += size;
-	return 0;
+	return tag_add(v->tag, v->block, size, err);
 }
 
 /* UBI reads its character device from flash: there is no page cache in between. */
-static int read_back(struct ubivol *v, uint8_t ret_sha256[DIGEST_SIZE], struct agent_error **err)
+static int read_back(struct ubivol *v, struct agent_error **err)
 {
-	_cleanup_(digest_freep) struct digest *hash = NULL;
 	uint64_t offset = 0;
-	int r = hash_start(&hash, err);
+	int r = 0;
 
 	while (r == 0 && offset < v->plain_bytes) {
 		uint64_t left = v->plain_bytes - offset;
@@ -155,15 +158,15 @@ static int read_back(struct ubivol *v, uint8_t ret_sha256[DIGEST_SIZE], struct a
 		if (n < 0)
 			return flash_error(v, (int)n, err);
 		offset += (uint64_t)n;
-		r = hash_add(hash, v->block, (size_t)n, err);
+		r = tag_add(v->tag, v->block, (size_t)n, err);
 	}
-	return r < 0 ? r : hash_end(hash, ret_sha256, err);
+	return r;
 }
 
 static int ubivol_finish(void *handle, const uint8_t sha256[32], struct agent_error **err)
 {
 	struct ubivol *v = handle;
-	uint8_t digest[DIGEST_SIZE];
+	uint8_t written[TAG_SIZE], found[TAG_SIZE];
 	int r;
 
 	if (v->written_bytes != v->plain_bytes)
@@ -171,9 +174,13 @@ static int ubivol_finish(void *handle, const uint8_t sha256[32], struct agent_er
 	r = ubi_kernel->sync(v->fd);
 	if (r < 0)
 		return flash_error(v, r, err);
-	r = read_back(v, digest, err);
-	if (r == 0 && memcmp(digest, sha256, sizeof(digest)) != 0)
-		r = agent_error_set(err, -EBADMSG, "slot.readback", "slot %s reads back other bytes than were signed", v->slot->name);
+	r = tag_end(v->tag, written, err);
+	if (r == 0)
+		r = read_back(v, err);
+	if (r == 0)
+		r = tag_end(v->tag, found, err);
+	if (r == 0 && !tag_is_equal(written, found))
+		r = agent_error_set(err, -EBADMSG, "slot.readback", "slot %s reads back other bytes than were written", v->slot->name);
 	return r;
 }
 

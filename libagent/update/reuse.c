@@ -98,7 +98,7 @@ static void scan(struct reuse *u, const struct slot *slot, bool (*each)(struct r
 		return;
 	if (n_bytes > slot_bytes - image->offset)
 		n_bytes = slot_bytes - image->offset;
-	if (slot_io_new(*ret_fd, SLOT_IO_READ, image->chunk_bytes, image->offset, n_bytes, &io) < 0)
+	if (slot_io_new(*ret_fd, SLOT_IO_READ, image->chunk_bytes, image->offset, n_bytes, NULL, &io) < 0)
 		return;
 	for (uint32_t i = 0; slot_io_next_block(io, &block, &size) == 0 && size > 0; i++) {
 		if (u->options.tell != NULL)

@@ -20,8 +20,7 @@ struct slot_io {
 	size_t sizes[SLOT_IO_BLOCKS_MAX];
 	uint64_t offsets[SLOT_IO_BLOCKS_MAX];
 	uint64_t offset, total_bytes;	/* writing: where the next block goes */
-	struct digest *hash;		/* the thread's, or NULL */
-	int hash_error;
+	struct tag *tag;		/* the thread's, or NULL */
 
 	pthread_t thread;
 	bool has_thread;
@@ -99,9 +98,9 @@ static void *write_thread(void *arg)
 		size = io->sizes[io->first];
 		offset = io->offsets[io->first];
 		pthread_mutex_unlock(&io->lock);
-		r = block_write(io, block_at(io, io->first), size, offset);
-		if (io->hash != NULL && io->hash_error == 0)
-			io->hash_error = digest_update(io->hash, block_at(io, io->first), size);
+		r = io->tag == NULL ? 0 : tag_update(io->tag, block_at(io, io->first), size);
+		if (r == 0)
+			r = block_write(io, block_at(io, io->first), size, offset);
 		pthread_mutex_lock(&io->lock);
 		io->error = r;
 		io->first = (io->first + 1) % io->n_blocks;
@@ -145,7 +144,7 @@ static void *read_thread(void *arg)
 	return NULL;
 }
 
-int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t offset, uint64_t total_bytes, struct slot_io **ret_io)
+int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t offset, uint64_t total_bytes, struct tag *tag, struct slot_io **ret_io)
 {
 	_cleanup_(slot_io_freep) struct slot_io *io = calloc(1, sizeof(*io));
 	sigset_t all, old;
@@ -160,7 +159,9 @@ int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t off
 	io->block_bytes = block_bytes;
 	io->offset = offset;
 	io->total_bytes = total_bytes;
-	io->n_blocks = SLOT_IO_MEMORY / block_bytes;
+	io->tag = tag;
+	/* What is tagged comes from unpack.c as a rule, which holds two blocks of its own. */
+	io->n_blocks = SLOT_IO_MEMORY / block_bytes - (tag != NULL ? 1 : 0);
 	if (io->n_blocks > SLOT_IO_BLOCKS_MAX)
 		io->n_blocks = SLOT_IO_BLOCKS_MAX;
 	if (io->n_blocks < 2)
@@ -197,7 +198,6 @@ struct slot_io *slot_io_free(struct slot_io *io)
 		direct_off(io);
 	pthread_cond_destroy(&io->changed);
 	pthread_mutex_destroy(&io->lock);
-	digest_free(io->hash);
 	free(io->memory);
 	free(io);
 	return NULL;
@@ -255,17 +255,6 @@ int slot_io_sync(struct slot_io *io)
 	if (r == 0 && fdatasync(io->fd) < 0)
 		r = -errno;
 	return r;
-}
-
-int slot_io_hash(struct slot_io *io)
-{
-	/* The thread waits for a block, which comes after this. */
-	return digest_new(&io->hash);
-}
-
-int slot_io_digest(struct slot_io *io, uint8_t ret_sha256[DIGEST_SIZE])
-{
-	return io->hash_error < 0 ? io->hash_error : digest_final(io->hash, ret_sha256);
 }
 
 int slot_io_next_block(struct slot_io *io, const uint8_t **ret_block, size_t *ret_size)

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "base/macro.h"
-#include "crypto/digest.h"
+#include "crypto/tag.h"
 
 #define SLOT_IO_ALIGN 4096		   /* fits every block device and file system we know */
 #define SLOT_IO_MEMORY (1024 * 1024)	   /* all blocks of one ring together, but at least two */
@@ -22,9 +22,10 @@ enum slot_io_mode { SLOT_IO_WRITE, SLOT_IO_READ };
 
 /*
  * @fd is lent until slot_io_free(); the pass begins at byte @offset. @block_bytes is a multiple of SLOT_IO_ALIGN. For reading,
- * @total_bytes are to be read. -errno.
+ * @total_bytes are to be read. For writing, @tag takes all that is written, by the thread that writes, which has it until slot_io_sync(); NULL if
+ * nobody wants it. -errno.
  */
-int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t offset, uint64_t total_bytes, struct slot_io **ret_io);
+int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t offset, uint64_t total_bytes, struct tag *tag, struct slot_io **ret_io);
 /* Ends the thread. Blocks handed over are written before, but not synced. */
 struct slot_io *slot_io_free(struct slot_io *io);
 DEFINE_CLEANUP(struct slot_io *, slot_io_free)
@@ -37,10 +38,6 @@ int slot_io_put_block(struct slot_io *io, size_t size);
 void slot_io_skip(struct slot_io *io, uint64_t size);
 /* Writing: wait until all is written, then fdatasync. -errno. */
 int slot_io_sync(struct slot_io *io);
-/* Writing, before the first block: have all that is written hashed as well, by the thread that writes. -ENOMEM. */
-int slot_io_hash(struct slot_io *io);
-/* After slot_io_sync(): SHA-256 of all that was written. -errno of the hash. */
-int slot_io_digest(struct slot_io *io, uint8_t ret_sha256[DIGEST_SIZE]);
 /* Reading: lend the next block, valid until the next call; size 0 at the end. -errno. */
 int slot_io_next_block(struct slot_io *io, const uint8_t **ret_block, size_t *ret_size);
 

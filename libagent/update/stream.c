@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "update/filter.h"
 #include "update/hash.h"
 #include "update/reuse.h"
 
@@ -20,19 +19,14 @@ struct stream {
 	void *handle;
 	struct digest *chunk_hash;		/* with a table */
 	struct reuse *reuse;			/* or NULL */
-	struct digest *stored_hash;		/* where reading back does not tell: the slot does not have these bytes in one piece, or there is no table */
+	struct digest *stored_hash;		/* NULL where reading back tells: handler_compares_hash() */
+	bool is_hashed_there;			/* stored_hash is unpack.c's until all is unpacked */
 	uint64_t n_chunks, done_bytes, expected_chunks;
 };
 
 static int no_chunk(struct agent_error **err)
 {
 	return agent_error_set(err, -ENOMEM, "update.memory", "no memory for a chunk");
-}
-
-/* What a handler, a filter or a cipher says of the image it has at hand; they do not know its name. */
-static int of_member(const struct stream *s, int r, struct agent_error **err)
-{
-	return r < 0 ? agent_error_prefix(err, r, "%s", s->image->member) : r;
 }
 
 int stream_read_table(struct container *container, const struct manifest_image *image, uint64_t member_bytes, uint8_t **ret_table,
@@ -97,7 +91,7 @@ static int chunk_read(struct stream *s, uint8_t *block, size_t block_bytes, size
 			return agent_error_set(err, -EBADMSG, "update.chunk", "chunk %" PRIu64 " of %s differs from what was signed", s->n_chunks,
 					       s->image->member);
 	}
-	if (s->stored_hash != NULL) {
+	if (s->stored_hash != NULL && !s->is_hashed_there) {
 		r = hash_add(s->stored_hash, block, size, err);
 		if (r < 0)
 			return r;
@@ -120,7 +114,7 @@ static int stored_check(struct stream *s, struct agent_error **err)
 /* The next chunk is in the slot already. */
 static int chunk_leave(struct stream *s, size_t size, struct stream_result *result, struct agent_error **err)
 {
-	int r = of_member(s, s->handler->skip(s->handle, size, err), err);
+	int r = of_member(s->image, s->handler->skip(s->handle, size, err), err);
 
 	if (r == 0)
 		r = container_skip(s->job->container, size, err);
@@ -162,10 +156,10 @@ static int chunk_next(struct stream *s, size_t block_bytes, struct stream_result
 
 	if (s->reuse != NULL && reuse_where(s->reuse, s->n_chunks) == REUSE_IN_PLACE)
 		return chunk_leave(s, size, result, err);
-	r = of_member(s, s->handler->get_block(s->handle, &block, err), err);
+	r = of_member(s->image, s->handler->get_block(s->handle, &block, err), err);
 	if (r == 0)
 		r = chunk_get(s, block, size, result, err);
-	return r < 0 ? r : of_member(s, s->handler->put_block(s->handle, size, err), err);
+	return r < 0 ? r : of_member(s->image, s->handler->put_block(s->handle, size, err), err);
 }
 
 /* Chunk by chunk what the medium has, and all of it: *@ret_bad is the first chunk that differs, n_chunks if none does. */
@@ -208,9 +202,9 @@ static int blame(struct stream *s, int r, struct agent_error **err)
 
 	if (r == 0 || err == NULL || *err == NULL || strcmp(agent_error_name(*err), "slot.readback") != 0 || s->job->table == NULL ||
 	    s->handler->read_at == NULL || (block = malloc(s->image->chunk_bytes)) == NULL)
-		return of_member(s, r, err);
+		return of_member(s->image, r, err);
 	if (medium_check(s, block, &bad, digest, &ignored) < 0)
-		return of_member(s, r, err);
+		return of_member(s->image, r, err);
 	if (bad < s->n_chunks)
 		return agent_error_prefix(err, r, "%s: chunk %" PRIu64, s->image->member, bad);
 	if (memcmp(digest, s->image->sha256, DIGEST_SIZE) == 0)
@@ -235,156 +229,51 @@ static int copy_plain(struct stream *s, size_t block_bytes, struct stream_result
 		return r;
 	result->plain_bytes = s->done_bytes;
 	/* Where nothing else did, equality with the signed hash is established by reading back. */
-	return blame(s, s->handler->finish(s->handle, s->image->sha256, err), err);
+	return blame(s, s->handler->finish(s->handle, s->stored_hash == NULL ? s->image->sha256 : NULL, err), err);
 }
 
-struct unpack {
-	const struct filter *filter;
-	void *state;
-	struct cipher *cipher;	/* or NULL */
-	uint8_t *clear;		/* one chunk, where there is a cipher */
-	bool at_end;
-	uint8_t *block;		/* lent by the handler */
-	size_t fill, block_bytes;
-	uint64_t plain_bytes, max_bytes;
-	struct digest *plain_hash;	/* NULL where the handler does it */
-};
-
-static int unpack_flush(struct stream *s, struct unpack *u, struct agent_error **err)
+/* Until the member is read, or something is wrong with it. */
+static int unpack_stored(struct stream *s, struct unpack *u, size_t block_bytes, struct agent_error **err)
 {
-	int r = u->plain_hash == NULL ? 0 : hash_add(u->plain_hash, u->block, u->fill, err);
-
-	if (r == 0)
-		r = of_member(s, s->handler->put_block(s->handle, u->fill, err), err);
-	u->block = NULL;
-	u->fill = 0;
-	return r;
-}
-
-/* All of one verified chunk through the filter. Output can never exceed the signed size: the handler refuses it. */
-static int unpack_chunk(struct stream *s, struct unpack *u, const uint8_t *in, size_t n_in, struct agent_error **err)
-{
-	size_t n_out = 0;
 	int r = 0;
 
-	do {
-		if (u->block == NULL)
-			r = s->handler->get_block(s->handle, &u->block, err);
-		if (r == 0 && (!u->at_end || n_in > 0))
-			r = u->filter->run(u->state, &in, &n_in, u->block + u->fill, u->block_bytes - u->fill, &n_out, &u->at_end, err);
-		if (r < 0)
-			return of_member(s, r, err);
-		u->fill += n_out;
-		u->plain_bytes += n_out;
-		if (u->plain_bytes > u->max_bytes)
-			return agent_error_set(err, -EMSGSIZE, "update.size", "%s unpacks to more than the %" PRIu64 " bytes that were signed or have room",
-					       s->image->member, u->max_bytes);
-		if (u->fill == u->block_bytes)
-			r = unpack_flush(s, u, err);
-		/* A full block may mean that the filter holds more. */
-	} while (r == 0 && (n_in > 0 || (u->block == NULL && !u->at_end)));
-	return r;
-}
+	while (r == 0 && container_left(s->job->container) > 0) {
+		uint8_t *block = NULL;
+		size_t size = 0;
 
-static int unpack_init(struct stream *s, struct unpack *u, size_t block_bytes, struct agent_error **err)
-{
-	const struct stream_key *key = s->job->key;
-	int r;
-
-	u->block_bytes = block_bytes;
-	u->max_bytes = s->image->plain_bytes != 0 ? s->image->plain_bytes : s->job->max_bytes;
-	if (s->image->cipher[0] != '\0') {
-		if (key == NULL || key->key_size == 0)
-			return agent_error_set(err, -ENOKEY, "update.key", "%s is encrypted, and this device has no key for updates", s->image->member);
-		r = cipher_new(cipher_find(s->image->cipher), key->key, key->key_size, s->image->has_iv ? s->image->iv : key->iv, &u->cipher, err);
-		if (r < 0)
-			return of_member(s, r, err);
+		r = unpack_get(u, &block);
+		if (r == 0)
+			r = chunk_read(s, block, block_bytes, &size, err);
+		if (r == 0)
+			unpack_put(u, size);
 	}
-	if (u->cipher != NULL && (u->clear = malloc(block_bytes + CIPHER_BLOCK)) == NULL)
-		return no_chunk(err);
-	/* Of a plain one the signed hash is that of the plain bytes. */
-	r = s->handler->hashes || manifest_image_is_plain(s->image) ? 0 : hash_start(&u->plain_hash, err);
-	if (r < 0)
-		return r;
-	u->filter = filter_find(s->image->filter);
-	return u->filter->open(&u->state, err);
-}
-
-static void unpack_clear(struct unpack *u)
-{
-	if (u->filter != NULL)
-		u->filter->close(u->state);
-	free(u->clear);
-	cipher_free(u->cipher);
-	digest_free(u->plain_hash);
-}
-
-/* One chunk of the archive through all stages. */
-static int unpack_stored(struct stream *s, struct unpack *u, const uint8_t *stored, size_t size, struct agent_error **err)
-{
-	int r;
-
-	if (u->cipher == NULL)
-		return unpack_chunk(s, u, stored, size, err);
-	r = of_member(s, cipher_run(u->cipher, stored, size, u->clear, &size, err), err);
-	return r < 0 ? r : unpack_chunk(s, u, u->clear, size, err);
-}
-
-static int unpack_end(struct stream *s, struct unpack *u, struct agent_error **err)
-{
-	size_t size = 0;
-	int r = stored_check(s, err);
-
-	/* Only now: a wrong padding may be asked about only for bytes that were signed. */
-	if (r == 0 && u->cipher != NULL)
-		r = of_member(s, cipher_end(u->cipher, u->clear, &size, err), err);
-	if (r == 0 && size > 0)
-		r = unpack_chunk(s, u, u->clear, size, err);
-	if (r == 0 && u->fill > 0)
-		r = unpack_flush(s, u, err);
-	if (r == 0 && !u->at_end && strcmp(s->image->filter, "none") != 0)
-		r = agent_error_set(err, -EBADMSG, "update.compression", "the compressed stream of %s is cut short", s->image->member);
-	/* The slot would boot with what was in it before. */
-	if (r == 0 && u->plain_bytes == 0 && !s->image->is_file)
-		r = agent_error_set(err, -EBADMSG, "update.size", "%s unpacks to nothing", s->image->member);
-	if (r == 0 && s->image->plain_bytes != 0 && u->plain_bytes != s->image->plain_bytes)
-		r = agent_error_set(err, -EBADMSG, "update.size", "%s unpacks to %" PRIu64 " bytes, %" PRIu64 " were signed", s->image->member, u->plain_bytes,
-				    s->image->plain_bytes);
 	return r;
-}
-
-static int unpack_finish(struct stream *s, struct unpack *u, struct agent_error **err)
-{
-	const uint8_t *wanted = manifest_image_is_plain(s->image) ? s->image->sha256 : NULL;
-	uint8_t plain_sha256[DIGEST_SIZE];
-	int r = 0;
-
-	if (u->plain_hash != NULL) {
-		r = hash_end(u->plain_hash, plain_sha256, err);
-		wanted = plain_sha256;
-	}
-	return r < 0 ? r : of_member(s, s->handler->finish(s->handle, wanted, err), err);
 }
 
 static int copy_unpacked(struct stream *s, size_t block_bytes, struct stream_result *result, struct agent_error **err)
 {
-	_cleanup_free_ uint8_t *stored = malloc(block_bytes);
-	struct unpack u = { 0 };
-	size_t size = 0;
-	int r = stored == NULL ? no_chunk(err) : unpack_init(s, &u, block_bytes, err);
+	_cleanup_(unpack_freep) struct unpack *u = NULL;
+	_cleanup_error_ struct agent_error *later = NULL;
+	int later_r, r;
 
-	while (r == 0 && container_left(s->job->container) > 0) {
-		r = chunk_read(s, stored, block_bytes, &size, err);
-		if (r == 0)
-			r = unpack_stored(s, &u, stored, size, err);
-	}
+	r = unpack_new(&(struct unpack_options){ .image = s->image, .handler = s->handler, .handle = s->handle, .key = s->job->key,
+		       .block_bytes = block_bytes, .max_bytes = s->job->max_bytes, .stored_hash = s->stored_hash }, &u, err);
 	if (r == 0)
-		r = unpack_end(s, &u, err);
-	result->plain_bytes = u.plain_bytes;
+		r = unpack_start(u, err);
+	if (r < 0)
+		return r;
+	s->is_hashed_there = unpack_hashes(u);
+	later_r = unpack_stored(s, u, block_bytes, &later);
+	/* What is wrong with the bytes before comes first, so that it is the same each time. */
+	r = unpack_wait(u, err);
+	if (r < 0)
+		return r;
+	if (later_r < 0)
+		return agent_error_move(err, &later);
+	r = stored_check(s, err);
 	if (r == 0)
-		r = unpack_finish(s, &u, err);
-	unpack_clear(&u);
-	return r;
+		r = unpack_end(u, &result->plain_bytes, err);
+	return r < 0 ? r : of_member(s->image, s->handler->finish(s->handle, NULL, err), err);
 }
 
 static int handler_choose(struct stream *s, struct agent_error **err)
@@ -409,8 +298,7 @@ int stream_image(const struct stream_job *job, struct stream_result *ret_result,
 		return r;
 	if (job->table != NULL)
 		r = hash_start(&chunk_hash, err);
-	/* A handler that keeps nothing reads nothing back either, and files are compared with what was written. */
-	if (r == 0 && (!is_plain || job->table == NULL || s.handler->read_at == NULL))
+	if (r == 0 && !handler_compares_hash(s.handler, job->image))
 		r = hash_start(&stored_hash, err);
 	s.chunk_hash = chunk_hash;
 	s.stored_hash = stored_hash;
@@ -423,7 +311,7 @@ int stream_image(const struct stream_job *job, struct stream_result *ret_result,
 		container_expect(job->container, container_left(job->container));
 	*ret_result = (struct stream_result){ 0 };
 	if (r == 0)
-		r = of_member(&s, s.handler->open(job->slot, job->image, job->max_bytes, block_bytes, &s.handle, err), err);
+		r = of_member(s.image, s.handler->open(job->slot, job->image, job->max_bytes, block_bytes, &s.handle, err), err);
 	if (r < 0)
 		return r;
 	r = is_plain ? copy_plain(&s, block_bytes, ret_result, err) : copy_unpacked(&s, block_bytes, ret_result, err);
@@ -435,7 +323,7 @@ int stream_image(const struct stream_job *job, struct stream_result *ret_result,
 
 struct branch {
 	struct stream s;
-	struct unpack u;
+	struct unpack *u;
 };
 
 static int branch_open(struct branch *b, const struct stream_job *job, struct agent_error **err)
@@ -447,17 +335,19 @@ static int branch_open(struct branch *b, const struct stream_job *job, struct ag
 	*s = (struct stream){ .job = job, .image = job->image };
 	r = handler_choose(s, err);
 	if (r == 0)
-		r = of_member(s, s->handler->open(job->slot, job->image, job->max_bytes, COMPAT_BLOCK, &handle, err), err);
+		r = of_member(s->image, s->handler->open(job->slot, job->image, job->max_bytes, COMPAT_BLOCK, &handle, err), err);
 	if (r < 0)
 		return r;
 	s->handle = handle;
-	return unpack_init(s, &b->u, COMPAT_BLOCK, err);
+	return unpack_new(&(struct unpack_options){ .image = s->image, .handler = s->handler, .handle = handle, .key = job->key, .block_bytes = COMPAT_BLOCK,
+			  .max_bytes = job->max_bytes }, &b->u, err);
 }
 
 /* Branch 0 reads, and hashes what is stored for all of them. */
 static int branches_run(struct branch *branches, size_t n, uint8_t *stored, struct agent_error **err)
 {
 	struct stream *reader = &branches[0].s;
+	uint64_t ignored;
 	int r = 0;
 
 	while (r == 0 && container_left(reader->job->container) > 0) {
@@ -465,12 +355,14 @@ static int branches_run(struct branch *branches, size_t n, uint8_t *stored, stru
 
 		r = chunk_read(reader, stored, COMPAT_BLOCK, &size, err);
 		for (size_t i = 0; r == 0 && i < n; i++)
-			r = unpack_stored(&branches[i].s, &branches[i].u, stored, size, err);
+			r = unpack_run(branches[i].u, stored, size, err);
 	}
+	if (r == 0)
+		r = stored_check(reader, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = unpack_end(&branches[i].s, &branches[i].u, err);
+		r = unpack_end(branches[i].u, &ignored, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = unpack_finish(&branches[i].s, &branches[i].u, err);
+		r = of_member(branches[i].s.image, branches[i].s.handler->finish(branches[i].s.handle, NULL, err), err);
 	return r;
 }
 
@@ -490,7 +382,7 @@ int stream_images(const struct stream_job *jobs, size_t n, struct agent_error **
 	if (r == 0)
 		r = branches_run(branches, n, stored, err);
 	for (size_t i = 0; i < n; i++) {
-		unpack_clear(&branches[i].u);
+		unpack_free(branches[i].u);
 		if (branches[i].s.handle != NULL)
 			branches[i].s.handler->close(branches[i].s.handle);
 	}

@@ -7,10 +7,10 @@
 
 #include <agent/error.h>
 
-#include "update/cipher.h"
 #include "update/container.h"
 #include "update/handler.h"
 #include "update/manifest.h"
+#include "update/unpack.h"
 
 #define STREAM_TABLES_MAX (2 * 1024 * 1024)	/* all chunk tables held at one time; 64 Ki chunks */
 
@@ -22,13 +22,6 @@ typedef void (*stream_progress_fn)(void *userdata, uint64_t stored_bytes);
  */
 int stream_read_table(struct container *container, const struct manifest_image *image, uint64_t member_bytes, uint8_t **ret_table,
 		      struct agent_error **err);
-
-/* The key of encrypted images, as the device keeps it; wiped by its owner. */
-struct stream_key {
-	uint8_t key[CIPHER_KEY_MAX];
-	size_t key_size;	/* 0: there is none */
-	uint8_t iv[CIPHER_BLOCK];	/* for images that bring none */
-};
 
 /* One payload: the current member of @container. */
 struct stream_job {

@@ -27,7 +27,7 @@
 
 struct tree_file {
 	char *path;
-	uint8_t sha256[DIGEST_SIZE];
+	uint8_t tag[TAG_SIZE];
 };
 
 struct tree {
@@ -36,7 +36,7 @@ struct tree {
 	struct tree_file *files;
 	size_t n_files, n_room, names_bytes;
 	int file_fd;
-	struct digest *hash;	/* of the file under way */
+	struct tag *tag;	/* of the file under way; one key for all */
 };
 
 DEFINE_CLEANUP(DIR *, closedir)
@@ -152,7 +152,7 @@ int tree_new(const struct slot *slot, struct tree **ret_tree, struct agent_error
 	tree->fd = tree->file_fd = -1;
 	r = top_open(slot, &tree->fd, err);
 	if (r == 0)
-		r = hash_start(&tree->hash, err);
+		r = tag_start(&tree->tag, err);
 	if (r < 0)
 		return r;
 	*ret_tree = TAKE_PTR(tree);
@@ -168,7 +168,7 @@ struct tree *tree_free(struct tree *tree)
 	free(tree->files);
 	close_fdp(&tree->file_fd);
 	close_fdp(&tree->fd);
-	digest_free(tree->hash);
+	tag_free(tree->tag);
 	free(tree);
 	return NULL;
 }
@@ -291,14 +291,14 @@ int tree_file_write(struct tree *tree, const void *data, size_t size, struct age
 	const char *path = tree->files[tree->n_files - 1].path;
 	int r = write_all(tree->file_fd, data, size);
 
-	return r < 0 ? io_error(tree->slot, r, path, err) : hash_add(tree->hash, data, size, err);
+	return r < 0 ? io_error(tree->slot, r, path, err) : tag_add(tree->tag, data, size, err);
 }
 
 int tree_file_end(struct tree *tree, unsigned mode, int64_t mtime_s, struct agent_error **err)
 {
 	struct tree_file *file = &tree->files[tree->n_files - 1];
 	const struct timespec times[2] = { { .tv_sec = (time_t)mtime_s }, { .tv_sec = (time_t)mtime_s } };
-	int r = hash_end(tree->hash, file->sha256, err);
+	int r = tag_end(tree->tag, file->tag, err);
 
 	if (r == 0 && (fchmod(tree->file_fd, mode & 0777) < 0 || futimens(tree->file_fd, times) < 0))
 		r = io_error(tree->slot, -errno, file->path, err);
@@ -310,7 +310,7 @@ int tree_file_end(struct tree *tree, unsigned mode, int64_t mtime_s, struct agen
 static int file_verify(struct tree *tree, const struct tree_file *file, uint8_t *block, struct agent_error **err)
 {
 	_cleanup_close_ int parent = -1, fd = -1;
-	uint8_t digest[DIGEST_SIZE];
+	uint8_t found[TAG_SIZE];
 	char name[256];
 	ssize_t n = 0;
 	int r;
@@ -323,12 +323,12 @@ static int file_verify(struct tree *tree, const struct tree_file *file, uint8_t 
 		return io_error(tree->slot, fd, file->path, err);
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	while (r == 0 && (n = read_full(fd, block, READ_BYTES)) > 0)
-		r = hash_add(tree->hash, block, (size_t)n, err);
+		r = tag_add(tree->tag, block, (size_t)n, err);
 	if (n < 0)
 		return io_error(tree->slot, (int)n, file->path, err);
 	if (r == 0)
-		r = hash_end(tree->hash, digest, err);
-	if (r == 0 && memcmp(digest, file->sha256, sizeof(digest)) != 0)
+		r = tag_end(tree->tag, found, err);
+	if (r == 0 && !tag_is_equal(found, file->tag))
 		r = agent_error_set(err, -EBADMSG, "slot.readback", "slot %s: %s reads back other bytes than were written", tree->slot->name, file->path);
 	return r;
 }

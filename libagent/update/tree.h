@@ -10,7 +10,6 @@
 #include <stdint.h>
 
 #include "base/macro.h"
-#include "crypto/digest.h"
 #include "update/slot.h"
 
 struct tree;

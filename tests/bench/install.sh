@@ -10,6 +10,7 @@
 #     service runs already, on a bus of its own. Peak RSS is that of the process that installs, as /usr/bin/time has it.
 #   - "without reading back" is one more run, of bench_install, less the time from the sync of the slot to the first write after it.
 #   - All slots are files that were written before, so that nobody pays for blocks that the file system has to find first.
+#   - Floor and decoder are one thread each and know nothing of each other: "floor, read back and decoder" is their sum, one after the other.
 #   - "decoder" is zlib, zstd or OpenSSL by itself, from the page cache into nowhere.
 #   - rauc has no encrypted images without device mapper and a verity hash tree; that row has none.
 # The second table has processor time, in which neither the disk nor a host that takes the processors away shows.
@@ -230,12 +231,12 @@ PYTHON
   done
 done
 {
-  echo "| MiB | stored | floor s | and read back s | decoder s | ours s | without reading back s | swupdate s | rauc s | ours : floor and read back | without : floor | ours : swupdate | without : swupdate | ours : rauc | peak RSS MiB: ours | swupdate | rauc |"
-  echo "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+  echo "| MiB | stored | floor s | and read back s | decoder s | ours s | without reading back s | swupdate s | rauc s | ours : floor and read back | ours : floor, read back and decoder | without : floor | without : the slower of floor and decoder | ours : swupdate | without : swupdate | ours : rauc | peak RSS MiB: ours | swupdate | rauc |"
+  echo "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
   awk '{
     has_rauc = $9 > 0; decode = $2 == "raw" ? "-" : sprintf("%.2f", $5)
-    printf "| %d | %s | %.2f | %.2f | %s | %.2f | %.2f | %.2f | %s | %.2f | %.2f | %.2f | %.2f | %s | %.1f | %.1f | %s |\n", $1, $2, $3, $4, decode, $6, $7, $8,
-      has_rauc ? sprintf("%.2f", $9) : "-", $6 / $4, $7 / $3, $6 / $8, $7 / $8, has_rauc ? sprintf("%.2f", $6 / $9) : "-", $10 / 1024, $11 / 1024,
+    printf "| %d | %s | %.2f | %.2f | %s | %.2f | %.2f | %.2f | %s | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %s | %.1f | %.1f | %s |\n", $1, $2, $3, $4, decode, $6, $7, $8,
+      has_rauc ? sprintf("%.2f", $9) : "-", $6 / $4, $6 / ($4 + $5), $7 / $3, $7 / ($3 > $5 ? $3 : $5), $6 / $8, $7 / $8, has_rauc ? sprintf("%.2f", $6 / $9) : "-", $10 / 1024, $11 / 1024,
       has_rauc ? sprintf("%.1f", $12 / 1024) : "-"
   }' rows
   echo

@@ -171,6 +171,7 @@ static inline struct agent_update *engine(struct device *d)
 
 struct bundle {
 	const char *release, *product, *extra_agent, *compressed, *element /* more in that of the image, strict */, *stock_element, *sections, *list /* instead of images, strict */;
+	const char *cipher;		/* "aes-cbc" or "aes-ctr", with BUNDLE_KEY */
 	uint64_t security_version;	/* 0: 5 */
 	bool two_signers, by_stranger, twice_the_same, edit_after_signing, is_stock;
 	bool image_before_table, no_image, extra_member, table_changed, short_plain_size;
@@ -206,6 +207,24 @@ static inline void sign(struct device *d, const struct bundle *b, const char *te
 	BIO_free(content);
 }
 
+#define BUNDLE_KEY ((const uint8_t *)"0123456789abcdef")
+#define BUNDLE_IV ((const uint8_t *)"fedcba9876543210")
+
+static inline void encrypt(const char *cipher, struct bytes *bytes)
+{
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	uint8_t *out = malloc(bytes->size + 32);
+	int n = 0, rest = 0;
+
+	assert_true(ctx != NULL && out != NULL);
+	assert_int_equal(EVP_EncryptInit_ex(ctx, strcmp(cipher, "aes-ctr") == 0 ? EVP_aes_128_ctr() : EVP_aes_128_cbc(), NULL, BUNDLE_KEY, BUNDLE_IV), 1);
+	assert_int_equal(EVP_EncryptUpdate(ctx, out, &n, bytes->data, (int)bytes->size), 1);
+	assert_int_equal(EVP_EncryptFinal_ex(ctx, out + n, &rest), 1);
+	EVP_CIPHER_CTX_free(ctx);
+	free(bytes->data);
+	*bytes = (struct bytes){ .data = out, .size = (size_t)(n + rest) };
+}
+
 static inline void store_image(struct device *d, const struct bundle *b, struct bytes *out)
 {
 	if (b->compressed == NULL) {
@@ -230,12 +249,14 @@ static inline void store_image(struct device *d, const struct bundle *b, struct 
 		out->size = z.total_out;
 		deflateEnd(&z);
 	}
+	if (b->cipher != NULL)
+		encrypt(b->cipher, out);
 }
 
 static inline void bundle_make(struct device *d, const struct bundle *b, struct bytes *out)
 {
 	_cleanup_bytes_ struct bytes stored = { 0 }, table = { 0 }, signature = { 0 };
-	char image_sha[65], table_sha[65], text[4096], compressed[64] = "";
+	char image_sha[65], table_sha[65], text[4096], compressed[96] = "";
 	size_t plain = b->short_plain_size ? IMAGE_BYTES - 1 : IMAGE_BYTES;
 
 	store_image(d, b, &stored);
@@ -251,16 +272,19 @@ static inline void bundle_make(struct device *d, const struct bundle *b, struct 
 		image_sha[63] = image_sha[63] == '0' ? '1' : '0';
 	if (b->compressed != NULL)
 		snprintf(compressed, sizeof(compressed), " compressed = \"%s\";", b->compressed);
+	if (b->cipher != NULL)
+		snprintf(compressed + strlen(compressed), sizeof(compressed) - strlen(compressed), " encrypted = \"%s\";", b->cipher);
 	if (b->is_stock)
 		snprintf(text, sizeof(text),
 			 "software = { version = \"2.0\"; hardware-compatibility = [ \"1\" ]; images = ( { filename = \"image\"; device = \"/dev/null\"; sha256 = \"%s\"; %s } ); %s };",
-			 image_sha, b->stock_element == NULL ? "" : b->stock_element, b->sections == NULL ? "" : b->sections);
+			 image_sha, b->stock_element != NULL ? b->stock_element : compressed, b->sections == NULL ? "" : b->sections);
 	else
 		snprintf(text, sizeof(text),
 			 "software = { version = \"2.0\"; stable = { copy-1 = { %s = ( { filename = \"image\"; device = \"/dev/null\";%s%s sha256 = \"%s\"; size = %zuL; "
-			 "properties = { slot-class = \"rootfs\"; decompressed-size = \"%zu\"; chunk-table = \"table\"; chunk-table-sha256 = \"%s\"; chunk-size = \"65536\"; }; } ); %s }; }; };\n"
+			 "properties = { slot-class = \"rootfs\"; %s-size = \"%zu\"; chunk-table = \"table\"; chunk-table-sha256 = \"%s\"; chunk-size = \"65536\"; }; } ); %s }; }; };\n"
 			 "agent = { profile = \"1\"; release-id = \"%s\"; security-version = %lluL; products = [ \"%s\" ]; %s };\n",
-			 b->list == NULL ? "images" : b->list, compressed, b->element == NULL ? "" : b->element, image_sha, stored.size, plain, table_sha, b->sections == NULL ? "" : b->sections, b->release == NULL ? "r-1" : b->release,
+			 b->list == NULL ? "images" : b->list, compressed, b->element == NULL ? "" : b->element, image_sha, stored.size,
+			 b->cipher != NULL && b->compressed == NULL ? "decrypted" : "decompressed", plain, table_sha, b->sections == NULL ? "" : b->sections, b->release == NULL ? "r-1" : b->release,
 			 (unsigned long long)(b->security_version == 0 ? 5 : b->security_version), b->product == NULL ? "gw:1" : b->product,
 			 b->extra_agent == NULL ? "" : b->extra_agent);
 	sign(d, b, text, &signature);
