@@ -15,7 +15,6 @@
 #include <sys/random.h>
 #include <syslog.h>
 
-#include <openssl/crypto.h>
 #include <systemd/sd-bus.h>
 
 #include "agentd/common/operations.h"
@@ -27,6 +26,7 @@
 #include "agentd/link/budget.h"
 #include "agentd/link/commands.h"
 #include "agentd/link/store.h"
+#include "agentd/link/tables.h"
 #include "agentd/link/telemetry.h"
 #include "agentd/link/worker.h"
 #include "base/macro.h"
@@ -56,6 +56,7 @@ struct link {
 	sd_bus *core;
 	sd_event_source *core_timer, *telemetry_timer, *queues_timer, *alive_timer, *notify;
 	int notify_fd;
+	struct tables tables;
 	struct agent_time *time;	/* as core tells it */
 	char *prefix;			/* of topics */
 	struct apps *apps;
@@ -286,6 +287,7 @@ static int on_telemetry_time(sd_event_source *source, uint64_t usec, void *userd
 
 	send_telemetry(link);
 	report_now(link);
+	tables_give_back();	/* what a burst of messages left */
 	if (link->worker != NULL) {
 		worker_try_again(link->worker);
 		worker_look_at_lists(link->worker);
@@ -369,7 +371,7 @@ static void start_work(struct link *link, struct agent_error **err)
 
 	link->n_connects_seen = 0;
 	if (r >= 0)
-		r = worker_start(settings, link->time, link->store, link->prefix, link->notify_fd, first_delay_ms(settings), &link->worker, err);
+		r = worker_start(settings, link->tables.ctx, link->time, link->store, link->prefix, link->notify_fd, first_delay_ms(settings), &link->worker, err);
 	if (r < 0)
 		link->store = store_close(link->store, true);
 	apps_attach(link->apps, link->store, link->worker);
@@ -607,12 +609,6 @@ static void share_one_heap(void)
 #endif
 }
 
-/* 1,300 texts of libcrypto in a table cost 56 KiB, for a handful that can come up here: openssl_error_text() has those. libssl's own stay. */
-static void leave_out_texts(void)
-{
-	(void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
-}
-
 static int set_up(struct link *link, struct agent_error **err)
 {
 	const struct settings *settings = link->service.settings;
@@ -659,11 +655,13 @@ int main(int argc, char **argv)
 	int r;
 
 	share_one_heap();
-	leave_out_texts();
 	service_start(&link.service, "agentd-link", "Keeps the MQTT connection to the broker, with the device key of agentd.", argc, argv);
-	r = set_up(&link, &err);
+	r = tables_open(&link.tables, &err);
+	if (r >= 0)
+		r = set_up(&link, &err);
 	if (r < 0) {
 		service_log(LOG_ERR, "%s", agent_error_message(err));
+		tables_close(&link.tables);
 		return r == -EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_OS;
 	}
 	r = service_run(&link.service);
@@ -681,6 +679,7 @@ int main(int argc, char **argv)
 	close(link.notify_fd);
 	free(link.prefix);
 	agent_time_unref(link.time);
+	tables_close(&link.tables);
 	service_stop(&link.service);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -5,9 +5,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#ifdef HAVE_MALLOC_TRIM
-#include <malloc.h>
-#endif
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,12 +14,9 @@
 #include <syslog.h>
 #include <time.h>
 
-#include <openssl/crypto.h>
-
-#include <agent/openssl.h>
-
 #include "agentd/common/join.h"
 #include "agentd/common/service.h"
+#include "agentd/link/tables.h"
 #include "base/macro.h"
 #include "base/monotonic.h"
 #include "base/text.h"
@@ -179,14 +173,6 @@ static void on_message(void *userdata, const char *topic, const void *payload, s
 	ring(w->notify_fd);
 }
 
-/* A handshake touches much that the connection after it does not need. */
-static void give_memory_back(void)
-{
-#ifdef HAVE_MALLOC_TRIM
-	malloc_trim(0);
-#endif
-}
-
 static void on_state(void *userdata, enum agent_mqtt_state state, const struct agent_error *why)
 {
 	struct worker *w = userdata;
@@ -211,7 +197,7 @@ static void on_state(void *userdata, enum agent_mqtt_state state, const struct a
 		agent_mqtt_stop(w->mqtt);
 	worker_judge(w, state, why);
 	if (state == AGENT_MQTT_ONLINE)
-		give_memory_back();
+		tables_give_back();	/* a handshake touches much that the connection after it does not need */
 }
 
 static void on_acked(void *userdata, uint64_t id)
@@ -283,11 +269,8 @@ static void *work(void *userdata)
 {
 	static const struct agent_mqtt_handlers handlers = { .state = on_state, .acked = on_acked, .message = on_message, .refused = on_refused };
 	struct worker *w = userdata;
-	OSSL_LIB_CTX *libctx;
 
-	/* What asks for OpenSSL's default context in this thread gets ours, instead of a second one with tables of its own. */
-	if (agent_openssl_libctx(w->ctx, &libctx, NULL) >= 0)
-		(void)OSSL_LIB_CTX_set0_default(libctx);
+	tables_use(w->ctx);
 	wait_ms(w, w->delay_ms);
 	while (!atomic_load(&w->is_stopping)) {
 		_cleanup_error_ struct agent_error *err = NULL;
@@ -309,11 +292,6 @@ static void *work(void *userdata)
 		worker_drop_profiles(w);
 	}
 	return NULL;
-}
-
-static void log_debug(void *userdata, const char *line)
-{
-	service_log(LOG_DEBUG, "%s", line);
 }
 
 static void worker_free(struct worker *w)
@@ -353,8 +331,8 @@ static int make_names(struct worker *w, const char *prefix)
 	return w->state_topic == NULL || w->canary_topic == NULL ? -ENOMEM : 0;
 }
 
-int worker_start(const struct settings *settings, struct agent_time *time, struct store *store, const char *prefix, int notify_fd, unsigned delay_ms,
-		 struct worker **ret_worker, struct agent_error **err)
+int worker_start(const struct settings *settings, struct agent_context *ctx, struct agent_time *time, struct store *store, const char *prefix,
+		 int notify_fd, unsigned delay_ms, struct worker **ret_worker, struct agent_error **err)
 {
 	_cleanup_(worker_freep) struct worker *w = calloc(1, sizeof(*w));
 	int r;
@@ -364,6 +342,7 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 	pthread_mutex_init(&w->lock, NULL);
 	inbox_init(&w->inbox);
 	w->settings = settings;
+	w->ctx = agent_context_ref(ctx);
 	w->time = agent_time_ref(time);
 	w->store = store;
 	w->notify_fd = notify_fd;
@@ -371,12 +350,11 @@ int worker_start(const struct settings *settings, struct agent_time *time, struc
 	worker_name_brokers(w);
 	liveness_init(&w->alive, (uint64_t)settings->mqtt.canary_s, (uint64_t)settings->mqtt.canary_timeout_s);
 	w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (w->stop_fd < 0 || make_names(w, prefix) < 0 || agent_context_new(&w->ctx) < 0)
+	if (w->stop_fd < 0 || make_names(w, prefix) < 0)
 		return agent_error_set(err, -ENOMEM, "link.memory", "out of memory or descriptors");
 	r = tls_policy_read(settings, TLS_PEER_MQTT, &w->policy, err);
 	if (r < 0)
 		return r;
-	agent_set_log_fn(w->ctx, log_debug, NULL);
 	r = thread_start(&w->thread, NULL, work, w);
 	if (r < 0)
 		return agent_error_set(err, r, "link.thread", "cannot start the broker thread: %s", strerror(-r));

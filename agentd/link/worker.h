@@ -43,11 +43,11 @@ struct worker_status {
 };
 
 /*
- * @time: for the dates of certificates; referenced. @store: messages come from there; lent until worker_stop(). @prefix: of topics. @notify_fd: eventfd written on every
+ * @ctx: of tables_open(); referenced. @time: for the dates of certificates; referenced. @store: messages come from there; lent until worker_stop(). @prefix: of topics. @notify_fd: eventfd written on every
  * change; lent. @delay_ms: wait before the first attempt.
  */
-int worker_start(const struct settings *settings, struct agent_time *time, struct store *store, const char *prefix, int notify_fd, unsigned delay_ms,
-		 struct worker **ret_worker, struct agent_error **err);
+int worker_start(const struct settings *settings, struct agent_context *ctx, struct agent_time *time, struct store *store, const char *prefix,
+		 int notify_fd, unsigned delay_ms, struct worker **ret_worker, struct agent_error **err);
 /* Say goodbye to the broker and end the thread; 5 s at most, then it is left to the end of the process: false, and @store stays in use. */
 bool worker_stop(struct worker *worker);
 void worker_get_status(struct worker *worker, struct worker_status *ret_status);

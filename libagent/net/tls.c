@@ -17,9 +17,9 @@
 #include "base/macro.h"
 #include "base/time.h"
 #include "context.h"
-#include "crypto/openssl_error.h"
 #include "crypto/verify_issuers.h"
 #include "crypto/verify_lists.h"
+#include "net/tls_reason.h"
 
 #define PEM_FILE_MAX (256 * KIB)	/* some hundred certificates */
 
@@ -54,7 +54,7 @@ static int openssl_failed(struct agent_error **err, const char *what)
 	char buf[OPENSSL_ERROR_TEXT];
 	int r;
 
-	r = agent_error_set(err, -EIO, "tls.openssl", "OpenSSL cannot %s: %s", what, openssl_error_text(e, buf));
+	r = agent_error_set(err, -EIO, "tls.openssl", "OpenSSL cannot %s: %s", what, tls_reason_text(e, buf));
 	agent_error_set_foreign(err, AGENT_ERROR_OPENSSL, (uint32_t)e);
 	ERR_clear_error();
 	return r;

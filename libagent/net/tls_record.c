@@ -18,11 +18,11 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "crypto/name.h"
-#include "crypto/openssl_error.h"
 #include "crypto/verify_dates.h"
 #include "crypto/verify_lists.h"
 #include "net/tls_cert.h"
 #include "net/tls_ocsp.h"
+#include "net/tls_reason.h"
 
 static pthread_once_t index_once = PTHREAD_ONCE_INIT;
 static int record_index = -1;	/* an OpenSSL ex-data slot number, the same for the life of the process */
@@ -296,7 +296,7 @@ static void note_reason(struct tls_record *record)
 	if (e == 0 || record->reason_code != 0)
 		return;
 	record->reason_code = e;
-	snprintf(record->reason, sizeof(record->reason), "%s", openssl_error_text(e, buf));
+	snprintf(record->reason, sizeof(record->reason), "%s", tls_reason_text(e, buf));
 }
 
 /* The names of the authorities that the server would take a certificate of. With the lock. */

@@ -10,6 +10,7 @@
 #include <agent/tls.h>
 
 #include "net/tls.h"
+#include "net/tls_reason.h"
 #include "tests/unit/pki.h"
 #include "tests/unit/tls_handshake.h"
 
@@ -452,6 +453,25 @@ static void the_anchor_that_is_good_now_counts(void **state)
 	X509_free(coming);
 }
 
+/* agentd-link has none of OpenSSL's own in memory. */
+static void texts_of_reasons_are_those_of_openssl(void **state)
+{
+	char buf[OPENSSL_ERROR_TEXT];
+	int n = 0;
+
+	assert_int_equal(OPENSSL_init_ssl(OPENSSL_INIT_LOAD_SSL_STRINGS, NULL), 1);
+	for (int reason = 100; reason < 600; reason++) {
+		const char *text = ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, reason));
+
+		if (text == NULL)
+			continue;
+		assert_string_equal(tls_reason_text(ERR_PACK(ERR_LIB_SSL, 0, reason), buf), text);
+		n++;
+	}
+	assert_true(n > 250);
+	assert_string_equal(tls_reason_text(ERR_PACK(ERR_LIB_SSL, 0, 4000), buf), "OpenSSL error 0A000FA0, see openssl errstr");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -463,6 +483,7 @@ int main(void)
 		cmocka_unit_test(bad_options_and_files_are_refused),
 		cmocka_unit_test(an_unset_clock_is_blamed_for_an_expired_certificate),
 		cmocka_unit_test(the_anchor_that_is_good_now_counts),
+		cmocka_unit_test(texts_of_reasons_are_those_of_openssl),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
