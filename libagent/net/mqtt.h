@@ -24,7 +24,7 @@
 #define MQTT_BROKERS_MAX 8
 
 /* What no broker does that means well. */
-enum mqtt_violation { MQTT_NO_VIOLATION, MQTT_TOO_LONG, MQTT_QOS_2, MQTT_BAD_PROPERTY, MQTT_UNRELEASED };
+enum mqtt_violation { MQTT_NO_VIOLATION, MQTT_TOO_LONG, MQTT_QOS_2, MQTT_BAD_PACKET, MQTT_UNRELEASED };
 
 enum mqtt_rejected { MQTT_NOT_REJECTED, MQTT_REJECTED, MQTT_REJECTED_WAS_GOOD };
 
@@ -56,7 +56,7 @@ struct mqtt_broker {
 struct mqtt_releases {
 	uint8_t *bits;		/* one for each packet identifier; NULL: none came yet */
 	size_t n;
-	uint64_t n_bytes;	/* that libmosquitto keeps, with twins */
+	struct mqtt_kept kept;	/* what they cost, with twins */
 	bool has_twin;	/* libmosquitto (2.0 to 2.1) keeps a repeated one twice, and would take the second for another one some day */
 };
 
@@ -131,9 +131,10 @@ struct session {
 	uint64_t deadline_ms;
 	uint64_t online_since_ms;
 	/* mqtt_guard.c */
-	bool is_guarded;
+	bool is_guarded;	/* and TLS is that of this connection: an object that is kept has the last one's until then */
 	bool may_read;		/* libmosquitto, what TLS has not looked at yet */
-	struct mqtt_frame frame; /* of MQTT 5: what was looked at */
+	bool is_reading;	/* and must not write */
+	struct mqtt_frame frame; /* what was looked at */
 	uint64_t unfinished;	/* bytes that came since the last packet that was whole */
 	enum mqtt_violation violation;
 	/* mqtt_alive.c */
@@ -178,10 +179,12 @@ bool mqtt_flight_wants_end(struct session *session);
 bool mqtt_flight_has_sent(struct session *session);
 /* QoS for a message with @flags, not above what the broker takes; with the lock. */
 unsigned mqtt_flight_qos(struct session *session, unsigned flags);
+/* What that many bytes at most make of messages that are not released; 0: any. */
+uint64_t mqtt_flight_max_kept(const struct session *session);
 /* What libmosquitto says of a packet: "PUBLISH (...", "PUBREL (...". */
 void mqtt_flight_log(struct session *session, const char *packet);
 /* A message of QoS 2 is handed over: is it one that we had? */
-bool mqtt_flight_is_repeated(struct session *session, int mid, size_t size);
+bool mqtt_flight_is_repeated(const struct session *session, int mid);
 /* How many messages the broker may send ahead: what it is told, or, when that is written, what libmosquitto holds it to. */
 void mqtt_flight_set_maximum(struct session *session, bool is_told);
 /* Tell of a message that is missing, or of a QoS that is lower than what was asked for. */
@@ -189,7 +192,7 @@ void mqtt_flight_tell(struct session *session);
 
 /* mqtt_guard.c */
 
-/* Count from now on, as soon as there is a TLS connection. */
+/* Count from now on, as soon as there is a TLS connection; once there is a socket. */
 void mqtt_guard_watch(struct session *session);
 /* Look at what TLS has for libmosquitto, and let it read then. What mosquitto_loop_read() says. */
 int mqtt_guard_read(struct session *session);

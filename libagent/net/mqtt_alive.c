@@ -48,8 +48,8 @@ void mqtt_alive_count(struct session *s)
 	struct agent_mqtt *mqtt = s->mqtt;
 	uint64_t sent, received, now = monotonic_ms();
 
-	/* Closed already: what came with its end is missing in the counters. */
-	if (ssl == NULL || SSL_get_wbio(ssl) == NULL || SSL_get_rbio(ssl) == NULL)
+	/* Not there yet. Or closed already: what came with its end is missing in the counters. */
+	if (!s->is_guarded || ssl == NULL || SSL_get_wbio(ssl) == NULL || SSL_get_rbio(ssl) == NULL)
 		return;
 	sent = BIO_number_written(SSL_get_wbio(ssl));
 	received = BIO_number_read(SSL_get_rbio(ssl));

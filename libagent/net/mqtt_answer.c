@@ -116,7 +116,7 @@ static void on_message(struct mosquitto *mosq, void *userdata, const struct mosq
 	mqtt_guard_whole(s);
 	s->heard_ms = monotonic_ms();
 	if (message->payloadlen < 0 ||
-	    (message->qos == 2 && mqtt_flight_is_repeated(s, message->mid, (size_t)message->payloadlen)))
+	    (message->qos == 2 && mqtt_flight_is_repeated(s, message->mid)))
 		return;
 	pthread_mutex_lock(&mqtt->lock);
 	mqtt->info.payload_received += (uint64_t)message->payloadlen;

@@ -24,7 +24,6 @@
 #define QUIET_MAX_MS 60000	/* or after this */
 #define ENDED_MAX 3
 #define UNRELEASED_PACKETS 8	/* of the longest length, are kept until they are released */
-#define MESSAGE_COST 256	/* of libmosquitto, beside topic and payload */
 #define MID_BYTES (65536 / 8)
 #define RECEIVE_MAXIMUM 20	/* as libmosquitto has it */
 
@@ -57,6 +56,13 @@ static void forget(struct mqtt_broker *broker, bool has_sent, bool has_unrelease
 	broker->lost_session |= has_unreleased;
 }
 
+static void clear(struct mqtt_releases *rel)
+{
+	free(rel->bits);
+	mqtt_kept_clear(&rel->kept);
+	*rel = (struct mqtt_releases){ 0 };
+}
+
 void mqtt_flight_drop(struct agent_mqtt *mqtt)
 {
 	struct mqtt_flight *flight = &mqtt->flight;
@@ -64,13 +70,12 @@ void mqtt_flight_drop(struct agent_mqtt *mqtt)
 	if (flight->mosq == NULL)
 		return;
 	mosquitto_destroy(flight->mosq);
-	free(flight->releases.bits);
-	flight->releases.bits = NULL;
 	flight->mosq = NULL;
 	pthread_mutex_lock(&mqtt->lock);
 	forget(flight->broker, mqtt_queue_has_sent(&mqtt->queue, 2), flight->releases.n > 0);
 	mqtt_queue_rewind(&mqtt->queue);
 	pthread_mutex_unlock(&mqtt->lock);
+	clear(&flight->releases);
 }
 
 bool mqtt_flight_resume(struct session *s)
@@ -148,9 +153,9 @@ void mqtt_flight_keep(struct session *s, int r)
 		if (mqtt->session_s != 0 && !(s->is_void && !s->is_session_present))
 			forget(s->broker, has_sent, s->releases.n > 0);
 		mosquitto_destroy(s->mosq);
-		free(s->releases.bits);
+		clear(&s->releases);
 	}
-	s->releases.bits = NULL;
+	s->releases = (struct mqtt_releases){ 0 };
 	s->mosq = NULL;
 }
 
@@ -258,15 +263,19 @@ static void turn_over(struct mqtt_releases *rel, uint16_t mid)
 	rel->bits[mid / 8] ^= (uint8_t)(1u << mid % 8);
 }
 
-static void arrived(struct session *s, uint16_t mid, uint64_t size)
+uint64_t mqtt_flight_max_kept(const struct session *s)
+{
+	return (uint64_t)UNRELEASED_PACKETS * s->mqtt->max_packet;
+}
+
+static void arrived(struct session *s, uint16_t mid)
 {
 	struct mqtt_releases *rel = &s->releases;
 
 	s->heard_ms = monotonic_ms();
 	if (rel->bits == NULL)
 		rel->bits = calloc(1, MID_BYTES);
-	rel->n_bytes += size + MESSAGE_COST;
-	if (rel->bits == NULL || (s->mqtt->max_packet != 0 && rel->n_bytes > (uint64_t)UNRELEASED_PACKETS * s->mqtt->max_packet)) {
+	if (rel->bits == NULL) {
 		s->violation = MQTT_UNRELEASED;
 	} else if (is_unreleased(rel, mid)) {
 		rel->has_twin = true;
@@ -291,27 +300,21 @@ static void released(struct session *s, uint16_t mid)
 
 void mqtt_flight_log(struct session *s, const char *packet)
 {
-	const char *size;
-
 	s->repeated_mid = 0;
 	if (strncmp(packet, "PUBREC ", 7) == 0)
 		s->broker->knows_qos2 = true;
 	else if (strncmp(packet, "PUBREL (Mid: ", 13) == 0)
 		released(s, (uint16_t)strtoul(packet + 13, NULL, 10));
-	/* PUBLISH (d0, q2, r0, m17, 'topic', ... (5 bytes)) */
+	/* PUBLISH (d0, q2, r0, m17, 'topic', ... (5 bytes)), cut where the topic is long */
 	if (strncmp(packet, "PUBLISH (d", 10) != 0 || strlen(packet) < 23 || strncmp(packet + 11, ", q2", 4) != 0)
 		return;
 	/* With a session it may have been subscribed in an earlier life. */
 	if (s->mqtt->session_s == 0 && !s->asked_qos2)
 		s->violation = MQTT_QOS_2;
-	size = strrchr(packet, '(');
-	arrived(s, (uint16_t)strtoul(packet + 22, NULL, 10), (uint32_t)strtoul(size + 1, NULL, 10));
+	arrived(s, (uint16_t)strtoul(packet + 22, NULL, 10));
 }
 
-bool mqtt_flight_is_repeated(struct session *s, int mid, size_t size)
+bool mqtt_flight_is_repeated(const struct session *s, int mid)
 {
-	uint64_t cost = (uint64_t)size + MESSAGE_COST;
-
-	s->releases.n_bytes -= s->releases.n_bytes < cost ? s->releases.n_bytes : cost;
 	return s->repeated_mid == mid;
 }

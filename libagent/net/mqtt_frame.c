@@ -2,8 +2,13 @@
 #include "net/mqtt_frame.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <stdlib.h>
 
+#define PUBLISH 3
+#define PUBREL 6
+#define PROPERTY_COST 128	/* of libmosquitto: the property and two texts, each of them a piece of the heap of its own */
+#define MESSAGE_COST 256	/* and for a message that it keeps */
+#define COST_MAX (UINT32_MAX / 2)	/* where there is no limit */
 #define NUMBER_SHIFT_MAX 21	/* variable byte integers have four bytes: MQTT 5 section 1.5.5 */
 
 /* MQTT 5 section 2.2.2.2: what follows an identifier. */
@@ -17,6 +22,46 @@ static const uint8_t kinds[] = {
 
 /* What stands before the properties of a packet, by its type; PUBLISH has a topic, and no entry has none. */
 static const uint8_t before[16] = { [2] = 2, [4] = 3, [5] = 3, [6] = 3, [7] = 3, [9] = 2, [11] = 2, [14] = 1, [15] = 1 };
+
+void mqtt_kept_clear(struct mqtt_kept *kept)
+{
+	free(kept->list);
+	*kept = (struct mqtt_kept){ 0 };
+}
+
+static int keep(const struct mqtt_frame *f, struct mqtt_kept *kept)
+{
+	uint32_t cost = f->cost + MESSAGE_COST;
+
+	if (f->max_kept != 0 && kept->cost + cost > f->max_kept)
+		return -ENOSPC;
+	if (kept->n == kept->room) {
+		size_t room = kept->room == 0 ? 8 : 2 * kept->room;
+		struct mqtt_kept_one *list = realloc(kept->list, room * sizeof(*list));
+
+		if (list == NULL)
+			return -ENOMEM;
+		kept->list = list;
+		kept->room = room;
+	}
+	kept->list[kept->n++] = (struct mqtt_kept_one){ .cost = cost, .id = f->id };
+	kept->cost += cost;
+	return 0;
+}
+
+static void release(struct mqtt_kept *kept, uint16_t id)
+{
+	size_t i = kept->n;
+
+	while (i > 0 && kept->list[i - 1].id != id)
+		i--;
+	if (i == 0)
+		return;
+	kept->cost -= kept->list[i - 1].cost;
+	kept->list[i - 1] = kept->list[--kept->n];
+	if (kept->n == 0)
+		mqtt_kept_clear(kept);
+}
 
 /* One more byte of a number; 1 when it was the last. */
 static int take_number(struct mqtt_frame *f, uint32_t *number, uint8_t byte)
@@ -40,25 +85,61 @@ static void begin_properties(struct mqtt_frame *f)
 	f->properties = 0;
 }
 
+static void end_skip(struct mqtt_frame *f)
+{
+	if (f->is_311)
+		go(f, FRAME_REST);
+	else
+		begin_properties(f);
+}
+
 static void skip(struct mqtt_frame *f, uint32_t n)
 {
 	f->skip = n;
 	if (n == 0)
-		begin_properties(f);
+		end_skip(f);
 	else
 		go(f, FRAME_SKIP);
 }
 
-static void begin_body(struct mqtt_frame *f)
+static int add_cost(struct mqtt_frame *f, uint32_t n)
+{
+	f->cost = f->cost > COST_MAX - n ? COST_MAX : f->cost + n;
+	return f->max_cost != 0 && f->cost > f->max_cost ? -EMSGSIZE : 0;
+}
+
+static int begin_body(struct mqtt_frame *f)
 {
 	unsigned type = f->head >> 4;
 
-	if (type == 3)
+	f->cost = 0;
+	f->id = 0;
+	if (type == PUBLISH)
 		go(f, FRAME_TOPIC_HIGH);
-	else if (before[type] != 0)
+	else if (f->is_311 && type == PUBREL)
+		skip(f, 2);
+	else if (!f->is_311 && before[type] != 0)
 		skip(f, before[type]);
 	else
 		go(f, FRAME_REST);
+	return add_cost(f, f->left);
+}
+
+/* The identifier is what comes last before the properties; in PUBREL of MQTT 5 a reason is in between. */
+static void take_skipped(struct mqtt_frame *f, uint8_t byte)
+{
+	if (f->skip > 1 || f->is_311 || f->head >> 4 != PUBREL)
+		f->id = (uint16_t)(f->id << 8 | byte);
+	if (--f->skip == 0)
+		end_skip(f);
+}
+
+static int end_packet(struct mqtt_frame *f, struct mqtt_kept *kept)
+{
+	go(f, FRAME_HEAD);
+	if (f->head >> 4 == PUBREL)
+		release(kept, f->id);
+	return f->head >> 4 == PUBLISH && (f->head & 0x06) == 0x04 ? keep(f, kept) : 0;
 }
 
 static void next_property(struct mqtt_frame *f)
@@ -69,9 +150,10 @@ static void next_property(struct mqtt_frame *f)
 static int begin_property(struct mqtt_frame *f, uint8_t id)
 {
 	uint8_t kind = id < sizeof(kinds) ? kinds[id] : UNKNOWN;
+	int r = add_cost(f, PROPERTY_COST);
 
-	if (kind == UNKNOWN)
-		return -EBADMSG;
+	if (kind == UNKNOWN || r < 0)
+		return kind == UNKNOWN ? -EBADMSG : r;
 	if (kind == NUMBER) {
 		f->skip = 0;
 		go(f, FRAME_NUMBER);
@@ -144,8 +226,7 @@ static int take_body(struct mqtt_frame *f, uint8_t byte)
 		skip(f, (f->skip | byte) + ((f->head & 0x06) != 0 ? 2 : 0));
 		return 0;
 	case FRAME_SKIP:
-		if (--f->skip == 0)
-			begin_properties(f);
+		take_skipped(f, byte);
 		return 0;
 	case FRAME_PROPERTIES:
 		r = take_number(f, &f->properties, byte);
@@ -158,14 +239,14 @@ static int take_body(struct mqtt_frame *f, uint8_t byte)
 	}
 }
 
-int mqtt_frame_take(struct mqtt_frame *f, const uint8_t *data, size_t size)
+int mqtt_frame_take(struct mqtt_frame *f, struct mqtt_kept *kept, const uint8_t *data, size_t size)
 {
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < size; i++) {
 		if (f->step == FRAME_HEAD) {
-			/* There is no such packet, and libmosquitto takes the byte behind it for the head once more. */
-			if (data[i] >> 4 == 0)
+			/* There is no type 0, and libmosquitto takes the byte behind it for the head once more. And no QoS 3. */
+			if (data[i] >> 4 == 0 || (data[i] >> 4 == PUBLISH && (data[i] & 0x06) == 0x06))
 				return -EBADMSG;
 			f->head = data[i];
 			f->left = 0;
@@ -175,7 +256,7 @@ int mqtt_frame_take(struct mqtt_frame *f, const uint8_t *data, size_t size)
 		if (f->step == FRAME_LENGTH) {
 			r = take_number(f, &f->left, data[i]);
 			if (r > 0)
-				begin_body(f);
+				r = begin_body(f);
 		} else if (f->step == FRAME_REST) {
 			uint32_t n = size - i < f->left ? (uint32_t)(size - i) : f->left;
 
@@ -186,7 +267,7 @@ int mqtt_frame_take(struct mqtt_frame *f, const uint8_t *data, size_t size)
 			r = take_body(f, data[i]);
 		}
 		if (r >= 0 && f->left == 0 && f->step != FRAME_LENGTH)
-			go(f, FRAME_HEAD);
+			r = end_packet(f, kept);
 	}
 	return r < 0 ? r : 0;
 }

@@ -28,6 +28,8 @@ static const struct {
 	{ "AUTH", BYTES("\xf0\2\x18\0"), 0 },
 	{ "what is longer than 127 bytes", BYTES("\x30\x80\1\0\1d\0"), 0 },
 	{ "a head of nothing, behind which another one comes", BYTES("\0\x30\7\0\1d\0abc"), -EBADMSG },
+	{ "PUBLISH with QoS 2, PUBREL short and long", BYTES("\x34\x9\0\1d\0\1\0abc\x62\2\0\1\x62\4\0\1\x92\0"), 0 },
+	{ "QoS 3", BYTES("\x36\x9\0\1d\0\1\0abc"), -EBADMSG },
 	{ "a packet of type 0", BYTES("\1\0"), -EBADMSG },
 	{ "an unknown property", BYTES("\x20\6\0\0\3\x04\0\0"), -EBADMSG },
 	{ "number 0", BYTES("\x20\5\0\0\2\0\0"), -EBADMSG },
@@ -57,15 +59,17 @@ static void what_libmosquitto_may_not_see_is_found_however_it_is_cut(void **stat
 		print_message("    %s\n", rows[i].claim);
 		for (size_t piece = 1; piece <= rows[i].size; piece++) {
 			struct mqtt_frame f = { 0 };
+			struct mqtt_kept kept = { 0 };
 			size_t at = 0;
 			int r = 0;
 
 			while (at < rows[i].size && r == 0) {
 				size_t n = rows[i].size - at < piece ? rows[i].size - at : piece;
 
-				r = mqtt_frame_take(&f, rows[i].bytes + at, n);
+				r = mqtt_frame_take(&f, &kept, rows[i].bytes + at, n);
 				at += n;
 			}
+			mqtt_kept_clear(&kept);
 			assert_int_equal(r, rows[i].r);
 		}
 	}
@@ -77,13 +81,76 @@ static void packets_follow_each_other(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		for (size_t k = 0; k < ARRAY_SIZE(rows) && rows[i].r == 0; k++) {
 			struct mqtt_frame f = { 0 };
+			struct mqtt_kept kept = { 0 };
 
 			if (rows[i].bytes[1] == 0x80)
 				continue;	/* it goes on */
-			assert_int_equal(mqtt_frame_take(&f, rows[i].bytes, rows[i].size), 0);
+			assert_int_equal(mqtt_frame_take(&f, &kept, rows[i].bytes, rows[i].size), 0);
 			assert_int_equal(f.step, FRAME_HEAD);
-			assert_int_equal(mqtt_frame_take(&f, rows[k].bytes, rows[k].size), rows[k].r);
+			assert_int_equal(mqtt_frame_take(&f, &kept, rows[k].bytes, rows[k].size), rows[k].r);
+			mqtt_kept_clear(&kept);
 		}
+}
+
+#define TAKE(f, kept, s) mqtt_frame_take(f, kept, BYTES(s))
+
+/* What libmosquitto keeps is counted with topic, properties and itself, and as long as it is there. */
+static void messages_of_qos_2_are_counted_until_they_are_released(void **state)
+{
+	struct mqtt_frame f = { 0 };
+	struct mqtt_kept kept = { 0 };
+
+	assert_int_equal(TAKE(&f, &kept, "\x30\7\0\1d\0abc\x32\x9\0\1d\0\1\0abc"), 0);
+	assert_int_equal(kept.n, 0);
+	assert_int_equal(TAKE(&f, &kept, "\x34\x9\0\1d\1\2\0abc"), 0);
+	assert_int_equal(kept.n, 1);
+	assert_int_equal(kept.list[0].id, 0x102);
+	assert_int_equal(kept.cost, 9 + 256);
+	assert_int_equal(TAKE(&f, &kept, "\x3c\x9\0\1d\1\2\0abc\x34\x1b\0\3abc\0\3\x12\x26\0\1k\0\1v\x26\0\1k\0\1v\1\0\x0b\1m"), 0);
+	assert_int_equal(kept.n, 3);
+	assert_int_equal(kept.cost, 2 * (9 + 256) + 27 + 4 * 128 + 256);
+	/* The second of two goes with a PUBREL of its own. */
+	assert_int_equal(TAKE(&f, &kept, "\x62\2\1\2"), 0);
+	assert_int_equal(kept.n, 2);
+	assert_int_equal(TAKE(&f, &kept, "\x62\3\1\2\0"), 0);
+	assert_int_equal(TAKE(&f, &kept, "\x62\2\1\2\x62\2\0\7"), 0);
+	assert_int_equal(kept.n, 1);
+	assert_int_equal(kept.cost, 27 + 4 * 128 + 256);
+	assert_int_equal(TAKE(&f, &kept, "\x62\4\0\3\0\0"), 0);
+	assert_int_equal(kept.n, 0);
+	assert_int_equal(kept.cost, 0);
+	assert_null(kept.list);
+}
+
+/* In MQTT 3.1.1 there are no properties, and what stands in their place is payload. */
+static void packets_of_mqtt_3_1_1_are_counted_too(void **state)
+{
+	struct mqtt_frame f = { .is_311 = true };
+	struct mqtt_kept kept = { 0 };
+
+	assert_int_equal(TAKE(&f, &kept, "\x20\2\0\0\x90\3\0\1\2\x30\6\0\1d\xff\xff\xff\x34\x8\0\1d\0\5\xff\xff\xff\x34\5\0\1d\0\6"), 0);
+	assert_int_equal(f.step, FRAME_HEAD);
+	assert_int_equal(kept.n, 2);
+	assert_int_equal(kept.list[0].id, 5);
+	assert_int_equal(kept.cost, 8 + 5 + 2 * 256);
+	assert_int_equal(TAKE(&f, &kept, "\x62\2\0\5\x62\2\0\6"), 0);
+	assert_int_equal(kept.n, 0);
+}
+
+static void a_packet_costs_no_more_than_it_may(void **state)
+{
+	struct mqtt_kept kept = { 0 };
+	struct mqtt_frame f = { .max_cost = 20 };
+
+	assert_int_equal(TAKE(&f, &kept, "\x30\x14\0\1d\0abcdefghijklmnop"), 0);
+	assert_int_equal(TAKE(&f, &kept, "\x30\x15"), -EMSGSIZE);	/* as soon as it says how long it is */
+	f = (struct mqtt_frame){ .max_cost = 300 };
+	assert_int_equal(TAKE(&f, &kept, "\x30\xe\0\1d\xa\x26\0\0\0\0\x26\0\0\0\0"), 0);
+	assert_int_equal(TAKE(&f, &kept, "\x30\x13\0\1d\xf\x26\0\0\0\0\x26\0\0\0\0\x26"), -EMSGSIZE);
+	f = (struct mqtt_frame){ .max_kept = 600 };
+	assert_int_equal(TAKE(&f, &kept, "\x34\6\0\1d\0\1\0\x34\6\0\1d\0\2\0"), 0);
+	assert_int_equal(TAKE(&f, &kept, "\x34\6\0\1d\0\3\0"), -ENOSPC);
+	mqtt_kept_clear(&kept);
 }
 
 static void noise_is_taken_or_refused(void **state)
@@ -92,6 +159,7 @@ static void noise_is_taken_or_refused(void **state)
 
 	for (unsigned round = 0; round < 20000; round++) {
 		struct mqtt_frame f = { 0 };
+		struct mqtt_kept kept = { 0 };
 		uint8_t bytes[64];
 
 		for (size_t i = 0; i < sizeof(bytes); i++) {
@@ -99,7 +167,8 @@ static void noise_is_taken_or_refused(void **state)
 			/* Small numbers come more often: they are lengths and identifiers. */
 			bytes[i] = (uint8_t)(x >> 24 & (x & 0x10000 ? 0xff : 0x2f));
 		}
-		(void)mqtt_frame_take(&f, bytes, sizeof(bytes));
+		(void)mqtt_frame_take(&f, &kept, bytes, sizeof(bytes));
+		mqtt_kept_clear(&kept);
 	}
 }
 
@@ -108,6 +177,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_libmosquitto_may_not_see_is_found_however_it_is_cut),
 		cmocka_unit_test(packets_follow_each_other),
+		cmocka_unit_test(messages_of_qos_2_are_counted_until_they_are_released),
+		cmocka_unit_test(packets_of_mqtt_3_1_1_are_counted_too),
+		cmocka_unit_test(a_packet_costs_no_more_than_it_may),
 		cmocka_unit_test(noise_is_taken_or_refused),
 	};
 

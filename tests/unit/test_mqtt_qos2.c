@@ -2,6 +2,8 @@
 /* QoS 2 over connections that break, brokers that forget, refuse or cannot do it, and a library that counts for itself. */
 #include "tests/unit/mqtt_fixture.h"
 
+#include <sys/resource.h>
+
 static const struct agent_mqtt_handlers handlers = { .state = saw_state, .acked = saw_ack, .refused = saw_refusal, .message = saw_message };
 
 static struct agent_mqtt *make_client(struct fixture *f, enum agent_mqtt_version version, uint32_t session_s)
@@ -537,6 +539,156 @@ static void messages_that_are_never_released_are_not_kept_for_ever(void **state)
 	finish(mqtt, thread, ssl);
 }
 
+/* libmosquitto forgets a message whose PUBCOMP it cannot write, so it does not get to know that it cannot. */
+static void a_message_whose_pubcomp_is_lost_is_handed_over(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned round = 1; round <= 10; round++) {
+		struct agent_mqtt *mqtt = make_client(f, AGENT_MQTT_5, 3600);
+		pthread_t thread;
+		SSL *ssl;
+
+		f->n_messages = 0;
+		assert_int_equal(agent_mqtt_subscribe(mqtt, "d", 2, NULL), 0);
+		assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+		ssl = serve_subscriber(f, NEW_SESSION);
+		put_message(ssl, false, 7, true);
+		assert_int_equal(get_short(ssl, PUBREC), 7);
+		put_short(ssl, PUBREL, 7, 0);
+		hang_up(ssl);
+		ssl = serve_subscriber(f, OLD_SESSION);
+		put_short(ssl, PUBREL, 7, 0);
+		assert_int_equal(get_short(ssl, PUBCOMP), 7);
+		wait_for(f, &f->n_messages, 1);
+		finish(mqtt, thread, ssl);
+		assert_int_equal(f->n_messages, 1);
+	}
+}
+
+/* PUBLISH without payload: a topic of @topic bytes, and in MQTT 5 @n user properties that are empty. False when nobody takes it any more. */
+static bool put_bulky(SSL *ssl, uint8_t head, unsigned mid, size_t topic, bool is_5, size_t n)
+{
+	size_t has_id = (head & 6) != 0 ? 2 : 0, body = 2 + topic + has_id + (is_5 ? 5 * n + (n > 25 ? 2 : 1) : 0), at = 0;
+	uint8_t packet[4096] = { 0 };
+
+	packet[at++] = head;
+	packet[at++] = (uint8_t)(body % 128 | 0x80);
+	packet[at++] = (uint8_t)(body / 128);
+	packet[at++] = (uint8_t)(topic / 256);
+	packet[at++] = (uint8_t)topic;
+	memset(packet + at, 'd', topic);
+	at += topic;
+	if (has_id != 0) {
+		packet[at++] = (uint8_t)(mid / 256);
+		packet[at++] = (uint8_t)mid;
+	}
+	if (is_5 && n > 25)
+		packet[at++] = (uint8_t)(5 * n % 128 | 0x80);
+	if (is_5)
+		packet[at++] = (uint8_t)(n > 25 ? 5 * n / 128 : 5 * n);
+	for (size_t i = 0; is_5 && i < n; i++, at += 5)
+		packet[at] = 0x26;
+	return SSL_write(ssl, packet, (int)at) == (int)at;
+}
+
+/* 32 KiB for all of them, and no payload. A topic of 500 bytes and more is cut in what libmosquitto logs. */
+static void topics_and_properties_of_what_is_not_released_count(void **state)
+{
+	struct fixture *f = *state;
+
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < 3; i++) {
+		bool is_5 = i > 0;
+		size_t topic = i == 2 ? 1 : 3000, n = i == 2 ? 26 : 0;	/* 3000 bytes, or 26 times 133 */
+		struct agent_mqtt *mqtt = make_client(f, is_5 ? AGENT_MQTT_5 : AGENT_MQTT_3_1_1, 3600);
+		pthread_t thread;
+		SSL *ssl;
+
+		f->n_messages = f->n_states[AGENT_MQTT_WAITING] = 0;
+		assert_int_equal(agent_mqtt_subscribe(mqtt, "d", 2, NULL), 0);
+		assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+		ssl = serve_subscriber(f, NEW_SESSION);
+		/* What was released does not count. */
+		for (unsigned mid = 1; mid <= 30; mid++) {
+			assert_true(put_bulky(ssl, 0x34, mid, topic, is_5, n));
+			assert_int_equal(get_short(ssl, PUBREC), mid);
+			put_short(ssl, PUBREL, mid, 0);
+			assert_int_equal(get_short(ssl, PUBCOMP), mid);
+		}
+		wait_for(f, &f->n_messages, 30);
+		for (unsigned mid = 1; mid <= 7; mid++) {
+			assert_true(put_bulky(ssl, 0x34, mid, topic, is_5, n));
+			assert_int_equal(get_short(ssl, PUBREC), mid);
+		}
+		assert_int_equal(f->n_states[AGENT_MQTT_WAITING], 0);
+		for (unsigned mid = 8; mid <= 13 && put_bulky(ssl, 0x34, mid, topic, is_5, n); mid++)
+			;
+		wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 1);
+		assert_string_equal(f->why, "mqtt.packet-size");
+		hang_up(ssl);
+		finish(mqtt, thread, serve_subscriber(f, OLD_SESSION));
+	}
+}
+
+static void a_packet_full_of_properties_is_too_much(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_mqtt *mqtt = make_client(f, AGENT_MQTT_5, 3600);
+	pthread_t thread;
+	SSL *ssl;
+
+	assert_int_equal(agent_mqtt_subscribe(mqtt, "d", 2, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	ssl = serve_subscriber(f, NEW_SESSION);
+	assert_true(put_bulky(ssl, 0x30, 0, 1, true, 200));
+	wait_for(f, &f->n_messages, 1);
+	assert_true(put_bulky(ssl, 0x30, 0, 1, true, 400));	/* 2 KiB, and the longest packet may have 4 */
+	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 1);
+	assert_string_equal(f->why, "mqtt.packet-size");
+	hang_up(ssl);
+	finish(mqtt, thread, serve_subscriber(f, OLD_SESSION));
+	assert_int_equal(f->n_messages, 1);
+}
+
+/* An object that is kept has the TLS connection that failed until there is another one. */
+static void bytes_of_a_failed_handshake_count_once(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_mqtt *mqtt = make_client(f, AGENT_MQTT_5, 3600);
+	struct agent_mqtt_info before, after;
+	struct linger now = { .l_onoff = 1 };
+	struct rlimit old, none;
+	uint8_t hello[1024];
+	pthread_t thread;
+	SSL *ssl;
+	int fd;
+
+	publish(mqtt, 'x', AGENT_MQTT_QOS2, NULL);
+	assert_int_equal(pthread_create(&thread, NULL, run, mqtt), 0);
+	ssl = serve(f, NEW_SESSION, NULL);
+	(void)get_publish(ssl, 0x34, 'x');
+	hang_up(ssl);
+	fd = accept_one(f);
+	assert_true(recv(fd, hello, sizeof(hello), 0) > 0);
+	/* From now on there are no sockets. */
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = old;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+	close(fd);
+	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 2);
+	agent_mqtt_get_info(mqtt, &before);
+	assert_true(before.wire_received > 0 && before.wire_sent > 0);
+	wait_for(f, &f->n_states[AGENT_MQTT_WAITING], 5);
+	agent_mqtt_get_info(mqtt, &after);
+	assert_int_equal(after.wire_received, before.wire_received);
+	assert_int_equal(after.wire_sent, before.wire_sent);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	stop(mqtt, thread);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -553,6 +705,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_second_of_two_is_never_handed_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_message_of_an_earlier_life_is_a_gap, setup, teardown),
 		cmocka_unit_test_setup_teardown(messages_that_are_never_released_are_not_kept_for_ever, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_message_whose_pubcomp_is_lost_is_handed_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(topics_and_properties_of_what_is_not_released_count, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_packet_full_of_properties_is_too_much, setup, teardown),
+		cmocka_unit_test_setup_teardown(bytes_of_a_failed_handshake_count_once, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
