@@ -145,21 +145,31 @@ succeeds "  and the second broker is found" wait_for 90 at_second "$N"
 succeeds "  they arrive" wait_for 60 arrived alarms/hole 1 50
 is "  agentd-link was not restarted" "$(cat "$RUN/pids/agentd-link")" "$LINK_PID"
 
-# ---- a broker that never comes to the end of a packet; it knows 3.1.1 only, which has no word for a limit
+# ---- a broker that sends messages of QoS 2 full of properties and releases none, and then one that never comes to the end of a packet; that one knows 3.1.1
+# only, which has no word for a limit
 lab_agent_stop
-brokers "127.0.0.1 port=$SECOND_PORT name=second.test"
 HOSTILE_PORT=$(lab_free_port)
+brokers "localhost port=$HOSTILE_PORT\", \"127.0.0.1 port=$SECOND_PORT name=second.test"
+sed -i 's/return_s = 8;/return_s = 8; session_s = 3600;/' "$CONF" "$LAB"/etc/agentd.conf.d/*
 python3 - "$HOSTILE_PORT" "$PKI/broker.pem" "$PKI/broker.key" > "$LAB/hostile.out" 2>&1 << 'PY' &
 import socket, ssl, sys
 ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 ctx.load_cert_chain(sys.argv[2], sys.argv[3])
 s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen(8)
 print("ready", flush=True)
+first = True
 while True:
     plain, _ = s.accept()
     try:
         c = ctx.wrap_socket(plain, server_side=True)
-        if c.recv(4096)[8] == 5:  # protocol level of CONNECT
+        level = c.recv(4096)[8]  # of the protocol, in CONNECT
+        if level == 5 and first:
+            first = False
+            c.sendall(b"\x20\x03\x00\x00\x00")
+            for mid in range(1, 5001):  # 15 MB, of which libmosquitto makes 400
+                c.sendall(b"\x34\xbf\x17\x00\x01d" + mid.to_bytes(2, "big") + b"\xb8\x17" + b"\x26\x00\x00\x00\x00" * 600)
+            print("all were taken", flush=True)
+        if level == 5:
             c.sendall(b"\x20\x02\x00\x01")
             c.close()
             continue
@@ -179,13 +189,14 @@ sed -i "s/port = $BROKER_PORT;/port = $HOSTILE_PORT;/" "$CONF"
 N=$(grep -c "New client connected .*u'$LAB_SERIAL'" "$SECOND_LOG")
 lab_agent_start
 rss() { awk '$1 == "VmHWM:" { print $2 }' "/proc/$(cat "$RUN/pids/agentd-link")/status"; }
+succeeds "messages of QoS 2 that are full of properties are not kept without end" wait_for 60 grep -q 'more messages with QoS 2 than can be kept' "$AGENT_LOG"
 succeeds "a packet without end is not kept: another broker is used" wait_for 90 at_second "$N"
 succeeds "  with its name in the log" wait_for 40 grep -q 'longer than .* bytes (mqtt\.packet-size)' "$AGENT_LOG"
 if ! grep -q '^#define AGENT_SANITIZERS' "$BUILD/config.h"; then
   [ "$(rss)" -le 24576 ] && ok "  memory never went beyond 24 MiB" || not_ok "  agentd-link had $(rss) KiB at most"
 fi
 lab_agent_stop
-sed -i "s/port = $HOSTILE_PORT;/port = $BROKER_PORT;/" "$CONF"
+brokers "127.0.0.1 port=$SECOND_PORT name=second.test"
 lab_agent_start
 if [ "$(id -u)" = 0 ] && unshare -nm true 2> /dev/null; then
   lab_agent_stop
