@@ -167,6 +167,7 @@ lab_agent_start
 comes "the next start is as good" time_state authenticated
 before=$(cat "$LAB/state/time/saved")
 lab_tpm_stop
+sleep 2 # whole seconds are saved
 lab_agent_stop
 is "without the TPM the time is saved too" "$([ "$(cat "$LAB/state/time/saved")" != "$before" ] && echo 1)" 1
 lab_tpm_start
