@@ -6,10 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/thread.h"
 
 struct slot_io {
 	int fd;
@@ -147,7 +147,6 @@ static void *read_thread(void *arg)
 int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t offset, uint64_t total_bytes, struct tag *tag, struct slot_io **ret_io)
 {
 	_cleanup_(slot_io_freep) struct slot_io *io = calloc(1, sizeof(*io));
-	sigset_t all, old;
 	int flags, r;
 
 	if (io == NULL)
@@ -171,11 +170,7 @@ int slot_io_new(int fd, enum slot_io_mode mode, size_t block_bytes, uint64_t off
 		return -ENOMEM;
 	flags = fcntl(fd, F_GETFL);
 	io->is_direct = offset % SLOT_IO_ALIGN == 0 && flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
-	/* Signals belong to the caller's threads. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(&io->thread, NULL, mode == SLOT_IO_WRITE ? write_thread : read_thread, io);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&io->thread, NULL, mode == SLOT_IO_WRITE ? write_thread : read_thread, io);
 	if (r < 0)
 		return r;
 	io->has_thread = true;
