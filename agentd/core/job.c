@@ -31,8 +31,13 @@ static void release(void *data)
 	op_job_free(data);
 }
 
-/* One row for all: what differs is in the type. The name in a time-out is the operation's. */
-static const struct job_ops ops = { .name = "operation", .run = run, .done = done, .free = release };
+static const char *name_of(const void *data)
+{
+	return ((const struct op_job *)data)->type->name;
+}
+
+/* One row for all: what differs is in the type. */
+static const struct job_ops ops = { .name_of = name_of, .run = run, .done = done, .free = release };
 
 int op_job_new(struct op_call *call, const struct op_job_type *type, size_t size, struct op_job **ret_job, struct agent_error **err)
 {

@@ -319,7 +319,8 @@ static void give_up(struct worker *w, struct job *job)
 	struct agent_error *err = NULL;
 	int r;
 
-	r = agent_error_set(&err, -ETIMEDOUT, "tpm.timeout", "the TPM did not finish '%s' in time", job->ops->name);
+	r = agent_error_set(&err, -ETIMEDOUT, "tpm.timeout", "the TPM did not finish '%s' in time",
+			    job->ops->name != NULL ? job->ops->name : job->ops->name_of(job->data));
 	job->ops->done(w->core, job->data, r, &err);
 	agent_error_free(err);
 }

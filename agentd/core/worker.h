@@ -75,10 +75,11 @@ enum worker_priority {
  * A kind of job. @run: in the thread; the store is open or the job fails before with the reason. @done: in the loop,
  * exactly once, with what run() returned or -ETIMEDOUT "tpm.timeout"; in that case run() may still be going on, so done()
  * must leave alone what run() writes. *err may be taken. @late: in the loop, when run() of a job given up on came to its
- * end after all; may be NULL. @free: in the loop, last.
+ * end after all; may be NULL. @free: in the loop, last. @name: for people; NULL: @name_of says it.
  */
 struct job_ops {
 	const char *name;
+	const char *(*name_of)(const void *data);
 	int (*run)(struct store *store, void *data, struct agent_error **err);
 	void (*done)(struct core *core, void *data, int r, struct agent_error **err);
 	void (*late)(struct core *core, void *data, int r);

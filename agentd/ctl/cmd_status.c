@@ -43,10 +43,13 @@ static void show_queues(const json_t *body)
 #include "agentd/common/queue_counters.def"
 #undef QC
 	};
+	const json_t *queues = json_object_get(body, "queues");
 	json_t *queue;
 	size_t i;
 
-	json_array_foreach(json_object_get(body, "queues"), i, queue) {
+	if (json_array_size(queues) == 0)
+		puts("no queues");
+	json_array_foreach(queues, i, queue) {
 		if (i > 0)
 			putchar('\n');
 		print_fields(queue, queue_fields, ARRAY_SIZE(queue_fields));

@@ -22,6 +22,9 @@ size_t text_printable(const char *text)
 			return 0;
 		c = c << 6 | (s[i] & 0x3fu);
 	}
+	/* Marks that turn the direction of what follows, and separators of lines: a terminal would show something else than there is. */
+	if (c == 0x61c || (c >= 0x200e && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069))
+		return 0;
 	if (c < least[n] || c > 0x10ffff || (c & 0xfffff800u) == 0xd800 || (c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe)
 		return 0;
 	return n;

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Length of the character at @text that all of those take: RFC 3629 without controls and noncharacters. 0: none, also at the NUL. */
+/* Length of the character at @text that all of those take: RFC 3629 without controls, marks of direction and noncharacters. 0: none, also at the NUL. */
 size_t text_printable(const char *text);
 /* All of it, up to the NUL. */
 bool text_is_printable(const char *text);

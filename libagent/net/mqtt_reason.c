@@ -33,7 +33,7 @@ static const struct mqtt_reason reasons[] = {
 	{ 0x97, EDQUOT,          "mqtt.quota",		    "a quota of the broker is used up", MQTT_PASSING },
 	{ 0x98, ECONNRESET,      "mqtt.administrative",	    "an administrator of the broker ended the connection", MQTT_MAYBE },
 	{ 0x99, EBADMSG,         "mqtt.payload-format",	    "the broker does not accept the format of the payload", MQTT_FINAL },
-	{ 0x9a, EINVAL,          "mqtt.retain",		    "the broker keeps no retained messages", MQTT_FINAL },
+	{ 0x9a, EINVAL,          "mqtt.retain",		    "the broker keeps no retained messages: mqtt.retain = false", MQTT_FINAL },
 	{ 0x9b, EINVAL,          "mqtt.qos",		    "the broker does not offer this QoS", MQTT_FINAL },
 	{ 0x9c, EREMCHG,         "mqtt.moved",		    "the broker says: use another server for now", MQTT_MAYBE },
 	{ 0x9d, EREMCHG,         "mqtt.moved",		    "the broker says: it has moved for good", MQTT_MAYBE },

@@ -67,6 +67,7 @@ static void text_that_is_no_text_is_replaced(void **state)
 		{ "beyond \xf4\x90\x80\x80 \xff.", "beyond ???? ?." },
 		{ "noncharacter \xef\xbf\xbf \xef\xb7\x90 \xf0\x9f\xbf\xbe", "noncharacter ??? ??? ????" },
 		{ "C1 \xc2\x9b" "2J", "C1 ??2J" },
+		{ "turned \xe2\x80\xae" "uws \xe2\x81\xa6 \xd8\x9c \xe2\x80\xa8.", "turned ???uws ??? ?? ???." },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
