@@ -17,6 +17,7 @@
 #include "agentd/common/fields.h"
 #include "agentd/common/operations.h"
 #include "base/monotonic.h"
+#include "client/handshake.h"
 
 #define FULL_RETRY_MS 50 /* so long until a full queue of connections is tried again */
 
@@ -71,9 +72,7 @@ static int bus_new(int fd, sd_bus **ret_bus)
 		close(fd);
 		return r;
 	}
-	r = sd_bus_set_anonymous(bus, true);
-	if (r >= 0)
-		r = sd_bus_set_trusted(bus, true);
+	r = handshake_set_up(bus);
 	if (r >= 0)
 		r = sd_bus_start(bus);
 	if (r < 0) {

@@ -16,6 +16,7 @@
 #include "agentd/common/service.h"
 #include "base/macro.h"
 #include "base/wire_error.h"
+#include "client/handshake.h"
 
 static int cannot_connect(struct agent_error **err, int r, const char *run_dir, const char *name)
 {
@@ -43,15 +44,13 @@ static int bus_on_fd(int fd, bool is_server, sd_bus **ret_bus)
 			r = sd_id128_randomize(&id);
 			if (r >= 0)
 				r = sd_bus_set_server(bus, true, id);
+			/* Who may connect was decided by the socket's owner and SO_PEERCRED; D-Bus has nothing to add. */
+			if (r >= 0)
+				r = sd_bus_set_anonymous(bus, true);
 		}
 	}
-	/* Who may connect was decided by the socket's owner and SO_PEERCRED; D-Bus has nothing to add. */
 	if (r >= 0)
-		r = sd_bus_set_anonymous(bus, true);
-	if (r >= 0)
-		r = sd_bus_set_trusted(bus, true);
-	if (r >= 0)
-		r = sd_bus_negotiate_fds(bus, true);
+		r = handshake_set_up(bus);
 	if (r >= 0)
 		r = sd_bus_start(bus);
 	if (r < 0) {

@@ -10,6 +10,7 @@
 
 #include "base/macro.h"
 #include "base/wire_error.h"
+#include "client/handshake.h"
 
 static int cannot_connect(struct agent_error **err, int r, const char *path)
 {
@@ -35,10 +36,7 @@ static int start_bus(struct channel *c, int fd)
 		close(fd);
 		return r;
 	}
-	/* Who we are is the kernel's word; D-Bus has nothing to add. */
-	r = sd_bus_set_anonymous(c->bus, true);
-	if (r >= 0)
-		r = sd_bus_set_trusted(c->bus, true);
+	r = handshake_set_up(c->bus);
 	return r < 0 ? r : sd_bus_start(c->bus);
 }
 

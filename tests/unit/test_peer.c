@@ -236,6 +236,46 @@ static void a_lost_connection_is_named(void **state)
 	assert_error(&err, -EIO, "bus.protocol");
 }
 
+static int on_greeting(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+	const char *text;
+
+	if (sd_bus_message_read(m, "s", &text) > 0)
+		*(bool *)userdata = strcmp(text, "a\r\nb\r\n") == 0;
+	return 0;
+}
+
+/* libsystemd looks for the lines of the handshake in whatever came with it. */
+static void a_message_right_behind_the_handshake_may_have_lines(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	sd_bus *client = NULL, *server = NULL;
+	struct temp_dir dir;
+	bool has_come = false;
+	int listen_fd, fd = -1;
+	uint32_t uid;
+
+	temp_dir_make(&dir);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/core-mgmt.sock", dir.path);
+	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listen_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listen_fd, 1), 0);
+	assert_int_equal(peer_connect(dir.path, "core-mgmt.sock", &client, NULL), 0);
+	assert_int_equal(peer_accept(listen_fd, &fd, &uid), 0);
+	assert_int_equal(peer_serve(fd, &server, NULL), 0);
+	assert_true(sd_bus_match_signal(client, NULL, NULL, "/", "a.b", "C", on_greeting, &has_come) >= 0);
+	assert_true(sd_bus_emit_signal(server, "/", "a.b", "C", "s", "a\r\nb\r\n") >= 0);
+	for (int i = 0; i < 20; i++)
+		assert_true(sd_bus_process(server, NULL) >= 0);
+	for (int i = 0; i < 20 && !has_come; i++)
+		assert_true(sd_bus_process(client, NULL) >= 0);
+	assert_true(has_come);
+	sd_bus_close_unref(client);
+	sd_bus_close_unref(server);
+	close(listen_fd);
+	temp_dir_remove(&dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +284,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(descriptors_and_dictionaries_pass, start, stop),
 		cmocka_unit_test(nobody_there_says_so),
 		cmocka_unit_test(a_lost_connection_is_named),
+		cmocka_unit_test(a_message_right_behind_the_handshake_may_have_lines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
