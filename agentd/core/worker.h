@@ -79,12 +79,12 @@ enum worker_priority {
  */
 struct job_ops {
 	const char *name;
-	const char *(*name_of)(const void *data);
 	int (*run)(struct store *store, void *data, struct agent_error **err);
 	void (*done)(struct core *core, void *data, int r, struct agent_error **err);
 	void (*late)(struct core *core, void *data, int r);
 	void (*free)(void *data);
 	bool runs_closed; /* run() also while the store cannot be opened; store->tpm may then be NULL */
+	const char *(*name_of)(const void *data);
 };
 
 /*
