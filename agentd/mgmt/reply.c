@@ -24,8 +24,13 @@ static const struct mapping {
 	{ NULL, 0, "bus.lost", "core-unreachable" },
 	{ NULL, 0, "bus.connect", "not-ready" }, /* core does not reach another program */
 	{ NULL, 0, "slot.open", "slot-unavailable" },
+	{ NULL, 0, "slot.read-only", "slot-unavailable" },
 	{ NULL, 0, "boot.not-bootable", "slot-not-bootable" },
 	{ NULL, 0, "boot.", "slot-unavailable" },
+	{ NULL, -EACCES, "file.", "internal" }, /* a file of ours that has another owner: nobody gets further by logging in */
+	{ NULL, -EPERM, "file.", "internal" },
+	{ NULL, -EACCES, "journal.", "internal" },
+	{ NULL, -EPERM, "journal.", "internal" },
 	{ NULL, -EDQUOT, "account.many", "not-acceptable" },
 	{ NULL, -EDQUOT, "update.postpone", "not-acceptable" },
 	{ NULL, -EDQUOT, NULL, "too-many-requests" },
@@ -67,6 +72,7 @@ static const struct mapping {
 	{ "/v1/update", -EINVAL, NULL, "not-acceptable" },
 	{ "/v1/update", -ENOENT, "boot.", "not-ready" },
 	{ "/v1/update", -ENOENT, "slot.", "not-ready" },
+	{ "/v1/update", 0, "slot.io", "slot-unavailable" }, /* EPERM and EACCES of a disk say nothing about who asks */
 	{ NULL, -EACCES, NULL, "authentication-required" },
 	{ NULL, -EPERM, NULL, "not-permitted" },
 	{ NULL, -ENOENT, NULL, "not-found" },

@@ -136,9 +136,16 @@ int slot_table_check_running(const struct slot_table *table, const char *booted,
 	return 0;
 }
 
+static int is_read_only(const struct slot *slot, struct agent_error **err)
+{
+	return agent_error_set(err, -EROFS, "slot.read-only", "slot %s: %s is read-only: check its write protection, force_ro of an eMMC boot partition", slot->name,
+			       slot->path);
+}
+
 static int open_as(const struct slot *slot, bool is_for_writing, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err)
 {
 	_cleanup_close_ int fd = -1;
+	int is_protected = 0;
 	int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	struct stat st;
 	uint64_t size = 0;
@@ -154,6 +161,8 @@ static int open_as(const struct slot *slot, bool is_for_writing, int *ret_fd, ui
 	fd = open(slot->path, flags | (S_ISBLK(st.st_mode) ? 0 : O_NOFOLLOW));
 	if (fd < 0 && errno == EBUSY)
 		return agent_error_set(err, -EBUSY, "slot.busy", "slot %s: %s is mounted or in use", slot->name, slot->path);
+	if (fd < 0 && errno == EROFS)
+		return is_read_only(slot, err);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return agent_error_set(err, -errno, "slot.open", "slot %s: cannot open %s: %s", slot->name, slot->path, strerror(errno));
 	if (S_ISREG(st.st_mode))
@@ -162,6 +171,9 @@ static int open_as(const struct slot *slot, bool is_for_writing, int *ret_fd, ui
 		return agent_error_set(err, -EINVAL, "slot.type", "slot %s: %s is neither a block device nor a regular file", slot->name, slot->path);
 	else if (ioctl(fd, BLKGETSIZE64, &size) < 0)
 		return agent_error_set(err, -errno, "slot.open", "slot %s: cannot tell the size of %s: %s", slot->name, slot->path, strerror(errno));
+	/* Many drivers open it all the same, and fail the first write: too late, as the slot is marked by then. */
+	if (is_for_writing && S_ISBLK(st.st_mode) && (ioctl(fd, BLKROGET, &is_protected) < 0 || is_protected))
+		return is_read_only(slot, err);
 	*ret_size_bytes = size;
 	*ret_fd = TAKE_FD(fd);
 	return 0;

@@ -44,7 +44,7 @@ int slot_table_check_running(const struct slot_table *table, const char *booted,
 
 /*
  * Open for writing and reading: a block device (exclusively, so that a mounted one is refused) or a regular file, nothing
- * else. -EBUSY slot.busy, -EINVAL slot.type, -errno slot.open.
+ * else. -EBUSY slot.busy, -EROFS slot.read-only, -EINVAL slot.type, -errno slot.open.
  */
 int slot_open(const struct slot *slot, int *ret_fd, uint64_t *ret_size_bytes, struct agent_error **err);
 /* The same for reading only, so of a slot that is mounted as well. */

@@ -86,6 +86,8 @@ int tree_check(const struct slot *slot, uint64_t *ret_room, struct agent_error *
 		return r;
 	if (fstatvfs(fd, &fs) < 0)
 		return agent_error_set(err, -errno, "slot.open", "slot %s: cannot ask %s for its size: %s", slot->name, slot->path, strerror(errno));
+	if (fs.f_flag & ST_RDONLY)
+		return agent_error_set(err, -EROFS, "slot.read-only", "slot %s: the file system of %s is mounted read-only", slot->name, slot->path);
 	if (__builtin_mul_overflow((uint64_t)fs.f_blocks, (uint64_t)fs.f_frsize, ret_room))
 		*ret_room = UINT64_MAX;
 	return 0;

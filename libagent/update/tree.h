@@ -14,7 +14,7 @@
 
 struct tree;
 
-/* Is it a folder? *ret_room is what its file system has free. -EINVAL slot.type, -errno slot.open. */
+/* Is it a folder? *ret_room is what its file system has. -EINVAL slot.type, -EROFS slot.read-only, -errno slot.open. */
 int tree_check(const struct slot *slot, uint64_t *ret_room, struct agent_error **err);
 /* Remove all there is, but lost+found; does not leave the file system. -errno slot.io. */
 int tree_clear(const struct slot *slot, struct agent_error **err);

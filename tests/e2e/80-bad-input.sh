@@ -149,6 +149,29 @@ for _ in {1..10}; do
 done
 like "a try that comes too soon is told how long to wait" "$(out)" '^agentctl: too many.*: again in [0-9]+ s$'
 
+# ---- a slot that cannot be written: said before anything is marked. Kernels let a write-protected device be opened for writing, and fail the first write.
+marks() { lab_as agentd-install cat "$BOOT_ENV"; lab_as agentd-install sha256sum "$LAB/install/journal"; }
+protected() { # "what" PATH
+  lab_config "update: { slots = ( { class = \"rootfs\"; name = \"a\"; path = \"$SLOT_A\"; }, { class = \"rootfs\"; name = \"b\"; path = \"$2\"; } ); };"
+  lab_agent_start
+  patiently ctl update status > /dev/null
+  before=$(marks 2> /dev/null)
+  exits "$1: refused" 1 patiently ctl update install "$LAB/bundles/2.0.0.swu"
+  like "$1: says which and what to check" "$(out)" "$2 is read-only: .*\\(slot\\.read-only\\)\$"
+  is "$1: nothing was marked" "$(marks 2> /dev/null)" "$before"
+  lab_agent_stop
+  lab_config
+}
+lab_agent_stop
+truncate -s "${LAB_SLOT_MIB}M" "$LAB/slots/protected.img"
+if [ "$(id -u)" = 0 ] && loop=$(losetup -r -f --show "$LAB/slots/protected.img" 2> /dev/null); then
+  LAB_LOOPS=$loop # lab_slots_stop gives it back
+  lab_own agentd-install: "$loop"
+  protected "a write-protected device" "$loop"
+else
+  echo "# no loop device to be had: a write-protected device was not tried"
+fi
+
 # ---- full disk: docs/troubleshooting.md says what goes on and what does not
 lab_agent_stop
 trap 'code=$?; umount -l "$LAB/state" 2> /dev/null; (exit $code); e2e_end' EXIT

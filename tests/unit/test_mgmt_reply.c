@@ -37,6 +37,11 @@ static void errors_become_the_documented_problems(void **state)
 		{ "/v1/update", -EBUSY, "update.busy", "busy", 503 },
 		{ "/v1/update", -ENOSPC, "slot.write", "no-space", 507 },
 		{ "/v1/update", -EIO, "slot.write", "internal", 500 },
+		{ "/v1/update", -EPERM, "slot.io", "slot-unavailable", 503 },
+		{ "/v1/update", -EACCES, "slot.io", "slot-unavailable", 503 },
+		{ "/v1/update", -ENOSPC, "slot.io", "no-space", 507 },
+		{ "/v1/update", -EROFS, "slot.read-only", "slot-unavailable", 503 },
+		{ "/v1/update", -EACCES, "file.open", "internal", 500 },
 		{ "/v1/update/confirm", -ENOENT, "update.nothing", "not-found", 404 },
 		{ "/v1/anything", -ENOTTY, "who.knows", "internal", 500 },
 	};

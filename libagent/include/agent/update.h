@@ -364,7 +364,7 @@ struct agent_update_status {
  * (update.trust, update.key), -ESTALE (update.stale, .too-early, .expired, .trust-version, .trust-restored, .lower), -ERANGE (update.trust-version; update.jump: more than
  * AGENT_UPDATE_FLOOR_STEPS_MAX above @floor), -EPERM (update.product, update.device, update.bootenv), -EALREADY (update.failed-before, update.nothing-new),
  * or what the policy said (update.policy), -EOPNOTSUPP (manifest.unsupported, .profile, update.bootenv), -EMSGSIZE (over a cap), -ENOSPC (slot.size), -EBUSY (update.pending: confirm or
- * roll back first; slot.busy: mounted), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
+ * roll back first; slot.busy: mounted), -EROFS (slot.read-only), -ENOENT (slot.*, boot.*), -EIO (slot.io, container.read), or what the journal or
  * boot environment said (journal.*, boot.*). Since: 0.1
  */
 AGENT_EXPORT AGENT_MUST_CHECK int agent_update_install(struct agent_update *update, int fd, uint64_t floor, uint64_t now_s,
