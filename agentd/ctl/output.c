@@ -2,7 +2,9 @@
 #include "agentd/ctl/output.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 #include "agentd/ctl/commands.h"
 #include "base/file.h"
 #include "base/macro.h"
+#include "base/text.h"
 
 void print_text(FILE *out, const char *text)
 {
@@ -17,14 +20,18 @@ void print_text(FILE *out, const char *text)
 		fputc('-', out);
 		return;
 	}
-	for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
-		/* C1 controls are 0xc2 0x80..0x9f in UTF-8. */
-		if (*p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f) {
-			fputc('?', out);
-			p++;
-		} else {
-			fputc(*p < 0x20 || *p == 0x7f ? '?' : *p, out);
+	while (*text != '\0') {
+		size_t n = text_printable(text);
+
+		if (n > 0) {
+			fwrite(text, 1, n, out);
+			text += n;
+			continue;
 		}
+		fputc('?', out);
+		do /* all of a character is one mark */
+			text++;
+		while (((unsigned char)*text & 0xc0) == 0x80);
 	}
 }
 
@@ -35,9 +42,34 @@ void print_padded(const char *text, int width)
 		fputc(' ', stdout);
 }
 
+/* One character that a terminal must not see; a JSON text has them in strings only. */
+static size_t print_escaped(const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+	uint32_t c = n == 1 ? s[0] : s[0] & 0x7fu >> n;
+
+	for (size_t i = 1; i < n; i++)
+		c = c << 6 | (s[i] & 0x3fu);
+	if (c >= 0x10000) {
+		printf("\\u%04" PRIX32, 0xd800 + ((c - 0x10000) >> 10));
+		c = 0xdc00 + ((c - 0x10000) & 0x3ff);
+	}
+	printf("\\u%04" PRIX32, c);
+	return n;
+}
+
 void print_json(const json_t *value)
 {
-	json_dumpf(value, stdout, JSON_COMPACT);
+	_cleanup_free_ char *text = json_dumps(value, JSON_COMPACT);
+
+	for (const char *p = text == NULL ? "" : text; *p != '\0';) {
+		size_t n = text_printable(p);
+
+		if (n > 0)
+			fwrite(p, 1, n, stdout);
+		p += n > 0 ? n : print_escaped(p);
+	}
 	fputc('\n', stdout);
 	fflush(stdout);
 }

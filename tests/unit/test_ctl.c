@@ -210,11 +210,37 @@ static void a_strangers_text_does_not_steer_the_terminal(void **state)
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
 
-	print_text(f, "a\033[31mb\n\xc2\x9b" "c\xc3\xa4\x7f");
+	print_text(f, "a\033[31mb\n\xc2\x9b" "c\xc3\xa4\x7f\xe2\x80\xae" "d\xff");
 	print_text(f, NULL);
 	fclose(f);
-	assert_string_equal(text, "a?[31mb??c\xc3\xa4?-");
+	assert_string_equal(text, "a?[31mb??c\xc3\xa4??d?-");
 	free(text);
+}
+
+/* Nor does it in a document, where it has to stay what it is. */
+static void json_has_no_character_that_a_terminal_obeys(void **state)
+{
+	static const char hostile[] = "a\033[31m\n\x7f\xc2\x9b\xe2\x80\xae\xf0\x9f\xbf\xbe\xc3\xa4\xf0\x9f\x98\x80";
+	json_t *value = json_pack("{s:s}", "text", hostile), *again;
+	FILE *f = tmpfile();
+	int out = dup(STDOUT_FILENO);
+	char text[256];
+
+	assert_non_null(value);
+	assert_non_null(f);
+	fflush(stdout);
+	assert_true(dup2(fileno(f), STDOUT_FILENO) >= 0);
+	print_json(value);
+	assert_true(dup2(out, STDOUT_FILENO) >= 0);
+	close(out);
+	rewind(f);
+	assert_non_null(fgets(text, sizeof(text), f));
+	fclose(f);
+	assert_string_equal(text, "{\"text\":\"a\\u001B[31m\\n\\u007F\\u009B\\u202E\\uD83F\\uDFFE\xc3\xa4\xf0\x9f\x98\x80\"}\n");
+	again = json_loads(text, 0, NULL);
+	assert_true(json_equal(value, again));
+	json_decref(value);
+	json_decref(again);
 }
 
 #define T(text) text, sizeof(text) - 1
@@ -323,6 +349,7 @@ int main(void)
 		cmocka_unit_test(a_label_is_text_for_people_and_well_formed),
 		cmocka_unit_test(every_refusal_has_its_exit_code),
 		cmocka_unit_test(a_strangers_text_does_not_steer_the_terminal),
+		cmocka_unit_test(json_has_no_character_that_a_terminal_obeys),
 		cmocka_unit_test(a_stream_is_the_same_however_it_is_cut),
 		cmocka_unit_test(a_stream_has_bounds_and_can_be_stopped),
 		cmocka_unit_test(a_token_is_for_its_socket_only),
