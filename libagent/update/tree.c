@@ -180,10 +180,9 @@ static int bad_path(const char *path, const char *why, struct agent_error **err)
 	return agent_error_set(err, -EBADMSG, "update.path", "\"%.100s\" %s", path, why);
 }
 
-/* The next name of *path into @name; 0 at the end. "." is skipped, ".." is refused. */
-static int path_next(const char **path, char name[256], struct agent_error **err)
+/* The next name of *path, which is the rest of @whole, into @name; 0 at the end. "." is skipped, ".." is refused. */
+static int path_next(const char *whole, const char **path, char name[256], struct agent_error **err)
 {
-	const char *whole = *path;
 	size_t n;
 
 	do {
@@ -208,10 +207,10 @@ static int parent_open(struct tree *tree, const char *path, bool makes_folders, 
 
 	if (fd < 0)
 		return io_error(tree->slot, -errno, path, err);
-	r = path_next(&rest, name, err);
+	r = path_next(path, &rest, name, err);
 	if (r == 0)
 		r = bad_path(path, "names nothing", err);
-	for (unsigned depth = 0; r > 0 && (r = path_next(&rest, next, err)) > 0; depth++) {
+	for (unsigned depth = 0; r > 0 && (r = path_next(path, &rest, next, err)) > 0; depth++) {
 		int child;
 
 		if (depth == DEPTH_MAX)

@@ -180,6 +180,23 @@ static void what_leaves_the_folder_or_is_no_file_is_refused(void **state)
 	}
 }
 
+static void a_refused_entry_is_named_whole(void **state)
+{
+	static const char *const names[] = { "a/../../out", "a/b/..", "./first/below" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_bytes_ struct bytes bytes = { 0 };
+		_cleanup_error_ struct agent_error *err = NULL;
+
+		tar_entry(&bytes, &(struct entry){ .name = "first", .type = '0', .data = "x" });
+		tar_entry(&bytes, &(struct entry){ .name = names[i], .type = '0', .data = "x" });
+		tar_finish(&bytes);
+		assert_int_equal(extract(&bytes, 4096, 512, &err), -EBADMSG);
+		if (strcmp(agent_error_name(err), "update.path") != 0 || strstr(agent_error_message(err), names[i]) == NULL)
+			fail_msg("%s: %s", names[i], agent_error_message(err));
+	}
+}
+
 /* Nobody else should write there; if somebody does, no link leads us out. */
 static void links_that_are_there_already_are_not_followed(void **state)
 {
@@ -272,6 +289,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		IN_A_FOLDER(files_and_folders_arrive_in_pieces_of_any_size),
 		IN_A_FOLDER(what_leaves_the_folder_or_is_no_file_is_refused),
+		IN_A_FOLDER(a_refused_entry_is_named_whole),
 		IN_A_FOLDER(links_that_are_there_already_are_not_followed),
 		IN_A_FOLDER(names_twice_and_cut_archives_are_refused),
 		IN_A_FOLDER(flipped_bits_stay_inside),
