@@ -229,7 +229,7 @@ static void the_member_is_counted_once(void **state)
 /* Said by name; what goes wrong after the first byte leaves the old slot in charge, and the right bundle goes in afterwards. */
 static void wrong_ones_have_names(void **state)
 {
-	static const struct {
+	const struct {
 		struct shared shared;
 		bool rots;
 		const char *name, *says;
