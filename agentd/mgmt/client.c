@@ -5,6 +5,7 @@
  * resumed here: that would skip the check.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,14 +21,18 @@
 #include "agentd/mgmt/conn.h"
 #include "agentd/mgmt/request.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/macro.h"
 #include "base/secret.h"
+#include "crypto/list_file.h"
 #include "crypto/verify_dates.h"
 #include "crypto/verify_issuers.h"
 #include "crypto/verify_lists.h"
 
 #define CA_FILE "mgmt/clients.pem"
 #define CRL_FILE "mgmt/clients.crl"
+#define CRL_FILE_MAX (4 * 1024 * 1024)
+#define CRLS_MAX 64
 #define TOKENS 8
 #define NAMES_MAX 16
 #define CHAIN_BYTES_MAX (32 * 1024)
@@ -164,6 +169,26 @@ static void look_at(struct clients *clients, uint64_t at_us)
 	(void)sd_event_source_set_enabled(clients->look, SD_EVENT_ONESHOT);
 }
 
+static int add_lists(X509_STORE *store, const char *path)
+{
+	_cleanup_error_ struct agent_error *err = NULL;
+	_cleanup_free_ char *data = NULL;
+	STACK_OF(X509_CRL) *lists = NULL;
+	size_t size;
+	int at = 1, r = file_read_at(AT_FDCWD, path, CRL_FILE_MAX, &data, &size, &err);
+
+	if (r >= 0)
+		r = list_file_parse(NULL, data, size, CRLS_MAX, &lists, &at);
+	for (int i = 0; r >= 0 && i < sk_X509_CRL_num(lists); i++)
+		r = X509_STORE_add_crl(store, sk_X509_CRL_value(lists, i)) == 1 ? 0 : -ENOMEM;
+	sk_X509_CRL_pop_free(lists, X509_CRL_free);
+	if (err != NULL)
+		service_log(LOG_ERR, "client certificates: %s; nobody gets in by certificate", agent_error_message(err));
+	else if (r < 0)
+		service_log(LOG_ERR, "client certificates: %s: list %d is damaged, none is there, or more than %d; nobody gets in by certificate", path, at, CRLS_MAX);
+	return r;
+}
+
 int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 {
 	struct clients *clients = m->clients;
@@ -180,12 +205,8 @@ int client_ctx_prepare(struct mgmt *m, SSL_CTX *ctx)
 		return -ENOENT;
 	}
 	if (clients->crl.st_mode != 0) {
-		X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
-
-		if (lookup == NULL || X509_load_crl_file(lookup, clients->crl_path, X509_FILETYPE_PEM) < 1) {
-			service_log(LOG_ERR, "client certificates: %s cannot be read; nobody gets in by certificate", clients->crl_path);
+		if (add_lists(store, clients->crl_path) < 0)
 			return -EBADMSG;
-		}
 		X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 		verify_lists_use(store);
 	}

@@ -17,6 +17,7 @@
 
 #include "base/file.h"
 #include "base/time.h"
+#include "crypto/list_file.h"
 #include "crypto/name.h"
 #include "crypto/openssl_error.h"
 #include "crypto/verify_dates.h"
@@ -31,7 +32,6 @@
 DEFINE_CLEANUP(BIO *, BIO_free_all)
 DEFINE_CLEANUP(DIR *, closedir)
 DEFINE_CLEANUP(X509 *, X509_free)
-DEFINE_CLEANUP(X509_CRL *, X509_CRL_free)
 DEFINE_CLEANUP(X509_STORE_CTX *, X509_STORE_CTX_free)
 
 struct cms_trust *cms_trust_free(struct cms_trust *trust)
@@ -80,19 +80,22 @@ static int add_certs(struct cms_trust *trust, const char *name, BIO *bio, struct
 	return 0;
 }
 
-static int add_crl(struct cms_trust *trust, const char *name, BIO *bio, int is_pem, struct agent_error **err)
+static int add_crls(struct cms_trust *trust, const char *name, const char *data, size_t size, unsigned *n_crls, struct agent_error **err)
 {
-	_cleanup_(X509_CRL_freep) X509_CRL *crl = X509_CRL_new_ex(trust->libctx, NULL);
-	int ok;
+	STACK_OF(X509_CRL) *lists = NULL;
+	int at, r = list_file_parse(trust->libctx, data, size, CRLS_MAX - (int)*n_crls, &lists, &at);
 
-	if (crl == NULL)
-		return agent_error_set(err, -ENOMEM, "memory", "no memory for revocation lists");
-	ok = (is_pem ? PEM_read_bio_X509_CRL(bio, &crl, NULL, NULL) : d2i_X509_CRL_bio(bio, &crl)) != NULL;
-	if (!ok)
-		return openssl_error_set(err, -EBADMSG, "update.trust", "%s is no revocation list", name);
-	if (X509_STORE_add_crl(trust->store, crl) != 1)
-		return openssl_error_set(err, -ENOMEM, "update.trust", "cannot add the revocation list %s", name);
-	return 0;
+	if (r == -EBADMSG)
+		return agent_error_set(err, r, "update.trust", "%s holds no revocation list, or list %d is damaged", name, at);
+	if (r == -EMSGSIZE)
+		return agent_error_set(err, r, "update.trust", "more than %d revocation lists", CRLS_MAX);
+	if (r < 0)
+		return agent_error_set(err, r, "memory", "no memory for revocation lists");
+	for (int i = 0; r >= 0 && i < sk_X509_CRL_num(lists); i++, ++*n_crls)
+		if (X509_STORE_add_crl(trust->store, sk_X509_CRL_value(lists, i)) != 1)
+			r = openssl_error_set(err, -ENOMEM, "update.trust", "cannot add the revocation list %s", name);
+	sk_X509_CRL_pop_free(lists, X509_CRL_free);
+	return r;
 }
 
 static int add_key(struct cms_trust *trust, const char *name, BIO *bio, struct agent_error **err)
@@ -128,16 +131,12 @@ static int add_file(struct cms_trust *trust, int dir_fd, const char *name, unsig
 	r = file_read_at(dir_fd, name, is_crl ? CRL_MAX_BYTES : FILE_MAX_BYTES, &data, &size, err);
 	if (r < 0)
 		return r;
+	if (is_crl)
+		return add_crls(trust, name, data, size, n_crls, err);
 	bio = BIO_new_mem_buf(data, (int)size);
 	if (bio == NULL)
 		return agent_error_set(err, -ENOMEM, "memory", "no memory for certificates");
-	if (is_key)
-		return add_key(trust, name, bio, err);
-	if (!is_crl)
-		return add_certs(trust, name, bio, err);
-	if (++*n_crls > CRLS_MAX)
-		return agent_error_set(err, -EMSGSIZE, "update.trust", "more than %d revocation lists", CRLS_MAX);
-	return add_crl(trust, name, bio, strncmp(data, "-----", 5) == 0, err);
+	return is_key ? add_key(trust, name, bio, err) : add_certs(trust, name, bio, err);
 }
 
 static int trust_new(struct agent_context *ctx, struct cms_trust **ret_trust, struct agent_error **err)

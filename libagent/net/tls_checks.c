@@ -6,65 +6,22 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
+#include <openssl/x509.h>
 
 #include "base/file.h"
 #include "base/macro.h"
 #include "crypto/digest.h"
+#include "crypto/list_file.h"
 
 #define CRL_FILE_MAX (1024 * KIB) /* some 25,000 revoked certificates; all of it stays in memory */
 #define CRLS_MAX 16
-
-DEFINE_CLEANUP(BIO *, BIO_free)
-DEFINE_CLEANUP(X509_CRL *, X509_CRL_free)
-
-static bool at_end_of_pem(void)
-{
-	unsigned long e = ERR_peek_last_error();
-
-	return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
-}
-
-static int parse_crls(struct tls_checks *checks, OSSL_LIB_CTX *libctx, const char *data, size_t size, const char *from, struct agent_error **err)
-{
-	_cleanup_(BIO_freep) BIO *bio = BIO_new_mem_buf(data, (int)size);
-	bool is_der = size > 0 && data[0] == 0x30, is_end = false; /* SEQUENCE */
-
-	checks->crls = sk_X509_CRL_new_null();
-	if (bio == NULL || checks->crls == NULL)
-		return agent_error_set(err, -ENOMEM, "tls.memory", "out of memory");
-	while (!is_end) {
-		_cleanup_(X509_CRL_freep) X509_CRL *crl = X509_CRL_new_ex(libctx, NULL);
-		int n = sk_X509_CRL_num(checks->crls);
-
-		if (crl == NULL)
-			return agent_error_set(err, -ENOMEM, "tls.memory", "out of memory");
-		ERR_clear_error();
-		if ((is_der ? d2i_X509_CRL_bio(bio, &crl) : PEM_read_bio_X509_CRL(bio, &crl, NULL, NULL)) == NULL) {
-			is_end = n > 0 && at_end_of_pem();
-			ERR_clear_error();
-			if (!is_end)
-				return agent_error_set(err, -EBADMSG, "tls.file", "%s holds no revocation list, or list %d is damaged", from, n + 1);
-			break;
-		}
-		if (n == CRLS_MAX)
-			return agent_error_set(err, -EMSGSIZE, "tls.file", "%s holds more than %d revocation lists", from, CRLS_MAX);
-		if (sk_X509_CRL_push(checks->crls, crl) <= 0)
-			return agent_error_set(err, -ENOMEM, "tls.memory", "out of memory");
-		crl = NULL;
-		is_end = is_der;
-	}
-	return 0;
-}
 
 static int load_crls(struct tls_checks *checks, OSSL_LIB_CTX *libctx, const char *path, struct agent_error **err)
 {
 	_cleanup_error_ struct agent_error *why = NULL;
 	_cleanup_free_ char *data = NULL;
 	size_t size;
-	int r = file_read_at(AT_FDCWD, path, CRL_FILE_MAX, &data, &size, &why);
+	int at, r = file_read_at(AT_FDCWD, path, CRL_FILE_MAX, &data, &size, &why);
 
 	if (r == -ENOENT && checks->crl == AGENT_TLS_CRL_IF_PRESENT)
 		return 0;
@@ -74,7 +31,12 @@ static int load_crls(struct tls_checks *checks, OSSL_LIB_CTX *libctx, const char
 		agent_error_move(err, &why);
 		return agent_error_prefix(err, r, "revocation lists");
 	}
-	return parse_crls(checks, libctx, data, size, path, err);
+	r = list_file_parse(libctx, data, size, CRLS_MAX, &checks->crls, &at);
+	if (r == -EBADMSG)
+		return agent_error_set(err, r, "tls.file", "%s holds no revocation list, or list %d is damaged", path, at);
+	if (r == -EMSGSIZE)
+		return agent_error_set(err, r, "tls.file", "%s holds more than %d revocation lists", path, CRLS_MAX);
+	return r < 0 ? agent_error_set(err, r, "tls.memory", "out of memory") : 0;
 }
 
 int tls_checks_load(struct tls_checks *checks, OSSL_LIB_CTX *libctx, const struct agent_tls_options *options, struct agent_error **err)

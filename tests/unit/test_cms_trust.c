@@ -2,6 +2,9 @@
 /* The folder of trust: which certificates in it let a signature pass, revocation lists, and a folder that is not as it should be. */
 #include "tests/unit/cms_world.h"
 
+#include "base/file.h"
+#include "crypto/list_file.h"
+
 static void revocation_counts_where_there_is_a_list(void **state)
 {
 	struct identity other = certs_make("Other", &ca, SPEC_SIGNER), pinned = certs_make("Pinned", &ca, SPEC_SIGNER);
@@ -20,6 +23,77 @@ static void revocation_counts_where_there_is_a_list(void **state)
 	identity_free(&other);
 	identity_free(&pinned);
 	identity_free(&fake_ca);
+}
+
+static char *read_list(const char *name)
+{
+	char *data;
+	size_t size;
+
+	assert_int_equal(file_read_at(dir.fd, name, 1 << 20, &data, &size, NULL), 0);
+	return data;
+}
+
+static void write_list(const char *name, const char *data, size_t size)
+{
+	int fd = openat(dir.fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_int_equal(write(fd, data, size), size);
+	close(fd);
+}
+
+/* The list that revokes may be any of them. */
+static void every_list_of_a_file_counts(void **state)
+{
+	_cleanup_(cms_trust_freep) struct cms_trust *trust = NULL;
+	_cleanup_error_ struct agent_error *err = NULL;
+	_cleanup_free_ char *first = NULL, *second = NULL, *both = NULL;
+	struct identity other_ca = certs_make("Other CA", NULL, SPEC_CA);
+
+	certs_write_crl(&dir, "ca.crl", &other_ca, NULL, 30 * DAY_S);
+	first = read_list("ca.crl");
+	certs_write_crl(&dir, "ca.crl", &ca, signer.cert, 30 * DAY_S);
+	second = read_list("ca.crl");
+	assert_true(asprintf(&both, "%s%s", first, second) > 0);
+	write_list("ca.crl", both, strlen(both));
+	refused(&signer, "update.signer", "revoked");
+	write_list("ca.crl", both, strlen(both) - 40);
+	assert_int_equal(cms_trust_load(ctx, dir.path, &trust, &err), -EBADMSG);
+	assert_non_null(strstr(agent_error_message(err), "list 2 is damaged"));
+	assert_error(&err, -EBADMSG, "update.trust");
+	identity_free(&other_ca);
+}
+
+static void what_begins_as_a_list_must_be_one(void **state)
+{
+	static const struct { int copies; const char *before, *between, *behind; int max, r, n, at; } rows[] = {
+		{ 2, "", "", "", 2, 0, 2, 0 },
+		{ 2, "text\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "more text\n", 2, 0, 2, 0 },
+		{ 2, "", "", "", 1, -EMSGSIZE, 0, 2 },
+		{ 2, "", " ", "", 2, -EBADMSG, 0, 2 },	/* OpenSSL passes over a line that begins with a blank */
+		{ 2, "", "", "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", 3, -EBADMSG, 0, 3 },
+		{ 2, "", "", "-----BEGIN X509 CR", 3, -EBADMSG, 0, 3 },
+		{ 0, "", "", "", 3, -EBADMSG, 0, 1 },
+		{ 0, "nothing\n", "", "", 3, -EBADMSG, 0, 1 },
+	};
+	_cleanup_free_ char *list = NULL;
+
+	certs_write_crl(&dir, "ca.crl", &ca, NULL, 30 * DAY_S);
+	list = read_list("ca.crl");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_free_ char *data = NULL;
+		STACK_OF(X509_CRL) *lists = NULL;
+		int at = 0;
+
+		assert_true(asprintf(&data, "%s%s%s%s%s", rows[i].before, rows[i].copies > 0 ? list : "", rows[i].between, rows[i].copies > 1 ? list : "",
+				     rows[i].behind) >= 0);
+		if (list_file_parse(NULL, data, strlen(data), rows[i].max, &lists, &at) != rows[i].r)
+			fail_msg("row %zu", i);
+		assert_int_equal(lists == NULL ? 0 : sk_X509_CRL_num(lists), rows[i].n);
+		if (rows[i].r < 0)
+			assert_int_equal(at, rows[i].at);
+		sk_X509_CRL_pop_free(lists, X509_CRL_free);
+	}
 }
 
 static int verify_demanding(const struct identity *id, struct agent_error **err)
@@ -141,6 +215,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(revocation_counts_where_there_is_a_list),
+		T(every_list_of_a_file_counts),
+		T(what_begins_as_a_list_must_be_one),
 		T(a_revocation_list_may_be_demanded),
 		T(a_certificate_need_not_come_along_when_it_is_pinned),
 		T(a_strange_trust_folder_is_refused_whole),
