@@ -4,7 +4,7 @@ srcdir=${srcdir:-.}
 status=0
 # crypto/verify_dates.h: dates of certificates without a time_t, compiled into core and mgmt; nobody may have a second way to compare them.
 # crypto/verify_issuers.h: of which of several anchors with one name a certificate is, likewise.
-# crypto/verify_lists.h: which revocation lists count, likewise; mgmt has a store of its own.
+# crypto/verify_lists.h, list_file.h: which revocation lists count, likewise; mgmt has a store of its own.
 # client/handshake.h: how either end of a connection between programs begins, likewise.
 # folder, then what its sources may include besides <agent/...> and system headers (regular expression of quoted paths)
 check() {
@@ -39,7 +39,7 @@ check libagent/client 'base/|client/|context\.h' 'tss2/|mosquitto|microhttpd|cur
 check libagent/net 'base/|crypto/|net/|context\.h' 'tss2/|systemd/|microhttpd|curl/'
 check agentd/common 'base/|client/handshake\.h|agentd/common/' 'tss2/|mosquitto|microhttpd|curl/'
 check agentd/core 'base/|crypto/verify_(dates|issuers)\.h|agentd/common/|agentd/core/' 'mosquitto|microhttpd|curl/|jansson'
-check agentd/mgmt 'base/|crypto/verify_(dates|issuers|lists)\.h|agentd/common/|agentd/mgmt/' 'tss2/|mosquitto|curl/'
+check agentd/mgmt 'base/|crypto/(verify_(dates|issuers|lists)|list_file)\.h|agentd/common/|agentd/mgmt/' 'tss2/|mosquitto|curl/'
 check agentd/link 'base/|agentd/common/|agentd/link/' 'tss2/|microhttpd|curl/'
 check agentd/fetch 'base/|agentd/common/|agentd/fetch/' 'tss2/|mosquitto|microhttpd'
 check agentd/install 'base/|agentd/common/|agentd/install/' 'tss2/|mosquitto|microhttpd|curl/|openssl/'
