@@ -340,6 +340,48 @@ static void files_of_lists_that_are_no_lists_are_refused(void **state)
 	assert_error(&err, -EINVAL, "tls.options");
 }
 
+/* OpenSSL stops at the first list that it does not know for one, and would let in whom the next one revokes. */
+static void no_list_of_a_file_is_passed_over(void **state)
+{
+	static const struct {
+		const char *before;	/* text, then the list of the root, then this text, then the list that revokes */
+		const char *between;
+		int first_is_der, second_is_der;
+		size_t keep;		/* bytes of the second list; 0: all */
+		int is_good;
+	} rows[] = {
+		{ "", "", 0, 0, 0, 1 }, { "a comment\n", "\nanother\n", 0, 0, 0, 1 },
+		{ "", " ", 0, 0, 0, 0 }, { " ", "", 0, 0, 0, 0 }, { "", "", 0, 0, 1, 0 }, { "", "", 0, 0, 12, 0 }, { "", "", 0, 0, 23, 0 }, { "", "", 0, 0, 24, 0 },
+		{ "", "", 0, 0, 60, 0 }, { "", "", 1, 1, 0, 0 }, { "", "", 1, 0, 0, 0 },
+	};
+	struct world *w = *state;
+	_cleanup_error_ struct agent_error *err = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct agent_tls *tls = NULL;
+		FILE *f = fopen(w->crl_file, "w");
+		long begin;
+		int r;
+
+		assert_non_null(f);
+		fputs(rows[i].before, f);
+		write_crl(f, rows[i].first_is_der, w->root, w->root_key, NULL, -3600, 3600);
+		fputs(rows[i].between, f);
+		begin = ftell(f);
+		write_crl(f, rows[i].second_is_der, w->ca, w->ca_key, w->cert, -3600, 3600);
+		assert_int_equal(fclose(f), 0);
+		if (rows[i].keep > 0)
+			assert_int_equal(truncate(w->crl_file, begin + (long)rows[i].keep), 0);
+		r = agent_tls_new(w->ctx, &(struct agent_tls_options){ .ca_file = w->root_file, .peer_name = "b", .crl_file = w->crl_file, .crl = IF_PRESENT }, &tls,
+				  &err);
+		agent_tls_unref(tls);
+		if (r != (rows[i].is_good ? 0 : -EBADMSG))
+			fail_msg("row %zu: %d", i, r);
+		if (r < 0)
+			assert_error(&err, -EBADMSG, "tls.file");
+	}
+}
+
 #define STAPLED AGENT_TLS_OCSP_IF_STAPLED
 #define OCSP_NEEDED AGENT_TLS_OCSP_REQUIRED
 
@@ -659,6 +701,7 @@ int main(void)
 		cmocka_unit_test(of_the_lists_of_an_issuer_the_newest_that_it_signed_counts),
 		cmocka_unit_test(a_list_that_cannot_be_used_is_no_permission),
 		cmocka_unit_test(files_of_lists_that_are_no_lists_are_refused),
+		cmocka_unit_test(no_list_of_a_file_is_passed_over),
 		cmocka_unit_test(stapled_answers_decide_too),
 		cmocka_unit_test(a_delegate_may_be_on_a_list),
 		cmocka_unit_test(what_was_signed_says_that_it_is_later),
