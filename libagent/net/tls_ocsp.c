@@ -17,6 +17,7 @@
 #include "crypto/name.h"
 #include "crypto/verify_dates.h"
 
+#define DOUBT_SIZE 256
 #define SKEW_S 300	/* of the responder's clock against ours: an answer may be that fresh */
 #define STATUS_REQUEST 5 /* TLS extension number, RFC 6066 section 1.1 */
 #define NAME_SIZE 80
@@ -52,11 +53,12 @@ static bool is_revoked_by_list(const struct ocsp_question *q, X509 *cert)
 	return false;
 }
 
-/* RFC 6960 section 4.2.2.2: the authority itself, or one that it issued for this purpose. */
-static const char *why_no_responder(const struct ocsp_question *q, X509 *signer)
+/* RFC 6960 section 4.2.2.2: the authority itself, or one that it issued for this purpose. @doubt: what our clock may have to do with it. */
+static const char *why_no_responder(const struct ocsp_question *q, X509 *signer, char doubt[DOUBT_SIZE])
 {
 	int64_t begin_s, end_s, now_s = (int64_t)q->now->now_s;
 	uint32_t flags;
+	bool is_early;
 	int bits = 0;
 
 	if (X509_cmp(signer, q->issuer) == 0)
@@ -73,10 +75,11 @@ static const char *why_no_responder(const struct ocsp_question *q, X509 *signer)
 		return "its key or its signature is too weak";
 	if (time_from_asn1(X509_get0_notBefore(signer), &begin_s) < 0 || time_from_asn1(X509_get0_notAfter(signer), &end_s) < 0)
 		return "its dates cannot be read";
-	if (now_s > end_s)
-		return "its certificate has expired";
-	if (now_s < begin_s && q->now->state >= AGENT_TIME_NETWORK)
-		return "its certificate is not valid yet";
+	is_early = now_s < begin_s && q->now->state >= AGENT_TIME_NETWORK;
+	if (is_early || now_s > end_s) {
+		time_doubt(q->now, q->system_s, is_early, doubt, DOUBT_SIZE);
+		return is_early ? "its certificate is not valid yet" : "its certificate has expired";
+	}
 	/* Without id-pkix-ocsp-nocheck it may be on a list as well (section 4.2.2.2.1). */
 	if (X509_get_ext_by_NID(signer, NID_id_pkix_OCSP_noCheck, -1) < 0 && is_revoked_by_list(q, signer))
 		return "it was revoked";
@@ -99,7 +102,7 @@ static bool is_weak(const OCSP_BASICRESP *answer)
 static int check_signer(const struct ocsp_question *q, OCSP_BASICRESP *answer, struct agent_error **err)
 {
 	STACK_OF(X509) *ours = sk_X509_new_null(), *only = sk_X509_new_null();
-	char name[NAME_SIZE] = "?", issuer[NAME_SIZE];
+	char name[NAME_SIZE] = "?", issuer[NAME_SIZE], doubt[DOUBT_SIZE] = "";
 	const char *why = NULL;
 	X509 *signer = NULL;
 	int r = 0;
@@ -111,7 +114,7 @@ static int check_signer(const struct ocsp_question *q, OCSP_BASICRESP *answer, s
 		why = "nobody known signed it";
 	} else {
 		name_show(X509_get_subject_name(signer), name, sizeof(name));
-		why = why_no_responder(q, signer);
+		why = why_no_responder(q, signer, doubt);
 		if (why == NULL && is_weak(answer))
 			why = "its signature is too weak";
 		if (why == NULL && sk_X509_push(only, signer) <= 0)
@@ -124,7 +127,8 @@ static int check_signer(const struct ocsp_question *q, OCSP_BASICRESP *answer, s
 	if (r < 0)
 		return agent_error_set(err, r, "tls.memory", "out of memory");
 	if (why != NULL)
-		return REFUSE(err, "tls.ocsp-signer", "the stapled OCSP answer by \"%s\" counts for nothing: %s (authority \"%s\")", name, why, issuer);
+		return REFUSE(err, "tls.ocsp-signer", "the stapled OCSP answer by \"%s\" counts for nothing: %s%s (authority \"%s\")", name, why, doubt,
+			      issuer);
 	return 0;
 }
 
@@ -150,7 +154,7 @@ static OCSP_SINGLERESP *find_single(const struct ocsp_question *q, OCSP_BASICRES
 
 static int check_dates(const struct ocsp_question *q, const ASN1_GENERALIZEDTIME *begin, const ASN1_GENERALIZEDTIME *end, struct agent_error **err)
 {
-	char now[TIME_TEXT_SIZE], date[TIME_TEXT_SIZE], doubt[256];
+	char now[TIME_TEXT_SIZE], date[TIME_TEXT_SIZE], doubt[DOUBT_SIZE];
 	int64_t begin_s, end_s, now_s = (int64_t)q->now->now_s;
 	bool is_early;
 

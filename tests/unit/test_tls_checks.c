@@ -517,6 +517,8 @@ static void the_state_of_the_time_counts(void **state)
 	expect(w, (struct agent_tls_options){ .ocsp = OCSP_NEEDED, .time = clock }, server_ctx, NULL, NULL);
 	make_staple(w, w->cert, STAPLE_STALE);
 	expect(w, (struct agent_tls_options){ .ocsp = OCSP_NEEDED, .time = clock }, server_ctx, "tls.ocsp-stale", "our clock may be the cause");
+	make_staple(w, w->cert, STAPLE_BY_OLD_DELEGATE);
+	expect(w, (struct agent_tls_options){ .ocsp = OCSP_NEEDED, .time = clock }, server_ctx, "tls.ocsp-signer", "expired; our clock may be the cause");
 	agent_time_unref(clock);
 	SSL_CTX_free(server_ctx);
 }
